@@ -1,0 +1,37 @@
+"""What all tests share: a clean environment, no network beyond this machine, fresh caches."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RECORDINGS = Path(__file__).parent / "recordings"
+_FOREIGN_SETTINGS = ("LORA_", "S3_", "INFLUENCERAI_", "AWS_", "SD_SCRIPTS")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN_SETTINGS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LORA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def local_sockets_only() -> Iterator[None]:
+    """A connection that leaves this machine is a defect of the test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {host}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    socket.socket.connect = guarded  # type: ignore[method-assign, assignment]
+    yield
+    socket.socket.connect = connect  # type: ignore[method-assign]
