@@ -1,0 +1,236 @@
+"""What a training job is: its status, attempts, progress, failure and files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. A word nobody knows becomes UNKNOWN; ``Job.raw_status`` keeps it."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def parse(cls, word: object) -> "JobStatus":
+        """The status a source's word means; UNKNOWN for any other word."""
+        text = str(word).strip().lower()
+        return cls(_SYNONYMS.get(text, text)) if _SYNONYMS.get(text, text) in _WORDS else cls.UNKNOWN
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self in TERMINAL_STATUSES
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job waits for or uses a worker."""
+        return self in ACTIVE_STATUSES
+
+    @property
+    def label(self) -> str:
+        """The word shown to people: ``Running``."""
+        return self.value.capitalize()
+
+
+_WORDS = frozenset(status.value for status in JobStatus)
+_SYNONYMS = {"completed": "succeeded", "canceled": "cancelled", "queued": "pending"}
+ACTIVE_STATUSES = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
+TERMINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.LOST})
+
+
+class Stage(StrEnum):
+    """What a trainer is busy with."""
+
+    QUEUED = "queued"
+    LOADING_MODEL = "loading model"
+    CACHING_LATENTS = "caching latents"
+    TRAINING = "training"
+    SAMPLING = "sampling"
+    SAVING = "saving"
+    UPLOADING = "uploading"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt is. None means unknown.
+
+    Attributes:
+        fraction: Finished part of the training, in [0, 1]; never falls within an attempt.
+        stage: What the trainer is busy with: a ``Stage`` value, or the source's own word.
+        step: Count of finished optimisation steps, the offset of a resumed run included.
+        epoch: The epoch being trained, from 1.
+        loss: Last loss printed (a running average for most trainers); may be nan or inf.
+        seconds_per_step: Median of recent plain steps.
+        eta_s: Estimated seconds until the training ends.
+    """
+
+    fraction: float | None = None
+    stage: str | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: int | None = None
+    total_epochs: int | None = None
+    loss: float | None = None
+    seconds_per_step: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossPoint:
+    """One printed loss. ``at`` is unix seconds when it was seen, None if unknown."""
+
+    step: int
+    loss: float
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt failed.
+
+    Attributes:
+        cause: A word of ``lib.jobs.failure``: out_of_memory, killed, missing_dataset, …, unknown.
+        message: One plain sentence.
+        hint: What to do next; may be empty.
+        evidence: The lines of the log that prove it, in order.
+        traceback: The whole traceback, empty when there is none.
+    """
+
+    cause: str
+    message: str
+    hint: str = ""
+    evidence: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+class ArtifactKind(StrEnum):
+    """What a file of a job is."""
+
+    LORA = "lora"
+    CHECKPOINT = "checkpoint"
+    SAMPLE = "sample"
+    STATE = "state"
+    LOG = "log"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresignedUrl:
+    """A link that carries its own permission, until it expires.
+
+    Attributes:
+        url: A bearer secret: never logged, never in session state, never in an error.
+        expires_at: Aware UTC; None when the link does not say.
+    """
+
+    url: str = field(repr=False)
+    expires_at: datetime | None
+
+    def is_fresh(self, now: datetime, margin: timedelta = timedelta(seconds=60)) -> bool:
+        """Whether the link still works ``margin`` from now."""
+        return self.expires_at is None or self.expires_at - now > margin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file of a job.
+
+    Attributes:
+        id: Names the file within its job, as in /download/{job_id}/{id}; stable, may hold slashes.
+        name: File name offered on download.
+        key: Where the store keeps it, relative to the store's root; None when only a link exists.
+        size_bytes: None when unknown.
+        frozen_link: The link the source froze into the job, when there is nothing better.
+        epoch, step: When it was written, where the name tells.
+        prompt_index: Which sample prompt, from 0 (samples only).
+    """
+
+    id: str
+    name: str
+    kind: ArtifactKind = ArtifactKind.OTHER
+    key: str | None = None
+    size_bytes: int | None = None
+    created_at: datetime | None = None
+    attempt: int = 1
+    epoch: int | None = None
+    step: int | None = None
+    prompt_index: int | None = None
+    prompt: str | None = None
+    frozen_link: PresignedUrl | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One run of a job. ``number`` counts from 1; a negative exit code is a signal, as in subprocess."""
+
+    number: int
+    status: JobStatus
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    progress: Progress = Progress()
+    failure: Failure | None = None
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A training job as its source knows it. All times are aware UTC or None.
+
+    Attributes:
+        raw_status: The source's own word.
+        attempt: Number of the latest attempt, from 1; 0 when none was started.
+        attempts: All attempts, oldest first; empty in lists.
+        settings: The job's own copy of its training settings (see ``lib.jobs.config``).
+        command: The command line the trainer runs with, empty when unknown.
+        queue_position: Place in the queue from 1, pending jobs only.
+        last_output_at: When the trainer last printed something.
+        alarms: Words such as ``nan_loss``: the job goes on or succeeded, but look at it.
+        duration_note: Set when the duration is not what it seems ("including time in the queue").
+        size_bytes: What deleting the job frees, None when unknown.
+        payload: The source's raw answer, for "Raw data"; empty in lists.
+    """
+
+    id: str
+    name: str
+    status: JobStatus
+    raw_status: str = ""
+    attempt: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress = Progress()
+    failure: Failure | None = None
+    alarms: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    config_id: str | None = None
+    config_name: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trainer: str | None = None
+    command: tuple[str, ...] = ()
+    queue_position: int | None = None
+    last_output_at: datetime | None = None
+    duration_note: str = ""
+    size_bytes: int | None = None
+    origin_url: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+    def duration_s(self, now: datetime) -> float | None:
+        """Seconds from start to end, or until ``now`` while running; None before the start."""
+        if self.started_at is None:
+            return None
+        end = self.finished_at if self.status.is_terminal else now
+        return max(0.0, ((end or self.updated_at or now) - self.started_at).total_seconds())

@@ -1,0 +1,234 @@
+"""A source that keeps everything in memory: for tests and as the shortest reading of the protocol."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, SourceError
+from lib.jobs.config import TrainingConfig, name_problem, setting_problems
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
+from lib.jobs.query import JobPage, JobQuery, select_jobs
+from lib.sources.protocol import (
+    Capabilities,
+    HealthCheck,
+    JobRequest,
+    LocalFile,
+    LogChunk,
+    OutcomeBucket,
+    Preview,
+)
+
+NO_DATASETS = "The in-memory source keeps no files, so datasets cannot be changed."
+
+
+@dataclass(kw_only=True)
+class MemorySource:
+    """Jobs in a dictionary. Give ``failing`` an error and every read raises it, as a source that is down."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    name: str = "memory"
+    capabilities: Capabilities = field(
+        default_factory=lambda: Capabilities(refused={"manage_datasets": NO_DATASETS})
+    )
+    jobs: dict[str, Job] = field(default_factory=dict)
+    logs: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    losses: dict[tuple[str, int], list[LossPoint]] = field(default_factory=dict)
+    files: dict[tuple[str, str], LocalFile | PresignedUrl] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    configs: dict[str, TrainingConfig] = field(default_factory=dict)
+    submissions: dict[str, str] = field(default_factory=dict)
+    failing: SourceError | None = None
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def add(self, *jobs: Job) -> None:
+        """Put jobs in as they are."""
+        self.jobs.update({job.id: job for job in jobs})
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        self._called("list_jobs")
+        return select_jobs(self.jobs.values(), query, self.now())
+
+    def count_by_status(self) -> Mapping[JobStatus, int]:
+        self._called("count_by_status")
+        return Counter(job.status for job in self.jobs.values())
+
+    def get_job(self, job_id: str) -> Job:
+        self._called("get_job")
+        if job_id not in self.jobs:
+            raise JobNotFound(job_id)
+        job = self.jobs[job_id]
+        return replace(job, queue_position=self._place(job)) if job.status is JobStatus.PENDING else job
+
+    def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
+        self._called("read_log")
+        self._require(job_id)
+        log = self.logs.get((job_id, attempt), b"")
+        return LogChunk(offset=offset, data=log[offset : offset + limit], size_bytes=len(log))
+
+    def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
+        self._called("loss_points")
+        self._require(job_id)
+        return tuple(self.losses.get((job_id, attempt), ()))
+
+    def create_job(self, request: JobRequest) -> Job:
+        self._called("create_job")
+        if known := self.submissions.get(request.submission_id):
+            return self.jobs[known]
+        problems = setting_problems(request.settings)
+        if not request.name.strip():
+            problems["name"] = "The job name is empty."
+        if request.dataset_id not in self.datasets:
+            problems["dataset_id"] = "There is no such dataset."
+        if problems:
+            raise InvalidRequest("The job cannot be created.", fields=problems)
+        config = self.configs.get(request.config_id or "")
+        job = Job(
+            id=f"job-{len(self.jobs) + 1:04d}",
+            name=request.name,
+            status=JobStatus.PENDING,
+            raw_status="pending",
+            created_at=self.now(),
+            updated_at=self.now(),
+            dataset_id=request.dataset_id,
+            dataset_name=self.datasets[request.dataset_id].name,
+            config_id=request.config_id,
+            config_name=config.name if config else None,
+            trainer=request.settings.trainer,
+        )
+        self.add(job)
+        self.submissions[request.submission_id] = job.id
+        return job
+
+    def preview(self, request: JobRequest) -> Preview:
+        self._called("preview")
+        problems = tuple(setting_problems(request.settings).values())
+        return Preview(command=("train", request.name), problems=problems)
+
+    def cancel_job(self, job_id: str) -> None:
+        self._called("cancel_job")
+        job = self._require(job_id)
+        if not job.status.is_active:
+            raise InvalidRequest("Only a pending or running job can be cancelled.")
+        self.add(replace(job, status=JobStatus.CANCELLED, raw_status="cancelled", finished_at=self.now()))
+
+    def retry_job(self, job_id: str) -> Job:
+        self._called("retry_job")
+        job = self._require(job_id)
+        if job.status.is_active:
+            raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
+        ended = Attempt(number=job.attempt, status=job.status, started_at=job.started_at)
+        again = replace(
+            job,
+            status=JobStatus.PENDING,
+            raw_status="pending",
+            progress=Progress(),
+            failure=None,
+            started_at=None,
+            finished_at=None,
+            attempts=job.attempts or (ended,),
+        )
+        self.add(again)
+        return again
+
+    def move_job(self, job_id: str, places: int) -> None:
+        self._called("move_job")
+        job = self._require(job_id)
+        if job.status is not JobStatus.PENDING:
+            raise InvalidRequest("Only a pending job has a place in the queue.")
+        queue = [each for each in self.jobs.values() if each.status is JobStatus.PENDING]
+        at = queue.index(job)
+        queue.insert(max(0, min(len(queue) - 1, at + places)), queue.pop(at))
+        others = {each.id: each for each in self.jobs.values() if each.status is not JobStatus.PENDING}
+        self.jobs = {**others, **{each.id: each for each in queue}}
+
+    def delete_job(self, job_id: str) -> None:
+        self._called("delete_job")
+        if self._require(job_id).status is JobStatus.RUNNING:
+            raise InvalidRequest("The job is running.", hint="Cancel it first.")
+        del self.jobs[job_id]
+
+    def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
+        self._called("locate_artifact")
+        self._require(job_id)
+        if (job_id, artifact_id) not in self.files:
+            raise ArtifactError("The job has no such file.", hint="Open the job to see its files.")
+        return self.files[job_id, artifact_id]
+
+    def artifacts(self, job: Job) -> Sequence[Artifact]:
+        self._called("artifacts")
+        return job.artifacts
+
+    def list_datasets(self) -> Sequence[Dataset]:
+        self._called("list_datasets")
+        return sorted(self.datasets.values(), key=lambda dataset: dataset.name.casefold())
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        self._called("get_dataset")
+        if dataset_id not in self.datasets:
+            raise DatasetError("There is no such dataset.", hint="It may have been deleted.")
+        return self.datasets[dataset_id]
+
+    def list_configs(self) -> Sequence[TrainingConfig]:
+        self._called("list_configs")
+        return sorted(self.configs.values(), key=lambda config: (not config.is_default, config.name.casefold()))
+
+    def get_config(self, config_id: str) -> TrainingConfig:
+        self._called("get_config")
+        if config_id not in self.configs:
+            raise InvalidRequest("There is no such configuration.", hint="It may have been deleted.")
+        return self.configs[config_id]
+
+    def save_config(self, config: TrainingConfig) -> TrainingConfig:
+        problems = setting_problems(config.settings)
+        if problem := name_problem(config.name):
+            problems["name"] = problem
+        if any(other.name == config.name and other.id != config.id for other in self.configs.values()):
+            problems["name"] = "A configuration with this name exists already."
+        if problems:
+            raise InvalidRequest("The configuration cannot be saved.", fields=problems)
+        saved = replace(config, id=config.id or f"config-{len(self.configs) + 1}", updated_at=self.now())
+        if saved.is_default:
+            self.configs = {key: replace(each, is_default=False) for key, each in self.configs.items()}
+        self.configs[saved.id] = saved
+        return saved
+
+    def delete_config(self, config_id: str) -> None:
+        if any(job.config_id == config_id and job.status.is_active for job in self.jobs.values()):
+            raise InvalidRequest("The configuration is used by a job that has not ended.")
+        self.configs.pop(self.get_config(config_id).id)
+
+    def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
+        self._called("outcomes")
+        hours, count = {"24h": (1, 24), "7d": (24, 7), "30d": (24, 30)}[window]
+        width = timedelta(hours=hours)
+        start = self.now() - width * count
+        return [self._outcome(start + width * index, width) for index in range(count)]
+
+    def health(self) -> Sequence[HealthCheck]:
+        ok = self.failing is None
+        return [HealthCheck(name="Source", ok=ok, message=str(self.failing or "in memory"), checked_at=self.now())]
+
+    def _outcome(self, start: datetime, width: timedelta) -> OutcomeBucket:
+        ended = [job for job in self.jobs.values() if job.finished_at and start <= job.finished_at < start + width]
+        return OutcomeBucket(
+            start=start,
+            end=start + width,
+            succeeded=sum(job.status is JobStatus.SUCCEEDED for job in ended),
+            failed=sum(job.status in (JobStatus.FAILED, JobStatus.LOST) for job in ended),
+        )
+
+    def _place(self, job: Job) -> int:
+        queue: Iterable[Job] = (each for each in self.jobs.values() if each.status is JobStatus.PENDING)
+        return [each.id for each in queue].index(job.id) + 1
+
+    def _require(self, job_id: str) -> Job:
+        if job_id not in self.jobs:
+            raise JobNotFound(job_id)
+        return self.jobs[job_id]
+
+    def _called(self, method: str) -> None:
+        self.calls[method] += 1
+        if self.failing is not None:
+            raise self.failing
