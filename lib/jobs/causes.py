@@ -1,0 +1,99 @@
+"""The causes a failure can have, what to do about each, and what a rule is that recognises one."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why an attempt did not succeed."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    KILLED = "killed"
+    INTERRUPTED = "interrupted"
+    MISSING_DATASET = "missing_dataset"
+    MISSING_MODEL = "missing_model"
+    BROKEN_MODEL = "broken_model"
+    MISSING_FILE = "missing_file"
+    MISSING_TRAINER = "missing_trainer"
+    CORRUPT_IMAGE = "corrupt_image"
+    BAD_ARGUMENT = "bad_argument"
+    IMPORT_ERROR = "import_error"
+    DISK_FULL = "disk_full"
+    NAN_LOSS = "nan_loss"
+    TIMEOUT = "timeout"
+    WORKER_LOST = "worker_lost"
+    PERMISSION_DENIED = "permission_denied"
+    NO_OUTPUT = "no_output"
+    NETWORK = "network"
+    CUDA_ERROR = "cuda_error"
+    DISTRIBUTED = "distributed"
+    UNKNOWN = "unknown"
+
+
+# Causes that are often only the echo of another one: a stronger one nearby wins.
+ECHOES = frozenset({Cause.DISTRIBUTED, Cause.NETWORK, Cause.MISSING_FILE, Cause.KILLED})
+
+HINTS = {
+    Cause.OUT_OF_MEMORY: "Lower the batch size, the resolution or the rank, or turn on gradient checkpointing, "
+    "and see that nothing else uses the memory.",
+    Cause.KILLED: "Look at the memory of the machine: when it runs out, the kernel ends the largest process so.",
+    Cause.INTERRUPTED: "Start it again if this was not wanted.",
+    Cause.MISSING_DATASET: "Check that the dataset has images and that its path is right.",
+    Cause.MISSING_MODEL: "Check the name or the path of the base model, and that it can be downloaded from here.",
+    Cause.BROKEN_MODEL: "Download the model file again, and check that it is of the kind the trainer expects.",
+    Cause.MISSING_FILE: "Check the path in the settings.",
+    Cause.MISSING_TRAINER: "Check where the trainer is installed and the settings that say so.",
+    Cause.CORRUPT_IMAGE: "Replace the image or remove it from the dataset.",
+    Cause.BAD_ARGUMENT: "Correct the setting; the command line is among the job's details.",
+    Cause.IMPORT_ERROR: "Install what is missing into the trainer's environment.",
+    Cause.DISK_FULL: "Free some space, or let the trainer keep fewer checkpoints.",
+    Cause.NAN_LOSS: "Lower the learning rate, or train in another precision (bf16 instead of fp16).",
+    Cause.TIMEOUT: "Raise the time limit, or train for fewer steps.",
+    Cause.WORKER_LOST: "Its log and files are kept. Retry the training.",
+    Cause.PERMISSION_DENIED: "Give the user that runs the trainer access to it.",
+    Cause.NO_OUTPUT: "Look at the end of the log for a warning that explains it.",
+    Cause.NETWORK: "Check the connection and try again, or put the files on this machine beforehand.",
+    Cause.CUDA_ERROR: "Check the graphics driver, and that the trainer's PyTorch was built for this card.",
+    Cause.DISTRIBUTED: "Another process of the same run may have failed first, or still holds the port.",
+    Cause.UNKNOWN: "Read the last lines of the log.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Words that mean a cause.
+
+    Attributes:
+        message: One sentence; may name groups of the pattern and ``file``.
+        vague: The same sentence for when one of these is not known.
+        file_before: Where an earlier line of the log names the file.
+    """
+
+    cause: Cause
+    pattern: re.Pattern[str]
+    message: str
+    vague: str = ""
+    hint: str = ""
+    file_before: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a rule concludes from a text."""
+
+    rule: Rule
+    facts: dict[str, str]
+
+    def sentence(self, file: str = "") -> str:
+        """One plain sentence with the facts that are known."""
+        known = {**({"file": file} if file else {}), **self.facts}
+        try:
+            return self.rule.message.format_map(known)
+        except KeyError:
+            return (self.rule.vague or "The training failed.").format_map(_Blank(known))
+
+
+class _Blank(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return ""

@@ -1,0 +1,137 @@
+"""How fast a training goes and when it will end.
+
+The remaining time of a bar jumps after every save and every sampling, because their time is
+counted into the rate. Here plain steps and pauses are told apart.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median
+
+MIN_STEPS = 5
+# Logs are read a few times a second: shorter steps are measured several at a time.
+SHORTEST_S = 0.5
+RECENT = 20
+NEWEST = 3
+
+
+@dataclass(slots=True)
+class _Pauses:
+    """When pauses of one kind happened, and what the last ones cost beyond a plain step."""
+
+    steps: list[int] = field(default_factory=list)
+    costs_s: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+
+    @property
+    def cost_s(self) -> float:
+        return max(0.0, median(self.costs_s)) if self.costs_s else 0.0
+
+    def count_to_come(self, step: int, total: int, start: int) -> int:
+        """How many are due from after the last one up to ``total``, at the rhythm seen so far."""
+        last = self.steps[-1]
+        period = last - self.steps[-2] if len(self.steps) > 1 else last - start
+        if period <= 0:
+            return 0
+        if step - last > period:  # The rhythm was wrong: one was due and did not happen.
+            period *= -(-(step - last) // period)
+        # A pause due at the last step comes after the training.
+        return max(0, (total - 1 - last) // period - max(0, step - 1 - last) // period)
+
+
+class Pace:
+    """Measures step times and pauses of one attempt. Times are seconds on any steady clock."""
+
+    def __init__(self) -> None:
+        self._plain_s: deque[float] = deque(maxlen=RECENT)
+        self._short_s, self._short_count = 0.0, 0
+        self._pauses: dict[str, _Pauses] = {}
+        self._start: int | None = None
+        self._step = 0
+        self._step_at = 0.0
+        self._paused: list[str] = []
+        self._measured = 0
+
+    def steps_done(self, step: int, at: float) -> None:
+        """Note that ``step`` steps are finished now."""
+        if self._start is None:
+            self._start, self._step, self._step_at = step, step, at
+            self._paused.clear()
+            return
+        count, seconds = step - self._step, at - self._step_at
+        if count <= 0:
+            return
+        # No time between steps: a log read late, all at once. Less than none: a clock set back.
+        if seconds > 0:
+            self._close_interval(seconds, count)
+        self._paused.clear()
+        self._step, self._step_at = step, at
+
+    def paused(self, kind: str) -> None:
+        """Note that something else than a step happens now: ``saving`` or ``sampling``."""
+        if self._start is None or kind in self._paused:
+            return
+        self._paused.append(kind)
+        pauses = self._pauses.setdefault(kind, _Pauses())
+        if not pauses.steps or pauses.steps[-1] != self._step:
+            pauses.steps = [*pauses.steps[-1:], self._step]
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Median of recent plain steps; None before 5 steps were measured."""
+        seconds = self._recent_s()
+        return median(seconds) if seconds else None
+
+    def eta_s(self, total: int, at: float) -> float | None:
+        """Seconds from ``at`` until step ``total`` is done, with the pauses expected before it.
+
+        After the last step: what is left of the pause that began then, if its cost is known.
+        """
+        seconds = self._recent_s()
+        if not seconds or self._start is None:
+            return None
+        per_step = expected_s(seconds)
+        left = (total - self._step) * per_step
+        for kind, pauses in self._pauses.items():
+            due = pauses.count_to_come(self._step, total, self._start)
+            left += (due + (kind in self._paused)) * pauses.cost_s
+        current = (per_step if self._step < total else 0.0) + sum(self._pauses[k].cost_s for k in self._paused)
+        return max(0.0, left - min(current, max(0.0, at - self._step_at)))
+
+    def _recent_s(self) -> list[float]:
+        if self._measured < MIN_STEPS:
+            return []
+        if self._plain_s or not self._short_count:
+            return list(self._plain_s)
+        return [self._short_s / self._short_count]
+
+    def _close_interval(self, seconds: float, count: int) -> None:
+        self._measured += count
+        if self._paused:
+            if known := self._recent_s():
+                self._charge(seconds - count * median(known))
+            return
+        self._short_s += seconds
+        self._short_count += count
+        if self._short_s >= SHORTEST_S:
+            self._plain_s.append(self._short_s / self._short_count)
+            self._short_s, self._short_count = 0.0, 0
+
+    def _charge(self, excess_s: float) -> None:
+        """Book what a pause cost; of several at once, the one whose cost is least known takes the rest."""
+        *known, rest = sorted(self._paused, key=lambda kind: (-len(self._pauses[kind].costs_s), kind == "sampling"))
+        excess_s -= sum(self._pauses[kind].cost_s for kind in known)
+        self._pauses[rest].costs_s.append(excess_s)
+
+
+def expected_s(seconds: Sequence[float]) -> float:
+    """What the next steps will take each, from recent plain steps, oldest first.
+
+    Usually the mean of two forecasts: the median of all, which one slow step cannot move, and the
+    mean of the newest, which sees a change early (a newest step counts as three usual ones at
+    most). When the newest all lie on one side of the median the pace has changed, and only they count.
+    """
+    usual, newest = median(seconds), seconds[-NEWEST:]
+    if len(seconds) > NEWEST and (min(newest) > usual or max(newest) < usual):
+        return median(newest)
+    return (usual + mean(min(value, 3 * usual) for value in newest)) / 2

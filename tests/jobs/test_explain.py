@@ -1,0 +1,212 @@
+"""``python -m lib.jobs.explain``: one JSON object about any trainer's log."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.jobs.explain import count_loras, main, printed_pace
+
+ROOT = Path(__file__).parent.parent.parent
+RECORDINGS = ROOT / "tests" / "recordings" / "trainers"
+KEYS = {
+    "status",
+    "stage",
+    "step",
+    "total_steps",
+    "epoch",
+    "total_epochs",
+    "loss",
+    "seconds_per_step",
+    "cause",
+    "message",
+    "hint",
+    "evidence",
+    "alarms",
+}
+
+
+def recording(name: str) -> Path:
+    return next((RECORDINGS / name).glob("*.bin"))
+
+
+def explain(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, Any]:
+    """The report as strict JSON: NaN and Infinity are refused."""
+    assert main([str(each) for each in arguments]) == 0
+    out = capsys.readouterr()
+    assert not out.err
+    report = json.loads(out.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert set(report) == KEYS
+    return dict(report)
+
+
+# Read from the recordings by hand: status, stage, step, total, epoch, epochs, loss, cause, alarms.
+EXPECTED: dict[str, tuple[Any, ...]] = {
+    "diffusers-dreambooth-success": ("succeeded", "finished", 40, 40, 5, 5, 1.09, None, []),
+    "diffusers-t2i-fail-missing-model": (
+        "failed",
+        "loading model",
+        None,
+        None,
+        None,
+        None,
+        None,
+        "missing_model",
+        [],
+    ),
+    "diffusers-t2i-success": ("succeeded", "finished", 48, 48, 6, 6, 1.11, None, []),
+    "sd-scripts-accelerate-child-sigkill-midrun": ("failed", "training", 4, 24, 1, 3, 1.09, "killed", []),
+    "sd-scripts-fail-corrupt-image": ("failed", "training", 2, 24, 1, 3, 1.03, "corrupt_image", []),
+    "sd-scripts-fail-missing-dataset": (
+        "failed",
+        "loading model",
+        None,
+        None,
+        None,
+        None,
+        None,
+        "missing_dataset",
+        [],
+    ),
+    "sd-scripts-nan-loss": ("succeeded", "finished", 8, 8, 1, 1, "nan", None, ["nan_loss"]),
+    "sd-scripts-resume": ("succeeded", "finished", 16, 16, 2, 2, 1.1, None, []),
+    "sd-scripts-sigkill": ("failed", "training", 5, 24, 1, 3, 1.07, "killed", []),
+    "sd-scripts-simple-log-unbuffered-columns": ("succeeded", "finished", 8, 8, 1, 1, 1.11, None, []),
+    "sd-scripts-success": ("succeeded", "finished", 24, 24, 3, 3, 1.09, None, []),
+    "sd-scripts-success-one-pipe": ("succeeded", "finished", 16, 16, 2, 2, 1.1, None, []),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_recording_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code = json.loads((RECORDINGS / name / "meta.json").read_text())["popen_returncode"]
+    report = explain(capsys, recording(name), "--exit-code", str(exit_code))
+    fields = ("status", "stage", "step", "total_steps", "epoch", "total_epochs", "loss", "cause", "alarms")
+    assert tuple(report[field] for field in fields) == EXPECTED[name]
+    assert report["message"]
+    assert bool(report["evidence"]) == bool(report["hint"]) == (report["cause"] is not None)
+    assert (report["seconds_per_step"] is None) == (report["step"] is None)
+
+
+def test_without_an_exit_code_the_log_alone_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, expected in EXPECTED.items():
+        report = explain(capsys, recording(name))
+        if name == "sd-scripts-sigkill":
+            assert (report["status"], report["cause"], report["stage"]) == ("running", None, "training")
+        else:
+            assert (report["status"], report["cause"]) == (expected[0], expected[7])
+
+
+@pytest.mark.parametrize("exit_code", ["-2", "-15", "130", "143"])
+def test_an_interruption_is_a_cancellation(exit_code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = explain(capsys, recording("sd-scripts-sigkill"), "--exit-code", exit_code)
+    assert (report["status"], report["cause"]) == ("cancelled", "interrupted")
+
+
+def test_a_keyboard_interrupt_in_the_log_is_a_cancellation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    log.write_text('Traceback (most recent call last):\n  File "train.py", line 7, in main\nKeyboardInterrupt')
+    assert explain(capsys, log)["status"] == "cancelled"
+
+
+def test_the_output_folder_decides_about_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = recording("sd-scripts-success")
+    state = tmp_path / "last-state"
+    state.mkdir()
+    (state / "model.safetensors").write_bytes(b"looks like a LoRA file")
+    (tmp_path / "optimizer.pt").write_bytes(b"is none")
+    (tmp_path / "folder.safetensors").mkdir()
+    for arguments in (["--exit-code", "0"], []):
+        report = explain(capsys, log, "--output", tmp_path, *arguments)
+        assert (report["status"], report["cause"]) == ("failed", "no_output")
+    (tmp_path / "checkpoint-8").mkdir()
+    (tmp_path / "checkpoint-8" / "pytorch_lora_weights.safetensors").write_bytes(b"one")
+    (tmp_path / "last.safetensors").write_bytes(b"two")
+    assert count_loras(tmp_path) == 2
+    report = explain(capsys, log, "--exit-code", "0", "--output", tmp_path)
+    assert (report["status"], report["message"]) == ("succeeded", "The training succeeded and wrote 2 LoRA files.")
+
+
+RESUMED = (
+    b"INFO     resume training from local state: /elsewhere/last-000001-state\n"
+    b"  num batches per epoch: 8\n  num epochs: 2\n  total optimization steps: 16\n"
+    b"steps:   0%|          | 0/16 [00:00<?, ?it/s]\r"
+    b"steps:  19%|#9        | 3/16 [00:03<00:13, 1.00s/it, avr_loss=0.5]"
+)
+
+
+@pytest.mark.parametrize(("current_step", "step"), [("8", 11), ("14", 3), ('"x"', 3), ("-1", 3)])
+def test_a_resumed_run_starts_at_the_offset_of_its_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], current_step: str, step: int
+) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(RESUMED)
+    state = tmp_path / "out" / "last-000001-state"
+    state.mkdir(parents=True)
+    (state / "train_state.json").write_text('{"current_epoch": 1, "current_step": ' + current_step + "}")
+    report = explain(capsys, log, "--output", tmp_path / "out")
+    assert (report["step"], report["total_steps"], report["status"]) == (step, 16, "running")
+
+
+def test_the_pace_is_the_median_of_what_the_training_bar_prints() -> None:
+    bar = "steps:  50%|█████     | {step}/16 [00:11<00:11,  {rate}, avr_loss=1.1]\r"
+    frames = [bar.format(step=step, rate=rate) for step, rate in enumerate(["1.00s/it", "2.00it/s", "9.00s/it"])]
+    sampler = "100%|██████████| 3/3 [00:00<00:00,  5.01it/s]\n"
+    assert printed_pace("".join([*frames, sampler]).encode()) == 1.0
+    assert printed_pace(b"steps:   0%|          | 0/16 [00:00<?, ?it/s, loss=1]") is None
+    assert printed_pace(b"steps:   1%|\xff\xe2\x96| 1/16 [00:00<?, 0.00it/s, loss=inf]") is None
+
+
+@pytest.mark.parametrize(("printed", "loss"), [("inf", "inf"), ("-inf", "-inf"), ("nan", "nan"), ("0.25", 0.25)])
+def test_a_loss_that_is_no_number_is_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], printed: str, loss: float | str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"\rsteps:  50%|█████     | 8/16 [00:11<00:11,  1.41s/it, avr_loss={printed}]")
+    report = explain(capsys, log)
+    assert report["loss"] == loss
+    assert bool(report["alarms"]) == isinstance(loss, str)
+
+
+def test_logs_that_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"")
+    assert explain(capsys, log)["status"] == "running"
+    assert explain(capsys, log, "--exit-code", "1")["cause"] == "unknown"
+    assert explain(capsys, log, "--exit-code", "0")["cause"] == "no_output"
+    log.write_bytes(bytes(range(256)) * 20)
+    assert explain(capsys, log, "--exit-code", "3")["cause"] == "unknown"
+
+
+def test_the_standard_input_is_read(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = recording("sd-scripts-fail-corrupt-image").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert explain(capsys, "-", "--exit-code", "1")["cause"] == "corrupt_image"
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        assert main([str(path)]) == 2
+        out = capsys.readouterr()
+        assert not out.out
+        assert out.err.count("\n") == 1
+        assert str(path) in out.err
+
+
+def test_as_a_real_process_in_a_plain_locale() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.jobs.explain", str(recording("sd-scripts-sigkill")), "--exit-code", "-9"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    report = json.loads(done.stdout.decode("ascii"))
+    assert (report["status"], report["cause"], report["step"]) == ("failed", "killed", 5)
+    assert not done.stderr

@@ -1,0 +1,89 @@
+"""Pace: plain steps and pauses told apart."""
+
+import pytest
+
+from lib.jobs.pace import Pace, expected_s
+
+
+def paced(*seconds: float) -> tuple[Pace, float]:
+    """A pace after steps of these lengths, and the time."""
+    pace, at = Pace(), 1_000.0
+    pace.steps_done(0, at)
+    for step, length in enumerate(seconds, 1):
+        at += length
+        pace.steps_done(step, at)
+    return pace, at
+
+
+def test_unknown_for_the_first_five_steps() -> None:
+    pace, at = paced(1, 1, 1, 1)
+    assert (pace.eta_s(100, at), pace.seconds_per_step) == (None, None)
+    pace, at = paced(1, 1, 1, 1, 1)
+    assert (pace.eta_s(100, at), pace.seconds_per_step) == (95.0, 1.0)
+
+
+def test_known_pauses_are_counted_when_they_are_due_and_do_not_move_the_pace() -> None:
+    pace, at = Pace(), 0.0
+    pace.steps_done(0, at)
+    for step in range(1, 26):
+        at += 1.0
+        pace.steps_done(step, at)
+        if step % 10 == 0:
+            pace.paused("sampling")
+            at += 7.0
+    assert pace.seconds_per_step == 1.0
+    # 75 steps, and samples after 30, 40, … 90; those after the last step are not part of the training.
+    assert pace.eta_s(100, at) == pytest.approx(75 + 7 * 7)
+
+
+def test_counts_down_during_a_pause_whose_cost_is_known() -> None:
+    pace, at = paced(*[1.0] * 10)
+    pace.paused("saving")
+    pace.steps_done(11, at + 6.0)
+    for step in range(12, 21):
+        pace.steps_done(step, at + 6.0 + step - 11)
+    at += 15.0
+    pace.paused("saving")
+    assert pace.eta_s(25, at) == pytest.approx(5 + 5)
+    assert pace.eta_s(25, at + 4) == pytest.approx(5 + 5 - 4)
+    assert pace.eta_s(25, at + 60) == pytest.approx(4)
+
+
+def test_a_rhythm_that_turns_out_wrong_is_given_up() -> None:
+    pace, at = paced(*[1.0] * 8)
+    pace.paused("sampling")
+    at += 11.0
+    pace.steps_done(9, at)
+    assert pace.eta_s(40, at) == pytest.approx(31 + 3 * 10)
+    for step in range(10, 18):
+        at += 1.0
+        pace.steps_done(step, at)
+    # Due at 16 and not there: every 16 steps at best, so after 24.
+    assert pace.eta_s(40, at) == pytest.approx(23 + 10)
+
+
+def test_a_clock_set_back_and_steps_without_time_do_no_harm() -> None:
+    pace, at = paced(*[2.0] * 6)
+    pace.steps_done(7, at - 3_600)
+    pace.steps_done(8, at - 3_600)
+    pace.steps_done(9, at - 3_598)
+    assert pace.seconds_per_step == 2.0
+    assert pace.eta_s(19, at - 3_598) == pytest.approx(20.0)
+    pace.steps_done(3, at)
+    assert pace.eta_s(19, at - 3_598) == pytest.approx(20.0)
+
+
+def test_many_steps_at_once_are_shared_out() -> None:
+    pace, at = Pace(), 0.0
+    pace.steps_done(0, at)
+    for step in range(50, 1_001, 50):
+        at += 2.0
+        pace.steps_done(step, at)
+    assert pace.seconds_per_step == pytest.approx(0.04)
+    assert pace.eta_s(2_000, at) == pytest.approx(40.0)
+
+
+def test_one_slow_step_hardly_counts_and_a_new_pace_does_at_once() -> None:
+    assert expected_s([1.0] * 19 + [100.0]) <= 1.4
+    assert expected_s([1.0] * 17 + [2.0, 2.1, 2.0]) == 2.0
+    assert expected_s([3.0]) == 3.0
