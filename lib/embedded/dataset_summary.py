@@ -1,0 +1,123 @@
+"""The facts of a dataset, collected once per change of its folder and kept in a small file."""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lib.embedded.dataset_names import is_readable
+from lib.embedded.pictures import ENDINGS, Picture, PictureCache, duplicate_groups, write_json
+from lib.jobs.dataset import Dataset
+
+SUMMARY_VERSION = 1
+MAX_TAGS = 300
+MAX_CAPTION_BYTES = 64 * 1024
+# File systems stamp times in steps: a change right after a reading can bear the same time as the one before.
+SETTLED_NS = 100_000_000
+
+
+def list_image_names(folder: Path) -> list[str]:
+    """Names of the images of a dataset folder, sorted; links and hidden files are no images."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in ENDINGS  # noqa: PTH122 (thousands of names)
+            and not entry.name.startswith(".")
+            and is_readable(entry.name)
+            and entry.is_file(follow_symlinks=False)
+        )
+
+
+def summarize(folder: Path, cache: PictureCache) -> Dataset:
+    """The dataset's facts (its id and name are the folder's); decodes nothing."""
+    summary_file = cache.folder / "summary.json"
+    state = _state(folder, cache)
+    kept = read_json(summary_file)
+    if kept.get("version") == SUMMARY_VERSION and kept.get("state") == state:
+        return _from_kept(folder, kept)
+    facts = _collect(folder, cache.load())
+    settled = time.time_ns() - max(state) > SETTLED_NS
+    content = {"version": SUMMARY_VERSION, "state": state if settled else None, **facts}
+    with suppress(OSError):  # a read-only or full disk: the facts are still true, only slower next time
+        write_json(summary_file, content)
+    return _from_kept(folder, content)
+
+
+def _state(folder: Path, cache: PictureCache) -> list[int]:
+    try:
+        scanned_ns = cache.facts_file.stat().st_mtime_ns
+    except FileNotFoundError:
+        scanned_ns = 0
+    return [folder.stat().st_mtime_ns, scanned_ns]
+
+
+def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:
+    names = list_image_names(folder)
+    captions = [caption for name in names if (caption := read_caption((folder / name).with_suffix(".txt")))]
+    known = {name: pictures[name] for name in names if name in pictures}
+    sizes = sorted((each.area, each.width, each.height) for each in known.values() if each.area)
+    return {
+        "images": len(names),
+        "captions": len(captions),
+        "bytes": sum(_size_bytes(folder / name) for name in names),
+        "tags": count_tags(captions),
+        "smallest": sizes[0][1:] if sizes else None,
+        "largest": sizes[-1][1:] if sizes else None,
+        "undecodable": [name for name, each in known.items() if each.error],
+        "duplicates": duplicate_groups(known),
+        "scanned": len(known) == len(names),
+    }
+
+
+def count_tags(captions: Sequence[str]) -> dict[str, int]:
+    """Comma-separated tags with their counts, most frequent first."""
+    counts = Counter(tag for caption in captions for part in caption.split(",") if (tag := part.strip()))
+    return dict(counts.most_common(MAX_TAGS))
+
+
+def read_caption(path: Path) -> str:
+    """The caption as trainers read it; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_CAPTION_BYTES).decode("utf-8-sig", "replace").strip()
+    except (FileNotFoundError, IsADirectoryError):
+        return ""
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object; empty when the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _from_kept(folder: Path, kept: Mapping[str, Any]) -> Dataset:
+    smallest, largest = kept["smallest"], kept["largest"]
+    return Dataset(
+        id=folder.name,
+        name=folder.name,
+        status="ready" if kept["images"] else "empty",
+        image_count=kept["images"],
+        caption_count=kept["captions"],
+        size_bytes=kept["bytes"],
+        smallest=(smallest[0], smallest[1]) if smallest else None,
+        largest=(largest[0], largest[1]) if largest else None,
+        tag_counts=kept["tags"],
+        undecodable=tuple(kept["undecodable"]),
+        duplicates=tuple(tuple(group) for group in kept["duplicates"]),
+        scanned=kept["scanned"],
+    )

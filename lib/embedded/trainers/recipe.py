@@ -1,0 +1,172 @@
+"""What every trainer recipe knows: the run it gets, the command it builds, the files it finds."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from lib.jobs.config import TrainingSettings
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import ArtifactKind
+
+FALLBACK_STEM = "lora"
+MAX_STEM_BYTES = 96
+PROMPTS_FILE = Path("sample", "prompt.txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """One attempt of a job, as its trainer needs to know it.
+
+    Attributes:
+        name: The job's name, any text; ``file_stem`` makes a file name of it.
+        dataset_path: Folder with the images and their .txt captions.
+        attempt_dir: Where a recipe may write files of its own.
+        output_dir: Where the trainer writes checkpoints and ``sample/``.
+        sd_scripts_dir: Checkout of sd-scripts, None when there is none.
+    """
+
+    job_id: str
+    name: str
+    settings: TrainingSettings
+    dataset: Dataset
+    dataset_path: Path
+    attempt_dir: Path
+    output_dir: Path
+    sd_scripts_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """A file a trainer wrote. ``path`` is relative to the output folder, with ``/`` between its parts."""
+
+    path: str
+    kind: ArtifactKind
+    size_bytes: int
+    modified_at: datetime
+    epoch: int | None = None
+    step: int | None = None
+    prompt_index: int | None = None
+    prompt: str | None = None
+
+
+class Recipe(Protocol):
+    """How one trainer is run. A recipe keeps no state."""
+
+    name: str
+    label: str
+    description: str
+
+    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+        """Plain sentences: what is missing and what to do about it; empty when it can run."""
+
+    def command(self, run: TrainingRun) -> list[str]:
+        """The argv. Touches nothing, so that it can be shown before the job exists."""
+
+    def prepare(self, run: TrainingRun) -> None:
+        """Make the folders and write the files that the command names."""
+
+    def environ(self, run: TrainingRun) -> Mapping[str, str]:
+        """Variables the trainer needs beside those it inherits."""
+
+    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
+        """The files written so far, by path."""
+
+    def expected_bytes(self, settings: TrainingSettings) -> int:
+        """About how much a whole run writes, for the check of free disk space."""
+
+
+def file_stem(name: str) -> str:
+    """A safe, readable file name without ending: letters of any script are kept, it is never empty."""
+    kept = "".join(_kept(character) for character in unicodedata.normalize("NFC", name))
+    stem = re.sub(r"[\s_]*-[\s_-]*", "-", re.sub(r"\s+", " ", kept)).strip(" .-_")
+    # A trainer appends -000001, -step00000010 and -state; a name that ends so would be taken for a checkpoint.
+    stem = re.sub(r"-(?=(\d{6}|step\d{8}|state)$)", "_", _cut(stem, MAX_STEM_BYTES))
+    return stem or FALLBACK_STEM
+
+
+def _kept(character: str) -> str:
+    if unicodedata.category(character)[0] in "LMN" or character in "_.+,()":
+        return character
+    return " " if character.isspace() else "-"
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    return text.encode("utf-8", "ignore")[:size_bytes].decode("utf-8", "ignore").rstrip(" .-_")
+
+
+def prompt_lines(settings: TrainingSettings) -> list[str]:
+    """The sample prompts as lines of sd-scripts' prompt file, which skips empty lines and comments."""
+    lines = (" ".join(prompt.split()).lstrip("# ") for prompt in settings.sample_prompts)
+    return [line for line in lines if line]
+
+
+def write_prompts(run: TrainingRun, lines: Sequence[str]) -> None:
+    """Make the output folder and write the prompt file beside the samples, where ``collect`` reads it again."""
+    path = run.output_dir / PROMPTS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+CHECKPOINT = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))$")
+SAMPLE = re.compile(r"(?:^|_)(?P<e>e?)(?P<count>\d{6})_(?P<index>\d{2,})_\d{14}(?:_\d+)?$")
+SAMPLE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+
+def collect_kohya(output_dir: Path) -> list[FoundFile]:
+    """Files named as sd-scripts names them. Links and hidden (unfinished) files are left out."""
+    prompts = _written_prompts(output_dir)
+    found = []
+    for path in sorted(output_dir.rglob("*")):
+        relative = path.relative_to(output_dir)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if not hidden and relative != PROMPTS_FILE and not path.is_symlink():
+            found.append(_found_file(path, relative, prompts))
+    return [file for file in found if file is not None]
+
+
+def _found_file(path: Path, relative: Path, prompts: Sequence[str]) -> FoundFile | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:  # sd-scripts removes old checkpoints while we look
+        return None
+    if not path.is_file():
+        return None
+    kind, facts = _kind_and_facts(relative)
+    index = facts.get("prompt_index")
+    return FoundFile(
+        path=relative.as_posix(),
+        kind=kind,
+        size_bytes=stat.st_size,
+        modified_at=datetime.fromtimestamp(stat.st_mtime, UTC),
+        prompt=prompts[index] if index is not None and index < len(prompts) else None,
+        **facts,
+    )
+
+
+def _kind_and_facts(relative: Path) -> tuple[ArtifactKind, dict[str, int]]:
+    if any(part.endswith("-state") for part in relative.parts[:-1]):
+        return ArtifactKind.STATE, {}
+    if relative.suffix == ".safetensors":
+        match = CHECKPOINT.search(relative.stem)
+        numbers = {key: int(value) for key, value in match.groupdict().items() if value} if match else {}
+        return (ArtifactKind.CHECKPOINT if match else ArtifactKind.LORA), numbers
+    if relative.parts[0] == PROMPTS_FILE.parts[0] and relative.suffix.lower() in SAMPLE_ENDINGS:
+        match = SAMPLE.search(relative.stem)
+        if match is None:
+            return ArtifactKind.SAMPLE, {}
+        counted = "epoch" if match["e"] else "step"
+        return ArtifactKind.SAMPLE, {counted: int(match["count"]), "prompt_index": int(match["index"])}
+    return ArtifactKind.OTHER, {}
+
+
+def _written_prompts(output_dir: Path) -> list[str]:
+    """The prompts that were sampled, without sd-scripts' ``--d 42`` options."""
+    try:
+        lines = (output_dir / PROMPTS_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [re.split(r"\s--\w+\s", f"{line} ", maxsplit=1)[0].strip() for line in lines]

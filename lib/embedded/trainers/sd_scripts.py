@@ -1,0 +1,220 @@
+"""The recipe of kohya's sd-scripts: LoRA for Stable Diffusion 1.5 and SDXL."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.embedded.trainers.recipe import (
+    PROMPTS_FILE,
+    FoundFile,
+    TrainingRun,
+    collect_kohya,
+    file_stem,
+    prompt_lines,
+    write_prompts,
+)
+from lib.embedded.trainers.tiny_recipe import dataset_problems
+from lib.jobs.config import TrainingSettings
+from lib.jobs.dataset import Dataset
+
+SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
+BYTES_PER_RANK = {"sd15": 1_200_000, "sdxl": 7_200_000}  # a 16 bit file of rank 128 has 151 MB and 912 MB
+BYTES_PER_SAMPLE = {"sd15": 500_000, "sdxl": 2_000_000}
+DATASET_FILE = "dataset.toml"
+OWN_KEYS = frozenset({"architecture", "mixed_precision"})
+SET_BY_DASHBOARD = frozenset(
+    {
+        *("pretrained_model_name_or_path", "dataset_config", "train_data_dir", "config_file", "logging_dir"),
+        *("output_dir", "output_name", "save_model_as", "save_every_n_epochs", "sample_prompts"),
+        *("network_dim", "network_alpha", "learning_rate", "train_batch_size", "resolution", "seed"),
+        *("dataset_repeats", "max_train_epochs", "max_train_steps"),
+    }
+)
+
+
+class SdScriptsRecipe:
+    """Runs ``accelerate launch train_network.py`` of the checkout that SD_SCRIPTS_DIR names."""
+
+    name = "sd-scripts"
+    label = "sd-scripts (Stable Diffusion 1.5, SDXL)"
+    description = (
+        "Trains a LoRA with kohya's sd-scripts. It needs a checkout of sd-scripts with its own environment "
+        "(setting SD_SCRIPTS_DIR), the base model, and a GPU: about 8 GB of memory for SD 1.5, 12 GB for SDXL."
+    )
+
+    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+        """What is missing: the checkout, its script, accelerate, the base model, or images."""
+        return [
+            *_checkout_problems(settings, sd_scripts_dir),
+            *_model_problems(settings.base_model),
+            *_extra_problems(settings.extra),
+            *dataset_problems(dataset),
+        ]
+
+    def command(self, run: TrainingRun) -> list[str]:
+        """The argv of ``accelerate launch``."""
+        settings = run.settings
+        kind = architecture(settings)
+        script = str(run.sd_scripts_dir / SCRIPTS[kind]) if run.sd_scripts_dir else SCRIPTS[kind]
+        precision = settings.extra.get("mixed_precision") or ("bf16" if kind == "sdxl" else "fp16")
+        return [
+            *launcher(run.sd_scripts_dir),
+            "--num_cpu_threads_per_process=1",
+            script,
+            f"--pretrained_model_name_or_path={settings.base_model}",
+            f"--dataset_config={run.attempt_dir / DATASET_FILE}",
+            f"--output_dir={run.output_dir}",
+            f"--output_name={file_stem(run.name)}",
+            "--save_model_as=safetensors",
+            "--save_precision=fp16",
+            "--network_module=networks.lora",
+            f"--network_dim={settings.network_dim}",
+            f"--network_alpha={settings.network_alpha}",
+            f"--learning_rate={settings.learning_rate:g}",
+            f"--max_train_epochs={settings.epochs}",
+            "--save_every_n_epochs=1",
+            f"--seed={settings.seed}",
+            f"--mixed_precision={precision}",
+            "--gradient_checkpointing",
+            "--cache_latents",
+            "--sdpa",
+            *(["--no_half_vae"] if kind == "sdxl" else []),
+            f"--logging_dir={run.attempt_dir / 'logs'}",
+            "--log_with=tensorboard",
+            *_sample_arguments(run),
+            *_extra_arguments(settings.extra),
+        ]
+
+    def prepare(self, run: TrainingRun) -> None:
+        """Write the dataset file and the prompt file."""
+        run.attempt_dir.mkdir(parents=True, exist_ok=True)
+        (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
+        write_prompts(run, [_with_options(line, run.settings) for line in prompt_lines(run.settings)])
+
+    def environ(self, run: TrainingRun) -> Mapping[str, str]:
+        """Nothing of its own: the worker sets what every trainer needs."""
+        return {}
+
+    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
+        """The files written so far."""
+        return collect_kohya(output_dir)
+
+    def expected_bytes(self, settings: TrainingSettings) -> int:
+        """One file and one image per prompt and epoch."""
+        kind = architecture(settings)
+        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE[kind]
+        return settings.epochs * (settings.network_dim * BYTES_PER_RANK[kind] + samples)
+
+
+def architecture(settings: TrainingSettings) -> str:
+    """``sdxl`` or ``sd15``: what the settings say, or else the base model's name."""
+    said = str(settings.extra.get("architecture", "")).lower()
+    if said in SCRIPTS:
+        return said
+    return "sdxl" if re.search(r"xl(?![a-z])", settings.base_model, re.IGNORECASE) else "sd15"
+
+
+def launcher(sd_scripts_dir: Path | None) -> list[str]:
+    """How to call ``accelerate launch``: with the checkout's own environment if there is one."""
+    for name in ("venv", ".venv") if sd_scripts_dir else ():
+        for python in (Path("bin", "python"), Path("Scripts", "python.exe")):
+            if sd_scripts_dir and (sd_scripts_dir / name / python).exists():
+                return [str(sd_scripts_dir / name / python), "-m", "accelerate.commands.launch"]
+    return ["accelerate", "launch"]
+
+
+def dataset_toml(run: TrainingRun) -> str:
+    """The dataset as sd-scripts' ``--dataset_config`` wants it."""
+    settings = run.settings
+    return "\n".join(
+        (
+            "[general]",
+            'caption_extension = ".txt"',
+            "enable_bucket = true",
+            "",
+            "[[datasets]]",
+            f"resolution = {settings.resolution}",
+            f"batch_size = {settings.batch_size}",
+            "",
+            "[[datasets.subsets]]",
+            f"image_dir = {_toml_string(str(run.dataset_path))}",
+            f"num_repeats = {settings.repeats}",
+            "",
+        )
+    )
+
+
+def _toml_string(text: str) -> str:
+    # JSON's escapes are TOML's, except that TOML wants DEL escaped as well.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _sample_arguments(run: TrainingRun) -> list[str]:
+    if not prompt_lines(run.settings):
+        return []
+    prompts = f"--sample_prompts={run.output_dir / PROMPTS_FILE}"
+    return [prompts, "--sample_every_n_epochs=1", "--sample_sampler=euler_a"]
+
+
+def _with_options(line: str, settings: TrainingSettings) -> str:
+    side = max(64, settings.resolution // 64 * 64)
+    wanted = {"--w": side, "--h": side, "--d": settings.seed}
+    return " ".join([line, *(f"{key} {value}" for key, value in wanted.items() if f" {key} " not in line)])
+
+
+def _extra_arguments(extra: Mapping[str, Any]) -> list[str]:
+    arguments = []
+    for key, value in extra.items():
+        if key in OWN_KEYS or value is None or value is False:
+            continue
+        if value is True:
+            arguments.append(f"--{key}")
+        elif isinstance(value, list | tuple):
+            arguments += [f"--{key}", *map(str, value)]
+        else:
+            arguments.append(f"--{key}={value}")
+    return arguments
+
+
+def _checkout_problems(settings: TrainingSettings, sd_scripts_dir: Path | None) -> list[str]:
+    if sd_scripts_dir is None:
+        return ["sd-scripts is not set up. Set SD_SCRIPTS_DIR to the folder of a checkout of kohya's sd-scripts."]
+    script = sd_scripts_dir / SCRIPTS[architecture(settings)]
+    if not script.is_file():
+        return [f"There is no {script.name} in {sd_scripts_dir}. Set SD_SCRIPTS_DIR to a checkout of sd-scripts."]
+    if launcher(sd_scripts_dir)[0] == "accelerate" and shutil.which("accelerate") is None:
+        return [f"accelerate was not found. Install sd-scripts' requirements in {sd_scripts_dir / 'venv'}."]
+    return []
+
+
+def _model_problems(base_model: str) -> list[str]:
+    if not base_model.strip():
+        return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
+    path = Path(base_model).expanduser()
+    is_path = (
+        path.is_absolute()
+        or base_model.startswith((".", "~"))
+        or "\\" in base_model
+        or base_model.count("/") > 1
+        or path.suffix in (".safetensors", ".ckpt")
+    )
+    if is_path and not os.access(path, os.R_OK):
+        return [f"There is no readable base model at {base_model}. Correct the path in the configuration."]
+    return []
+
+
+def _extra_problems(extra: Mapping[str, Any]) -> list[str]:
+    problems = [f"{key!r} cannot be an argument's name." for key in extra if not re.fullmatch(r"[A-Za-z]\w*", key)]
+    problems += [
+        f"The extra value {key!r} is set by the dashboard. Remove it from the configuration."
+        for key in extra
+        if key in SET_BY_DASHBOARD
+    ]
+    said = extra.get("architecture")
+    if said is not None and str(said).lower() not in SCRIPTS:
+        problems.append(f"The architecture {str(said)[:40]!r} is not known. Use sd15 or sdxl.")
+    return problems
