@@ -1,0 +1,202 @@
+"""The folder of one attempt, ``data/jobs/<job>/<attempt>/``: log, output, and what its processes tell each other."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib.embedded import locks
+from lib.jobs.job import LossPoint
+
+_LOSS = struct.Struct("<qdd")  # step, loss, unix seconds; nan for an unknown time
+_EXIT_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What the supervisor is to run. ``stop_grace_s`` lies between SIGTERM and SIGKILL."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+    time_limit_s: float | None = None
+    stop_grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a trainer ended. ``exit_code`` is None when it never started; a negative one is a signal."""
+
+    exit_code: int | None
+    finished_at: float
+    cancelled: bool = False
+    timed_out: bool = False
+    start_error: str = ""
+    free_bytes: int | None = None
+
+
+class AttemptFolder:
+    """Paths and small files of one attempt. Small files are replaced whole, so that nobody reads half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log"
+        self.output = path / "output"
+        self.losses = path / "losses"
+        self.lock = path / "lock"
+        self._spec = path / "spec.json"
+        self._started = path / "started.json"
+        self._exit = path / "exit.json"
+        self._cancel = path / "cancel"
+
+    @classmethod
+    def of(cls, data_dir: Path, job_id: str, attempt: int) -> "AttemptFolder":
+        """The folder of an attempt of a job."""
+        return cls(data_dir / "jobs" / job_id / str(attempt))
+
+    def make(self) -> None:
+        """Create the folder with an empty log."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.log.touch()
+
+    def read_log(self, offset: int, limit: int) -> bytes:
+        """At most ``limit`` bytes of the log; none when somebody deleted it."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(offset)
+                return log.read(limit)
+        except FileNotFoundError:
+            return b""
+
+    def log_end(self, limit: int) -> bytes:
+        """The last ``limit`` bytes of the log."""
+        try:
+            return self.read_log(max(0, self.log.stat().st_size - limit), limit)
+        except FileNotFoundError:
+            return b""
+
+    def last_output_at(self) -> float | None:
+        """Unix seconds of the last output; None when there was none."""
+        try:
+            stat = self.log.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime if stat.st_size else None
+
+    def write_spec(self, spec: RunSpec) -> None:
+        """Say what to run."""
+        _write_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
+
+    def read_spec(self) -> RunSpec:
+        """What to run."""
+        values = json.loads(self._spec.read_text())
+        return RunSpec(**{**values, "argv": tuple(values["argv"])})
+
+    def mark_started(self, **facts: int) -> None:
+        """Say that the trainer is about to run; without this mark it certainly never did."""
+        _write_json(self._started, facts)
+
+    def started(self) -> Mapping[str, int] | None:
+        """The facts of ``mark_started``; None when the trainer never started."""
+        return _read_json(self._started)
+
+    def was_never_started(self) -> bool:
+        """Whether certainly no trainer ran or will run: nothing was marked, and nobody is about to."""
+        return not locks.is_held(self.lock) and self.started() is None and self.read_exit() is None
+
+    def request_cancel(self) -> None:
+        """Ask the supervisor to stop the trainer."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._cancel.touch()
+
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked to stop the trainer."""
+        return self._cancel.exists()
+
+    def reserve_exit(self) -> None:
+        """Take the disk space for the exit record now, so that it can be written when the disk is full."""
+        self._exit.with_suffix(".reserved").write_bytes(b" " * _EXIT_BYTES)
+
+    def write_exit(self, exit_: Exit) -> None:
+        """Record the end."""
+        data = json.dumps(asdict(exit_)).encode()[:_EXIT_BYTES].ljust(_EXIT_BYTES)
+        reserved = self._exit.with_suffix(".reserved")
+        with reserved.open("r+b" if reserved.exists() else "wb") as file:
+            file.write(data)
+            file.flush()
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())
+        reserved.replace(self._exit)
+
+    def read_exit(self) -> Exit | None:
+        """How the trainer ended; None while it runs, or when its supervisor did not live to see it."""
+        values = _read_json(self._exit)
+        return None if values is None else Exit(**values)
+
+    def append_losses(self, points: Sequence[LossPoint]) -> None:
+        """Add losses at the end, all or none."""
+        if not points:
+            return
+        data = b"".join(
+            _LOSS.pack(point.step, point.loss, math.nan if point.at is None else point.at) for point in points
+        )
+        with self.losses.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)
+                raise
+
+    def read_losses(self) -> list[LossPoint]:
+        """Every loss, in the order seen; a half-written last one is left out."""
+        try:
+            data = self.losses.read_bytes()
+        except FileNotFoundError:
+            return []
+        whole = len(data) - len(data) % _LOSS.size
+        return [
+            LossPoint(step=step, loss=loss, at=None if math.isnan(at) else at)
+            for step, loss, at in _LOSS.iter_unpack(data[:whole])
+        ]
+
+    def trim_losses(self) -> int:
+        """Cut off a half-written last loss; how many whole ones there are."""
+        try:
+            size = self.losses.stat().st_size
+        except FileNotFoundError:
+            return 0
+        if size % _LOSS.size:
+            os.truncate(self.losses, size - size % _LOSS.size)
+        return size // _LOSS.size
+
+
+def folder_size(path: Path) -> int:
+    """Bytes of all files below a folder; 0 when there is none."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 (pathlib is 5 times slower)
+    return total
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(values))
+    temporary.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return values

@@ -1,0 +1,49 @@
+"""How an attempt ended: the verdict of its log, completed by what only its supervisor and the disk know."""
+
+import shutil
+from collections.abc import Sequence
+
+from lib.embedded.attempt_folder import AttemptFolder, Exit
+from lib.embedded.trainers.recipe import FoundFile
+from lib.jobs.causes import HINTS, Cause
+from lib.jobs.failure import Verdict, judge
+from lib.jobs.job import ArtifactKind, Failure, JobStatus
+from lib.jobs.terminal import plain_lines
+
+JUDGED_TAIL_BYTES = 512 << 10
+JUDGED_LINES = 2_000
+FULL_DISK_BYTES = 1 << 20
+_LORA_KINDS = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT})
+# A full disk often keeps a trainer from saying why it died.
+_CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
+
+
+def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], alarms: Sequence[str]) -> Verdict:
+    """Status, failure and alarms of an attempt whose processes are gone."""
+    if exit_.start_error:
+        cause = Cause.DISK_FULL if _disk_was_full(folder, exit_) else Cause.MISSING_TRAINER
+        return failed(cause, f"The trainer could not be started: {exit_.start_error}.")
+    verdict = judge(
+        plain_lines(folder.log_end(JUDGED_TAIL_BYTES))[-JUDGED_LINES:],
+        exit_code=exit_.exit_code,
+        lora_count=sum(file.kind in _LORA_KINDS for file in files),
+        cancelled=exit_.cancelled,
+        timed_out=exit_.timed_out,
+        alarms=tuple(alarms),
+    )
+    if verdict.failure and verdict.failure.cause in _CAUSES_OF_SILENCE and _disk_was_full(folder, exit_):
+        return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
+    return verdict
+
+
+def failed(cause: Cause, message: str, evidence: tuple[str, ...] = (), hint: str = "") -> Verdict:
+    """A failed attempt with its cause."""
+    failure = Failure(cause=cause.value, message=message, hint=hint or HINTS[cause], evidence=evidence)
+    return Verdict(status=JobStatus.FAILED, failure=failure)
+
+
+def _disk_was_full(folder: AttemptFolder, exit_: Exit) -> bool:
+    free_bytes = exit_.free_bytes
+    if free_bytes is None and folder.path.exists():
+        free_bytes = shutil.disk_usage(folder.path).free
+    return free_bytes is not None and free_bytes < FULL_DISK_BYTES

@@ -1,0 +1,201 @@
+"""One running attempt as the worker follows it: its log, progress, losses, files, and its end."""
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lib.embedded import locks
+from lib.embedded.attempt_folder import AttemptFolder, Exit, folder_size
+from lib.embedded.ending import judge_end
+from lib.embedded.mirror import Mirror, MirrorCopy
+from lib.embedded.processes import GroupStop, groups_of_marked, is_marked, kill_marked
+from lib.embedded.run_store import Claim, Ending, RunStore
+from lib.embedded.trainers.recipe import FoundFile, Recipe
+from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
+from lib.jobs.progress import ProgressParser
+
+WRITE_EVERY_S = 1.0
+READ_AT_ONCE_BYTES = 4 << 20
+# A supervisor that lives ends a training in time; this much later it is taken for dead.
+LATE_LIMIT_S = 2.0
+
+
+class FollowedRun:
+    """An attempt between claim and end. ``follow`` is called again and again and never blocks for long.
+
+    Args:
+        recipe: None when the trainer is not known any more; the files are then not looked for.
+        stop_grace_s: Between SIGTERM and SIGKILL, for a trainer that lost its supervisor.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        folder: AttemptFolder,
+        recipe: Recipe | None,
+        store: RunStore,
+        *,
+        stop_grace_s: float,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.claim = claim
+        self._folder = folder
+        self._recipe = recipe
+        self._store = store
+        self._mirror = mirror
+        self._parser = ProgressParser(total_epochs=claim.settings.epochs)
+        self._offset = 0
+        # A worker that takes a run over reads its log from the start, but does not add known losses again.
+        self._known_losses = folder.trim_losses()
+        self._unwritten: list[LossPoint] = []
+        self._resume_state: str | None = None
+        self._seen: dict[str, FoundFile] = {}
+        self._recorded: list[FoundFile] | None = None
+        self._written_at = -float("inf")
+        self._written_stage: str | None = None
+        self._stop = GroupStop(stop_grace_s)
+        self._copy: MirrorCopy | None = None
+        self._looked_at = -float("inf")
+
+    def follow(self) -> bool:
+        """Take in what is new; True once the end is recorded. Raises StoreError when that is to be tried again."""
+        exit_ = self._exit()
+        caught_up = self._read_log()
+        if exit_ is not None and caught_up:
+            return self._finish(exit_)
+        self._write_progress(self._parser.progress)
+        self._look_for_files()
+        return False
+
+    def is_alive(self) -> bool:
+        """Whether a process of it lives."""
+        return locks.is_held(self._folder.lock)
+
+    def _exit(self) -> Exit | None:
+        """How it ended; None while a process of it lives."""
+        if (exit_ := self._folder.read_exit()) is not None:
+            return exit_
+        if locks.is_held(self._folder.lock):
+            self._stop_orphan()
+            return None
+        # The supervisor may have recorded the end between the two looks.
+        if (exit_ := self._folder.read_exit()) is not None:
+            return exit_
+        kill_marked(self.claim.mark)
+        cancelled = self._folder.cancel_requested()
+        never_started = self._folder.was_never_started() and not cancelled
+        return Exit(
+            exit_code=None,
+            finished_at=self._folder.last_output_at() or time.time(),
+            cancelled=cancelled,
+            timed_out=self._stop.is_asked and not cancelled,
+            start_error="its supervisor failed, and worker.log says why" if never_started else "",
+        )
+
+    def _stop_orphan(self) -> None:
+        """Stop a trainer that survived its supervisor, where the supervisor would have done so."""
+        limit_s = self.claim.time_limit_s
+        is_late = limit_s is not None and time.time() - self.claim.started_at > limit_s + LATE_LIMIT_S
+        if not is_late and not self._folder.cancel_requested():
+            return
+        facts = self._folder.started() or {}
+        if is_marked(facts.get("supervisor"), self.claim.mark):
+            return
+        # Without /proc there are no marks to find; the lock says that the trainer's group still has its number.
+        leader = {facts["trainer"]} if "trainer" in facts else set()
+        self._stop.press(groups_of_marked(self.claim.mark) or leader)
+
+    def _read_log(self) -> bool:
+        """Feed the parser with what is new; whether the end was reached."""
+        data = self._folder.read_log(self._offset, READ_AT_ONCE_BYTES)
+        if data:
+            self._offset += len(data)
+            self._parser.feed(data, time.time())
+            self._note_resumed()
+            self._keep_losses(self._parser.drain_losses())
+        return len(data) < READ_AT_ONCE_BYTES
+
+    def _note_resumed(self) -> None:
+        """Where a resumed run went on: sd-scripts says it only in the state folder (``train_state.json``)."""
+        if self._parser.resume_state == self._resume_state or self._parser.resume_state is None:
+            return
+        self._resume_state = self._parser.resume_state
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            state = json.loads((Path(self._resume_state) / "train_state.json").read_text())
+            self._parser.resume_from(int(state["current_step"]))
+
+    def _keep_losses(self, losses: Sequence[LossPoint]) -> None:
+        """Put new losses on disk, or keep them for the next time when it is full."""
+        known = min(self._known_losses, len(losses))
+        self._known_losses -= known
+        self._unwritten += losses[known:]
+        try:
+            self._folder.append_losses(self._unwritten)
+        except OSError:
+            return
+        self._unwritten.clear()
+
+    def _write_progress(self, progress: Progress) -> None:
+        """Record progress once a second, and a new stage at once."""
+        is_due = time.monotonic() - self._written_at >= WRITE_EVERY_S
+        if not is_due and progress.stage == self._written_stage:
+            return
+        cancelled = self._store.record_progress(
+            self.claim, progress, self._parser.alarms, self._folder.last_output_at()
+        )
+        self._written_at, self._written_stage = time.monotonic(), progress.stage
+        if cancelled and not self._folder.cancel_requested():
+            self._folder.request_cancel()  # whoever asked for it was killed before saying so here
+
+    def _look_for_files(self) -> None:
+        """Record the files that did not change since the last look: others are still being written."""
+        if time.monotonic() - self._looked_at < WRITE_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        found = {file.path: file for file in self._collect()}
+        settled = [file for path, file in found.items() if self._seen.get(path) == file]
+        self._seen = found
+        self._record_files(settled)
+
+    def _collect(self) -> Sequence[FoundFile]:
+        return self._recipe.collect(self._folder.output) if self._recipe else ()
+
+    def _record_files(self, files: list[FoundFile], keys: Mapping[str, str] | None = None) -> None:
+        if keys or files != self._recorded:
+            self._store.record_artifacts(self.claim, files, keys or {})
+            self._recorded = files
+
+    def _finish(self, exit_: Exit) -> bool:
+        """Judge the end, copy the files away where that is wanted, and record it; whether that is done."""
+        files = list(self._collect())
+        self._keep_losses(self._parser.drain_losses(is_over=True))
+        verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
+        progress = replace(self._parser.progress, eta_s=None)
+        keys: Mapping[str, str] = {}
+        alarms = verdict.alarms
+        if verdict.status is JobStatus.SUCCEEDED:
+            progress = replace(progress, fraction=1.0, stage=Stage.FINISHED.value)
+            if self._mirror is not None:
+                self._copy = self._copy or MirrorCopy(self._mirror, self.claim.mark, self._folder.output, files)
+                if not self._copy.is_done:
+                    self._write_progress(replace(progress, stage=Stage.UPLOADING.value))
+                    return False
+                keys, alarms = self._copy.keys, (*alarms, *self._copy.alarms)
+        self._record_files(files, keys)
+        self._store.finish(
+            self.claim,
+            Ending(
+                status=verdict.status,
+                progress=progress,
+                failure=verdict.failure,
+                alarms=alarms,
+                exit_code=exit_.exit_code,
+                finished_at=exit_.finished_at,
+                last_output_at=self._folder.last_output_at(),
+                size_bytes=folder_size(self._folder.path.parent),
+            ),
+        )
+        return True

@@ -1,0 +1,78 @@
+"""Process groups of trainers: found by their mark in the environment, stopped politely, then by force."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+ATTEMPT_MARK = "LORA_ATTEMPT"
+
+
+class GroupStop:
+    """Stops process groups: SIGTERM at the first call, SIGKILL once ``grace_s`` have passed."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._since: float | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the groups were told to stop."""
+        return self._since is not None
+
+    def press(self, groups: Iterable[int]) -> None:
+        """Call again and again until the groups are gone."""
+        if self._since is None:
+            self._since = time.monotonic()
+            signal_groups(groups, signal.SIGTERM)
+        elif time.monotonic() - self._since >= self._grace_s:
+            signal_groups(groups, signal.SIGKILL)
+
+
+def signal_groups(groups: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to all processes that are left of the groups."""
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+
+
+def is_marked(pid: int | None, mark: str) -> bool:
+    """Whether this process carries the mark: ids are used again, marks are not. Needs /proc; False elsewhere."""
+    if pid is None:
+        return False
+    with contextlib.suppress(OSError):
+        return f"{ATTEMPT_MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
+
+
+def find_marked(mark: str) -> list[int]:
+    """Ids of the processes that carry an attempt's mark. Needs /proc; empty elsewhere."""
+    with contextlib.suppress(OSError):
+        names = [entry.name for entry in os.scandir("/proc")]
+        return [int(name) for name in names if name.isdigit() and is_marked(int(name), mark)]
+    return []
+
+
+def groups_of_marked(mark: str) -> set[int]:
+    """Groups of the processes that carry an attempt's mark."""
+    groups = set()
+    for pid in find_marked(mark):
+        with contextlib.suppress(ProcessLookupError):
+            groups.add(os.getpgid(pid))
+    return groups
+
+
+def kill_marked(mark: str) -> None:
+    """Kill what is left of an attempt whose trainer is gone: its children may not hold its lock."""
+    for pid in find_marked(mark):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def let_end(process: subprocess.Popen[bytes]) -> None:
+    """Let a process go its own way; somebody has to take note of its end, or it would stay a zombie."""
+    threading.Thread(target=process.wait, name=f"end-of-{process.pid}", daemon=True).start()

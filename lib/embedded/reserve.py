@@ -1,0 +1,26 @@
+"""Disk space kept back for the moment when the disk is full and an end has to be recorded all the same."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+NAME = ".reserve"
+SIZE_BYTES = 512 << 10
+
+
+class Reserve:
+    """A file without meaning in the data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / NAME
+
+    def keep(self) -> None:
+        """Take the space where there is plenty."""
+        with contextlib.suppress(OSError):
+            if not self._path.exists() and shutil.disk_usage(self._path.parent).free > 4 * SIZE_BYTES:
+                self._path.write_bytes(b"\0" * SIZE_BYTES)
+
+    def release(self) -> None:
+        """Give the space up."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""Watches one trainer: starts it in its own process group, stops it on request, records how it ended.
+
+Its own process, so that the worker may be killed at any instant: the supervisor goes on, and the next worker reads
+what it recorded. The lock it was handed is inherited by the trainer, and so held as long as either of them lives.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.embedded.attempt_folder import AttemptFolder, Exit, RunSpec
+from lib.embedded.processes import ATTEMPT_MARK, GroupStop, signal_groups
+
+_POLL_S = 0.1
+# The dashboard's own settings, which hold secrets, are no business of a trainer.
+_SECRETS_OF_OURS = ("S3_", "INFLUENCERAI_")
+
+
+def supervise(folder: AttemptFolder, lock: int) -> None:
+    """Run the trainer of an attempt to its end."""
+    spec = folder.read_spec()
+    folder.reserve_exit()
+    if folder.cancel_requested():
+        folder.write_exit(Exit(exit_code=None, finished_at=time.time(), cancelled=True))
+        return
+    try:
+        folder.mark_started(supervisor=os.getpid())
+        trainer = start_trainer(spec, folder, lock)
+    except OSError as error:
+        message = f"{spec.argv[0]}: {error.strerror or error}"
+        with contextlib.suppress(OSError), folder.log.open("ab") as log:
+            log.write(f"{message}\n".encode())
+        folder.write_exit(Exit(exit_code=None, finished_at=time.time(), start_error=message))
+        return
+    with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark tells its group, too
+        folder.mark_started(supervisor=os.getpid(), trainer=trainer.pid)
+    folder.write_exit(wait_for(trainer, spec, folder))
+
+
+def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess.Popen[bytes]:
+    """Start the trainer with its output going straight into the log."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS_OF_OURS)}
+    environ = {**own, "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
+    with folder.log.open("ab", buffering=0) as log:
+        return subprocess.Popen(
+            spec.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=spec.cwd,
+            env=environ,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+
+
+def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder) -> Exit:
+    """Wait for the end, and bring it about on request or when the time is up."""
+    stop = GroupStop(spec.stop_grace_s)
+    deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
+    cancelled = timed_out = False
+    # WNOWAIT leaves the dead trainer in place, so that its group id cannot be anybody else's below.
+    while os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if not stop.is_asked:
+            cancelled = folder.cancel_requested()
+            timed_out = not cancelled and deadline is not None and time.monotonic() >= deadline
+        if cancelled or timed_out:
+            stop.press([trainer.pid])
+        time.sleep(_POLL_S)
+    # Children that outlive their trainer would go on writing into the log and hold the GPU.
+    signal_groups([trainer.pid], signal.SIGKILL)
+    return Exit(
+        exit_code=trainer.wait(),
+        finished_at=time.time(),
+        cancelled=cancelled,
+        timed_out=timed_out,
+        free_bytes=_free_bytes(folder.path),
+    )
+
+
+def _free_bytes(path: Path) -> int | None:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+def start_supervisor(folder: AttemptFolder, lock: int, mark: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    """Start this module as its own process in its own session, with the attempt's lock."""
+    with log.open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lib.embedded.supervisor", str(folder.path), str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            cwd=cwd,
+            env={**os.environ, ATTEMPT_MARK: mark},
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the supervisor process."""
+    parser = argparse.ArgumentParser(description="Watches one trainer.")
+    parser.add_argument("attempt_dir", type=Path)
+    parser.add_argument("lock", type=int)
+    options = parser.parse_args(arguments)
+    supervise(AttemptFolder(options.attempt_dir), options.lock)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Sources with a world around them: what the contract suite needs to put things in, whatever the source keeps them in.
+
+To put another source under the suite, write a class with ``House``'s methods and add it to ``conftest.HOUSES``. What
+the source's capabilities refuse is not asked of it.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from lib.embedded.launcher import WorkerLauncher
+from lib.embedded.recipes import DEFAULT_RECIPES
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import Job, LossPoint
+from lib.sources.embedded import EmbeddedSource
+from lib.sources.memory import MemorySource
+from tests.embedded.known_jobs import put_jobs
+
+NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
+
+
+class House(Protocol):
+    """A source and the ways to furnish it. Only what is put in is there: no job, one dataset, one configuration."""
+
+    source: Any
+    dataset_id: str
+    config_id: str
+
+    def put_jobs(self, jobs: Sequence[Job]) -> None:
+        """Make jobs known as they are."""
+
+    def put_log(self, job: Job, data: bytes) -> None:
+        """Give the latest attempt of a job its log."""
+
+    def put_losses(self, job: Job, points: Sequence[LossPoint]) -> None:
+        """Give the latest attempt of a job its losses."""
+
+    def pass_time(self, span: timedelta) -> None:
+        """Let the source's clock go on."""
+
+    def close(self) -> None:
+        """Leave nothing open."""
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+class MemoryHouse:
+    """The in-memory source."""
+
+    def __init__(self, _folder: Path) -> None:
+        self._clock = Clock()
+        self.source = MemorySource(now=self._clock)
+        self.dataset_id, self.config_id = "portraits", "quick"
+        self.source.datasets[self.dataset_id] = Dataset(id=self.dataset_id, name="Portraits", image_count=1)
+        self.source.configs[self.config_id] = TrainingConfig(
+            id=self.config_id, name="Quick", settings=TrainingSettings(), is_default=True
+        )
+
+    def put_jobs(self, jobs: Sequence[Job]) -> None:
+        self.source.add(*jobs)
+
+    def put_log(self, job: Job, data: bytes) -> None:
+        self.source.logs[job.id, job.attempt] = data
+
+    def put_losses(self, job: Job, points: Sequence[LossPoint]) -> None:
+        self.source.losses[job.id, job.attempt] = list({point.step: point for point in points}.values())
+
+    def pass_time(self, span: timedelta) -> None:
+        self._clock.time += span
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class IdleLauncher(WorkerLauncher):
+    """Starts no worker and counts how often one was wanted."""
+
+    starts = 0
+
+    def ensure(self, *, at_once: bool = False) -> None:
+        self.starts += 1
+
+
+class EmbeddedHouse:
+    """The embedded source in a folder of its own, without a worker."""
+
+    def __init__(self, folder: Path, *, recipes: str = DEFAULT_RECIPES, live_clock: bool = False) -> None:
+        self._clock = Clock()
+        self.launcher = IdleLauncher(folder)
+        now = (lambda: datetime.now(UTC)) if live_clock else self._clock
+        self.source = EmbeddedSource(folder, recipes=recipes, launcher=self.launcher, now=now)
+        self.dataset_id = self.source.create_dataset("Portraits").id
+        (folder / "datasets" / self.dataset_id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        config = TrainingConfig(id="", name="Quick", settings=TrainingSettings(), is_default=True)
+        self.config_id = self.source.save_config(config).id
+
+    def put_jobs(self, jobs: Sequence[Job]) -> None:
+        put_jobs(self.source._store, jobs)
+
+    def put_log(self, job: Job, data: bytes) -> None:
+        folder = self.source._files.attempt(job.id, job.attempt)
+        folder.make()
+        folder.log.write_bytes(data)
+
+    def put_losses(self, job: Job, points: Sequence[LossPoint]) -> None:
+        folder = self.source._files.attempt(job.id, job.attempt)
+        folder.make()
+        folder.append_losses(points)
+
+    def pass_time(self, span: timedelta) -> None:
+        self._clock.time += span
+
+    def close(self) -> None:
+        self.source.close()

@@ -1,0 +1,227 @@
+"""What every source does when it is told to, as far as its capabilities go."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from io import BytesIO
+
+import pytest
+
+from lib.errors import InvalidRequest, JobNotFound
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.job import Job, JobStatus
+from lib.jobs.query import JobQuery
+from lib.sources.protocol import JobRequest
+from tests.contract.houses import House
+from tests.contract.test_reading import known_jobs
+
+ACTIONS = ("create", "cancel", "delete", "retry", "move", "manage_configs", "manage_datasets", "attempts")
+
+
+def request_for(house: House, submission_id: str = "one", **values: object) -> JobRequest:
+    request = JobRequest(
+        name="Aria v1",
+        dataset_id=house.dataset_id,
+        config_id=house.config_id,
+        settings=TrainingSettings(epochs=3),
+        submission_id=submission_id,
+    )
+    return replace(request, **values)  # type: ignore[arg-type]
+
+
+def by_status(house: House, status: JobStatus) -> Job:
+    (job, *_) = house.source.list_jobs(JobQuery(statuses=frozenset({status}))).jobs
+    return job
+
+
+def test_every_refusal_has_a_reason(house: House) -> None:
+    refused = house.source.capabilities.refused
+    assert set(refused) <= set(ACTIONS)
+    assert all(reason.strip().endswith(".") for reason in refused.values())
+
+
+def test_create(house: House, able: Callable[..., None]) -> None:
+    able("create")
+    job = house.source.create_job(request_for(house))
+    got = house.source.get_job(job.id)
+    assert (got.name, got.status, got.dataset_id) == ("Aria v1", JobStatus.PENDING, house.dataset_id)
+    assert got.created_at is not None
+    assert [each.id for each in house.source.list_jobs(JobQuery()).jobs] == [job.id]
+
+
+def test_a_submission_makes_one_job(house: House, able: Callable[..., None]) -> None:
+    able("create")
+    ids = {house.source.create_job(request_for(house, "again")).id for _ in range(3)}
+    assert len(ids) == 1
+    assert house.source.create_job(request_for(house, "another")).id not in ids
+    assert house.source.list_jobs(JobQuery()).total == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"name": " \n"}, "name"),
+        ({"dataset_id": "nobody"}, "dataset_id"),
+        ({"settings": TrainingSettings(epochs=0)}, "epochs"),
+        ({"settings": TrainingSettings(learning_rate=float("nan"))}, "learning_rate"),
+    ],
+)
+def test_a_bad_request_names_the_field(
+    house: House, able: Callable[..., None], values: dict[str, object], field: str
+) -> None:
+    able("create")
+    with pytest.raises(InvalidRequest) as refused:
+        house.source.create_job(request_for(house, **values))
+    assert field in refused.value.fields
+    if "settings" in values:
+        assert house.source.preview(request_for(house, **values)).problems
+    assert house.source.list_jobs(JobQuery()).total == 0
+
+
+def test_foreign_text_comes_back_as_it_is(house: House, able: Callable[..., None]) -> None:
+    able("create")
+    name = "<img src=x> ![a](http://b) \u202eabc ../../etc \U0001f600 '; DROP TABLE jobs; --"
+    job = house.source.create_job(request_for(house, name=name))
+    assert house.source.get_job(job.id).name == name
+    assert house.source.list_jobs(JobQuery(search="drop table")).total == 1
+
+
+def test_preview_does_nothing(house: House, able: Callable[..., None]) -> None:
+    able("create")
+    preview = house.source.preview(request_for(house))
+    assert preview.command
+    assert house.source.list_jobs(JobQuery()).total == 0
+
+
+def test_cancel(house: House, able: Callable[..., None]) -> None:
+    able("cancel")
+    house.put_jobs(known_jobs())
+    pending = by_status(house, JobStatus.PENDING)
+    house.source.cancel_job(pending.id)
+    cancelled = house.source.get_job(pending.id)
+    assert cancelled.status is JobStatus.CANCELLED
+    assert cancelled.finished_at is not None
+    with pytest.raises(InvalidRequest):
+        house.source.cancel_job(pending.id)
+    with pytest.raises(JobNotFound):
+        house.source.cancel_job("nobody")
+
+
+def test_retry(house: House, able: Callable[..., None]) -> None:
+    able("retry")
+    house.put_jobs([replace(job, dataset_id=house.dataset_id) for job in known_jobs()])
+    failed = by_status(house, JobStatus.FAILED)
+    again = house.source.retry_job(failed.id)
+    assert (again.id, again.status) == (failed.id, JobStatus.PENDING)
+    got = house.source.get_job(failed.id)
+    assert (got.failure, got.started_at, got.finished_at, got.progress.step) == (None, None, None, None)
+    if not house.source.capabilities.reason_against("attempts"):
+        assert [(attempt.number, attempt.status) for attempt in got.attempts] == [(1, JobStatus.FAILED)]
+    with pytest.raises(InvalidRequest):
+        house.source.retry_job(failed.id)
+    with pytest.raises(JobNotFound):
+        house.source.retry_job("nobody")
+
+
+def test_the_queue_and_places_in_it(house: House, able: Callable[..., None]) -> None:
+    able("create", "move")
+    jobs = []
+    for number in range(4):
+        jobs.append(house.source.create_job(request_for(house, str(number))).id)
+        house.pass_time(timedelta(seconds=1))
+
+    def queue() -> list[int]:
+        return sorted(range(4), key=lambda number: house.source.get_job(jobs[number]).queue_position)
+
+    assert [house.source.get_job(job_id).queue_position for job_id in jobs] == [1, 2, 3, 4]
+    house.source.move_job(jobs[3], -2)
+    assert queue() == [0, 3, 1, 2]
+    house.source.move_job(jobs[0], 99)
+    assert queue() == [3, 1, 2, 0]
+    house.source.move_job(jobs[2], -99)
+    assert queue() == [2, 3, 1, 0]
+    house.source.cancel_job(jobs[2])
+    assert house.source.get_job(jobs[3]).queue_position == 1
+    with pytest.raises(InvalidRequest):
+        house.source.move_job(jobs[2], 1)
+
+
+def test_delete(house: House, able: Callable[..., None]) -> None:
+    able("delete")
+    house.put_jobs(known_jobs())
+    running, failed = by_status(house, JobStatus.RUNNING), by_status(house, JobStatus.FAILED)
+    house.put_log(failed, b"log")
+    before = house.source.list_jobs(JobQuery()).total
+    house.source.delete_job(failed.id)
+    assert house.source.list_jobs(JobQuery()).total == before - 1
+    with pytest.raises(JobNotFound):
+        house.source.read_log(failed.id, attempt=1, offset=0)
+    with pytest.raises(InvalidRequest):
+        house.source.delete_job(running.id)
+    with pytest.raises(JobNotFound):
+        house.source.delete_job(failed.id)
+
+
+def test_configurations(house: House, able: Callable[..., None]) -> None:
+    able("manage_configs")
+    settings = TrainingSettings(epochs=7, sample_prompts=("a", "b"), extra={"x": [1, {"y": "z"}]})
+    saved = house.source.save_config(TrainingConfig(id="", name="Big", settings=settings, is_default=True))
+    assert house.source.get_config(saved.id).settings == settings
+    assert [(each.name, each.is_default) for each in house.source.list_configs()] == [("Big", True), ("Quick", False)]
+    for bad, field in (
+        (TrainingConfig(id="", name="Big", settings=settings), "name"),
+        (TrainingConfig(id=house.config_id, name="Big", settings=settings), "name"),
+        (TrainingConfig(id="", name="  ", settings=settings), "name"),
+        (TrainingConfig(id="", name="n" * 101, settings=settings), "name"),
+        (TrainingConfig(id="", name="New", settings=replace(settings, resolution=1)), "resolution"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            house.source.save_config(bad)
+        assert list(refused.value.fields) == [field]
+    assert len(house.source.list_configs()) == 2
+    house.source.save_config(replace(saved, name="Bigger"))
+    assert house.source.get_config(saved.id).name == "Bigger"
+    house.source.delete_config(saved.id)
+    with pytest.raises(InvalidRequest):
+        house.source.get_config(saved.id)
+
+
+def test_a_configuration_in_use_stays(house: House, able: Callable[..., None]) -> None:
+    able("manage_configs", "create", "cancel")
+    job = house.source.create_job(request_for(house))
+    with pytest.raises(InvalidRequest):
+        house.source.delete_config(house.config_id)
+    house.source.cancel_job(job.id)
+    house.source.delete_config(house.config_id)
+    assert house.source.get_job(job.id).config_name == "Quick"
+
+
+def test_datasets(house: House, able: Callable[..., None]) -> None:
+    able("manage_datasets", "create", "cancel")
+    dataset = house.source.create_dataset("Ünï/../<b>")
+    assert house.source.get_dataset(dataset.id).name == "Ünï/../<b>"
+    for bad in ("", "portraits", "n" * 101):
+        with pytest.raises(InvalidRequest):
+            house.source.create_dataset(bad)
+    with pytest.raises(InvalidRequest) as refused:
+        house.source.create_job(request_for(house, dataset_id=dataset.id))
+    assert refused.value.fields == {"dataset_id": "The dataset has no images."}
+    report = house.source.import_file(dataset.id, "no.exe", BytesIO(b"MZ"))
+    assert (report.kept, list(report.refused)) == ((), ["no.exe"])
+    house.source.delete_dataset(dataset.id)
+    assert [each.id for each in house.source.list_datasets()] == [house.dataset_id]
+
+
+def test_a_dataset_in_use_stays(house: House, able: Callable[..., None]) -> None:
+    able("manage_datasets", "create", "cancel")
+    job = house.source.create_job(request_for(house))
+    for refused in (
+        lambda: house.source.delete_dataset(house.dataset_id),
+        lambda: house.source.delete_image(house.dataset_id, "one.png"),
+    ):
+        with pytest.raises(InvalidRequest):
+            refused()
+    house.source.cancel_job(job.id)
+    house.source.delete_image(house.dataset_id, "one.png")
+    house.source.delete_dataset(house.dataset_id)
+    assert tuple(house.source.list_datasets()) == ()
