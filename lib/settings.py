@@ -1,0 +1,240 @@
+"""Settings from the environment or .streamlit/secrets.toml, checked once, with errors that name the setting."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lib.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRETS_FILE = ROOT / ".streamlit" / "secrets.toml"
+# Streamlit's own tables in the same file: sign-in and st.connection.
+STREAMLIT_TABLES = frozenset({"auth", "connections"})
+ENVIRONMENT = "the environment"
+DEFAULT_REGION = "us-east-1"  # what stores other than AWS expect in a signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluencerSettings:
+    """Where the InfluencerAI API is and how to sign in; secrets never appear in a repr."""
+
+    api_url: str
+    email: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """An S3-compatible store. Empty key and secret: boto3's ordinary credential chain."""
+
+    bucket: str
+    endpoint: str = ""
+    region: str = ""
+    key: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set.
+
+    Attributes:
+        source: ``embedded`` or ``influencerai`` (LORA_SOURCE).
+        data_dir: Folder of the embedded source (LORA_DATA_DIR).
+        max_parallel: Trainers at once on this machine (LORA_MAX_PARALLEL).
+        sd_scripts_dir: Checkout of kohya's sd-scripts (SD_SCRIPTS_DIR); None when there is none.
+        s3: The store of the artifacts; the embedded source keeps a copy of its files there.
+    """
+
+    source: str = "embedded"
+    data_dir: Path = ROOT / "data"
+    max_parallel: int = 1
+    sd_scripts_dir: Path | None = None
+    influencerai: InfluencerSettings | None = None
+    s3: S3Settings | None = None
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | None = None) -> Settings:
+    """Read the settings; the environment wins over the file. Raises SettingsError."""
+    path = SECRETS_FILE if secrets_file is None else secrets_file
+    values, origins = _collect(environ, path)
+    given = _checked(values, origins)
+    return Settings(
+        source=given.LORA_SOURCE,
+        data_dir=Path(given.LORA_DATA_DIR).expanduser().resolve() if given.LORA_DATA_DIR else ROOT / "data",
+        max_parallel=given.LORA_MAX_PARALLEL,
+        sd_scripts_dir=Path(given.SD_SCRIPTS_DIR).expanduser().resolve() if given.SD_SCRIPTS_DIR else None,
+        influencerai=_influencerai(given, origins),
+        s3=_s3(given, origins),
+    )
+
+
+def _http_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("is no web address; it should look like https://host:port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ValueError("is no web address; it should look like https://host:port")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("holds a user name or password; these have settings of their own")
+    if parts.query or parts.fragment:
+        raise ValueError("has something behind the path (? or #), which does not belong there")
+    return text.rstrip("/")
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable() or not text.isascii() or " " in text:
+        raise ValueError("holds spaces, line breaks or characters that no header may carry")
+    return text
+
+
+def _bucket(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", text):
+        raise ValueError("is no bucket name (3 to 63 letters, digits, dots and hyphens)")
+    return text
+
+
+def _existing_folder(text: str) -> str:
+    if not Path(text).expanduser().is_dir():
+        raise ValueError("names a folder that does not exist")
+    return text
+
+
+def _without_bearer(text: object) -> object:
+    return re.sub(r"^bearer\s+", "", text, flags=re.IGNORECASE) if isinstance(text, str) else text
+
+
+Address = Annotated[str, AfterValidator(_http_address)]
+Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(_one_line)]
+
+
+class _Given(BaseModel):
+    """The settings by the names that people write."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, coerce_numbers_to_str=True)
+
+    LORA_SOURCE: Annotated[
+        Literal["embedded", "influencerai"],
+        BeforeValidator(lambda text: text.strip().lower() if isinstance(text, str) else text),
+    ] = "embedded"
+    LORA_DATA_DIR: str = ""
+    LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
+    SD_SCRIPTS_DIR: Annotated[str, AfterValidator(_existing_folder)] | None = None
+    INFLUENCERAI_API_URL: Address | None = None
+    INFLUENCERAI_EMAIL: str = ""
+    INFLUENCERAI_PASSWORD: str = ""
+    INFLUENCERAI_TOKEN: Header = ""
+    S3_ENDPOINT: Address | None = None
+    S3_KEY: Header = ""
+    S3_SECRET: Header = ""
+    S3_BUCKET: Annotated[str, AfterValidator(_bucket)] | None = None
+    AWS_REGION: str = ""
+
+
+def _collect(environ: Mapping[str, str], path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values given, and for each name where it was read."""
+    values = {name: value for name, value in _read_file(path).items() if value != ""}
+    origins = dict.fromkeys(values, path.name)
+    for name in _Given.model_fields:
+        if environ.get(name, "").strip():
+            values[name], origins[name] = environ[name], ENVIRONMENT
+    return values, origins
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            found = tomllib.load(stream)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"The file {path} cannot be read: {reason}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"The file {path} is not valid TOML: {error}.", hint='Write each setting as NAME = "value".'
+        ) from None
+    return {name: value for name, value in found.items() if name not in STREAMLIT_TABLES}
+
+
+def _checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> _Given:
+    try:
+        return _Given.model_validate(values)
+    except ValidationError as error:
+        problem = _explained(error, origins)
+    # Raised out here, so that it does not carry the original error, which repeats the value: it may be a secret.
+    raise problem
+
+
+def _explained(error: ValidationError, origins: Mapping[str, str]) -> SettingsError:
+    """The first problem as one sentence: which setting, what is wrong, where it was read; never its value."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    name = str(problem["loc"][0])
+    where = f"(read from {origins.get(name, ENVIRONMENT)})"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name.upper(), _Given.model_fields, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known settings: {', '.join(_Given.model_fields)}."
+        return SettingsError(f"There is no setting {name} {where}.", hint=hint)
+    what = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] != "value_error":
+        what = f"is wrong: {what.replace('Input should', 'it should')}"
+    return SettingsError(f"{name} {what} {where}.", hint="Correct it and start the dashboard again.")
+
+
+def _influencerai(given: _Given, origins: Mapping[str, str]) -> InfluencerSettings | None:
+    if given.INFLUENCERAI_API_URL is None:
+        if given.LORA_SOURCE == "influencerai":
+            raise SettingsError(
+                f"INFLUENCERAI_API_URL is missing, though LORA_SOURCE is influencerai "
+                f"(read from {origins['LORA_SOURCE']}).",
+                hint="Set it to the address of the API, such as https://api.example.com.",
+            )
+        return None
+    signs_in = bool(given.INFLUENCERAI_EMAIL and given.INFLUENCERAI_PASSWORD)
+    if given.LORA_SOURCE == "influencerai" and not signs_in and not given.INFLUENCERAI_TOKEN:
+        missing = "INFLUENCERAI_PASSWORD" if given.INFLUENCERAI_EMAIL else "INFLUENCERAI_EMAIL"
+        raise SettingsError(
+            f"{missing} is missing, so the dashboard cannot sign in to the InfluencerAI API.",
+            hint="Set INFLUENCERAI_EMAIL and INFLUENCERAI_PASSWORD, or INFLUENCERAI_TOKEN.",
+        )
+    return InfluencerSettings(
+        api_url=given.INFLUENCERAI_API_URL,
+        email=given.INFLUENCERAI_EMAIL,
+        password=given.INFLUENCERAI_PASSWORD,
+        token=given.INFLUENCERAI_TOKEN,
+    )
+
+
+def _s3(given: _Given, origins: Mapping[str, str]) -> S3Settings | None:
+    if bool(given.S3_KEY) != bool(given.S3_SECRET):
+        there, missing = ("S3_KEY", "S3_SECRET") if given.S3_KEY else ("S3_SECRET", "S3_KEY")
+        raise SettingsError(
+            f"{missing} is missing, though {there} is set (read from {origins[there]}).",
+            hint="Set both, or neither to use the machine's own AWS credentials.",
+        )
+    if given.S3_BUCKET is None:
+        for there in ("S3_ENDPOINT", "S3_KEY"):
+            if there in origins:
+                raise SettingsError(
+                    f"S3_BUCKET is missing, though {there} is set (read from {origins[there]}).",
+                    hint="Set it to the name of the bucket that holds the artifacts.",
+                )
+        return None
+    return S3Settings(
+        bucket=given.S3_BUCKET,
+        endpoint=given.S3_ENDPOINT or "",
+        region=given.AWS_REGION or (DEFAULT_REGION if given.S3_ENDPOINT else ""),
+        key=given.S3_KEY,
+        secret=given.S3_SECRET,
+    )

@@ -1,0 +1,99 @@
+"""What the InfluencerAI API's answers mean: six error shapes, plain text and HTML, as sentences."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
+
+LONGEST_SENTENCE = 300
+TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*|bearer\s+\S+", re.IGNORECASE)
+
+
+class AnswerTooLarge(BadPayload):
+    """The answer is larger than the dashboard is willing to hold; asking for fewer rows may help."""
+
+
+class NotFound(InvalidRequest):
+    """There is no such thing (404)."""
+
+
+class Conflict(InvalidRequest):
+    """There is such a thing already (409)."""
+
+
+class ServerFailed(SourceUnavailable):
+    """The API itself answered that it failed (5xx), unlike a silence after which nothing is certain."""
+
+
+def refusal(status: int, body: bytes, content_type: str, *, host: str) -> SourceError:
+    """The error for a status of 300 or above."""
+    said, fields = explain_body(body, content_type)
+    quoted = f": {said}" if said else "."
+    if status in (401, 403):
+        return AccessDenied(
+            f"The InfluencerAI API at {host} does not accept the credentials{quoted}",
+            hint="Check INFLUENCERAI_EMAIL and INFLUENCERAI_PASSWORD, or INFLUENCERAI_TOKEN (it lasts 12 hours).",
+        )
+    if status >= 500 or status in (408, 429):
+        return ServerFailed(
+            f"The InfluencerAI API at {host} failed with status {status}{quoted}", hint="Trying again may help."
+        )
+    if status < 400:
+        return BadPayload(
+            f"The InfluencerAI API at {host} answers with a redirect ({status}), which is not followed.",
+            hint="Check INFLUENCERAI_API_URL: it should be the final address, http or https included.",
+        )
+    if fields and not said:
+        said = " ".join(f"{name}: {text}." for name, text in fields.items())
+    kind = {404: NotFound, 409: Conflict}.get(status, InvalidRequest)
+    return kind(f"The InfluencerAI API refused the request: {said or f'status {status}.'}", fields=fields)
+
+
+def explain_body(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
+    """What an error's body says: one sentence (may be empty), and field -> what is wrong with it."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return _plain_sentence(body, content_type), {}
+    if not isinstance(answer, Mapping):
+        return (_sentence(answer) if isinstance(answer, str) else ""), {}
+    fields = _fields(answer.get("fieldErrors")) | _fields(answer.get("errors"))
+    return _sentence(answer.get("message") or answer.get("formErrors") or answer.get("error") or ""), fields
+
+
+def parse_json(body: bytes, content_type: str, *, host: str) -> Any:
+    """The JSON of a good answer. Raises BadPayload, saying what came instead."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        looks_html = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
+        what = "a web page instead of data" if looks_html else "an answer that is cut off or garbled"
+        hint = "Check INFLUENCERAI_API_URL: it may be the address of the web pages, or a proxy answers."
+        raise BadPayload(
+            f"The InfluencerAI API at {host} sent {what}.", hint=hint if looks_html else "Trying again may help."
+        ) from error
+
+
+def _fields(errors: object) -> dict[str, str]:
+    if not isinstance(errors, Mapping):
+        return {}
+    return {str(name): _sentence(texts).rstrip(".") for name, texts in errors.items()}
+
+
+def _plain_sentence(body: bytes, content_type: str) -> str:
+    text = body[:4096].decode("utf-8", "replace")
+    if "xml" in content_type.lower() or text.lstrip().startswith("<?xml"):
+        found = re.search(r"<Message>([^<]*)</Message>", text) or re.search(r"<Code>([^<]*)</Code>", text)
+        return _sentence(found.group(1)) if found else ""
+    return "" if "<" in text else _sentence(text)
+
+
+def _sentence(said: object) -> str:
+    """One line of plain text with a full stop, without anything that looks like a token."""
+    text = "; ".join(str(each) for each in said) if isinstance(said, list) else str(said)
+    text = TOKEN_LIKE.sub("…", " ".join("".join(c if c.isprintable() else " " for c in text).split()))
+    if len(text) > LONGEST_SENTENCE:
+        text = text[:LONGEST_SENTENCE] + "…"
+    return text if not text or text[-1] in ".!?…" else f"{text}."

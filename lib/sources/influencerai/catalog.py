@@ -1,0 +1,137 @@
+"""Datasets and configurations of the API in our words, and configurations in the API's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.errors import BadPayload, InvalidRequest
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.dataset import Dataset
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.payload import SETTING_NAMES, parse_time
+
+PAGE_ROWS = 100
+MOST_PAGES = 100
+TRAINER = "sd-scripts"  # what the API's worker runs, whatever a configuration was made for
+# Settings of ours that the API has no field for travel in ``meta`` under this name.
+META_NAME = "dashboard"
+OUR_NAMES = {**SETTING_NAMES, "name": "name", "description": "description"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Names of datasets and configurations by id, for lists and search."""
+
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+
+def fetch_datasets(client: InfluencerClient) -> list[Dataset]:
+    """All datasets, by name; rows that cannot be understood are left out."""
+    datasets = [dataset for row in _walk(client, "/datasets") if (dataset := read_dataset(row))]
+    return sorted(datasets, key=lambda dataset: dataset.name.casefold())
+
+
+def fetch_configs(client: InfluencerClient) -> list[TrainingConfig]:
+    """All configurations, the default one first, then by name."""
+    configs = [config for row in _walk(client, "/lora-configs") if (config := read_config(row))]
+    return sorted(configs, key=lambda config: (not config.is_default, config.name.casefold()))
+
+
+def read_dataset(row: object) -> Dataset | None:
+    """A dataset's row; None when it is none. Its name is in ``meta``, if anywhere."""
+    if not isinstance(row, Mapping) or not row.get("id"):
+        return None
+    meta = row["meta"] if isinstance(row.get("meta"), Mapping) else {}
+    name = next((text for key in ("name", "filename") if isinstance(text := meta.get(key), str) and text), None)
+    return Dataset(
+        id=str(row["id"]),
+        name=name or str(row["id"]),
+        status=str(row.get("status") or "unknown"),
+        image_count=_count(meta.get("imageCount")),
+        size_bytes=_count(meta.get("size")),
+        created_at=parse_time(row.get("createdAt")),
+        path=row["path"] if isinstance(row.get("path"), str) else None,
+        payload=row,
+    )
+
+
+def read_config(row: object) -> TrainingConfig | None:
+    """A configuration's row; None when it is none."""
+    if not isinstance(row, Mapping) or not row.get("id"):
+        return None
+    return TrainingConfig(
+        id=str(row["id"]),
+        name=str(row.get("name") or row["id"]),
+        settings=_settings(row),
+        description=str(row.get("description") or ""),
+        is_default=row.get("isDefault") is True,
+        created_at=parse_time(row.get("createdAt")),
+        updated_at=parse_time(row.get("updatedAt")),
+    )
+
+
+def settings_payload(settings: TrainingSettings) -> dict[str, Any]:
+    """Settings in the API's words, as in a job's inline ``config``."""
+    return {theirs: getattr(settings, ours) for theirs, ours in SETTING_NAMES.items()}
+
+
+def config_payload(config: TrainingConfig, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration in the API's words; ``meta`` is what it held before."""
+    ours = {
+        "trainer": config.settings.trainer,
+        "repeats": config.settings.repeats,
+        "seed": config.settings.seed,
+        "samplePrompts": list(config.settings.sample_prompts),
+        "extra": dict(config.settings.extra),
+    }
+    return {
+        "name": config.name.strip(),
+        "description": config.description,
+        "isDefault": config.is_default,
+        "meta": {**meta, META_NAME: ours},
+        **settings_payload(config.settings),
+    }
+
+
+def in_our_words(error: InvalidRequest) -> InvalidRequest:
+    """The same refusal with the names of our fields."""
+    fields_named = {OUR_NAMES.get(name, name): text for name, text in error.fields.items()}
+    return InvalidRequest(str(error), fields=fields_named, hint=error.hint)
+
+
+def _walk(client: InfluencerClient, path: str) -> list[Any]:
+    """All rows of a list, each id once."""
+    rows: dict[str, Any] = {}
+    for page in range(MOST_PAGES):
+        answer = client.get_list(path, {"take": PAGE_ROWS, "skip": page * PAGE_ROWS}).data
+        found = answer.get("data") if isinstance(answer, Mapping) else answer
+        if not isinstance(found, list):
+            raise BadPayload(f"The InfluencerAI API at {client.host} sent something else than a list.")
+        rows.update({str(row.get("id")): row for row in found if isinstance(row, Mapping)})
+        if len(found) < PAGE_ROWS:
+            break
+    return list(rows.values())
+
+
+def _settings(row: Mapping[str, Any]) -> TrainingSettings:
+    values: dict[str, Any] = {"trainer": TRAINER}
+    for theirs, ours in SETTING_NAMES.items():
+        if isinstance(row.get(theirs), int | float | str) and not isinstance(row.get(theirs), bool):
+            values[ours] = row[theirs]
+    meta = row["meta"] if isinstance(row.get("meta"), Mapping) else {}
+    kept = meta[META_NAME] if isinstance(meta.get(META_NAME), Mapping) else {}
+    for name in ("repeats", "seed"):
+        if (count := _count(kept.get(name))) is not None:
+            values[name] = count
+    if isinstance(kept.get("trainer"), str):
+        values["trainer"] = kept["trainer"]
+    if isinstance(kept.get("samplePrompts"), list):
+        values["sample_prompts"] = tuple(map(str, kept["samplePrompts"]))
+    if isinstance(kept.get("extra"), Mapping):
+        values["extra"] = dict(kept["extra"])
+    return TrainingSettings(**values)
+
+
+def _count(found: object) -> int | None:
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None

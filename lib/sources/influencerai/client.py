@@ -1,0 +1,237 @@
+"""HTTP to the InfluencerAI API: pooled, bounded in time and size, signs in by itself; the only user of requests."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from lib.errors import AccessDenied, BadPayload, SourceError, SourceUnavailable
+from lib.settings import InfluencerSettings
+from lib.sources.influencerai.answers import AnswerTooLarge, parse_json, refusal
+
+MIB = 1 << 20
+CHUNK_BYTES = 1 << 16
+LONGEST_ID = 100  # the API answers "Cannot GET …" for longer path parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long and how large an answer may be.
+
+    Attributes:
+        connect_s, read_s: Silence after which a call is given up.
+        total_s: A whole answer, however steadily it drips.
+        list_bytes, one_bytes: Size of an answer with many rows, with one.
+        retries: Further tries of a call that changes nothing.
+        rejected_s: For how long a refused sign-in is not repeated.
+    """
+
+    connect_s: float = 3.0
+    read_s: float = 8.0
+    total_s: float = 20.0
+    list_bytes: int = 24 * MIB
+    one_bytes: int = 16 * MIB
+    retries: int = 1
+    rejected_s: float = 10.0
+
+
+class _Bearer(AuthBase):
+    """Sets the header by itself, so that a .netrc file of the machine does not."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer: its JSON and the ``x-total-count`` header, if there was one."""
+
+    data: Any
+    total: int | None = None
+
+
+class InfluencerClient:
+    """One deployment. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        settings: InfluencerSettings,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits or Limits()
+        self._clock = clock
+        parts = urlsplit(settings.api_url)
+        self.host = f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
+        self._token = settings.token
+        self._sign_in_lock = threading.Lock()
+        self._rejected: tuple[float, SourceError] | None = None
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=16, max_retries=_retry(self._limits.retries)))
+
+    def __repr__(self) -> str:
+        return f"InfluencerClient({self.host})"
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._session.close()
+
+    def get_list(self, path: str, params: Mapping[str, str | int] | None = None) -> Answer:
+        """GET of many rows. Raises AnswerTooLarge when asking for fewer may help."""
+        return self._call("GET", path, params=params, most_bytes=self._limits.list_bytes)
+
+    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+        """GET of one thing."""
+        return self._call("GET", path, params=params, most_bytes=self._limits.one_bytes).data
+
+    def get_public(self, path: str) -> Any:
+        """GET of what the API tells without a token."""
+        return self._answer(*self._exchange("GET", path, "", MIB, None, None)).data
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """POST, PATCH or DELETE: sent once, whatever happens."""
+        return self._call(method, path, body=body, most_bytes=self._limits.one_bytes).data
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        most_bytes: int,
+        params: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        token = self._token or self._sign_in(known="")
+        status, headers, content = self._exchange(method, path, token, most_bytes, params, body)
+        if status == 401:
+            token = self._sign_in(known=token)
+            status, headers, content = self._exchange(method, path, token, most_bytes, params, body)
+        return self._answer(status, headers, content)
+
+    def _answer(self, status: int, headers: Mapping[str, str], content: bytes) -> Answer:
+        kind = headers.get("content-type", "")
+        if not 200 <= status < 300:
+            raise refusal(status, content, kind, host=self.host)
+        total = headers.get("x-total-count", "")
+        return Answer(parse_json(content, kind, host=self.host), int(total) if total.isdecimal() else None)
+
+    def _sign_in(self, *, known: str) -> str:
+        """A token other than ``known``, which was refused; one sign-in however many threads need it."""
+        with self._sign_in_lock:
+            if self._token != known:
+                return self._token
+            if self._rejected and self._clock() < self._rejected[0]:
+                raise self._rejected[1].with_traceback(None)
+            if not (self._settings.email and self._settings.password):
+                raise AccessDenied(
+                    f"The InfluencerAI API at {self.host} does not accept INFLUENCERAI_TOKEN.",
+                    hint="It lasts 12 hours. With INFLUENCERAI_EMAIL and INFLUENCERAI_PASSWORD no token is needed.",
+                )
+            self._token = self._fresh_token()
+            return self._token
+
+    def _fresh_token(self) -> str:
+        credentials = {"email": self._settings.email, "password": self._settings.password}
+        status, headers, content = self._exchange("POST", "/auth/login", "", MIB, None, credentials)
+        kind = headers.get("content-type", "")
+        if not 200 <= status < 300:
+            error = refusal(status, content, kind, host=self.host)
+            self._rejected = (self._clock() + self._limits.rejected_s, error)
+            raise error
+        answer = parse_json(content, kind, host=self.host)
+        token = answer.get("access_token") if isinstance(answer, Mapping) else None
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise BadPayload(f"The InfluencerAI API at {self.host} gave no token at sign-in.")
+        return token
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        most_bytes: int,
+        params: Mapping[str, str | int] | None,
+        body: Mapping[str, Any] | None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        deadline = self._clock() + self._limits.total_s
+        try:
+            with self._session.request(
+                method,
+                self._settings.api_url + path,
+                params=params,
+                json=body,
+                auth=_Bearer(token),
+                headers={"Accept": "application/json"},
+                timeout=(self._limits.connect_s, self._limits.read_s),
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                return response.status_code, response.headers, self._read(response, deadline, most_bytes)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _read(self, response: requests.Response, deadline: float, most_bytes: int) -> bytes:
+        """The body, piece by piece as it arrives, so that neither a drip nor a flood goes unnoticed."""
+        content = bytearray()
+        while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            content += piece
+            if len(content) > most_bytes:
+                raise AnswerTooLarge(
+                    f"The InfluencerAI API at {self.host} sent more than {most_bytes // MIB} MiB in one answer."
+                )
+            if self._clock() > deadline:
+                raise requests.ReadTimeout("the answer drips")
+        expected = response.headers.get("content-length", "")
+        if "content-encoding" not in response.headers and expected.isdecimal() and len(content) < int(expected):
+            raise requests.ConnectionError("the answer was cut off")
+        return bytes(content)
+
+    def _unreachable(self, error: Exception) -> SourceUnavailable:
+        if isinstance(error, requests.ConnectTimeout):
+            what = "does not answer"
+        elif isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
+            what = "takes too long to answer"
+        elif isinstance(error, requests.exceptions.SSLError):
+            what = "has a certificate that is not trusted"
+        elif "refused" in str(error).lower():
+            what = "cannot be reached: the connection was refused"
+        elif "resolve" in str(error).lower():
+            what = "cannot be reached: its name is not known"
+        else:
+            what = "broke the connection"
+        return SourceUnavailable(
+            f"The InfluencerAI API at {self.host} {what}.",
+            hint="Is the deployment running, and INFLUENCERAI_API_URL right? The dashboard goes on trying.",
+        )
+
+
+def path_of(*parts: str) -> str:
+    """``/jobs/a%2Fb``: every part quoted whole."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _retry(count: int) -> Retry:
+    return Retry(
+        total=count,
+        backoff_factor=0.2,
+        status_forcelist={500, 502, 503, 504},
+        allowed_methods={"GET", "HEAD"},
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )

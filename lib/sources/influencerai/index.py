@@ -1,0 +1,294 @@
+"""All training jobs of a deployment, kept near: the API has no total, no order of choice and no search.
+
+While somebody looks, the newest, the running and the pending rows are read every few seconds, one request per
+interval whatever the number of viewers; the whole list is walked once, and again rarely.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from lib.errors import BadPayload, SourceError, SourceUnavailable
+from lib.jobs.job import JobStatus
+from lib.jobs.query import JobPage, JobQuery
+from lib.sources.influencerai.answers import AnswerTooLarge, NotFound
+from lib.sources.influencerai.catalog import Names
+from lib.sources.influencerai.client import InfluencerClient, path_of
+from lib.sources.influencerai.job_rows import JobRows
+from lib.sources.influencerai.payload import JOB_TYPE, Snapshot, read_snapshot, read_snapshots
+from lib.sources.influencerai.shared_reads import SharedReads
+
+PAGE_ROWS = 100
+# Jobs deleted during a walk move the rows up: a few rows are read twice, so that none is passed over.
+OVERLAP_ROWS = 5
+MOST_CHECKS = 50
+PAGES_BEFORE_GROWING = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often the API is asked, in seconds.
+
+    Attributes:
+        interval_s: Between two requests in steady state.
+        newest_s, active_s, names_s, walk_s: Between two reads of the newest rows, of the running and the pending
+            ones, of the names of datasets and configurations, and between two walks over everything.
+        watched_s: How long after the last look the reading goes on.
+        stale_s: Age from which a viewer waits for fresh rows, and is told when there are none.
+        wait_s: How long they wait at most.
+        back_off_s: After a failure.
+    """
+
+    interval_s: float = 2.0
+    newest_s: float = 4.0
+    active_s: float = 4.0
+    names_s: float = 300.0
+    walk_s: float = 600.0
+    watched_s: float = 30.0
+    stale_s: float = 6.0
+    wait_s: float = 2.0
+    back_off_s: float = 4.0
+
+
+@dataclass(kw_only=True)
+class _Walk:
+    """A walk over all rows. ``took`` counts the pages since the last one that was too large."""
+
+    began_at: datetime
+    skip: int = 0
+    take: int = PAGE_ROWS
+    took: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
+class JobIndex:
+    """Answers lists from memory. Without ``background`` what is due is read at the moment somebody looks."""
+
+    def __init__(
+        self,
+        client: InfluencerClient,
+        rows: JobRows,
+        *,
+        fetch_names: Callable[[], Names],
+        pace: Pace | None = None,
+        background: bool = True,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._rows, self._fetch_names = client, rows, fetch_names
+        self._pace = pace or Pace()
+        self._background = background
+        self._now, self._clock = now, clock
+        self._tasks: dict[str, Callable[[], None]] = {
+            "newest": self._read_newest,
+            "names": self._read_names,
+            "running": lambda: self._read_active(JobStatus.RUNNING),
+            "pending": lambda: self._read_active(JobStatus.PENDING),
+            "walk": self._walk_on,
+            "check": self._check_one,
+        }
+        self._due = dict.fromkeys(self._tasks, self._clock()) | {"check": float("inf")}
+        self._takes = dict.fromkeys(self._tasks, PAGE_ROWS)
+        self._walk: _Walk | None = None
+        self._is_whole = False
+        self._missed: set[str] = set()
+        self._checks: dict[str, None] = {}
+        self._skipped: dict[str, int] = {}
+        self._read_at: datetime | None = None
+        self._error: SourceError | None = None
+        self._first = SharedReads[bool](self._pace.interval_s, clock=clock)
+        self._stepping = threading.Lock()
+        self._turn = threading.Condition()  # guards the three below; notified after every step
+        self._looked_at = float("-inf")
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+
+    def page(self, query: JobQuery) -> JobPage:
+        """One page, with words about what is missing or stale. Raises only while nothing at all is known."""
+        self._look()
+        page = self._rows.select(query, self._now())
+        return replace(page, skipped_rows=max(self._skipped.values(), default=0), incomplete=self._missing())
+
+    def count(self) -> Mapping[JobStatus, int]:
+        """How many of the known jobs stand where."""
+        self._look()
+        return self._rows.count()
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stopped.set()
+        with self._turn:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def step(self) -> float:
+        """Read what is most overdue; seconds until the next step."""
+        with self._stepping:
+            name = min(self._due, key=lambda each: self._due[each])
+            if self._due[name] > self._clock():
+                return min(self._pace.interval_s, self._due[name] - self._clock())
+            try:
+                self._tasks[name]()
+                self._read_at, self._error = self._now(), None
+            except SourceError as error:
+                self._error = error
+            self._plan(name)
+        with self._turn:
+            self._turn.notify_all()
+        if self._error is not None:
+            return self._pace.back_off_s
+        return self._pace.interval_s if self._is_whole else 0.0
+
+    def _plan(self, name: str) -> None:
+        """When the task is due again."""
+        pace, now = self._pace, self._clock()
+        wait_s = {"newest": pace.newest_s, "names": pace.names_s, "walk": pace.walk_s}.get(name, pace.active_s)
+        if self._error is not None:
+            wait_s = pace.back_off_s
+        elif name == "walk" and self._walk is not None:
+            wait_s = pace.interval_s if self._is_whole else 0.0
+        elif name == "check":
+            wait_s = pace.interval_s
+        self._due[name] = now + wait_s
+        if not self._checks:
+            self._due["check"] = float("inf")
+        elif self._due["check"] == float("inf"):
+            self._due["check"] = now
+
+    def _look(self) -> None:
+        """Somebody looks: see to it that the rows are fresh."""
+        if self._read_at is None:
+            self._first.get("", self._read_first)
+        if not self._background:
+            self._catch_up()
+            return
+        with self._turn:
+            self._looked_at = self._clock()
+            if self._thread is None and not self._stopped.is_set():
+                self._thread = threading.Thread(target=self._run, name="influencerai-index", daemon=True)
+                self._thread.start()
+                if self._age_s() > self._pace.stale_s:
+                    self._turn.wait_for(lambda: self._age_s() < self._pace.stale_s or self._error, self._pace.wait_s)
+
+    def _read_first(self) -> bool:
+        with self._stepping:
+            if self._read_at is None:
+                self._read_newest()
+                self._read_at = self._now()
+                self._plan("newest")
+        return True
+
+    def _catch_up(self) -> None:
+        for _ in range(len(self._tasks)):
+            self.step()
+        while self._walk is not None and self._error is None:
+            self.step()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            with self._turn:
+                is_watched = self._clock() - self._looked_at < self._pace.watched_s
+                if not is_watched and (self._is_whole or self._error):
+                    self._thread = None
+                    return
+            self._stopped.wait(self.step())
+
+    def _age_s(self) -> float:
+        return (self._now() - self._read_at).total_seconds() if self._read_at else float("inf")
+
+    def _missing(self) -> str:
+        words = []
+        if not self._is_whole:
+            words.append(f"{len(self._rows):,} jobs are read so far; the older ones are still being read.")
+        error, age_s = self._error, self._age_s()
+        if error is not None and self._read_at is not None and age_s >= self._pace.stale_s:
+            silent = f"The API has not answered for {age_s:.0f} s"
+            said = silent if isinstance(error, SourceUnavailable) else str(error).rstrip(".")
+            words.append(f"{said}; shown is the state of {self._read_at:%H:%M} UTC.")
+        return " ".join(words)
+
+    def _fetch(self, name: str, skip: int = 0, **filters: str) -> tuple[list[Snapshot], bool]:
+        """One page of rows, and whether it is the last; fewer rows when they are too large for one answer."""
+        while True:
+            take = self._takes[name]
+            try:
+                answer = self._client.get_list("/jobs", {"type": JOB_TYPE, "take": take, "skip": skip, **filters}).data
+            except AnswerTooLarge:
+                if take == 1:
+                    raise
+                self._takes[name] = max(1, take // 4)
+                continue
+            if not isinstance(answer, list):
+                raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something else than a list.")
+            snapshots, skipped = read_snapshots(answer)
+            self._skipped[name] = skipped + (self._skipped.get(name, 0) if skip else 0)
+            return snapshots, len(answer) < take
+
+    def _read_newest(self) -> None:
+        snapshots, is_last = self._fetch("newest")
+        self._rows.take(snapshots, self._now())
+        seen = {each.id for each in snapshots}
+        if is_last:
+            self._forget_missing(seen, self._now())
+            self._walk, self._is_whole = None, True
+            self._due["walk"] = self._clock() + self._pace.walk_s
+            return
+        times = [each.created_at for each in snapshots if each.created_at]
+        if times:
+            oldest = min(times)
+            self._doubt(
+                job.id for job in self._rows.all() if job.created_at and job.created_at > oldest and job.id not in seen
+            )
+
+    def _read_active(self, status: JobStatus) -> None:
+        snapshots, is_last = self._fetch(status.value, status=status.value)
+        self._rows.take(snapshots, self._now())
+        if is_last:
+            seen = {each.id for each in snapshots}
+            self._doubt(job.id for job in self._rows.all() if job.status is status and job.id not in seen)
+
+    def _read_names(self) -> None:
+        self._rows.rename(self._fetch_names())
+
+    def _walk_on(self) -> None:
+        walk = self._walk = self._walk or _Walk(began_at=self._now())
+        try:
+            snapshots, is_last = self._fetch("walk", walk.skip)
+        except AnswerTooLarge:
+            walk.skip += 1  # a single row that nobody can hold
+            return
+        self._rows.take(snapshots, self._now())
+        walk.seen.update(each.id for each in snapshots)
+        walk.skip += max(1, self._takes["walk"] - OVERLAP_ROWS)
+        walk.took += 1
+        if walk.took % PAGES_BEFORE_GROWING == 0:
+            self._takes["walk"] = min(PAGE_ROWS, self._takes["walk"] * 2)
+        if is_last:
+            self._forget_missing(walk.seen, walk.began_at)
+            self._walk, self._is_whole = None, True
+
+    def _forget_missing(self, seen: set[str], began_at: datetime) -> None:
+        """A job that two walks in a row did not meet has vanished; one that a single walk missed is asked for."""
+        old = (job for job in self._rows.all() if not job.created_at or job.created_at < began_at)
+        missing = {job.id for job in old if job.id not in seen}
+        for job_id in missing & self._missed:
+            self._rows.forget(job_id)
+        self._missed = missing - self._missed
+        self._doubt(self._missed)
+
+    def _doubt(self, job_ids: Iterable[str]) -> None:
+        """These jobs are not where they should be: ask for each by itself."""
+        for job_id in job_ids:
+            if len(self._checks) < MOST_CHECKS:
+                self._checks[job_id] = None
+
+    def _check_one(self) -> None:
+        job_id = next(iter(self._checks))
+        try:
+            self._rows.take([read_snapshot(self._client.get(path_of("jobs", job_id)))], self._now())
+        except NotFound:
+            self._rows.forget(job_id)
+        del self._checks[job_id]

@@ -1,0 +1,67 @@
+"""One growing log out of many short windows: the API shows only the last lines, replaced at each write."""
+
+from collections.abc import Sequence
+
+RUNNING_WINDOW = 20  # the worker keeps this many lines while it runs
+FINAL_WINDOW = 200  # and this many at the end
+MISSING = "… (lines missing here) …"
+TOO_LONG = "… (the log is longer than the dashboard keeps) …"
+KEPT_LINES = 2 * FINAL_WINDOW
+MOST_BYTES = 8 << 20
+
+
+class MergedLog:
+    """Append-only bytes, so that a reader's offset stays right whatever comes later."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self.data = bytearray()
+        self._most_bytes = most_bytes
+        self._is_full = False
+        # The lines since the last gap, as far as an overlap can reach back.
+        self._recent: list[str] = []
+
+    def merge(self, window: Sequence[str]) -> list[str]:
+        """Take in the last lines of the log as they are now; the lines that are new."""
+        window = [line.replace("\n", " ") for line in window]
+        if not window or self._holds(window):
+            return []
+        known = self._overlap(window)
+        if known == 0:
+            self._note_gap(window)
+        fresh = window[known:]
+        self._append(fresh)
+        self._recent = [*self._recent, *fresh][-KEPT_LINES:]
+        return fresh
+
+    def _overlap(self, window: Sequence[str]) -> int:
+        """How many lines at the start of the window are known already.
+
+        A true overlap reaches back to the start of the window or of what is known: less is a chance likeness.
+        """
+        recent = self._recent
+        if recent and window[: len(recent)] == recent:
+            return len(recent)
+        for end in range(len(window), 0, -1):
+            length = min(end, len(recent))
+            if length and recent[-length:] == window[end - length : end]:
+                return end
+        return 0
+
+    def _holds(self, window: Sequence[str]) -> bool:
+        """Whether the window is an older one: all of it was seen, with more after it."""
+        size, recent = len(window), self._recent
+        return any(recent[start : start + size] == window for start in range(len(recent) - size + 1))
+
+    def _note_gap(self, window: Sequence[str]) -> None:
+        if self.data or len(window) >= RUNNING_WINDOW:
+            self._append([MISSING])
+        self._recent = []
+
+    def _append(self, lines: Sequence[str]) -> None:
+        if self._is_full:
+            return
+        # A lone surrogate is valid JSON but no valid text.
+        text = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+        if len(self.data) + len(text) > self._most_bytes:
+            text, self._is_full = f"{TOO_LONG}\n".encode(), True
+        self.data += text

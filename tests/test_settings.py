@@ -1,0 +1,115 @@
+"""Settings: where they come from, and errors that say which one, what and where, but never a secret."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lib.errors import SettingsError
+from lib.settings import ROOT, Settings, load_settings
+
+SECRET = "s3cret-value-that-must-not-show"
+API = {"LORA_SOURCE": "influencerai", "INFLUENCERAI_API_URL": "https://api.test/"}
+LOGIN = {"INFLUENCERAI_EMAIL": "me@x.test", "INFLUENCERAI_PASSWORD": SECRET}
+EXAMPLE = ROOT / ".streamlit" / "secrets.toml.example"
+
+
+@pytest.fixture
+def no_file(tmp_path: Path) -> Path:
+    return tmp_path / "secrets.toml"
+
+
+def test_nothing_needs_to_be_set(no_file: Path) -> None:
+    assert load_settings({}, no_file) == Settings(data_dir=ROOT / "data")
+
+
+def test_everything_can_come_from_the_environment(no_file: Path, tmp_path: Path) -> None:
+    s3 = {"S3_ENDPOINT": "http://s3.test:9000", "S3_KEY": "k", "S3_SECRET": SECRET, "S3_BUCKET": "assets"}
+    more = {"LORA_DATA_DIR": str(tmp_path), "LORA_MAX_PARALLEL": "3", "SD_SCRIPTS_DIR": str(tmp_path)}
+    found = load_settings({**API, **LOGIN, **s3, **more, "AWS_REGION": "eu-west-1"}, no_file)
+    assert found.source == "influencerai"
+    assert (found.data_dir, found.max_parallel, found.sd_scripts_dir) == (tmp_path.resolve(), 3, tmp_path.resolve())
+    assert found.influencerai is not None
+    assert (found.influencerai.api_url, found.influencerai.password) == ("https://api.test", SECRET)
+    assert found.s3 is not None
+    assert (found.s3.endpoint, found.s3.bucket, found.s3.region) == ("http://s3.test:9000", "assets", "eu-west-1")
+    assert SECRET not in repr(found)
+
+
+def test_the_environment_wins_over_the_file_and_streamlit_keeps_its_tables(no_file: Path) -> None:
+    no_file.write_text(
+        'LORA_MAX_PARALLEL = 2\nLORA_SOURCE = "Embedded"\nS3_BUCKET = "from-file"\nINFLUENCERAI_PASSWORD = 12345\n'
+        '[auth]\nredirect_uri = "x"\n[connections.other]\nurl = "y"\n'
+    )
+    found = load_settings({"S3_BUCKET": "from-env", "LORA_SOURCE": " "}, no_file)
+    assert (found.max_parallel, found.source) == (2, "embedded")
+    assert found.s3 is not None
+    assert found.s3.bucket == "from-env"
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"LORA_SOURCE": "ray"}, "LORA_SOURCE is wrong: it should be 'embedded' or 'influencerai'"),
+        ({"LORA_MAX_PARALLEL": "many"}, "LORA_MAX_PARALLEL is wrong"),
+        ({"LORA_MAX_PARALLEL": "0"}, "LORA_MAX_PARALLEL is wrong: it should be greater than or equal to 1"),
+        ({"SD_SCRIPTS_DIR": "/does/not/exist"}, "SD_SCRIPTS_DIR names a folder that does not exist"),
+        ({"LORA_SOURCE": "influencerai"}, "INFLUENCERAI_API_URL is missing"),
+        (API, "INFLUENCERAI_EMAIL is missing"),
+        ({**API, "INFLUENCERAI_EMAIL": "a"}, "INFLUENCERAI_PASSWORD is missing"),
+        ({**API, "INFLUENCERAI_API_URL": "api.test"}, "INFLUENCERAI_API_URL is no web address"),
+        ({**API, "INFLUENCERAI_API_URL": "https://x:port"}, "INFLUENCERAI_API_URL is no web address"),
+        ({**API, "INFLUENCERAI_API_URL": f"https://a:{SECRET}@x"}, "INFLUENCERAI_API_URL holds a user name"),
+        ({**API, "INFLUENCERAI_API_URL": f"https://x?token={SECRET}"}, "INFLUENCERAI_API_URL has something behind"),
+        ({**API, "INFLUENCERAI_TOKEN": f"{SECRET}\n{SECRET}"}, "INFLUENCERAI_TOKEN holds spaces"),
+        ({"S3_KEY": "k", "S3_BUCKET": "assets"}, "S3_SECRET is missing, though S3_KEY is set"),
+        ({"S3_SECRET": SECRET, "S3_BUCKET": "assets"}, "S3_KEY is missing, though S3_SECRET is set"),
+        ({"S3_ENDPOINT": "http://x"}, "S3_BUCKET is missing, though S3_ENDPOINT is set"),
+        ({"S3_BUCKET": "no/bucket"}, "S3_BUCKET is no bucket name"),
+    ],
+)
+@pytest.mark.parametrize("is_file", [False, True], ids=["environment", "file"])
+def test_errors_say_which_what_and_where(environ: dict[str, str], words: str, is_file: bool, no_file: Path) -> None:
+    if is_file:
+        no_file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in environ.items()))
+        environ = {}
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ, no_file)
+    text = str(caught.value) + caught.value.hint
+    assert words in str(caught.value)
+    assert caught.value.hint
+    assert SECRET not in text + repr(caught.value.__context__)
+    if "is missing, so" not in text:
+        assert f"(read from {'secrets.toml' if is_file else 'the environment'})" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "hint"),
+    [
+        (b'S3_BUKET = "x"', "no setting S3_BUKET (read from secrets.toml)", "Did you mean S3_BUCKET?"),
+        (b"[wholly.else]\na = 1", "no setting wholly", "Known settings"),
+        (b'S3_BUCKET = "x', "is not valid TOML", "NAME"),
+        (b'S3_BUCKET = "\xff"', "cannot be read: it is not UTF-8 text", ""),
+        (b'S3_SECRET = ["s3cret-value-that-must-not-show"]', "S3_SECRET is wrong", "Correct it"),
+    ],
+)
+def test_a_file_with_mistakes(no_file: Path, content: bytes, words: str, hint: str) -> None:
+    no_file.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, no_file)
+    assert words in str(caught.value)
+    assert hint in caught.value.hint
+    assert SECRET not in str(caught.value)
+
+
+def test_the_example_file_names_every_setting(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text()
+    lines = [line.removeprefix("# ") for line in text.splitlines() if " = " in line]
+    names = set(tomllib.loads("\n".join(lines)))
+    errors = tmp_path / "x.toml"
+    errors.write_text("ANYTHING = 1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, errors)
+    assert names == {name.strip(" .") for name in caught.value.hint.removeprefix("Known settings: ").split(",")}
+    assert tomllib.loads(text) == {}
