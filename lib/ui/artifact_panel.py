@@ -1,0 +1,126 @@
+"""The files of a job: name, kind, size, time, a download that always works, and links that may have expired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
+from lib.ui import times
+from lib.ui.job_actions import download_path
+from lib.ui.notes import show_note
+from lib.ui.text import escaped
+from lib.ui.times import absolute_time, relative_time, size_text, viewer_zone
+
+SHOWN_FILES = 5
+WARN_BEFORE = timedelta(minutes=5)
+KINDS = {
+    ArtifactKind.LORA: "LoRA",
+    ArtifactKind.CHECKPOINT: "Checkpoint",
+    ArtifactKind.SAMPLE: "Sample",
+    ArtifactKind.STATE: "Training state",
+    ArtifactKind.LOG: "Log",
+    ArtifactKind.OTHER: "File",
+}
+_ORDER = tuple(KINDS)
+FROZEN_EXPLANATION = (
+    "The source wrote this link into the job once, and reading the job again gives the same link. "
+    "Set S3_BUCKET and S3 credentials, and the dashboard signs a fresh link at every click."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkState:
+    """What is to be said about a link; an empty text is a link that always works."""
+
+    text: str = ""
+    is_expired: bool = False
+    needs_care: bool = False
+
+
+def link_state(artifact: Artifact, now: datetime) -> LinkState:
+    """Whether the file's link works, for how long, and whether a person should hurry."""
+    link = artifact.frozen_link
+    if link is None or link.expires_at is None:
+        return LinkState()
+    left = link.expires_at - now
+    if left <= timedelta(0):
+        return LinkState(text="URL expired", is_expired=True, needs_care=True)
+    if left < WARN_BEFORE:
+        return LinkState(text=f"URL expires in {_minutes(left)}", needs_care=True)
+    return LinkState(text=f"URL works until {absolute_time(link.expires_at, viewer_zone())}")
+
+
+def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[Artifact]:
+    """The files of an attempt in the order they matter: what was trained first, the newest before older ones."""
+    of_attempt = [file for file in artifacts if attempt is None or file.attempt == attempt.number]
+    files = [file for file in of_attempt if file.kind is not ArtifactKind.SAMPLE]
+    return sorted(files, key=lambda file: (_ORDER.index(file.kind), -_age_rank(file), file.name))
+
+
+def file_text(artifact: Artifact, now: datetime) -> str:
+    """``LoRA · 500 MB · epoch 3 · 2 minutes ago``."""
+    parts = [KINDS[artifact.kind], size_text(artifact.size_bytes) if artifact.size_bytes is not None else ""]
+    parts.append(f"epoch {artifact.epoch}" if artifact.epoch is not None else "")
+    parts.append(relative_time(artifact.created_at, now) if artifact.created_at else "")
+    return " · ".join(part for part in parts if part)
+
+
+def show_files(job: Job, attempt: Attempt) -> None:
+    """One row per file; the first ones only, until all are asked for."""
+    st.header("Artifacts", anchor=False)
+    files = listed_files(services.latest_artifacts(job).value, attempt if len(job.attempts) > 1 else None)
+    now, key = times.now(), f"files-{job.id}-{attempt.number}"
+    if not files:
+        show_note("No files yet." if job.status.is_active else "This attempt left no files.")
+        return
+    all_shown = len(files) <= SHOWN_FILES or st.session_state.get(f"{key}-all", False)
+    for file in files if all_shown else files[:SHOWN_FILES]:
+        _show_file(job, file, now)
+    if not all_shown:
+        st.button(f"Show all {len(files)} files", key=f"{key}-more", on_click=_show_all, args=(f"{key}-all",))
+    if any(link_state(file, now).needs_care for file in files):
+        _show_refresh(key)
+
+
+def _show_file(job: Job, file: Artifact, now: datetime) -> None:
+    state = link_state(file, now)
+    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+        with st.container(gap=None):
+            st.markdown(f"**{escaped(file.name, limit=120)}**")
+            show_note(
+                file_text(file, now), note=absolute_time(file.created_at, viewer_zone()) if file.created_at else None
+            )
+            if state.text:
+                color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
+                show_note(state.text, color=color)
+        st.link_button(
+            "Download",
+            download_path(job.id, file.id),
+            icon=":material/download:",
+            disabled=state.is_expired,
+            key=f"download-{job.id}-{file.id}",
+        )
+
+
+def _show_refresh(key: str) -> None:
+    st.button("Refresh URL", icon=":material/refresh:", key=f"{key}-refresh", on_click=services.forget_reads)
+    show_note(FROZEN_EXPLANATION)
+
+
+def _show_all(key: str) -> None:
+    st.session_state[key] = True
+
+
+def _age_rank(file: Artifact) -> float:
+    """Higher is newer; the final file, which has no epoch in its name, is the newest."""
+    return float("inf") if file.epoch is None and file.step is None else float(file.epoch or 0) * 1e9 + (file.step or 0)
+
+
+def _minutes(left: timedelta) -> str:
+    minutes = round(left.total_seconds() / 60)
+    if minutes < 1:
+        return "less than a minute"
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"

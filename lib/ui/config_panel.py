@@ -1,0 +1,160 @@
+"""Configurations: the list, one of them to edit, and taking them in and out as files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from lib import services
+from lib.errors import InvalidRequest
+from lib.jobs.config import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSettings
+from lib.jobs.config_file import FORMATS, export_config, parse_config
+from lib.ui.dataset_panel import act, count_text
+from lib.ui.errors import explained_errors
+from lib.ui.settings_form import show_settings_fields, trainer_options, value_text, with_extra
+from lib.ui.text import escaped, plain
+from lib.ui.url_state import write_params
+
+_SAVED = "config-saved"
+_MIME = {"toml": "application/toml", "json": "application/json"}
+
+
+def config_summary(settings: TrainingSettings) -> str:
+    """``tiny · 10 epochs · learning rate 0.0001 · dim 16 · alpha 8 · batch 1 · 512 px``."""
+    parts = [
+        settings.trainer,
+        settings.base_model,
+        count_text(settings.epochs, "epoch", "epochs"),
+        f"learning rate {value_text(settings.learning_rate)}",
+        f"dim {settings.network_dim}, alpha {settings.network_alpha}",
+        f"batch size {settings.batch_size}",
+        f"{settings.resolution} px",
+    ]
+    return " · ".join(plain(part, limit=80) for part in parts if part)
+
+
+def copy_name(name: str, taken: Sequence[str]) -> str:
+    """``Quick (copy)``, ``Quick (copy 2)``, …: the first that is free and not too long."""
+    names = {each.casefold() for each in taken}
+    for number in range(1, len(names) + 2):
+        ending = " (copy)" if number == 1 else f" (copy {number})"
+        candidate = name[: MAX_NAME_LENGTH - len(ending)].rstrip() + ending
+        if candidate.casefold() not in names:
+            return candidate
+    raise AssertionError("one of n + 1 names is free among n")
+
+
+def file_name(config: TrainingConfig, file_format: str) -> str:
+    """A plain file name for the configuration."""
+    stem = "".join(char if char.isalnum() or char in "-_" else "-" for char in config.name).strip("-")
+    return f"{stem[:60] or 'configuration'}.{file_format}"
+
+
+def show_config_list(configs: Sequence[TrainingConfig]) -> None:
+    """All configurations, the default one first; each name is a link to its page."""
+    st.caption(count_text(len(configs), "configuration", "configurations"))
+    for config in configs:
+        with st.container(border=True, gap="xsmall"):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                name = escaped(config.name, limit=100) or "(no name)"
+                st.page_link("../pages/configs.py", label=f"**{name}**", query_params={"id": config.id})
+                if config.is_default:
+                    st.badge("Default", icon=":material/star:")
+            if config.description:
+                st.markdown(escaped(config.description, limit=300))
+            st.caption(escaped(config_summary(config.settings)))
+
+
+def show_new_config() -> None:
+    """The ways to a new configuration: a blank form, or a file."""
+    st.page_link("../pages/configs.py", label="New configuration", icon=":material/add:", query_params={"id": "new"})
+    with st.expander("Import a configuration from a file"), st.form("import-config", border=False):
+        uploaded = st.file_uploader("TOML or JSON file", type=list(FORMATS), max_upload_size=1, key="config-file")
+        if st.form_submit_button("Import"):
+            with explained_errors("The configuration was not imported"):
+                if uploaded is None:
+                    raise InvalidRequest("No file was chosen.")
+                _save(parse_config(uploaded.getvalue(), filename=uploaded.name))
+
+
+def show_config_actions(config: TrainingConfig, names: Sequence[str]) -> None:
+    """Use, duplicate, make default, delete."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _show_use(config)
+        if st.button("Duplicate", icon=":material/content_copy:"):
+            copy = replace(config, id="", name=copy_name(config.name, names), is_default=False)
+            with explained_errors():
+                _save(copy)
+        if st.button("Make default", icon=":material/star:", disabled=config.is_default):
+            act(lambda: services.save_config(replace(config, is_default=True)))
+        if st.button("Delete", icon=":material/delete:"):
+            _confirm_deletion(config)
+
+
+def _show_use(config: TrainingConfig) -> None:
+    st.page_link(
+        "../pages/new_job.py",
+        label="Use this configuration",
+        icon=":material/play_arrow:",
+        query_params={"configId": config.id},
+    )
+
+
+def show_exports(config: TrainingConfig) -> None:
+    """The configuration as a file of either format."""
+    with st.container(horizontal=True):
+        for file_format in FORMATS:
+            st.download_button(
+                f"Export {file_format.upper()}",
+                export_config(config, file_format),
+                file_name=file_name(config, file_format),
+                mime=_MIME[file_format],
+                icon=":material/download:",
+                on_click="ignore",
+            )
+
+
+@st.dialog("Delete configuration")
+def _confirm_deletion(config: TrainingConfig) -> None:
+    st.markdown(f"**{escaped(config.name, limit=100)}** will be deleted for good.")
+    st.caption("Jobs that used it keep their own copy of the settings.")
+    if st.button("Delete for good", type="primary"):
+        act(lambda: services.delete_config(config.id), then={"id": None})
+
+
+def show_config_form(config: TrainingConfig) -> None:
+    """Every value of a configuration; nothing is saved before "Save configuration"."""
+    with st.form(f"config-{config.id or 'new'}", enter_to_submit=False):
+        name = st.text_input("Name", config.name, max_chars=300)
+        description = st.text_input("Description", config.description, max_chars=500)
+        settings, extra = show_settings_fields(config.settings, key=f"config-{config.id}")
+        submitted = st.form_submit_button("Save configuration", type="primary")
+    if submitted:
+        with explained_errors():
+            settings = with_extra(settings, extra)
+            _save(replace(config, name=name or "", description=description or "", settings=settings))
+
+
+def show_saved() -> None:
+    """Say once that a configuration was saved: the page runs afresh after it, and a toast would be lost."""
+    if name := st.session_state.pop(_SAVED, ""):
+        st.success(f"Saved {escaped(name, limit=80)}.", icon=":material/check:")
+
+
+def _save(config: TrainingConfig) -> None:
+    """Save, open its page, and say so there. Raises InvalidRequest."""
+    saved = services.save_config(config)
+    st.session_state[_SAVED] = saved.name
+    write_params({"id": saved.id})
+    st.rerun()
+
+
+def show_read_only_config(config: TrainingConfig) -> None:
+    """Every value of a configuration that cannot be changed here."""
+    rows = {"Trainer": trainer_options(config.settings.trainer)[config.settings.trainer]}
+    rows |= {"Base model": value_text(config.settings.base_model)}
+    rows |= {rule.label: f"{value_text(getattr(config.settings, rule.name))} {rule.unit}".strip() for rule in RANGES}
+    rows |= {"Sample prompts": value_text(config.settings.sample_prompts)}
+    rows |= {str(key): value_text(value) for key, value in config.settings.extra.items()}
+    _show_use(config)
+    st.markdown("\n".join(f"- {escaped(label)}: **{escaped(value, limit=400)}**" for label, value in rows.items()))

@@ -1,0 +1,58 @@
+"""Step 1 of the wizard: which dataset to train on, with what is known about it beside it."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from lib.jobs.dataset import Dataset
+from lib.ui.dataset_panel import problem_texts, show_thumbnails, summary_text
+from lib.ui.text import escaped, plain
+from lib.ui.url_state import follow_url
+from lib.ui.wizard import Draft, chosen_id, write_draft
+
+_KEY = "wizard-dataset"
+
+
+def pick_dataset(datasets: Sequence[Dataset], draft: Draft) -> Dataset | None:
+    """The select box "Dataset" and what is known about the chosen one; None while none is chosen."""
+    by_id = {dataset.id: dataset for dataset in datasets}
+    chosen = by_id.get(chosen_id(draft.dataset_id, list(by_id)))
+    if not datasets:
+        st.info("There are no datasets yet. Create one and upload images first.")
+        st.page_link("../pages/datasets.py", label="Datasets", icon=":material/photo_library:")
+        return None
+    follow_url(_KEY, chosen.id if chosen else None)
+    left, right = st.columns(2, gap="large")
+    left.selectbox(
+        "Dataset",
+        list(by_id),
+        key=_KEY,
+        format_func=lambda each: plain(by_id[each].name, limit=100) or "(no name)",
+        placeholder="Choose a dataset",
+        on_change=lambda: write_draft({"datasetId": st.session_state[_KEY]}),
+    )
+    with right:
+        if chosen is None:
+            gone = escaped(draft.dataset_id, limit=80)
+            st.warning(f"The dataset {gone} is not there any more. Choose another one.")
+        else:
+            show_dataset_summary(chosen)
+    return chosen
+
+
+def show_dataset_summary(dataset: Dataset) -> None:
+    """Status, image count, thumbnails, and what is wrong."""
+    st.markdown(escaped(summary_text(dataset)))
+    show_thumbnails(dataset)
+    for problem in problem_texts(dataset):
+        st.warning(problem, icon=":material/warning:")
+    st.page_link(
+        "../pages/datasets.py", label="Open the dataset", icon=":material/open_in_new:", query_params={"id": dataset.id}
+    )
+
+
+def dataset_problem(dataset: Dataset | None) -> str:
+    """Why nothing can be trained on it; empty when it can."""
+    if dataset is None:
+        return "Choose a dataset first."
+    return "The dataset has no images. Upload some first." if dataset.image_count == 0 else ""

@@ -1,0 +1,294 @@
+"""What can be done with jobs: a bar of real links and buttons, and the dialogs that ask before something goes.
+
+A page calls ``show_pending`` once at its top level (outside fragments) and ``show_actions`` where the bar belongs.
+A button inside a ticking fragment must not open a dialog by itself: the next tick would close it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
+from lib.ui.errors import explained_errors, show_error
+from lib.ui.text import escaped, plain
+from lib.ui.times import size_text
+
+JOB_PAGE = "../pages/job.py"
+SHOWN_NAMES = 10
+SHOWN_FILES = 30
+_PENDING_DIALOG = "dialog to open"
+_PENDING_TOASTS = "toasts to show"
+_KIND_ORDER = tuple(ArtifactKind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAction:
+    """Something that changes jobs.
+
+    Attributes:
+        name: The capability of the source.
+        fits: Whether it can be done to this job as it stands.
+        refusal: Why it is disabled when it fits no selected job.
+        done: What the toast says: ``Cancelled``.
+        keep: Label of the way out of the dialog.
+        warning: What the dialog says about it.
+    """
+
+    name: str
+    label: str
+    icon: str
+    fits: Callable[[Job], bool]
+    refusal: str
+    done: str
+    keep: str = ""
+    warning: str = ""
+
+
+RETRY = JobAction(
+    name="retry",
+    label="Retry",
+    icon=":material/replay:",
+    fits=lambda job: job.status.is_terminal,
+    refusal="Only a job that has ended can be retried.",
+    done="Retried",
+)
+CANCEL = JobAction(
+    name="cancel",
+    label="Cancel",
+    icon=":material/stop_circle:",
+    fits=lambda job: job.status.is_active,
+    refusal="Only a pending or running job can be cancelled.",
+    done="Cancelled",
+    keep="Keep running",
+    warning="The training stops. Its log and the files written so far are kept.",
+)
+DELETE = JobAction(
+    name="delete",
+    label="Delete",
+    icon=":material/delete:",
+    fits=lambda job: job.status is not JobStatus.RUNNING,
+    refusal="A running job cannot be deleted. Cancel it first.",
+    done="Deleted",
+    keep="Keep",
+    warning="The log, the samples and the trained files go with it. This cannot be undone.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    action: JobAction
+    jobs: tuple[Job, ...]
+    leave_to: str
+    url: str | None
+
+
+def show_pending() -> None:
+    """Toasts for what was done before the rerun, and the dialog that a button asked for."""
+    for text, icon in st.session_state.pop(_PENDING_TOASTS, ()):
+        st.toast(text, icon=icon, duration="long")
+    asked: _Asked | None = st.session_state.get(_PENDING_DIALOG)
+    if asked is None:
+        return
+    if asked.url != st.context.url:
+        _close()
+        return
+    title = _question(asked.action, asked.jobs)
+    st.dialog(title, icon=asked.action.icon, on_dismiss=_close)(_show_confirmation)(asked)
+
+
+def _close() -> None:
+    st.session_state.pop(_PENDING_DIALOG, None)
+
+
+def announce(text: str, *, icon: str = ":material/check:") -> None:
+    """Say ``text`` (Markdown: escape what is foreign) in a toast of the next run, so that a rerun keeps it."""
+    st.session_state[_PENDING_TOASTS] = (*st.session_state.get(_PENDING_TOASTS, ()), (text, icon))
+
+
+def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to: str = "") -> None:
+    """The bar for one or more jobs.
+
+    Args:
+        jobs: What the actions apply to; each action takes those that it fits.
+        key: Distinguishes several bars.
+        links: Whether to offer the ways to the job's own page.
+        leave_to: The page to go to after a deletion; empty stays.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", key=f"{key}-actions"):
+        if links:
+            _show_links(jobs, key)
+        _show_downloads(jobs, key)
+        for action in (RETRY, CANCEL, DELETE):
+            _show_button(action, jobs, key, leave_to)
+
+
+def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
+    """Why the action cannot be used on these jobs; empty when it can."""
+    refused = services.reason_against(action.name)
+    return refused or ("" if any(action.fits(job) for job in jobs) else action.refusal)
+
+
+def download_path(job_id: str, artifact_id: str) -> str:
+    """The lasting address of a job's file: it finds or signs the file at the moment of the click."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    prefix = f"/{base}" if base else ""
+    return f"{prefix}/download/{quote(job_id, safe='')}/{quote(artifact_id)}"
+
+
+def deletion_text(jobs: Sequence[Job]) -> str:
+    """How large what goes is: ``3 jobs, 1.5 GB``; says what is not known."""
+    count = _count(jobs)
+    sizes = [job.size_bytes for job in jobs if job.size_bytes is not None]
+    if not sizes:
+        return f"{count}, size unknown"
+    unknown = len(jobs) - len(sizes)
+    return f"{count}, {size_text(sum(sizes))}" + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def _show_links(jobs: Sequence[Job], key: str) -> None:
+    single = len(jobs) == 1
+    help_text = None if single else "Select a single job to open it."
+    target = {"id": jobs[0].id} if single else None
+    logs = {"id": jobs[0].id, "view": "logs"} if single else None
+    st.page_link(
+        JOB_PAGE,
+        label="View details",
+        icon=":material/open_in_full:",
+        query_params=target,
+        disabled=not single,
+        help=help_text,
+    )
+    st.page_link(
+        JOB_PAGE,
+        label="View logs",
+        icon=":material/article:",
+        query_params=logs,
+        disabled=not single,
+        help=help_text,
+    )
+
+
+def _show_downloads(jobs: Sequence[Job], key: str) -> None:
+    menu = st.popover(
+        "Download artifacts", icon=":material/download:", key=f"{key}-downloads", on_change="rerun", wrap=False
+    )
+    if menu.open:
+        with menu, explained_errors("The files cannot be listed"):
+            for job in jobs[:SHOWN_NAMES]:
+                _show_files(job)
+            if len(jobs) > SHOWN_NAMES:
+                st.caption(f"Only the files of the first {SHOWN_NAMES} selected jobs are listed.")
+
+
+def _show_files(job: Job) -> None:
+    files = sorted(services.artifacts(job.id, job.attempt, job.status), key=lambda file: _KIND_ORDER.index(file.kind))
+    st.markdown(f"**{escaped(job.name or job.id, limit=80)}**")
+    if not files:
+        st.caption("No files yet." if job.status.is_active else "This job left no files.")
+    for file in files[:SHOWN_FILES]:
+        st.link_button(_file_label(file), download_path(job.id, file.id), icon=":material/download:", width="stretch")
+    if len(files) > SHOWN_FILES:
+        st.caption(f"{len(files) - SHOWN_FILES} more files on the job's own page.")
+
+
+def _file_label(file: Artifact) -> str:
+    size = "" if file.size_bytes is None else f" · {size_text(file.size_bytes)}"
+    return f"{escaped(file.name, limit=80)}{size}"
+
+
+def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str) -> None:
+    reason = reason_disabled(action, jobs)
+    pressed = st.button(
+        action.label, icon=action.icon, key=f"{key}-{action.name}", disabled=bool(reason), help=reason or None
+    )
+    if not pressed:
+        return
+    fitting = tuple(job for job in jobs if action.fits(job))
+    if action.warning:
+        st.session_state[_PENDING_DIALOG] = _Asked(
+            action=action, jobs=fitting, leave_to=leave_to if action is DELETE else "", url=st.context.url
+        )
+        st.rerun()
+    errors = perform(action, fitting)
+    for error in errors:
+        announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
+    st.rerun()
+
+
+def perform(action: JobAction, jobs: Sequence[Job]) -> list[DashboardError]:
+    """Do it to each job, announce what was done, and return what went wrong."""
+    deed = {"retry": services.retry_job, "cancel": services.cancel_job, "delete": services.delete_job}[action.name]
+    done, errors = [], []
+    for job in jobs:
+        try:
+            deed(job.id)
+            done.append(job)
+        except DashboardError as error:
+            errors.append(error)
+    if done:
+        announce(f"{action.done} {escaped(_named(done))}")
+    return errors
+
+
+def _show_confirmation(asked: _Asked) -> None:
+    """The inside of the dialog: what goes, how large it is, and two ways out."""
+    action, jobs = asked.action, asked.jobs
+    if action is DELETE:
+        jobs = tuple(_with_size(job) for job in jobs)
+    st.markdown("\n".join(f"- {_line(job, sized=action is DELETE)}" for job in jobs[:SHOWN_NAMES]))
+    if len(jobs) > SHOWN_NAMES:
+        st.markdown(f"… and {len(jobs) - SHOWN_NAMES} more.")
+    st.markdown(f"{deletion_text(jobs)}. {action.warning}" if action is DELETE else action.warning)
+    with st.container(horizontal=True):
+        confirmed = st.button(f"{action.label} {_count(jobs)}", type="primary", icon=action.icon, key="dialog-confirm")
+        if st.button(action.keep, key="dialog-keep"):
+            _close()
+            st.rerun()
+    if confirmed:
+        with explained_errors():
+            _finish(asked)
+
+
+def _finish(asked: _Asked) -> None:
+    errors = perform(asked.action, asked.jobs)
+    if len(errors) == len(asked.jobs):
+        for error in errors[:SHOWN_NAMES]:
+            show_error(error)
+        return
+    _close()
+    for error in errors:
+        announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
+    if asked.leave_to:
+        st.switch_page(asked.leave_to)
+    st.rerun()
+
+
+def _with_size(job: Job) -> Job:
+    """The job with its size where a list did not bring it; as it is when that cannot be read."""
+    if job.size_bytes is not None:
+        return job
+    try:
+        return services.get_job(job.id)
+    except DashboardError:
+        return job
+
+
+def _line(job: Job, *, sized: bool) -> str:
+    size = f", {size_text(job.size_bytes)}" if sized and job.size_bytes is not None else ""
+    return f"**{escaped(job.name or job.id, limit=80)}** ({escaped(job.id, limit=40)}{size})"
+
+
+def _question(action: JobAction, jobs: Sequence[Job]) -> str:
+    return f"{action.label} {_count(jobs)}?"
+
+
+def _count(jobs: Sequence[Job]) -> str:
+    return "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    return plain(jobs[0].name or jobs[0].id, limit=80) if len(jobs) == 1 else f"{len(jobs)} jobs"

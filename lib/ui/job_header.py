@@ -1,0 +1,85 @@
+"""The top of a job's page: where one is, which job this is, how it stands, and what can be done."""
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError, JobNotFound
+from lib.jobs.job import Job, JobStatus
+from lib.jobs.query import JobQuery
+from lib.services import Reading
+from lib.ui.errors import explained_errors, show_error
+from lib.ui.job_actions import show_actions
+from lib.ui.progress_panel import age_text
+from lib.ui.text import escaped, plain
+from lib.ui.theme import show_status_badge, status_text
+from lib.ui.times import now, percent_text
+
+OVERVIEW_PAGE, LIST_PAGE, JOB_PAGE = "../pages/overview.py", "../pages/jobs.py", "../pages/job.py"
+MAX_TITLE_CHARS = 120
+
+
+def browser_title(job: Job) -> str:
+    """``42 % · Aria v1``: a tab in the background is enough to follow a job."""
+    name = plain(job.name or job.id, limit=60)
+    if job.status is JobStatus.RUNNING and job.progress.fraction is not None:
+        return f"{percent_text(job.progress.fraction)} · {name}"
+    return f"{'Waiting' if job.status is JobStatus.PENDING else status_text(job.status, job.raw_status)} · {name}"
+
+
+def stale_text(reading: Reading[Job]) -> str:
+    """Says that what is shown is old, and why; empty when it is fresh."""
+    if reading.problem is None:
+        return ""
+    age = age_text(reading.read_at, now())
+    return f"Could not refresh; shown is the state of {age}. {reading.problem} It is tried again by itself."
+
+
+def open_job(job_id: str) -> Reading[Job] | None:
+    """The job; None after saying on the page why there is none to show."""
+    try:
+        return services.latest_job(job_id)
+    except JobNotFound as error:
+        st.title("Job not found", anchor=False)
+        show_error(error)
+        st.page_link(LIST_PAGE, label="All jobs", icon=":material/arrow_back:")
+    except DashboardError as error:
+        st.title("Job could not be loaded", anchor=False)
+        show_error(error)
+        st.button("Retry", icon=":material/refresh:", on_click=services.forget_reads)
+        st.page_link(LIST_PAGE, label="All jobs", icon=":material/arrow_back:")
+    return None
+
+
+def show_choice() -> None:
+    """The page without an id: the latest jobs to choose from."""
+    st.title("Job", anchor=False)
+    with explained_errors("Failed to load jobs"):
+        jobs = services.list_jobs(JobQuery()).jobs
+        st.markdown("Choose a job." if jobs else "No training jobs yet.")
+        for job in jobs:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                show_status_badge(job.status, job.raw_status)
+                st.page_link(JOB_PAGE, label=escaped(job.name or job.id, limit=80), query_params={"id": job.id})
+    st.page_link(LIST_PAGE, label="All jobs", icon=":material/list:")
+
+
+def show_header(job: Job) -> None:
+    """Breadcrumb, heading, status, id and the bar of actions."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.page_link(OVERVIEW_PAGE, label="Dashboard")
+        st.markdown("/", width="content")
+        st.page_link(LIST_PAGE, label="LoRA Training")
+        st.markdown(f"/ {escaped(job.id, limit=40)}", width="content")
+    st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        show_status_badge(job.status, job.raw_status)
+        st.markdown("Job ID", width="content")
+        st.code(plain(job.id, limit=200), language=None, width="content")
+        st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)
+    show_actions([job], key="job", links=False, leave_to=LIST_PAGE)
+
+
+def show_stale_note(reading: Reading[Job]) -> None:
+    """A warning while the source does not answer."""
+    if text := stale_text(reading):
+        st.warning(escaped(text), icon=":material/cloud_off:")

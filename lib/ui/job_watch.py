@@ -1,0 +1,83 @@
+"""When to look at a job again: often until its end was seen twice, then rarely or not at all."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import streamlit as st
+from streamlit_autorefresh import st_autorefresh
+
+from lib.jobs.job import Job, JobStatus
+from lib.services import SHARED_READ_S, Reading
+from lib.ui.times import now
+
+POLL_MS = 2_000
+RESULTS_POLL_MS = 10_000
+SLOW_POLL_MS = 60_000
+CONFIRMING_READS = 2
+# A source may run a failed job again by itself; nobody waits longer than this for it.
+RERUN_WINDOW = timedelta(minutes=10)
+SILENT_AFTER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What one viewer has seen. ``ended_reads`` counts reads in a row that showed the job ended."""
+
+    read_at: datetime | None = None
+    ended_reads: int = 0
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the end was seen often enough: a source may report it a moment too early."""
+        return self.ended_reads >= CONFIRMING_READS
+
+
+def next_watch(watch: Watch, job: Job, read_at: datetime) -> Watch:
+    """What was seen after one more read; a read that others still share is the same one and confirms nothing."""
+    if watch.read_at is not None and (read_at - watch.read_at).total_seconds() < SHARED_READ_S:
+        return watch
+    return Watch(read_at=read_at, ended_reads=watch.ended_reads + 1 if job.status.is_terminal else 0)
+
+
+def poll_interval_ms(job: Job, watch: Watch, now: datetime) -> int | None:
+    """Milliseconds until the next look; None when nothing more will change by itself."""
+    if job.status.is_active or (job.status.is_terminal and not watch.is_confirmed):
+        return POLL_MS
+    if job.status is JobStatus.UNKNOWN or has_frozen_links(job) or _may_run_again(job, now):
+        return SLOW_POLL_MS
+    return None
+
+
+def poll(reading: Reading[Job]) -> None:
+    """Draw the fragment around it again when it is time; the last call in the fragment, for its frame takes room."""
+    job, key = reading.value, f"watch-{reading.value.id}"
+    watch: Watch = st.session_state.get(key, Watch())
+    if reading.problem is None:
+        watch = next_watch(watch, job, reading.read_at)
+    st.session_state[key] = watch
+    if interval_ms := poll_interval_ms(job, watch, now()):
+        st_autorefresh(interval_ms, key=f"poll-{job.id}")
+
+
+def poll_results(job: Job, *, key: str) -> None:
+    """The same for what grows slowly; once a minute where links expire."""
+    if job.status.is_active:
+        st_autorefresh(RESULTS_POLL_MS, key=f"{key}-{job.id}")
+    elif has_frozen_links(job):
+        st_autorefresh(SLOW_POLL_MS, key=f"{key}-links-{job.id}")
+
+
+def has_frozen_links(job: Job) -> bool:
+    """Whether a file can only be had by a link that expires."""
+    return any(artifact.frozen_link is not None for artifact in job.artifacts)
+
+
+def is_silent(job: Job, now: datetime) -> bool:
+    """Whether the trainer has printed nothing for so long that a person should know."""
+    since = job.last_output_at or job.started_at
+    return job.status is JobStatus.RUNNING and since is not None and now - since >= SILENT_AFTER
+
+
+def _may_run_again(job: Job, now: datetime) -> bool:
+    ended = job.finished_at or job.updated_at
+    return job.status is JobStatus.FAILED and ended is not None and now - ended < RERUN_WINDOW

@@ -1,0 +1,147 @@
+"""How jobs ended over the last day, week or month: a chart whose bars lead to the jobs behind them, and a table."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from lib import services
+from lib.sources.protocol import WINDOWS, OutcomeBucket
+from lib.ui.errors import explained_errors
+from lib.ui.job_filters import time_param
+from lib.ui.times import viewer_zone
+from lib.ui.url_state import UrlReader, follow_url, url_reader, write_params
+
+JOBS_PAGE = "../pages/jobs.py"
+WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+STATUSES_BEHIND = {"Succeeded": "succeeded", "Failed": "failed,lost"}
+# Both reach a contrast of 3 on the light and on the dark background.
+COLORS = {"Succeeded": "#2e9150", "Failed": "#d64545"}
+
+
+def outcome_rows(buckets: Sequence[OutcomeBucket], window: str, zone: tzinfo) -> list[dict[str, Any]]:
+    """One row per bar. Failures count downwards, so that not only the colour tells them apart."""
+    return [
+        {
+            "bucket": index,
+            "time": bucket_label(bucket, window, zone),
+            "outcome": outcome,
+            "jobs": count,
+            "height": count if outcome == "Succeeded" else -count,
+        }
+        for index, bucket in enumerate(buckets)
+        for outcome, count in (("Succeeded", bucket.succeeded), ("Failed", bucket.failed))
+    ]
+
+
+def bucket_label(bucket: OutcomeBucket, window: str, zone: tzinfo) -> str:
+    """``Mon 14:00`` for an hour, ``Mon 23 Nov`` for a day that begins then."""
+    start = bucket.start.astimezone(zone)
+    return f"{start:%a %H:%M}" if window == "24h" else f"{start:%a} {start.day} {start:%b}"
+
+
+def outcomes_chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
+    """Bars upwards for what succeeded and downwards for what failed; a click selects one."""
+    chosen = alt.selection_point("bar", fields=["bucket", "outcome"])
+    axis = alt.Axis(labelExpr="abs(datum.value)", tickMinStep=1)
+    domain = list(COLORS)
+    chart: alt.Chart = (
+        alt.Chart(pd.DataFrame(list(rows)))
+        .mark_bar(cursor="pointer")
+        .encode(
+            x=alt.X("time:O", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelOverlap="greedy")),
+            y=alt.Y("height:Q", title="↓ Failed · Succeeded ↑", axis=axis, scale=alt.Scale(nice=True)),
+            color=alt.Color(
+                "outcome:N", title=None, scale=alt.Scale(domain=domain, range=list(COLORS.values())), legend=None
+            ),
+            opacity=alt.condition(chosen, alt.value(1.0), alt.value(0.45)),
+            tooltip=[alt.Tooltip("time:O"), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q")],
+        )
+        .properties(height=220)
+        .add_params(chosen)
+    )
+    return chart
+
+
+def jobs_behind(bucket: OutcomeBucket, outcome: str) -> dict[str, str]:
+    """The list's parameters for the jobs of one bar."""
+    return {
+        "status": STATUSES_BEHIND[outcome],
+        "finishedFrom": time_param(bucket.start),
+        "finishedUntil": time_param(bucket.end),
+    }
+
+
+def summary_text(buckets: Sequence[OutcomeBucket], window: str) -> str:
+    """The chart in one sentence."""
+    succeeded, failed = sum(each.succeeded for each in buckets), sum(each.failed for each in buckets)
+    return f"{succeeded:,} succeeded and {failed:,} failed in the last {WINDOW_LABELS[window]}"
+
+
+@st.fragment
+def show_outcomes() -> None:
+    """The chart for the URL's ``window``, a link to the jobs behind the chosen bar, and the same as a table."""
+    st.header("Outcomes")
+    window = window_of(url_reader())
+    follow_url("outcomes-window", window)
+    st.segmented_control(
+        "Period",
+        WINDOWS,
+        format_func=WINDOW_LABELS.__getitem__,
+        key="outcomes-window",
+        required=True,
+        on_change=_push_window,
+    )
+    with explained_errors("The outcomes cannot be loaded"):
+        _show_buckets(services.outcomes(window), window)
+
+
+def _show_buckets(buckets: Sequence[OutcomeBucket], window: str) -> None:
+    st.markdown(f"{summary_text(buckets, window)}.")
+    if not any(each.succeeded or each.failed for each in buckets):
+        return
+    rows = outcome_rows(buckets, window, viewer_zone())
+    event = st.altair_chart(
+        outcomes_chart(rows),
+        key=f"outcomes-{window}",
+        on_select="rerun",
+        alt=f"Bar chart: {summary_text(buckets, window)}. The table below has the same numbers.",
+    )
+    for point in event["selection"].get("bar") or []:
+        if 0 <= int(point["bucket"]) < len(buckets) and point["outcome"] in STATUSES_BEHIND:
+            _show_bar_link(buckets[int(point["bucket"])], str(point["outcome"]), window)
+    with st.expander("As a table with links", icon=":material/table_rows:"):
+        _show_table(buckets, window)
+
+
+def window_of(reader: UrlReader) -> str:
+    """The period that the URL asks for; a day when it asks for none or for another."""
+    return reader.choice("window", WINDOWS, WINDOWS[0])
+
+
+def _push_window() -> None:
+    window = st.session_state["outcomes-window"]
+    write_params({"window": None if window == WINDOWS[0] else window})
+
+
+def _show_table(buckets: Sequence[OutcomeBucket], window: str) -> None:
+    for bucket in reversed(buckets):
+        with st.container(horizontal=True):
+            for outcome in COLORS:
+                if _count(bucket, outcome):
+                    _show_bar_link(bucket, outcome, window)
+
+
+def _show_bar_link(bucket: OutcomeBucket, outcome: str, window: str) -> None:
+    count = _count(bucket, outcome)
+    when = bucket_label(bucket, window, viewer_zone())
+    label = f"{when}: {count:,} {outcome.lower()}"
+    icon = ":material/check_circle:" if outcome == "Succeeded" else ":material/error:"
+    st.page_link(JOBS_PAGE, label=label, icon=icon, query_params=jobs_behind(bucket, outcome))
+
+
+def _count(bucket: OutcomeBucket, outcome: str) -> int:
+    return bucket.succeeded if outcome == "Succeeded" else bucket.failed

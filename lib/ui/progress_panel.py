@@ -1,0 +1,174 @@
+"""How far a job is: the bar, epoch and step, how long still, how fast, and the loss."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Attempt, Job, JobStatus, Progress
+from lib.ui import times
+from lib.ui.errors import explained_errors
+from lib.ui.job_watch import is_silent
+from lib.ui.text import escaped
+from lib.ui.times import duration_text, loss_text, part_text, percent_text, relative_time
+
+_BAR_NAMES = {
+    JobStatus.FAILED: "Progress at failure",
+    JobStatus.CANCELLED: "Progress when cancelled",
+    JobStatus.LOST: "Last known progress",
+}
+ALARMS = {
+    "exit_code_unknown": "Nobody saw how the trainer ended. Its files are complete as far as the log tells.",
+    "nan_loss": "The loss became NaN or infinite: what was trained since then is most likely useless. "
+    "Try a lower learning rate, or full precision.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A number with its name; ``note`` explains it on hover."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def bar_text(attempt: Attempt) -> str:
+    """``Training progress: 42 %``; a progress nobody knows is said to be unknown."""
+    name = _BAR_NAMES.get(attempt.status, "Training progress")
+    fraction = bar_fraction(attempt)
+    return f"{name}: {'unknown' if fraction is None else percent_text(fraction)}"
+
+
+def bar_fraction(attempt: Attempt) -> float | None:
+    """Finished part in [0, 1]; a job that succeeded is done, whatever its last report was."""
+    if attempt.status is JobStatus.SUCCEEDED:
+        return 1.0
+    fraction = attempt.progress.fraction
+    return None if fraction is None else min(1.0, max(0.0, fraction))
+
+
+def count_text(progress: Progress) -> str:
+    """``Epoch 12/50 · Step 480/2000``."""
+    epoch = f"Epoch {'unknown' if progress.epoch is None else part_text(progress.epoch, progress.total_epochs)}"
+    step = f"Step {'unknown' if progress.step is None else part_text(progress.step, progress.total_steps)}"
+    return f"{epoch} · {step}"
+
+
+def speed_text(seconds_per_step: float | None) -> str:
+    """``2.4 steps/s``, or ``1.8 s/step`` for slow steps."""
+    if seconds_per_step is None or not seconds_per_step > 0:
+        return "unknown"
+    if seconds_per_step < 1:
+        return f"{1 / seconds_per_step:.3g} steps/s"
+    return f"{seconds_per_step:.3g} s/step"
+
+
+def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
+    """The numbers beside the bar: of a running job what comes, of an ended one what came of it."""
+    progress, note = attempt.progress, "" if attempt.number < job.attempt else job.duration_note
+    took = _known(duration_text(attempt_duration_s(attempt, now)) if attempt.started_at else None)
+    if attempt.status is JobStatus.SUCCEEDED:
+        return [
+            Fact(label="Final loss", value=_known(_loss(progress))),
+            Fact(label="Training time", value=took, note=note),
+        ]
+    if attempt.status.is_terminal:
+        return [
+            Fact(label="Last loss", value=_known(_loss(progress))),
+            Fact(label="Ran for", value=took, note=note),
+        ]
+    eta = None if progress.eta_s is None else duration_text(progress.eta_s)
+    return [
+        Fact(label="Estimated time remaining", value=_known(eta), note="" if eta else "Known after the first steps."),
+        Fact(label="Loss", value=_known(_loss(progress))),
+        Fact(label="Speed", value=speed_text(progress.seconds_per_step)),
+        Fact(label="Running for", value=took, note=note),
+    ]
+
+
+def attempt_duration_s(attempt: Attempt, now: datetime) -> float | None:
+    """Seconds from start to end, or until ``now`` while it runs; None when unknown."""
+    if attempt.started_at is None or (attempt.status.is_terminal and attempt.finished_at is None):
+        return None
+    return max(0.0, ((attempt.finished_at or now) - attempt.started_at).total_seconds())
+
+
+def waiting_text(job: Job) -> str:
+    """What a pending job waits for."""
+    if job.queue_position is None:
+        return "Its place in the queue is unknown."
+    if job.queue_position == 1:
+        return "Next in the queue."
+    return f"Place {job.queue_position} in the queue."
+
+
+def silence_text(job: Job, now: datetime) -> str:
+    """Says that a running trainer has printed nothing for long; empty while it talks."""
+    if not is_silent(job, now):
+        return ""
+    since = duration_text((now - (job.last_output_at or job.started_at or now)).total_seconds())
+    return f"No output for {since}. The job still counts as running; it may be stuck."
+
+
+def alarm_texts(attempt: Attempt) -> list[str]:
+    """What each alarm means, in words; an alarm nobody knows is shown as its word."""
+    return [ALARMS.get(alarm, f"Alarm: {alarm.replace('_', ' ')}") for alarm in attempt.alarms]
+
+
+def show_progress(attempt: Attempt, job: Job) -> None:
+    """The panel for one attempt in whatever state it is."""
+    now = times.now()
+    if attempt.status is JobStatus.PENDING:
+        _show_waiting(job)
+        return
+    fraction = bar_fraction(attempt)
+    st.progress(fraction or 0.0, text=bar_text(attempt))
+    st.markdown(_stage_line(attempt))
+    with st.container(horizontal=True, gap="medium"):
+        for fact in progress_facts(attempt, job, now):
+            st.metric(fact.label, fact.value, help=fact.note or None, width="content")
+    for text in alarm_texts(attempt):
+        st.warning(escaped(text), icon=":material/warning:")
+    if attempt.number == job.attempt and (text := silence_text(job, now)):
+        st.warning(text, icon=":material/hourglass_empty:")
+
+
+def _show_waiting(job: Job) -> None:
+    st.header("Waiting to start", anchor=False)
+    st.markdown(waiting_text(job))
+    refused = services.reason_against("move")
+    place = job.queue_position
+    with st.container(horizontal=True):
+        for label, icon, places, is_end in (
+            ("Move up", ":material/arrow_upward:", -1, place == 1),
+            ("Move down", ":material/arrow_downward:", 1, False),
+        ):
+            help_text = refused or ("It is the next one already." if is_end else None)
+            if st.button(label, icon=icon, disabled=bool(refused) or is_end, help=help_text):
+                with explained_errors("The job could not be moved"):
+                    services.move_job(job.id, places)
+                    st.rerun()
+
+
+def _stage_line(attempt: Attempt) -> str:
+    parts = [count_text(attempt.progress)]
+    if attempt.status is JobStatus.RUNNING:
+        stage = attempt.progress.stage
+        parts.insert(0, f"Stage: {escaped(stage, limit=80) if stage else 'unknown'}")
+    return " · ".join(parts)
+
+
+def _loss(progress: Progress) -> str | None:
+    return None if progress.loss is None else loss_text(progress.loss)
+
+
+def _known(text: str | None) -> str:
+    return "unknown" if text is None or text == "–" else text
+
+
+def age_text(read_at: datetime, now: datetime) -> str:
+    """How old shown data is: ``14 s ago``."""
+    seconds = max(0, int((now - read_at).total_seconds()))
+    return f"{seconds} s ago" if seconds < 60 else relative_time(read_at, now)

@@ -1,0 +1,194 @@
+"""Step 3 of the wizard: everything that will run, what stands against it, and starting it."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import Job
+from lib.sources.protocol import JobRequest, Preview
+from lib.ui.dataset_panel import count_text
+from lib.ui.errors import explained_errors, show_error
+from lib.ui.settings_form import trainer_options, value_text
+from lib.ui.text import escaped
+from lib.ui.times import duration_text, relative_time
+from lib.ui.wizard import submission_id, write_draft
+
+# A job that is older than this was not made by the click that just happened.
+FRESH = timedelta(seconds=60)
+_SENDING, _MADE, _FAILED = "wizard-sending", "wizard-made", "wizard-failed"
+
+
+_OPEN = ":material/open_in_new:"
+_LABELS = {
+    "trainer": "Trainer",
+    "base_model": "Base model",
+    **{rule.name: rule.label for rule in RANGES},
+    "sample_prompts": "Sample prompts",
+    "extra": "Further options",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRow:
+    """A setting as it will be used; ``said`` is the configuration's value where that is another one."""
+
+    label: str
+    value: str
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What is about to be started."""
+
+    name: str
+    dataset: Dataset
+    config: TrainingConfig | None
+    settings: TrainingSettings
+
+    def request(self, submission: str) -> JobRequest:
+        """The job to create."""
+        return JobRequest(
+            name=self.name.strip(),
+            dataset_id=self.dataset.id,
+            config_id=self.config.id if self.config else None,
+            settings=self.settings,
+            submission_id=submission,
+        )
+
+
+def settings_rows(settings: TrainingSettings, config: TrainingConfig | None) -> list[SettingRow]:
+    """One row per setting, with its unit, and with what the configuration says where that differs."""
+    differences = settings_differences(config.settings, settings) if config else ()
+    said = {each.name: value_text(each.before) for each in differences}
+    values = {"trainer": trainer_options(settings.trainer)[settings.trainer]}
+    values |= {"base_model": value_text(settings.base_model)}
+    values |= {rule.name: f"{value_text(getattr(settings, rule.name))} {rule.unit}".strip() for rule in RANGES}
+    values |= {"sample_prompts": value_text(settings.sample_prompts)}
+    if settings.extra or "extra" in said:
+        values["extra"] = value_text(settings.extra)
+    return [SettingRow(label=_LABELS[name], value=value, said=said.get(name, "")) for name, value in values.items()]
+
+
+def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
+    """``16 images × 2 repeats × 10 epochs / batch size 4 = 80 steps``."""
+    if dataset.image_count is None:
+        return "unknown: the source does not say how many images the dataset has"
+    factors = [
+        count_text(dataset.image_count, "image", "images"),
+        count_text(settings.repeats, "repeat", "repeats"),
+        count_text(settings.epochs, "epoch", "epochs"),
+    ]
+    steps = total_steps(dataset.image_count, settings)
+    return f"{' × '.join(factors)} / batch size {settings.batch_size} = {count_text(steps, 'step', 'steps')}"
+
+
+def estimate_text(preview: Preview) -> str:
+    """``about 3m 20s (an estimate: …)``; says so when there is nothing to estimate from."""
+    if preview.estimate_s is None:
+        return "unknown: no former job with this configuration to estimate from"
+    basis = f": {preview.estimate_basis.rstrip('.')}" if preview.estimate_basis else ""
+    return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
+
+
+def show_review(review: Review) -> None:
+    """Everything that was chosen, the command line, problems and warnings, and "Start training"."""
+    preview = services.preview(review.request("preview"))
+    facts = {
+        "Job name": review.name.strip() or "(empty)",
+        "Dataset": f"{review.dataset.name} ({count_text(review.dataset.image_count, 'image', 'images')})",
+        "Configuration": review.config.name if review.config else "none",
+        "Steps": steps_text(review.dataset, review.settings),
+        "Time": estimate_text(preview),
+    }
+    st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
+    st.markdown(settings_table(settings_rows(review.settings, review.config)))
+    if preview.command:
+        st.caption("Command line")
+        st.code(shlex.join(preview.command), language=None, wrap_lines=True)
+    for problem in preview.problems:
+        st.error(escaped(problem), icon=":material/error:")
+    for warning in preview.warnings:
+        st.warning(escaped(warning), icon=":material/warning:")
+    show_start(review, blocked=bool(preview.problems or services.reason_against("create")))
+
+
+def settings_table(rows: Sequence[SettingRow]) -> str:
+    """A Markdown table; what differs from the configuration is marked."""
+    lines = ["| Setting | Value |", "|---|---|"]
+    for row in rows:
+        value = escaped(row.value, limit=400)
+        if row.said:
+            value = f":orange[**{value}**, changed: the configuration says {escaped(row.said, limit=200)}]"
+        lines.append(f"| {row.label} | {value} |")
+    return "\n".join(lines)
+
+
+def show_start(review: Review, *, blocked: bool) -> None:
+    """The button that makes one job, however often it is clicked; then the job's page opens."""
+    draft = st.query_params.get("draft", "")
+    if made := _made().get(draft):
+        _show_made(made)
+        return
+    if error := st.session_state.pop(_FAILED, None):
+        show_error(error, title="The job was not created")
+    sending = bool(draft) and st.session_state.get(_SENDING) == draft
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Back", icon=":material/arrow_back:", on_click=write_draft, args=({"step": "2"},))
+        st.button(
+            "Creating job…" if sending else "Start training",
+            key="wizard-start",
+            type="primary",
+            disabled=sending or blocked,
+            on_click=_begin,
+            icon=":material/play_arrow:",
+        )
+    if sending:
+        _create(review, draft)
+
+
+def _begin() -> None:
+    """Name the submission in the URL before anything is sent, so that a reload sends the same one again."""
+    draft = submission_id()
+    st.session_state[_SENDING] = draft
+    write_draft({"draft": draft})
+
+
+def _create(review: Review, draft: str) -> None:
+    job: Job | None = None
+    with explained_errors("The job was not created"):
+        try:
+            job = services.create_job(review.request(draft))
+        except DashboardError as error:
+            st.session_state[_FAILED] = error
+        finally:
+            st.session_state.pop(_SENDING, None)
+        if job is not None:
+            _made()[draft] = job
+            if job.created_at is None or datetime.now(UTC) - job.created_at < FRESH:
+                st.switch_page("../pages/job.py", query_params={"id": job.id})
+        st.rerun()
+
+
+def _made() -> dict[str, Job]:
+    """Submission -> the job it made, as far as this session knows."""
+    made: dict[str, Job] = st.session_state.setdefault(_MADE, {})
+    return made
+
+
+def _show_made(job: Job) -> None:
+    """The draft was sent before: after Back, or from a kept link."""
+    st.info(f"This was started already, {relative_time(job.created_at, datetime.now(UTC))}, and made one job.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        name = escaped(job.name, limit=80)
+        st.page_link(
+            "../pages/job.py", label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id}
+        )
+        st.button("Start another one like it", on_click=write_draft, args=({},))

@@ -1,0 +1,30 @@
+"""Foreign text on the page. Streamlit renders labels, titles and captions as Markdown: escape it all here."""
+
+import re
+import unicodedata
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
+_BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C])
+_UNSEEN = ("Cc", "Cs")
+# Streamlit looks for these in the text *after* Markdown's backslashes are gone, so that escaping does not stop it:
+# bare links, addresses, :material_icons: and :emoji:, and arrows. A character without width in between does.
+_AFTER_MARKDOWN = re.compile(
+    r"""(?:https?(?=://) | www(?=\.) | [-.\w+](?=@[-\w]+\.)   # a link or an address
+        | :(?!\d\d:)(?=[-+\w]+:)                             # an icon or an emoji, but not 12:30:45
+        | (?<!\S)[<>~-](?=[->=]{1,2}(?!\S)))                 # an arrow""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_WORD_JOINER = "\u2060"
+
+
+def plain(text: object, *, limit: int = 0) -> str:
+    """The text on one line without control or direction marks; with ``limit`` cut to that many characters."""
+    kept = (char for char in str(text).translate(_BIDI) if char.isspace() or unicodedata.category(char) not in _UNSEEN)
+    line = " ".join("".join(kept).split())
+    return line[: limit - 1].rstrip() + "…" if limit and len(line) > limit else line
+
+
+def escaped(text: object, *, limit: int = 0) -> str:
+    """The text as Markdown that shows just its characters: no markup, no link, no image, no icon, no fetch."""
+    harmless = _AFTER_MARKDOWN.sub(lambda found: found[0] + _WORD_JOINER, plain(text, limit=limit))
+    return _MARKDOWN.sub(r"\\\1", harmless)

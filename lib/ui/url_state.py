@@ -1,0 +1,73 @@
+"""The URL is the only source of truth for what a page shows: one history entry per change, so Back undoes it.
+
+Widgets follow it: ``follow_url`` seeds a widget before it is made, and the widget's ``on_change`` calls
+``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import streamlit as st
+
+from lib.ui.text import plain
+
+Value = TypeVar("Value")
+MAX_VALUE_LENGTH = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class UrlReader:
+    """Reads parameters; what cannot be used falls back to the default and is named in ``problems``."""
+
+    params: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    def text(self, name: str, default: str = "", *, limit: int = MAX_VALUE_LENGTH) -> str:
+        """Any text, on one line and cut to ``limit`` characters."""
+        return plain(self.params[name], limit=limit) if name in self.params else default
+
+    def choice(self, name: str, options: Collection[str], default: str) -> str:
+        """One of ``options``."""
+        value = self.params.get(name, default)
+        if value in options or value == default:
+            return value
+        return self.refuse(name, value, default)
+
+    def whole_number(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
+        """A whole number between ``minimum`` and ``maximum``."""
+        value = self.params.get(name)
+        if value is None:
+            return default
+        if value.isascii() and value.isdigit() and len(value) < 12 and minimum <= int(value) <= maximum:
+            return int(value)
+        return self.refuse(name, value, default)
+
+    def refuse(self, name: str, value: str, default: Value) -> Value:
+        """Note that ``name`` cannot be used, and give the default."""
+        self.problems.append(f"{name}={plain(value, limit=40)}")
+        return default
+
+
+def url_reader() -> UrlReader:
+    """Over the parameters of this visit's URL."""
+    return UrlReader(params=st.query_params.to_dict())
+
+
+def write_params(changes: Mapping[str, str | None]) -> None:
+    """Change parameters in one history entry; None or an empty text takes one away. No change makes no entry."""
+    before = st.query_params.to_dict()
+    after = {name: value for name, value in {**before, **changes}.items() if value}
+    if after != before:
+        st.query_params.from_dict(after)
+
+
+def follow_url(key: str, value: object) -> None:
+    """Give the widget ``key`` the URL's value when it is new or the URL changed (a link, Back, Forward).
+
+    Call it before the widget is made. In between, the widget keeps what was typed.
+    """
+    seen = f"{key} as the URL had it"
+    if key not in st.session_state or st.session_state.get(seen) != value:
+        st.session_state[key] = value
+    st.session_state[seen] = value

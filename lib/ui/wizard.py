@@ -1,0 +1,113 @@
+"""A half-filled wizard: read from the URL, so that it can be shared, reloaded, and undone by Back.
+
+Parameters: ``step``, ``datasetId``, ``configId``, ``name``, one per changed value (``epochs=5``), ``from`` (the job
+whose dataset, name and settings are taken where nothing else is said) and ``draft`` (names the submission, so that
+it makes one job however often it is sent).
+"""
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import streamlit as st
+
+from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings
+from lib.jobs.config_file import settings_from_payload
+from lib.jobs.job import Job
+from lib.ui.settings_form import MAX_PROMPTS_LENGTH, prompt_lines
+
+STEPS = ("Select Dataset", "Configure Training", "Review and Start")
+MAX_NAME_LENGTH = 5_000
+MAX_MODEL_LENGTH = 1_000
+TEXTS = {"base_model": MAX_MODEL_LENGTH, "sample_prompts": MAX_PROMPTS_LENGTH}
+CHANGEABLE = (*(rule.name for rule in RANGES), *TEXTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What was chosen so far. ``changes`` holds setting name -> text as in the URL."""
+
+    step: int = 1
+    dataset_id: str = ""
+    config_id: str = ""
+    name: str = ""
+    submission_id: str = ""
+    from_job: str = ""
+    changes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
+    """The draft in the URL; ``job`` fills in what the URL does not say."""
+    step = params.get("step", "1")
+    return Draft(
+        step=int(step) if step in ("1", "2", "3") else 1,
+        dataset_id=params.get("datasetId", (job.dataset_id if job else "") or "")[:300],
+        config_id=params.get("configId", (job.config_id if job else "") or "")[:300],
+        name=params.get("name", job.name if job else "")[:MAX_NAME_LENGTH],
+        submission_id=params.get("draft", "")[:100],
+        from_job=params.get("from", "")[:300],
+        changes={name: params[name] for name in CHANGEABLE if name in params},
+    )
+
+
+def starting_settings(config: TrainingConfig | None, job: Job | None) -> TrainingSettings:
+    """The values before any change: the job's own copy when the wizard starts from one, else the configuration's."""
+    if job is not None and job.settings:
+        return settings_from_payload(job.settings)
+    return config.settings if config else TrainingSettings()
+
+
+def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tuple[TrainingSettings, list[str]]:
+    """The settings with the URL's changes, and the parameters that cannot be used."""
+    values: dict[str, Any] = {}
+    problems = []
+    for rule in RANGES:
+        if (text := changes.get(rule.name)) is not None:
+            number = _number(text)
+            if number is None or not rule.minimum <= number <= rule.maximum or (rule.is_integer and number % 1):
+                problems.append(f"{rule.name}={text[:40]}")
+            else:
+                values[rule.name] = int(number) if rule.is_integer else number
+    if "base_model" in changes:
+        values["base_model"] = changes["base_model"][:MAX_MODEL_LENGTH]
+    if "sample_prompts" in changes:
+        values["sample_prompts"] = prompt_lines(changes["sample_prompts"][:MAX_PROMPTS_LENGTH])
+    return replace(before, **values), problems
+
+
+def change_text(value: Any) -> str:
+    """A value as it stands in the URL."""
+    if isinstance(value, tuple):
+        return "\n".join(value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text[:40])
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def chosen_id(wanted: str, ids: Sequence[str], default: str = "") -> str:
+    """The wanted id if it is there; without a wish the default, else the first; a wish that is gone stays unmet."""
+    if wanted:
+        return wanted if wanted in ids else ""
+    return default if default in ids else next(iter(ids), "")
+
+
+def write_draft(changes: Mapping[str, str | None]) -> None:
+    """Change parameters in one history entry; None takes one away. Another choice is another submission."""
+    before = st.query_params.to_dict()
+    after = {key: value for key, value in {**before, "draft": None, **changes}.items() if value is not None}
+    if after != before:
+        st.query_params.from_dict(after)
+
+
+def submission_id() -> str:
+    """The id under which this draft is sent: in the URL from the first click on, so that a reload keeps it."""
+    in_url = st.query_params.get("draft", "")
+    return in_url or secrets.token_urlsafe(12)

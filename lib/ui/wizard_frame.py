@@ -1,0 +1,61 @@
+"""What stands around the wizard's steps: where one is, where it started from, "Back" and "Next"."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Job
+from lib.ui.errors import explained_errors
+from lib.ui.text import escaped
+from lib.ui.wizard import STEPS, write_draft
+
+_COPY, _OPEN = ":material/content_copy:", ":material/open_in_new:"
+
+
+def show_steps(step: int) -> None:
+    """``Step 2 of 3: Configure Training``."""
+    st.progress(step / len(STEPS), f"Step {step} of {len(STEPS)}")
+    st.header(STEPS[step - 1])
+
+
+def show_way_back_to_job() -> None:
+    """Back from a job that was just started leads here with the job's id alone: say so instead of starting anew."""
+    if set(st.query_params) == {"id"}:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown("The job was created. This is an empty wizard for another one.")
+            job_id = st.query_params["id"]
+            st.page_link("../pages/job.py", label="Open the job", icon=_OPEN, query_params={"id": job_id})
+
+
+def load_origin() -> Job | None:
+    """The job that ``from`` names; one that is gone is said, and the wizard goes on without it."""
+    if not (job_id := st.query_params.get("from", "")):
+        return None
+    with explained_errors("The job to start from could not be loaded"):
+        job = services.get_job(job_id)
+        name = escaped(job.name, limit=80) or escaped(job.id)
+        st.info(f"Starts from the job {name}: what is not changed here is as it was there.", icon=_COPY)
+        return job
+    return None
+
+
+def show_bad_parameters(problems: Sequence[str]) -> None:
+    """Name what the link says but cannot be used."""
+    if problems:
+        shown = ", ".join(escaped(each, limit=60) for each in problems)
+        st.warning(f"The link has values that cannot be used and were left out: {shown}")
+
+
+def show_navigation(step: int, *, problem: str = "") -> None:
+    """ "Back" and "Next" of the first two steps; a problem disables "Next" and is said beside it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if step > 1:
+            st.button("Back", icon=":material/arrow_back:", on_click=_go, args=(step - 1,))
+        st.button("Next", type="primary", disabled=bool(problem), on_click=_go, args=(step + 1,))
+        if problem:
+            st.caption(escaped(problem))
+
+
+def _go(step: int) -> None:
+    write_draft({"step": str(step) if step > 1 else None})

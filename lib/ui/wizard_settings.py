@@ -1,0 +1,139 @@
+"""Step 2 of the wizard: configuration, job name, and values changed for this one job."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from lib.jobs.config import TrainingConfig, TrainingSettings, settings_differences
+from lib.ui.settings_form import (
+    BASE_MODEL_HINT,
+    BASE_MODEL_LABEL,
+    MAX_PROMPTS_LENGTH,
+    PROMPTS_LABEL,
+    field_cells,
+    prompt_lines,
+    show_number_field,
+    value_text,
+)
+from lib.ui.text import escaped, plain
+from lib.ui.url_state import follow_url
+from lib.ui.wizard import (
+    CHANGEABLE,
+    MAX_MODEL_LENGTH,
+    MAX_NAME_LENGTH,
+    Draft,
+    change_text,
+    write_draft,
+)
+
+_CONFIG_KEY, _NAME_KEY = "wizard-config", "wizard-name"
+
+
+def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None, draft: Draft) -> None:
+    """The select box "Configuration"; another choice starts from that configuration's values."""
+    by_id = {each.id: each for each in configs}
+    if not configs:
+        st.info("There are no configurations yet.")
+        st.page_link("../pages/configs.py", label="Configurations", icon=":material/tune:")
+        return
+    follow_url(_CONFIG_KEY, config.id if config else None)
+    st.selectbox(
+        "Configuration",
+        list(by_id),
+        key=_CONFIG_KEY,
+        format_func=lambda each: _config_label(by_id[each]),
+        placeholder="Choose a configuration",
+        on_change=_choose_config,
+        args=(draft.dataset_id, draft.name),
+    )
+    if config is None and draft.config_id:
+        gone = f"The configuration {escaped(draft.config_id, limit=80)} is not there any more."
+        st.warning(gone + (" The values are the job's own." if draft.from_job else " Choose another one."))
+    elif config is not None and config.description:
+        st.caption(escaped(config.description, limit=300))
+
+
+def _config_label(config: TrainingConfig) -> str:
+    return plain(config.name, limit=100) + (" (default)" if config.is_default else "")
+
+
+def _choose_config(dataset_id: str, name: str) -> None:
+    """Take the new configuration's values; what came from a job is written out, as the job is let go."""
+    kept = {"datasetId": st.query_params.get("datasetId", dataset_id), "name": st.query_params.get("name", name)}
+    dropped = dict.fromkeys((*CHANGEABLE, "from"))
+    write_draft({**dropped, **{key: value or None for key, value in kept.items()}, "configId": _state(_CONFIG_KEY)})
+
+
+def edit_name(draft: Draft) -> None:
+    """The text field "Job name"."""
+    follow_url(_NAME_KEY, draft.name)
+    st.text_input(
+        "Job name",
+        key=_NAME_KEY,
+        max_chars=MAX_NAME_LENGTH,
+        placeholder="e.g. red sneakers, first try",
+        on_change=lambda: write_draft({"name": _state(_NAME_KEY)}),
+    )
+
+
+def edit_values(before: TrainingSettings, now: TrainingSettings, config: TrainingConfig | None) -> None:
+    """A field per value; what differs from the configuration is marked beside it."""
+    said = {each.name: each.before for each in settings_differences(config.settings, now)} if config else {}
+    for rule, cell in field_cells():
+        with cell:
+            key, value = f"wizard-{rule.name}", getattr(now, rule.name)
+            follow_url(key, int(value) if rule.is_integer else float(value))
+            show_number_field(rule, key=key, on_change=_change, args=(rule.name, getattr(before, rule.name)))
+            _mark(rule.name, said)
+    _edit_base_model(before, now)
+    _mark("base_model", said)
+    follow_url("wizard-sample_prompts", "\n".join(now.sample_prompts))
+    st.text_area(
+        f"{PROMPTS_LABEL}, one per line",
+        key="wizard-sample_prompts",
+        max_chars=MAX_PROMPTS_LENGTH,
+        height=90,
+        on_change=_change,
+        args=("sample_prompts", before.sample_prompts),
+    )
+    _mark("sample_prompts", said)
+
+
+def _edit_base_model(before: TrainingSettings, now: TrainingSettings) -> None:
+    follow_url("wizard-base_model", now.base_model)
+    st.text_input(
+        BASE_MODEL_LABEL,
+        key="wizard-base_model",
+        max_chars=MAX_MODEL_LENGTH,
+        placeholder=BASE_MODEL_HINT,
+        on_change=_change,
+        args=("base_model", before.base_model),
+    )
+
+
+def _change(name: str, before: object) -> None:
+    value: object = st.session_state[f"wizard-{name}"]
+    if name == "sample_prompts":
+        value = prompt_lines(str(value))
+    write_draft({name: None if value is None or value == before else change_text(value)})
+
+
+def _state(key: str) -> str:
+    return st.session_state[key]  # type: ignore[no-any-return]
+
+
+def _mark(name: str, said: dict[str, object]) -> None:
+    if name in said:
+        st.markdown(f":orange[**Changed:** the configuration says {escaped(value_text(said[name]), limit=120)}]")
+
+
+def show_changes(config: TrainingConfig | None, now: TrainingSettings, draft: Draft) -> None:
+    """All differences from the configuration in one place, and the way back to it."""
+    differences = settings_differences(config.settings, now) if config else ()
+    if not differences:
+        return
+    count = "1 value differs" if len(differences) == 1 else f"{len(differences)} values differ"
+    labels = ", ".join(escaped(each.label) for each in differences)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":orange[{count} from the configuration: {labels}]")
+        st.button("Reset to the configuration", on_click=_choose_config, args=(draft.dataset_id, draft.name))

@@ -1,0 +1,100 @@
+"""The upload route: image, caption and zip files stream to the disk and are never held in memory."""
+
+import errno
+import shutil
+import tempfile
+from typing import IO
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lib import services
+from lib.errors import DashboardError, DatasetError, NotSupported
+from lib.services import MAX_UPLOAD_BYTES, UPLOAD_HEADER
+
+KEPT_FREE_BYTES = 64 << 20
+WRITE_BYTES = 1 << 20
+TOO_LARGE = f"The file is larger than {MAX_UPLOAD_BYTES >> 30} GB."
+DISK_FULL = "There is not enough free disk space for the file."
+
+
+class Refused(Exception):
+    """An upload that is not taken in: the HTTP status and one plain sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def upload(request: Request) -> Response:
+    """Take one file into a dataset: ``{"kept": […], "refused": {name: reason}, "captions": n}``."""
+    dataset_id, name = request.path_params["dataset_id"], request.path_params["name"]
+    try:
+        _check_sender(request)
+        await run_in_threadpool(_check_room, dataset_id, _declared_bytes(request))
+        # The file has no name: whatever ends this request, the system takes it away.
+        with tempfile.TemporaryFile(dir=await run_in_threadpool(services.upload_folder)) as file:
+            await _receive(request, file)
+            file.seek(0)
+            report = await run_in_threadpool(services.import_file, dataset_id, name, file)
+    except Refused as refusal:
+        return _answer({"error": str(refusal)}, refusal.status)
+    except NotSupported as error:
+        return _answer({"error": str(error)}, 403)
+    except DatasetError as error:
+        return _answer({"error": f"{error} {error.hint}".strip()}, 409)
+    except DashboardError as error:
+        return _answer({"error": f"{error} {error.hint}".strip()}, 503)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _answer({"error": DISK_FULL if full else "The file could not be written."}, 507 if full else 500)
+    except ClientDisconnect:
+        return Response(status_code=499)
+    return _answer({"kept": list(report.kept), "refused": dict(report.refused), "captions": report.captions}, 200)
+
+
+def _check_sender(request: Request) -> None:
+    """Only our own pages may upload: any page a person visits could otherwise send files to this address."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
+    same = site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host", "-")
+    if not same or UPLOAD_HEADER not in request.headers:
+        raise Refused(403, "Files are taken in from the dashboard's own pages only.")
+
+
+def _declared_bytes(request: Request) -> int:
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+def _check_room(dataset_id: str, size_bytes: int) -> None:
+    services.dataset_manager()
+    services.get_dataset(dataset_id)
+    if size_bytes > MAX_UPLOAD_BYTES:
+        raise Refused(413, TOO_LARGE)
+    if size_bytes + KEPT_FREE_BYTES > shutil.disk_usage(services.upload_folder()).free:
+        raise Refused(507, DISK_FULL)
+
+
+async def _receive(request: Request, file: IO[bytes]) -> None:
+    """Write the body in pieces; only one piece is in memory at a time."""
+    buffer, size_bytes = bytearray(), 0
+    async for chunk in request.stream():
+        size_bytes += len(chunk)
+        if size_bytes > MAX_UPLOAD_BYTES:
+            raise Refused(413, TOO_LARGE)
+        buffer += chunk
+        if len(buffer) >= WRITE_BYTES:
+            await run_in_threadpool(file.write, bytes(buffer))
+            buffer.clear()
+    await run_in_threadpool(file.write, bytes(buffer))
+
+
+def _answer(content: dict[str, object], status: int) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return JSONResponse(content, status_code=status, headers=headers)
+
+
+UPLOAD_ROUTES: list[Route] = [Route("/upload/{dataset_id}/{name:path}", upload, methods=["PUT"])]

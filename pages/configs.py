@@ -1,0 +1,51 @@
+"""/configs: all configurations; with ?id=… one of them to use, edit, copy, export or delete (id=new: a blank one)."""
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.ui.config_panel import (
+    show_config_actions,
+    show_config_form,
+    show_config_list,
+    show_exports,
+    show_new_config,
+    show_read_only_config,
+    show_saved,
+)
+from lib.ui.errors import explained_errors
+from lib.ui.text import escaped, plain
+from lib.ui.url_state import url_reader
+
+config_id = url_reader().text("id")
+read_only = services.reason_against("manage_configs")
+
+if config_id:
+    st.page_link("../pages/configs.py", label="All configurations", icon=":material/arrow_back:")
+else:
+    st.title("Configurations")
+if read_only:
+    st.info(escaped(read_only), icon=":material/lock:")
+
+with explained_errors("Failed to load the configurations"):
+    configs = services.list_configs()
+    if config_id == "new" and not read_only:
+        st.title("New configuration")
+        show_config_form(TrainingConfig(id="", name="", settings=TrainingSettings()))
+    elif config_id:
+        config = services.get_config(config_id)
+        st.set_page_config(page_title=f"{plain(config.name, limit=80)} · Configurations")
+        st.title(escaped(config.name, limit=120))
+        show_saved()
+        if read_only:
+            show_read_only_config(config)
+        else:
+            show_config_actions(config, [each.name for each in configs])
+            show_config_form(config)
+        show_exports(config)
+    else:
+        if not read_only:
+            show_new_config()
+        if not configs:
+            st.info("No configurations yet.")
+        show_config_list(configs)

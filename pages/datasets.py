@@ -1,0 +1,58 @@
+"""/datasets: all datasets; with ?id=… one of them: its facts, its pictures, and uploading more."""
+
+import streamlit as st
+
+from lib import services
+from lib.ui.dataset_gallery import show_gallery
+from lib.ui.dataset_panel import (
+    confirm_deletion,
+    show_dataset_facts,
+    show_dataset_list,
+    show_new_dataset,
+    show_scan,
+)
+from lib.ui.errors import explained_errors
+from lib.ui.text import escaped, plain
+from lib.ui.upload_panel import show_upload_panel
+from lib.ui.url_state import url_reader
+from lib.ui.wizard_frame import show_bad_parameters
+
+reader = url_reader()
+page = reader.whole_number("page", 1, minimum=1, maximum=1_000_000)
+read_only = services.reason_against("manage_datasets")
+
+show_bad_parameters(reader.problems)
+if dataset_id := reader.text("id"):
+    st.page_link("../pages/datasets.py", label="All datasets", icon=":material/arrow_back:")
+    with explained_errors("Failed to load the dataset"):
+        dataset = services.get_dataset(dataset_id)
+        st.set_page_config(page_title=f"{plain(dataset.name, limit=80)} · Datasets")
+        st.title(escaped(dataset.name, limit=120))
+        if read_only:
+            st.info(escaped(read_only), icon=":material/lock:")
+        show_dataset_facts(dataset)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.page_link(
+                "../pages/new_job.py",
+                label="Train on this dataset",
+                icon=":material/play_arrow:",
+                query_params={"datasetId": dataset.id},
+            )
+            if not read_only and st.button("Delete dataset", icon=":material/delete:"):
+                confirm_deletion(dataset)
+        if not read_only:
+            show_upload_panel(dataset.id)
+            if dataset.image_count and not dataset.scanned:
+                show_scan(dataset.id)
+            show_gallery(dataset, page)
+else:
+    st.title("Datasets")
+    if read_only:
+        st.info(escaped(read_only), icon=":material/lock:")
+    else:
+        show_new_dataset()
+    with explained_errors("Failed to load the datasets"):
+        datasets = services.list_datasets()
+        if not datasets:
+            st.info("No datasets yet. Create one, then upload images with captions.")
+        show_dataset_list(datasets, page, with_pictures=not read_only)

@@ -1,0 +1,20 @@
+"""All training jobs: filter, sort, page, select and act."""
+
+import streamlit as st
+
+from lib.ui.job_actions import show_pending
+from lib.ui.job_filters import job_query, show_filters
+from lib.ui.job_table import NEW_JOB_PAGE, show_jobs
+from lib.ui.url_state import url_reader
+
+st.set_page_config(page_title="Jobs · LoRA Dashboard")
+show_pending()
+
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.title("LoRA Training Jobs", width="content")
+    st.page_link(NEW_JOB_PAGE, label="New Training Job", icon=":material/add:")
+
+url = url_reader()
+query = job_query(url)
+show_filters(query, url.problems)
+show_jobs(st.bottom.container())

@@ -1,0 +1,51 @@
+"""/new: start a job in three steps. ?datasetId, configId, name, from=<job id> and single values fill it in."""
+
+import streamlit as st
+
+from lib import services
+from lib.ui.dataset_picker import dataset_problem, pick_dataset
+from lib.ui.errors import explained_errors
+from lib.ui.review_panel import Review, show_review
+from lib.ui.text import escaped
+from lib.ui.wizard import changed_settings, chosen_id, read_draft, starting_settings
+from lib.ui.wizard_frame import (
+    load_origin,
+    show_bad_parameters,
+    show_navigation,
+    show_steps,
+    show_way_back_to_job,
+)
+from lib.ui.wizard_settings import edit_name, edit_values, pick_config, show_changes
+
+st.title("New Training Job")
+
+if reason := services.reason_against("create"):
+    st.info(escaped(reason), icon=":material/lock:")
+
+show_way_back_to_job()
+with explained_errors("Failed to load what the wizard needs"):
+    origin = load_origin()
+    draft = read_draft(st.query_params.to_dict(), origin)
+    datasets, configs = services.list_datasets(), services.list_configs()
+    dataset_id = chosen_id(draft.dataset_id, [each.id for each in datasets])
+    config_id = chosen_id(draft.config_id, [each.id for each in configs])
+    dataset = next((each for each in datasets if each.id == dataset_id), None)
+    config = next((each for each in configs if each.id == config_id), None)
+    before = starting_settings(config, origin)
+    settings, bad_parameters = changed_settings(before, draft.changes)
+
+    last_step = 1 if dataset_problem(dataset) else 3 if config or origin else 2
+    step = min(draft.step, last_step)
+    show_steps(step)
+    show_bad_parameters(bad_parameters)
+    if step == 1:
+        pick_dataset(datasets, draft)
+        show_navigation(step, problem=dataset_problem(dataset))
+    elif step == 2:
+        pick_config(configs, config, draft)
+        edit_name(draft)
+        edit_values(before, settings, config)
+        show_changes(config, settings, draft)
+        show_navigation(step, problem="" if config or origin else "Choose a configuration first.")
+    elif dataset is not None:
+        show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings))

@@ -1,0 +1,26 @@
+"""The overview: what runs, how jobs ended, what broke, and whether everything behind it works."""
+
+import streamlit as st
+
+from lib.ui.job_actions import show_pending
+from lib.ui.outcomes_chart import show_outcomes
+from lib.ui.overview_panel import NEW_JOB_PAGE, is_empty, show_failures, show_greeting, show_health, show_live
+
+st.set_page_config(page_title="Overview · LoRA Dashboard")
+show_pending()
+
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.title("Overview", width="content")
+    st.page_link(NEW_JOB_PAGE, label="New Training Job", icon=":material/add:")
+
+if is_empty():
+    show_greeting()
+    show_health()
+else:
+    main, side = st.columns([3, 2], gap="large")
+    with main:
+        show_live()
+        show_outcomes()
+    with side:
+        show_failures()
+        show_health()

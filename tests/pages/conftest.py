@@ -1,0 +1,41 @@
+"""Opens pages as a visitor does: over ``lib/app.py``, with parameters in the URL, in front of a given source."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from lib import services
+from lib.sources.memory import MemorySource
+
+APP = str(Path(__file__).parents[2] / "lib" / "app.py")
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def source() -> Iterator[MemorySource]:
+    """An empty in-memory source that all pages of this test see."""
+    memory = MemorySource(now=lambda: NOW)
+    services.connect(memory)
+    yield memory
+    services._connected.clear()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def open_page() -> Callable[..., AppTest]:
+    """``open_page("jobs", status="failed")`` runs the page and returns it."""
+
+    def open_page(name: str, **params: str) -> AppTest:
+        app = AppTest.from_file(APP, default_timeout=30)
+        for key, value in params.items():
+            app.query_params[key] = value
+        if name == "overview":
+            return app.run()
+        return app.run().switch_page(f"../pages/{name}.py").run()
+
+    return open_page

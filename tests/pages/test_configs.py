@@ -1,0 +1,132 @@
+"""The configurations page in every state."""
+
+import pytest
+
+from lib.errors import SourceUnavailable
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.job import Job, JobStatus
+from lib.sources.protocol import Capabilities
+
+FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
+
+
+@pytest.fixture
+def filled(source):
+    settings = TrainingSettings(epochs=9, extra={"clip_skip": 2}, sample_prompts=("a dot",))
+    source.configs = {
+        "c1": TrainingConfig(id="c1", name="Quick", settings=settings, is_default=True),
+        "c2": TrainingConfig(id="c2", name=FOREIGN, settings=TrainingSettings(trainer="unheard-of")),
+    }
+    return source
+
+
+def texts(app) -> str:
+    shown = [*app.title, *app.markdown, *app.info, *app.error, *app.caption]
+    return "\n".join(str(each.value) for each in shown).replace("\\", "")
+
+
+def button(app, label):
+    return next(each for each in app.button if each.label == label)
+
+
+def field(app, label):
+    return next(each for each in [*app.text_input, *app.number_input, *app.text_area] if each.label == label)
+
+
+def test_the_list_shows_every_configuration(filled, open_page):
+    app = open_page("configs")
+    assert not app.exception
+    assert "2 configurations" in texts(app)
+    assert "tiny · 9 epochs" in texts(app)
+
+
+def test_an_empty_list_offers_to_make_one(source, open_page):
+    assert "No configurations yet" in texts(open_page("configs"))
+
+
+def test_a_change_is_saved(filled, open_page):
+    app = open_page("configs", id="c1")
+    field(app, "Epochs").set_value(12)
+    field(app, "Further options as TOML").set_value("clip_skip = 1\nfp8 = true")
+    app = button(app, "Save configuration").click().run()
+    assert not app.error
+    assert [each.value for each in app.success] == ["Saved Quick."]
+    settings = filled.configs["c1"].settings
+    assert (settings.epochs, settings.extra) == (12, {"clip_skip": 1, "fp8": True})
+    assert settings.sample_prompts == ("a dot",)
+
+
+def test_a_blank_one_is_created_and_a_taken_name_is_refused(filled, open_page):
+    app = open_page("configs", id="new")
+    field(app, "Name").set_value("Quick")
+    app = button(app, "Save configuration").click().run()
+    assert "exists already" in texts(app)
+    assert len(filled.configs) == 2
+    field(app, "Name").set_value("Slow")
+    button(app, "Save configuration").click().run()
+    assert [config.name for config in filled.configs.values()] == ["Quick", FOREIGN, "Slow"]
+
+
+def test_further_options_that_are_no_toml_name_their_key(filled, open_page):
+    app = open_page("configs", id="c1")
+    field(app, "Further options as TOML").set_value("clip_skip")
+    app = button(app, "Save configuration").click().run()
+    assert "extra: Not TOML" in texts(app)
+    assert filled.configs["c1"].settings.extra == {"clip_skip": 2}
+
+
+def test_a_duplicate_is_a_new_one_that_is_not_the_default(filled, open_page):
+    button(open_page("configs", id="c1"), "Duplicate").click().run()
+    copy = next(config for config in filled.configs.values() if config.name == "Quick (copy)")
+    assert copy.settings == filled.configs["c1"].settings
+    assert [config.is_default for config in filled.configs.values()] == [True, False, False]
+
+
+def test_there_is_one_default(filled, open_page):
+    app = open_page("configs", id="c2")
+    assert not app.exception
+    button(app, "Make default").click().run()
+    assert [config.is_default for config in filled.configs.values()] == [False, True]
+
+
+def test_deleting_asks_first_and_is_refused_while_a_job_uses_it(filled, open_page):
+    job = Job(id="j1", name="runs", status=JobStatus.RUNNING, config_id="c1")
+    filled.add(job)
+    app = button(open_page("configs", id="c1"), "Delete").click().run()
+    assert "c1" in filled.configs
+    button(app, "Delete").click()  # AppTest runs whole pages: what opened the dialog is pressed with it
+    app = button(app, "Delete for good").click().run()
+    assert "used by a job" in texts(app)
+    assert "c1" in filled.configs
+    filled.jobs.clear()
+    app = button(open_page("configs", id="c1"), "Delete").click().run()
+    button(app, "Delete").click()
+    button(app, "Delete for good").click().run()
+    assert set(filled.configs) == {"c2"}
+
+
+def test_foreign_names_are_only_text(filled, open_page):
+    for app in (open_page("configs"), open_page("configs", id="c2")):
+        assert not app.exception
+        assert not any("![](" in str(each.value) for each in [*app.title, *app.markdown, *app.caption])
+
+
+def test_a_configuration_that_is_gone_is_said(filled, open_page):
+    assert "no such configuration" in texts(open_page("configs", id="gone"))
+
+
+def test_a_source_that_keeps_none_shows_them_and_says_why(filled, open_page):
+    filled.capabilities = Capabilities(refused={"manage_configs": "Configurations are kept elsewhere."})
+    listed = open_page("configs")
+    assert "kept elsewhere" in texts(listed)
+    assert not listed.button
+    one = open_page("configs", id="c1")
+    assert "Epochs: **9 passes over the dataset**" in texts(one)
+    assert not one.text_input
+
+
+def test_a_source_that_is_down_is_said(filled, open_page):
+    filled.failing = SourceUnavailable("The source does not answer.")
+    app = open_page("configs")
+    assert "The source does not answer" in texts(app)
+    assert not app.exception

@@ -1,0 +1,159 @@
+"""The datasets page in every state, over real folders."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from PIL import Image
+
+from lib import services
+from lib.errors import SourceUnavailable
+from lib.jobs.config import TrainingSettings
+from lib.jobs.dataset import Dataset
+from lib.sources.embedded import EmbeddedSource
+from lib.sources.protocol import JobRequest
+
+FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[EmbeddedSource]:
+    source = EmbeddedSource(tmp_path / "data")
+    services.connect(source)
+    yield source
+    source.close()
+    services._connected.clear()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def dataset(embedded: EmbeddedSource) -> Dataset:
+    """Two images with the same bytes, one with a caption, and one that does not decode; scanned."""
+    made = embedded.create_dataset("Shapes")
+    content = io.BytesIO()
+    Image.new("RGB", (48, 32), "teal").save(content, "PNG")
+    for name in ("a.png", "b.png"):
+        embedded.import_file(made.id, name, io.BytesIO(content.getvalue()))
+    embedded.import_file(made.id, "a.txt", io.BytesIO(FOREIGN.encode()))
+    Path(made.path, "broken.png").write_bytes(b"\x89PNG nothing")
+    while embedded.scan_dataset(made.id, budget_s=5) < 1:
+        pass
+    return embedded.get_dataset(made.id)
+
+
+def texts(app) -> str:
+    shown = [*app.title, *app.markdown, *app.info, *app.error, *app.warning, *app.caption]
+    return "\n".join(str(each.value) for each in shown).replace("\\", "")
+
+
+def button(app, label):
+    return next(each for each in app.button if each.label.replace("\\", "") == label)
+
+
+def confirm(app, opener, label):
+    """Press a button of a dialog: AppTest runs whole pages, so the button that opened it is pressed with it."""
+    button(app, opener).click()
+    return button(app, label).click().run()
+
+
+def test_an_empty_installation_offers_to_create_one(embedded, open_page):
+    app = open_page("datasets")
+    assert "No datasets yet" in texts(app)
+    app.text_input[0].set_value("Red sneakers")
+    app = button(app, "Create dataset").click().run()
+    (made,) = embedded.list_datasets()
+    assert made.name == "Red sneakers"
+    assert [each.value for each in app.title] == ["Red sneakers"]
+
+
+@pytest.mark.parametrize("name", ["", "n" * 101, "SHAPES"])
+def test_a_name_that_cannot_be_is_refused(embedded, dataset, open_page, name):
+    app = open_page("datasets")
+    app.text_input[0].set_value(name)
+    app = button(app, "Create dataset").click().run()
+    assert "The dataset was not created" in texts(app)
+    assert len(embedded.list_datasets()) == 1
+
+
+def test_the_list_shows_counts_and_what_is_wrong(dataset, open_page):
+    app = open_page("datasets")
+    assert not app.exception
+    assert "3 images · 1 of 3 (33 %) with caption" in texts(app)
+    assert "1 file does not decode: broken.png" in texts(app)
+
+
+def test_one_dataset_with_its_facts_and_pictures(dataset, open_page):
+    app = open_page("datasets", id=dataset.id)
+    assert not app.exception
+    said = texts(app)
+    assert "48 × 32" in said
+    assert "1 set of images with the same bytes: a.png = b.png" in said
+    assert "<i>x</i>" in said
+    assert not any("![](" in str(each.value) for each in [*app.markdown, *app.caption])
+    assert {each.label.replace("\\", "") for each in app.button} >= {"a.png", "b.png", "broken.png"}
+
+
+def test_a_caption_is_edited_and_an_image_deleted(embedded, dataset, open_page):
+    app = button(open_page("datasets", id=dataset.id), "a.png").click().run()
+    app.text_area[0].set_value("teal, flat")
+    confirm(app, "a.png", "Save caption")
+    assert embedded.dataset_images(dataset.id)[0].caption == "teal, flat"
+    app = button(open_page("datasets", id=dataset.id), "b.png").click().run()
+    confirm(app, "b.png", "Delete image")
+    assert [image.name for image in embedded.dataset_images(dataset.id)] == ["a.png", "broken.png"]
+
+
+def test_deleting_says_the_size_first_and_is_refused_while_used(embedded, dataset, open_page, monkeypatch):
+    monkeypatch.setattr(embedded._launcher, "ensure", lambda **_: None)
+    request = JobRequest(
+        name="uses it", dataset_id=dataset.id, config_id=None, settings=TrainingSettings(), submission_id="s1"
+    )
+    job = embedded.create_job(request)
+    app = button(open_page("datasets", id=dataset.id), "Delete dataset").click().run()
+    assert "with 3 images (" in texts(app)
+    app = confirm(app, "Delete dataset", "Delete for good")
+    assert "used by the job 'uses it'" in texts(app)
+    embedded.cancel_job(job.id)
+    app = button(open_page("datasets", id=dataset.id), "Delete dataset").click().run()
+    confirm(app, "Delete dataset", "Delete for good")
+    assert embedded.list_datasets() == ()
+
+
+def test_a_dataset_that_was_not_looked_at_yet_shows_how_far_it_is(embedded, dataset, open_page, monkeypatch):
+    Image.new("RGB", (8, 8)).save(Path(dataset.path, "new.png"))
+    monkeypatch.setattr(embedded, "scan_dataset", lambda *_, **__: 0.75)
+    app = open_page("datasets", id=dataset.id)
+    assert not app.exception
+    assert [bar.proto.value for bar in app.get("progress")] == [75]
+
+
+def test_a_large_dataset_is_shown_page_by_page(embedded, dataset, open_page):
+    for number in range(30):
+        Path(dataset.path, f"c{number:02}.png").write_bytes(Path(dataset.path, "a.png").read_bytes())
+    app = open_page("datasets", id=dataset.id, page="2")
+    assert "Showing 25-33 of 33" in texts(app)
+    assert "Showing 25-33 of 33" in texts(open_page("datasets", id=dataset.id, page="99"))
+
+
+def test_a_dataset_that_is_gone_is_said(embedded, open_page):
+    assert "no dataset with the id" in texts(open_page("datasets", id="../../etc"))
+
+
+def test_a_source_that_keeps_none_shows_them_and_says_why(source, open_page):
+    source.datasets = {"d1": Dataset(id="d1", name=FOREIGN, image_count=5)}
+    listed = open_page("datasets")
+    assert "keeps no files" in texts(listed)
+    assert "ready · 5 images" in texts(listed)
+    one = open_page("datasets", id="d1")
+    assert not one.exception
+    assert not one.button
+
+
+def test_a_source_that_is_down_is_said(source, open_page):
+    source.failing = SourceUnavailable("The source does not answer.")
+    for app in (open_page("datasets"), open_page("datasets", id="d1")):
+        assert "The source does not answer" in texts(app)
+        assert not app.exception

@@ -1,0 +1,215 @@
+"""The monitor page in every state, as ``AppTest`` sees it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
+
+from lib.errors import SourceUnavailable
+from lib.jobs.job import Job, JobStatus
+from lib.sources.memory import MemorySource
+from lib.sources.protocol import Capabilities
+from tests.monitor_jobs import SIGNED, fill
+from tests.pages.conftest import NOW
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def full(source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemorySource:
+    """The source with a job of every kind, at a moment that does not move."""
+    monkeypatch.setattr("lib.ui.times.now", lambda: NOW)
+    fill(source, NOW, tmp_path)
+    return source
+
+
+def texts(app: AppTest) -> str:
+    """Everything written on the page, without Markdown's escapes."""
+    kinds = ("title", "header", "markdown", "code", "error", "warning", "caption", "text_area")
+    written = [str(element.value) for kind in kinds for element in app.get(kind)]
+    written += [f"{metric.label}: {metric.value}" for metric in app.metric]
+    written += [f"{link.proto.label} -> {link.proto.url}" for link in app.get("link_button")]
+    written += [f"{link.proto.label} => {link.proto.page}?{link.proto.query_string}" for link in app.get("page_link")]
+    written += [bar.proto.text for bar in app.get("progress")]
+    return "\n".join(written).replace("\\", "")
+
+
+STATES = {
+    "waiting": ["Pending", "Waiting to start", "Next in the queue."],
+    "run": [
+        "Running",
+        "Training progress: 42 %",
+        "Stage: training · Epoch 12/50 · Step 480/2000",
+        "Estimated time remaining: 30m 30s",
+        "Speed: 2.44 steps/s",
+        "Loss: 0.0812",
+        "Showing last 100 of 340 lines",
+        "line 339: avr_loss",
+        "Loss from 0.1520 at step 1 to",
+        "Epoch 4",
+        "a red fox in the snow -> /download/run/1/sample/e4-0.png?inline=1",
+    ],
+    "silent": [
+        "Training progress: unknown",
+        "Estimated time remaining: unknown",
+        "The loss became NaN",
+        "No output for 14m 0s. The job still counts as running",
+        "No log lines yet.",
+        "No loss yet.",
+    ],
+    "done": [
+        "Succeeded",
+        "Training progress: 100 %",
+        "Final loss: 0.0412",
+        "Training time: 1h 30m 45s",
+        "LoRA · 500 MB",
+        "Download -> /download/done/1/aria.safetensors",
+        "Download full log -> /logs/done/1",
+    ],
+    "failed": [
+        "Training failed",
+        "The GPU ran out of memory.",
+        "What to do: Lower the batch size",
+        "Cause: out of memory",
+        "Ended by signal 9 (SIGKILL)",
+        "torch.OutOfMemoryError: CUDA out of memory.",
+        "Traceback (most recent call last)",
+        "Progress at failure: 42 %",
+        "Failed at 23 Nov 2026, 11:30:45 UTC (29 minutes ago)",
+        "Retry training => new?from=failed&datasetId=ds&configId=cfg&name=Aria+failed",
+        "the second attempt",
+        "not a number or infinite at 3 logged steps",
+    ],
+    "cancelled": ["Training cancelled", "stopped on request", "Progress when cancelled: 42 %", "line 339"],
+    "lost": ["Training lost", "vanished without a word", "Last known progress: 42 %", "This attempt left no log."],
+    "odd": ["Unknown (paused_by_admin)", "Training progress: 42 %"],
+    "frozen": ["URL expires in 3 minutes", "URL expired", "URL works until 26 Nov 2026", "Set S3_BUCKET"],
+}
+
+
+@pytest.mark.parametrize("job_id", STATES)
+def test_every_state_says_what_it_is(full: MemorySource, open_page: Open, job_id: str) -> None:
+    app = open_page("job", id=job_id)
+    assert not app.exception
+    written = texts(app).replace("**", "")
+    assert [text for text in STATES[job_id] if text not in written] == []
+    assert "evil.test" not in written
+
+
+def test_what_every_state_shows(full: MemorySource, open_page: Open) -> None:
+    written = texts(open_page("job", id="done"))
+    for text in (
+        "Dashboard => ",
+        "LoRA Training => jobs",
+        "Aria portraits => datasets?id=ds",
+        "SDXL portrait => configs?id=cfg",
+        "Trainer: tiny",
+        "Learning rate | 0.0002 *(configuration: 0.0001)*",
+        "train --name 'Aria v1'",
+        "Created 3 hours ago",
+        "Finished 29 minutes ago",
+        "Duration: 1h 30m 45s",
+    ):
+        assert text in written
+    assert SIGNED not in written
+
+
+def test_an_older_attempt_is_opened_by_the_url(full: MemorySource, open_page: Open) -> None:
+    app = open_page("job", id="failed", attempt="1")
+    written = texts(app)
+    assert "the first attempt" in written
+    assert "the second attempt" not in written
+    assert "Last known progress: 10 %" in written
+    assert app.selectbox[0].options == ["Attempt 2 (latest): failed", "Attempt 1: lost"]
+    assert "There is no such attempt" in texts(open_page("job", id="failed", attempt="x"))
+
+
+def test_only_an_expired_link_disables_its_download(full: MemorySource, open_page: Open) -> None:
+    links = open_page("job", id="frozen").get("link_button")
+    downloads = {link.proto.url: link.proto.disabled for link in links if link.proto.label == "Download"}
+    assert downloads == {
+        "/download/frozen/soon.safetensors": False,
+        "/download/frozen/expired.safetensors": True,
+        "/download/frozen/later.safetensors": False,
+    }
+
+
+def test_more_files_on_request(full: MemorySource, open_page: Open) -> None:
+    app = open_page("job", id="done")
+    count = texts(app).count("Download -> ")
+    app = next(button for button in app.button if button.label == "Show all 8 files").click().run()
+    assert (count, texts(app).count("Download -> ")) == (5, 8)
+
+
+def test_a_pending_job_moves_in_the_queue(full: MemorySource, open_page: Open) -> None:
+    full.add(replace(full.jobs["waiting"], id="second"))
+    app = open_page("job", id="second")
+    assert "Place 2 in the queue." in texts(app)
+    app = move_buttons(app)[0].click().run()
+    assert "Next in the queue." in texts(app)
+    assert [button.disabled for button in move_buttons(app)] == [True, False]
+
+
+def test_a_queue_that_cannot_be_reordered_says_why(full: MemorySource, open_page: Open) -> None:
+    full.capabilities = Capabilities(refused={"move": "This queue cannot be reordered."})
+    moves = move_buttons(open_page("job", id="waiting"))
+    assert [(button.disabled, button.help) for button in moves] == [(True, "This queue cannot be reordered.")] * 2
+
+
+def move_buttons(app: AppTest) -> list[Button]:
+    return [button for button in app.button if button.label.startswith("Move")]
+
+
+def test_an_unknown_job_and_no_job(full: MemorySource, open_page: Open) -> None:
+    unknown = texts(open_page("job", id="nope"))
+    assert "Job not found" in unknown
+    assert "All jobs => jobs" in unknown
+    assert "Aria run => job?id=run" in texts(open_page("job"))
+
+
+def test_a_source_that_is_down(full: MemorySource, open_page: Open) -> None:
+    full.failing = SourceUnavailable("No answer within 10 s.", hint="Is the API running?")
+    app = open_page("job", id="run")
+    assert "Job could not be loaded" in texts(app)
+    assert "Is the API running?" in texts(app)
+    assert "Retry" in [button.label for button in app.button]
+
+
+def test_the_last_good_state_survives_a_failed_poll(
+    full: MemorySource, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page("job", id="run")
+    full.failing = SourceUnavailable("No answer within 10 s.")
+    monkeypatch.setattr("lib.services.SHARED_READ_S", -1.0)
+    app.button(key="refresh").click().run()
+    written = texts(app)
+    assert "Could not refresh; shown is the state of" in written
+    for text in ("No answer within 10 s.", "Training progress: 42 %", "line 339", "Loss from"):
+        assert text in written
+    full.failing = None
+    assert "Could not refresh" not in texts(app.button(key="refresh").click().run())
+
+
+def test_a_job_that_ends_is_confirmed_before_polling_stops(
+    full: MemorySource, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def polls(app: AppTest) -> bool:
+        return any("autorefresh" in element.proto.component_name for element in app.get("component_instance"))
+
+    app = open_page("job", id="done")
+    assert polls(app)
+    monkeypatch.setattr("lib.ui.job_watch.SHARED_READ_S", 0.0)
+    assert not polls(app.run())
+    full.add(Job(id="done", name="again", status=JobStatus.RUNNING, attempt=2))
+    assert polls(app.button(key="refresh").click().run())
+
+
+def test_what_a_source_does_not_tell_is_unknown(full: MemorySource, open_page: Open) -> None:
+    """A source that tells nothing but id, name and status gets a page all the same."""
+    full.add(Job(id="bare", name="", status=JobStatus.RUNNING))
+    app = open_page("job", id="bare")
+    assert not app.exception
+    assert "Trainer: unknown" in texts(app)

@@ -1,0 +1,281 @@
+"""The list in each of its states."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lib import services
+from lib.errors import InvalidRequest, SourceUnavailable
+from lib.jobs.job import Job, JobStatus, Progress
+from lib.jobs.query import JobPage, JobQuery
+from lib.sources.memory import MemorySource
+from lib.sources.protocol import Capabilities
+from lib.ui.job_table import rows_key
+from tests.pages.conftest import NOW
+
+OpenPage = Callable[..., AppTest]
+
+
+def make_job(number: int, status: JobStatus = JobStatus.SUCCEEDED, **values: Any) -> Job:
+    """A job that was created ``number`` minutes ago."""
+    created = NOW - timedelta(minutes=number)
+    job = Job(id=f"job-{number:03d}", name=f"Aria v{number}", status=status, created_at=created, size_bytes=524_288_000)
+    return replace(job, **values)
+
+
+def texts(app: AppTest) -> str:
+    """Everything the page says."""
+    kinds = (app.title, app.header, app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def shown(app: AppTest) -> list[str]:
+    """Names in the table."""
+    return list(app.dataframe[0].value["Name"])
+
+
+def button(app: AppTest, label: str) -> Any:
+    """The one button with this label."""
+    (found,) = [each for each in app.button if each.label == label]
+    return found
+
+
+def labels(app: AppTest) -> list[str]:
+    """Labels of all buttons and page links."""
+    return [each.label for each in app.button] + [each.proto.label for each in app.get("page_link")]
+
+
+def select(app: AppTest, *ids: str) -> AppTest:
+    """Select these rows as a click would, and run."""
+    listed = list(app.dataframe[0].value["Job ID"])
+    rows = [listed.index(each) for each in ids]
+    app.session_state[f"jobs-{rows_key(listed)}"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    return app.run()
+
+
+def test_a_full_list(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number) for number in range(137)))
+    app = open_page("jobs", skip="20")
+    assert not app.exception
+    assert app.title[0].value == "LoRA Training Jobs"
+    assert shown(app) == [f"Aria v{number}" for number in range(20, 40)]
+    assert "**137 jobs** · Showing 21-40 of 137" in texts(app)
+    assert "Page 2 of 7" in texts(app)
+    assert {"Previous page", "Next page", "New Training Job"} <= set(labels(app))
+
+
+def test_pages_are_turned_by_the_buttons(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number) for number in range(50)))
+    app = open_page("jobs")
+    assert "Page 1 of 3" in texts(app)
+    assert button(app, "Previous page").disabled
+    button(app, "Next page").click().run()
+    assert app.query_params == {"skip": "20"}
+    button(app, "Next page").click().run()
+    assert shown(app) == [f"Aria v{number}" for number in range(40, 50)]
+    assert button(app, "Next page").disabled
+
+
+def test_what_fits_on_one_page_has_no_page_buttons(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number) for number in range(20)))
+    app = open_page("jobs")
+    assert "**20 jobs**" in texts(app)
+    assert not {"Previous page", "Next page"} & set(labels(app))
+
+
+def test_a_page_whose_last_job_went_shows_the_page_before(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number) for number in range(40)))
+    app = open_page("jobs", skip="40")
+    assert shown(app)[-1] == "Aria v39"
+    assert "Page 2 of 2" in texts(app)
+
+
+def test_an_empty_installation_offers_the_first_job(source: MemorySource, open_page: OpenPage) -> None:
+    app = open_page("jobs")
+    assert "No training jobs yet" in texts(app)
+    assert "Create Training Job" in labels(app)
+    assert not app.dataframe
+
+
+def test_a_filter_that_matches_nothing_can_be_cleared(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1))
+    app = open_page("jobs", status="failed", q="nobody", sortBy="name")
+    assert "No jobs found" in texts(app)
+    assert "Try adjusting your filters" in texts(app)
+    button(app, "Clear filters").click().run()
+    assert app.query_params == {"sortBy": "name"}
+    assert shown(app) == ["Aria v1"]
+
+
+def test_every_filter_change_lands_in_the_url_on_the_first_page(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number, JobStatus.FAILED) for number in range(50)))
+    app = open_page("jobs", skip="20")
+    app.selectbox(key="filter-status").select("failed").run()
+    assert app.query_params == {"status": "failed"}
+    button(app, "Next page").click().run()
+    app.selectbox(key="filter-sort").select("name asc").run()
+    assert app.query_params == {"status": "failed", "sortBy": "name", "sortOrder": "asc"}
+    button(app, "Next page").click().run()
+    app.text_input(key="filter-search").input("  V1 ").run()
+    assert app.query_params == {"status": "failed", "sortBy": "name", "sortOrder": "asc", "q": "V1"}
+    assert shown(app) == ["Aria v1", *(f"Aria v{number}" for number in range(10, 20))]
+
+
+def test_widgets_show_what_a_link_asks_for(source: MemorySource, open_page: OpenPage) -> None:
+    app = open_page("jobs", status="lost,failed", sortBy="duration", q="aria", finishedFrom="2026-11-23T10:00:00Z")
+    assert app.selectbox(key="filter-status").value == "failed,lost"
+    assert app.selectbox(key="filter-sort").value == "duration desc"
+    assert app.text_input(key="filter-search").value == "aria"
+    assert "ended from 23 Nov 2026" in texts(app).replace("\\", "")
+    button(app, "Remove time filter").click().run()
+    assert "finishedFrom" not in app.query_params
+
+
+def test_bad_parameters_are_named_and_left_out(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1))
+    app = open_page("jobs", status="exploded", take="5000", sortBy="![](http://x.test)")
+    note = app.info[0].value
+    assert "status\\=exploded" in note
+    assert "take\\=5000" in note
+    assert "](http://" not in note
+    assert shown(app) == ["Aria v1"]
+
+
+def test_a_source_that_is_down_is_explained_and_can_be_tried_again(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1))
+    source.failing = SourceUnavailable("No answer from the source.", hint="Is it running?")
+    app = open_page("jobs")
+    assert "Failed to load jobs" in app.error[0].value
+    assert "No answer from the source" in app.error[0].value
+    assert not app.dataframe
+    source.failing = None
+    button(app, "Retry").click().run()
+    assert shown(app) == ["Aria v1"]
+    assert not app.error
+
+
+def test_the_last_good_list_stays_with_its_age(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, JobStatus.RUNNING))
+    app = open_page("jobs")
+    source.failing = SourceUnavailable("No answer from the source.")
+    services.forget_reads()
+    app.run()
+    assert shown(app) == ["Aria v1"]
+    assert "Could not refresh: No answer from the source" in app.warning[0].value
+    assert "Shown is the state of" in app.warning[0].value
+    source.failing = None
+    services.forget_reads()
+    assert not app.run().warning
+
+
+def test_a_source_that_is_down_is_not_asked_by_every_viewer(source: MemorySource, open_page: OpenPage) -> None:
+    source.failing = SourceUnavailable("No answer.")
+    open_page("jobs")
+    before = source.calls["list_jobs"]
+    for _ in range(5):
+        with pytest.raises(SourceUnavailable):
+            services.latest_jobs(JobQuery())
+    assert source.calls["list_jobs"] <= before + 1
+
+
+def test_it_refreshes_only_while_a_shown_job_is_active(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, JobStatus.RUNNING))
+    app = open_page("jobs")
+    assert len(app.get("component_instance")) == 1
+    source.add(make_job(1, JobStatus.SUCCEEDED))
+    services.forget_reads()
+    assert not app.run().get("component_instance")
+
+
+class PartialSource(MemorySource):
+    """A source that could not read everything."""
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        return replace(super().list_jobs(query), skipped_rows=2, incomplete="Still counting *old* jobs.")
+
+
+def test_what_is_missing_is_said(source: MemorySource, open_page: OpenPage) -> None:
+    partial = PartialSource(now=lambda: NOW)
+    partial.add(make_job(1))
+    services.connect(partial)
+    app = open_page("jobs")
+    said = [each.value for each in app.warning]
+    assert said == [
+        "Still counting \\*old\\* jobs\\.",
+        "2 rows of the source could not be understood and cannot be shown.",
+    ]
+
+
+def test_actions_fit_what_is_selected_and_say_why_not(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, JobStatus.RUNNING), make_job(2))
+    app = open_page("jobs")
+    assert "Delete" not in labels(app)
+    select(app, "job-001")
+    assert "**Selected:** Aria v1" in texts(app)
+    assert (button(app, "Retry").disabled, button(app, "Delete").disabled) == (True, True)
+    assert button(app, "Retry").help == "Only a job that has ended can be retried."
+    assert not button(app, "Cancel").disabled
+
+
+def test_a_source_that_cannot_do_it_says_why(source: MemorySource, open_page: OpenPage) -> None:
+    source.capabilities = Capabilities(refused={"delete": "This source keeps everything."})
+    source.add(make_job(1))
+    app = select(open_page("jobs"), "job-001")
+    assert button(app, "Delete").disabled
+    assert button(app, "Delete").help == "This source keeps everything."
+
+
+def test_deleting_asks_names_and_sizes_and_then_says_so(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1), make_job(2, name="**Bold** v2"), make_job(3, JobStatus.RUNNING))
+    app = select(open_page("jobs"), "job-001", "job-002", "job-003")
+    button(app, "Delete").click().run()
+    said = texts(app)
+    assert "**Aria v1** (job\\-001, 500 MB)" in said
+    assert "**\\*\\*Bold\\*\\* v2**" in said
+    assert "job\\-003" not in said
+    assert "2 jobs, 1000 MB. The log, the samples and the trained files go with it." in said
+    assert len(source.jobs) == 3
+    button(app, "Delete 2 jobs").click().run()
+    assert list(source.jobs) == ["job-003"]
+    assert app.toast[0].value == "Deleted 2 jobs"
+
+
+def test_cancel_asks_and_retry_does_not(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, JobStatus.RUNNING), make_job(2, JobStatus.FAILED))
+    app = select(open_page("jobs"), "job-001", "job-002")
+    button(app, "Cancel").click().run()
+    assert source.jobs["job-001"].status is JobStatus.RUNNING
+    button(app, "Cancel 1 job").click().run()
+    assert source.jobs["job-001"].status is JobStatus.CANCELLED
+    button(app, "Retry").click().run()
+    assert {job.status for job in source.jobs.values()} == {JobStatus.PENDING}
+    assert app.toast[0].value == "Retried 2 jobs"
+
+
+class StubbornSource(MemorySource):
+    """A source that refuses to delete."""
+
+    def delete_job(self, job_id: str) -> None:
+        raise InvalidRequest("The *folder* is in use.", hint="Close it first.")
+
+
+def test_a_failed_action_is_no_success(source: MemorySource, open_page: OpenPage) -> None:
+    stubborn = StubbornSource(now=lambda: NOW)
+    stubborn.add(make_job(1))
+    services.connect(stubborn)
+    app = select(open_page("jobs"), "job-001")
+    button(app, "Delete").click().run()
+    button(app, "Delete 1 job").click().run()
+    assert "The \\*folder\\* is in use" in app.error[0].value
+    assert not app.toast
+
+
+def test_an_unknown_word_and_a_nan_loss_are_shown(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, JobStatus.UNKNOWN, raw_status="exploded", progress=Progress(loss=float("nan"))))
+    table = open_page("jobs").dataframe[0].value
+    assert list(table["Status"][0]) == ["Unknown (exploded)"]
+    assert table["Loss"][0] == "NaN"

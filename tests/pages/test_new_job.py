@@ -1,0 +1,219 @@
+"""The wizard, step by step, in every state."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lib.errors import SourceUnavailable
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.config_file import settings_payload
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import Job, JobStatus
+from lib.sources.protocol import Capabilities
+from lib.ui import review_panel
+from tests.pages.conftest import APP, NOW
+
+SETTINGS = TrainingSettings(epochs=9, learning_rate=1e-3)
+FOREIGN = "<b>x</b> ![](http://x.example/y.png) \u202e\u0627 ../ $a$"
+
+
+@pytest.fixture
+def filled(source):
+    """A source with two datasets, two configurations and a failed job."""
+    source.datasets = {
+        "d1": Dataset(id="d1", name="Alpha", image_count=16, caption_count=16),
+        "d2": Dataset(id="d2", name=FOREIGN, image_count=4),
+        "d3": Dataset(id="d3", name="Without", image_count=0, status="empty"),
+    }
+    source.configs = {
+        "c1": TrainingConfig(id="c1", name="Quick", settings=SETTINGS, is_default=True),
+        "c2": TrainingConfig(id="c2", name=FOREIGN, settings=TrainingSettings(epochs=2), description=FOREIGN),
+    }
+    job = Job(id="j1", name="broke", status=JobStatus.FAILED, dataset_id="d2", config_id="c1", created_at=NOW)
+    source.add(replace(job, settings=settings_payload(replace(SETTINGS, batch_size=4))))
+    return source
+
+
+@pytest.fixture
+def open_wizard():
+    """``open_wizard(step="2")``; its own, as ``open_page`` takes no parameter called ``name``."""
+
+    def open_wizard(**params: str) -> AppTest:
+        app = AppTest.from_file(APP, default_timeout=60)
+        for key, value in params.items():
+            app.query_params[key] = value
+        return app.run().switch_page("../pages/new_job.py").run()
+
+    return open_wizard
+
+
+def texts(app: AppTest) -> str:
+    """Everything that is said on the page."""
+    shown = [*app.markdown, *app.info, *app.warning, *app.error, *app.caption, *app.code, *app.header]
+    return "\n".join(str(each.value) for each in shown)
+
+
+def button(app: AppTest, label: str):
+    return next(each for each in app.button if each.label == label)
+
+
+def box(app: AppTest, label: str):
+    return next(each for each in [*app.selectbox, *app.text_input, *app.number_input] if each.label == label)
+
+
+def param(app: AppTest, name: str) -> str | None:
+    values = app.query_params.get(name)
+    return values[0] if isinstance(values, list) else values
+
+
+def test_three_steps_make_one_job(filled, open_wizard):
+    app = open_wizard()
+    assert [each.value for each in app.header] == ["Select Dataset"]
+    app = box(app, "Dataset").select("d1").run()
+    assert param(app, "datasetId") == "d1"
+    app = button(app, "Next").click().run()
+    assert [each.value for each in app.header] == ["Configure Training"]
+    assert box(app, "Configuration").value == "c1"
+    app = box(app, "Job name").set_value("my job").run()
+    app = box(app, "Epochs").set_value(5).run()
+    assert "the configuration says 9" in texts(app)
+    app = button(app, "Next").click().run()
+    assert "16 images × 1 repeat × 5 epochs / batch size 1 = 80 steps" in texts(app).replace("\\", "")
+    assert "train my job" in app.code[0].value.replace("'", "")
+    assert {name: param(app, name) for name in ("datasetId", "name", "epochs", "step")} == {
+        "datasetId": "d1",
+        "name": "my job",
+        "epochs": "5",
+        "step": "3",
+    }
+    app = button(app, "Start training").click().run()
+    (job,) = [each for each in filled.jobs.values() if each.name == "my job"]
+    assert (job.dataset_id, job.config_id, job.status) == ("d1", "c1", JobStatus.PENDING)
+
+
+def test_back_keeps_what_was_chosen(filled, open_wizard):
+    app = open_wizard(step="3", datasetId="d2", configId="c2", name="kept", epochs="7")
+    app = button(app, "Back").click().run()
+    assert box(app, "Configuration").value == "c2"
+    assert (box(app, "Job name").value, box(app, "Epochs").value) == ("kept", 7)
+    app = button(app, "Back").click().run()
+    assert box(app, "Dataset").value == "d2"
+
+
+def test_another_configuration_starts_from_its_values(filled, open_wizard):
+    app = open_wizard(step="2", configId="c1", name="kept", epochs="7")
+    app = box(app, "Configuration").select("c2").run()
+    assert (box(app, "Epochs").value, box(app, "Job name").value) == (2, "kept")
+    assert param(app, "epochs") is None
+
+
+def test_a_retry_takes_dataset_name_and_the_jobs_own_settings(filled, open_wizard):
+    app = open_wizard(**{"from": "j1", "step": "2"})
+    assert (box(app, "Job name").value, box(app, "Batch size").value) == ("broke", 4)
+    assert "Starts from the job broke" in texts(app)
+    assert "the configuration says 1" in texts(app)
+    app = box(app, "Learning rate").set_value(5e-4).run()
+    app = button(app, "Next").click().run()
+    app = button(app, "Start training").click().run()
+    made = filled.jobs["job-0002"]
+    assert (made.name, made.dataset_id) == ("broke", "d2")
+
+
+def test_a_reset_goes_back_to_the_configuration(filled, open_wizard):
+    app = open_wizard(**{"from": "j1", "step": "2", "epochs": "3"})
+    app = button(app, "Reset to the configuration").click().run()
+    assert (box(app, "Batch size").value, box(app, "Epochs").value) == (1, 9)
+    assert box(app, "Job name").value == "broke"
+    assert "configuration says" not in texts(app)
+
+
+def test_the_same_draft_makes_no_second_job(filled, open_wizard):
+    url = {"step": "3", "datasetId": "d1", "configId": "c1", "name": "twice", "draft": "draft-1"}
+    for _ in range(2):
+        button(open_wizard(**url), "Start training").click().run()
+    assert len([job for job in filled.jobs.values() if job.name == "twice"]) == 1
+
+
+def test_a_link_that_was_used_before_says_so_and_offers_another(filled, open_wizard, monkeypatch):
+    monkeypatch.setattr(review_panel, "FRESH", timedelta(0))
+    url = {"step": "3", "datasetId": "d1", "configId": "c1", "name": "old", "draft": "draft-1"}
+    app = button(open_wizard(**url), "Start training").click().run()
+    assert "was started already" in texts(app)
+    app = button(app, "Start another one like it").click().run()
+    assert param(app, "draft") is None
+    app = button(app, "Start training").click().run()
+    assert len([job for job in filled.jobs.values() if job.name == "old"]) == 2
+
+
+def test_a_refusal_is_said_and_the_button_works_again(filled, open_wizard):
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name=" ")
+    app = button(app, "Start training").click().run()
+    assert "The job name is empty" in texts(app).replace("\\", "")
+    assert not button(app, "Start training").disabled
+    app = button(app, "Back").click().run()
+    app = box(app, "Job name").set_value("named").run()
+    app = button(app, "Next").click().run()
+    button(app, "Start training").click().run()
+    assert [job.name for job in filled.jobs.values()] == ["broke", "named"]
+
+
+@pytest.mark.parametrize("name", [FOREIGN, "n" * 5_000, "a/../b", "\0nul", "新しい 🎉"])
+def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
+    app = open_wizard(step="3", datasetId="d2", configId="c2", name=name)
+    assert not app.exception
+    assert not app.error
+    assert "![](" not in texts(app).replace(app.code[0].value, "")
+    button(app, "Start training").click().run()
+    assert filled.jobs["job-0002"].name == name.strip()
+
+
+def test_values_that_cannot_be_used_are_named(filled, open_wizard):
+    app = open_wizard(step="2", epochs="0", seed="x", learning_rate="1")
+    assert "epochs=0, seed=x" in texts(app).replace("\\", "")
+    assert (box(app, "Epochs").value, box(app, "Learning rate").value) == (9, 1.0)
+
+
+def test_a_dataset_without_images_goes_no_further(filled, open_wizard):
+    app = open_wizard(step="3", datasetId="d3", name="x")
+    assert [each.value for each in app.header] == ["Select Dataset"]
+    assert button(app, "Next").disabled
+    assert "no images" in texts(app)
+
+
+@pytest.mark.parametrize(("gone", "step"), [({"datasetId": "gone"}, "1"), ({"configId": "gone"}, "3")])
+def test_a_choice_that_is_gone_is_said(filled, open_wizard, gone, step):
+    app = open_wizard(step=step, **gone)
+    assert "gone is not there any more" in texts(app)
+    assert button(app, "Next").disabled
+
+
+def test_a_job_to_start_from_that_is_gone_is_said_and_the_wizard_goes_on(filled, open_wizard):
+    app = open_wizard(**{"from": "gone"})
+    assert "no job with the id" in texts(app)
+    assert not button(app, "Next").disabled
+
+
+def test_nothing_to_choose_from(source, open_wizard):
+    app = open_wizard()
+    assert "There are no datasets yet" in texts(app)
+    assert button(app, "Next").disabled
+
+
+def test_a_source_that_is_down_is_said(filled, open_wizard):
+    filled.failing = SourceUnavailable("The source does not answer.", hint="Try again.")
+    app = open_wizard()
+    assert "The source does not answer" in texts(app).replace("\\", "")
+    assert not app.exception
+
+
+def test_a_source_that_creates_no_jobs_says_why(filled, open_wizard):
+    filled.capabilities = Capabilities(refused={"create": "Jobs are made elsewhere."})
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
+    assert "Jobs are made elsewhere" in texts(app).replace("\\", "")
+    assert button(app, "Start training").disabled
+
+
+def test_back_from_the_new_job_offers_the_way_to_it(filled, open_wizard):
+    assert "The job was created" in texts(open_wizard(id="j1"))

@@ -1,0 +1,93 @@
+"""The layer law: imports point one way, and each foreign package has one room."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FRAME, SURFACE, UI, SERVICES, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS = (
+    "frame surface ui services sources embedded artifacts settings jobs errors".split()
+)
+ROOM_OF = {
+    "Home": FRAME,
+    "pages": SURFACE,
+    "lib.app": FRAME,
+    "lib.routes": FRAME,
+    "lib.uploads": FRAME,
+    "lib.ui": UI,
+    "lib.services": SERVICES,
+    "lib.sources": SOURCES,
+    "lib.embedded": EMBEDDED,
+    "lib.artifacts": ARTIFACTS,
+    "lib.settings": SETTINGS,
+    "lib.jobs": JOBS,
+    "lib.errors": ERRORS,
+}
+# What sources.protocol says is what every room above it speaks; it imports nothing but lib.jobs.
+MAY_IMPORT = {
+    FRAME: {FRAME, UI, SERVICES, SOURCES, JOBS, ERRORS},
+    SURFACE: {UI, SERVICES, SOURCES, JOBS, ERRORS},
+    UI: {UI, SERVICES, SOURCES, JOBS, ERRORS},
+    SERVICES: {SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
+    SOURCES: {SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
+    EMBEDDED: {EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
+    ARTIFACTS: {ARTIFACTS, SETTINGS, JOBS, ERRORS},
+    SETTINGS: {SETTINGS, ERRORS},
+    JOBS: {JOBS, ERRORS},
+    ERRORS: {ERRORS},
+}
+ONLY_IN = {
+    "streamlit": {FRAME, SURFACE, UI, SERVICES},
+    "boto3": {FRAME, ARTIFACTS},
+    "botocore": {ARTIFACTS},
+    "sqlite3": {EMBEDDED},
+    "subprocess": {EMBEDDED},
+    "requests": {SOURCES},
+}
+FILES = sorted([ROOT / "Home.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "lib").rglob("*.py")])
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((ROOM_OF[name] for name in names if name in ROOM_OF), None)
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_imports_point_one_way(file: Path) -> None:
+    module = module_of(file)
+    room = room_of(module)
+    if module == "lib":
+        return
+    assert room is not None, f"{module} stands in no room"
+    for imported in imports_of(file):
+        target = room_of(imported)
+        if target is not None:
+            assert target in MAY_IMPORT[room], f"{module} ({room}) imports {imported} ({target})"
+        package = imported.split(".")[0]
+        assert room in ONLY_IN.get(package, {room}), f"{module} ({room}) imports {package}"
+
+
+def test_protocol_imports_only_jobs() -> None:
+    rooms = {room_of(name) for name in imports_of(ROOT / "lib" / "sources" / "protocol.py")} - {None}
+    assert rooms == {JOBS}
+
+
+def test_ignore_file_does_not_hide_the_library() -> None:
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert "lib/" not in ignored
+    assert "/data/" in ignored

@@ -1,0 +1,104 @@
+"""/healthz and /download: ranges, names, redirects signed at click, and errors a person can read."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from lib import services
+from lib.errors import SourceUnavailable
+from lib.jobs.job import Job, JobStatus, PresignedUrl
+from lib.routes import ROUTES
+from lib.sources.memory import MemorySource
+from lib.sources.protocol import LocalFile
+
+BODY = bytes(range(256)) * 8
+NAME = 'Ария "v1" ねこ.safetensors'
+SIGNED = "http://127.0.0.1:9/bucket/key?X-Amz-Signature=secret"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[MemorySource]:
+    memory = MemorySource()
+    memory.add(Job(id="j1", name="one", status=JobStatus.SUCCEEDED))
+    file = tmp_path / "file"
+    file.write_bytes(BODY)
+    memory.files["j1", "1/a.safetensors"] = LocalFile(path=file, name=NAME)
+    memory.files["j1", "1/page.html"] = LocalFile(path=file, name="page.html")
+    memory.files["j1", "1/sample.png"] = LocalFile(path=file, name="sample.png")
+    expires = datetime(2030, 1, 1, tzinfo=UTC)
+    memory.files["j1", "s3"] = PresignedUrl(url=SIGNED, expires_at=expires)
+    services.connect(memory)
+    yield memory
+    services._connected.clear()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def client(source: MemorySource) -> Iterator[TestClient]:
+    with TestClient(Starlette(routes=ROUTES), follow_redirects=False) as client:
+        yield client
+
+
+def test_healthz_answers(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_whole_file_with_its_own_name(client: TestClient) -> None:
+    answer = client.get("/download/j1/1/a.safetensors")
+    assert answer.status_code == 200
+    assert answer.content == BODY
+    disposition = answer.headers["content-disposition"]
+    assert disposition.startswith("attachment;")
+    assert "filename*=utf-8''%D0%90" in disposition
+
+
+def test_a_range_and_its_conditions(client: TestClient) -> None:
+    whole = client.head("/download/j1/1/a.safetensors")
+    assert whole.headers["accept-ranges"] == "bytes"
+    assert int(whole.headers["content-length"]) == len(BODY)
+    part = client.get("/download/j1/1/a.safetensors", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, BODY[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(BODY)}"
+    same = {"Range": "bytes=100-199", "If-Range": whole.headers["etag"]}
+    assert client.get("/download/j1/1/a.safetensors", headers=same).status_code == 206
+    other = {"Range": "bytes=100-199", "If-Range": '"another"'}
+    assert client.get("/download/j1/1/a.safetensors", headers=other).status_code == 200
+    beyond = client.get("/download/j1/1/a.safetensors", headers={"Range": "bytes=99999-"})
+    assert beyond.status_code == 416
+
+
+def test_a_stored_file_is_a_redirect_signed_at_the_click(client: TestClient) -> None:
+    answer = client.get("/download/j1/s3")
+    assert (answer.status_code, answer.headers["location"]) == (302, SIGNED)
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_only_pictures_are_shown_inline(client: TestClient) -> None:
+    picture = client.get("/download/j1/1/sample.png?inline=1")
+    assert picture.headers["content-type"] == "image/png"
+    assert picture.headers["content-disposition"].startswith("inline;")
+    page = client.get("/download/j1/1/page.html?inline=1")
+    assert page.headers["content-type"] == "application/octet-stream"
+    assert page.headers["content-disposition"].startswith("attachment;")
+
+
+@pytest.mark.parametrize("path", ["/download/j1/nothing", "/download/nobody/1/a.safetensors"])
+def test_a_missing_file_is_a_readable_page(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "<h1>Download failed</h1>" in answer.text
+
+
+def test_a_source_that_is_down_is_a_readable_page(client: TestClient, source: MemorySource) -> None:
+    source.failing = SourceUnavailable("The API <b>does not</b> answer.", hint="Try again in a minute.")
+    answer = client.get("/download/j1/s3")
+    assert answer.status_code == 503
+    assert "The API &lt;b&gt;does not&lt;/b&gt; answer." in answer.text
+    assert "Try again in a minute." in answer.text

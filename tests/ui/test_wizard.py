@@ -1,0 +1,119 @@
+"""The wizard's draft, and the texts of its review: pure functions, no Streamlit run."""
+
+from dataclasses import replace
+
+import pytest
+
+from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.config_file import settings_payload
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import Job, JobStatus
+from lib.sources.protocol import Preview
+from lib.ui.review_panel import estimate_text, settings_rows, settings_table, steps_text
+from lib.ui.wizard import Draft, change_text, changed_settings, chosen_id, read_draft, starting_settings
+
+SETTINGS = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
+JOB = Job(
+    id="j1",
+    name="first try",
+    status=JobStatus.FAILED,
+    dataset_id="d1",
+    config_id="c1",
+    settings=settings_payload(SETTINGS),
+)
+CONFIG = TrainingConfig(id="c1", name="Quick", settings=replace(SETTINGS, epochs=9, base_model="m|odel"))
+
+
+def test_an_empty_url_is_an_empty_draft():
+    assert read_draft({}) == Draft()
+
+
+def test_the_job_fills_in_what_the_url_does_not_say():
+    draft = read_draft({"from": "j1", "name": "second try", "epochs": "5", "step": "2"}, JOB)
+    assert draft == Draft(
+        step=2, dataset_id="d1", config_id="c1", name="second try", from_job="j1", changes={"epochs": "5"}
+    )
+    assert read_draft({"from": "j1", "name": ""}, JOB).name == ""
+
+
+@pytest.mark.parametrize("step", ["0", "4", "x", "", "2.0", "²"])
+def test_a_step_that_is_none_is_the_first(step):
+    assert read_draft({"step": step}).step == 1
+
+
+def test_a_name_of_any_length_is_read_up_to_the_limit():
+    assert len(read_draft({"name": "n" * 100_000}).name) == 5_000
+    assert read_draft({"name": "\0 <b> ../ \u202e"}).name == "\0 <b> ../ \u202e"
+
+
+def test_values_start_from_the_jobs_own_copy():
+    assert starting_settings(CONFIG, JOB) == SETTINGS
+    assert starting_settings(CONFIG, replace(JOB, settings={})) == CONFIG.settings
+    assert starting_settings(CONFIG, None) == CONFIG.settings
+    assert starting_settings(None, None) == TrainingSettings()
+
+
+def test_every_value_survives_the_url():
+    values = {"epochs": 7, "learning_rate": 1e-6, "seed": 2**31 - 1, "base_model": "x", "sample_prompts": ("c", "d")}
+    changed, problems = changed_settings(SETTINGS, {name: change_text(value) for name, value in values.items()})
+    assert changed == replace(SETTINGS, **values)
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("epochs", "0"),
+        ("epochs", "2.5"),
+        ("epochs", "many"),
+        ("learning_rate", "nan"),
+        ("learning_rate", "1e-7"),
+        ("batch_size", "inf"),
+        ("seed", "-1"),
+        ("resolution", "9" * 500),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_and_left_out(name, text):
+    changed, problems = changed_settings(SETTINGS, {name: text})
+    assert changed == SETTINGS
+    assert problems == [f"{name}={text[:40]}"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "default", "chosen"),
+    [("b", "", "b"), ("", "b", "b"), ("", "", "a"), ("gone", "b", ""), ("", "gone", "a")],
+)
+def test_what_is_chosen(wanted, default, chosen):
+    assert chosen_id(wanted, ["a", "b"], default) == chosen
+
+
+def test_nothing_can_be_chosen_from_nothing():
+    assert chosen_id("", [], "a") == ""
+
+
+def test_the_review_counts_the_steps():
+    dataset = Dataset(id="d1", name="d", image_count=17)
+    assert (
+        steps_text(dataset, replace(SETTINGS, repeats=2))
+        == "17 images × 2 repeats × 3 epochs / batch size 2 = 51 steps"
+    )
+    one = Dataset(id="d1", name="d", image_count=1)
+    assert steps_text(one, TrainingSettings(epochs=1)) == "1 image × 1 repeat × 1 epoch / batch size 1 = 1 step"
+    assert steps_text(Dataset(id="d", name="d"), SETTINGS).startswith("unknown")
+
+
+def test_an_estimate_is_called_one():
+    assert estimate_text(Preview(estimate_s=200, estimate_basis="Median of 2 former jobs.")) == (
+        "about 3m 20s (an estimate: Median of 2 former jobs)"
+    )
+    assert estimate_text(Preview()).startswith("unknown: no former job")
+
+
+def test_the_review_marks_what_differs_and_escapes_it():
+    rows = {row.label: row for row in settings_rows(SETTINGS, CONFIG)}
+    assert {label for label, row in rows.items() if row.said} == {"Epochs", "Base model"}
+    assert rows["Epochs"].said == "9"
+    table = settings_table(list(rows.values()))
+    assert "| Epochs | :orange[**3 passes over the dataset**, changed: the configuration says 9] |" in table
+    assert "m\\|odel" in table
+    assert "changed" not in settings_table(settings_rows(SETTINGS, None))
