@@ -1,0 +1,148 @@
+"""A dashboard as README starts it, and Debian's Chromium in front of it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium` brings it"
+START_DEADLINE_S = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the browser tests; skip them with one line where there is no browser, except in CI."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if CHROMIUM is None and os.environ.get("CI") != "true":
+                item.add_marker(pytest.mark.skip(reason=HOW_TO_GET_CHROMIUM))
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    """Playwright's launch arguments: the system's Chromium."""
+    if CHROMIUM is None:
+        pytest.fail(HOW_TO_GET_CHROMIUM)
+    return {"executable_path": CHROMIUM, "args": CHROMIUM_ARGS}
+
+
+@pytest.fixture
+def page(page: Page) -> Page:
+    """A page with deadlines that hold on a slow machine."""
+    page.set_default_timeout(30_000)
+    page.set_default_navigation_timeout(60_000)
+    return page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """A running server and the folder it works on."""
+
+    url: str
+    data_dir: Path
+    process: "subprocess.Popen[bytes]"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def start_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Dashboard]]:
+    """Starts ``streamlit run Home.py`` on a data folder; ends it, its worker and its trainers with the session."""
+    started: list[Dashboard] = []
+
+    def start(data_dir: Path | None = None, *, port: int | None = None, **environ: str) -> Dashboard:
+        folder = data_dir or tmp_path_factory.mktemp("data") / "data"
+        number = port or free_port()
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("LORA_", "S3_"))},
+            "LORA_DATA_DIR": str(folder),
+            **environ,
+        }
+        command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(number)]
+        log = (folder.parent / f"server-{number}.log").open("ab")
+        with log:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        dashboard = Dashboard(url=f"http://localhost:{number}", data_dir=folder, process=process)
+        started.append(dashboard)
+        _wait_until_healthy(dashboard)
+        return dashboard
+
+    yield start
+    for dashboard in started:
+        _end(dashboard)
+
+
+@pytest.fixture(scope="module")
+def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
+    """One fresh dashboard for the tests of a file."""
+    return start_dashboard()
+
+
+def _wait_until_healthy(dashboard: Dashboard) -> None:
+    deadline = time.monotonic() + START_DEADLINE_S
+    while time.monotonic() < deadline:
+        assert dashboard.process.poll() is None, "the server ended by itself"
+        try:
+            with urllib.request.urlopen(f"{dashboard.url}/healthz", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"no answer from the server within {START_DEADLINE_S} s")
+
+
+def _end(dashboard: Dashboard) -> None:
+    """The server's process group, and every process that works on its data folder."""
+    if dashboard.process.poll() is None:
+        os.killpg(dashboard.process.pid, signal.SIGTERM)
+        try:
+            dashboard.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(dashboard.process.pid, signal.SIGKILL)
+            dashboard.process.wait()
+    for pid in _pids_working_on(dashboard.data_dir):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _pids_working_on(folder: Path) -> list[int]:
+    pids = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(str(folder)) in command:
+                pids.append(int(entry.name))
+    return pids

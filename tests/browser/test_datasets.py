@@ -1,0 +1,81 @@
+"""Uploading in a real browser: good and bad files, captions, and training on what was kept."""
+
+import io
+import zipfile
+
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Dashboard
+
+COLORS = ("red", "green", "blue", "white")
+
+
+def png(color: str) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (64, 64), color).save(content, "PNG")
+    return content.getvalue()
+
+
+def mixed_zip() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for color in COLORS:
+            archive.writestr(f"{color}.png", png(color))
+            archive.writestr(f"{color}.txt", f"{color} square")
+        archive.writestr("broken.png", b"\x89PNG and nothing more")
+        archive.writestr("../evil.png", png("black"))
+        archive.writestr("<img src=x>.exe", b"MZ")
+    return content.getvalue()
+
+
+def test_a_zip_with_three_bad_files_is_uploaded_and_the_rest_trained_on(page: Page, dashboard: Dashboard):
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{dashboard.url}/datasets")
+    page.get_by_label("Dataset name").fill("Four <b>colours</b>")
+    page.get_by_role("button", name="Create dataset").click()
+    upload = page.get_by_label("Upload images, captions or a zip")
+    upload.set_input_files({"name": "set.zip", "mimeType": "application/zip", "buffer": mixed_zip()})
+    expect(page.get_by_text("Kept 4 images and 4 captions, refused 3.")).to_be_visible()
+    refused = page.get_by_role("list", name="Refused files").get_by_role("listitem")
+    expect(refused).to_have_count(3)
+    expect(refused.filter(has_text="../evil.png")).to_contain_text("leads out of")
+    expect(page.get_by_role("button", name="white.png")).to_be_visible()
+    expect(page.get_by_text("4 of 4 (100 %)")).to_be_visible()
+
+    page.get_by_role("button", name="white.png").click()
+    page.get_by_label("Caption", exact=True).fill("white square, flat")
+    page.get_by_role("button", name="Save caption").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_text("white square, flat")).to_be_visible()
+
+    page.get_by_role("link", name="Train on this dataset").click()
+    expect(page.get_by_text("4 images")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Job name").fill("four colours")
+    page.get_by_role("spinbutton", name="Epochs").fill("1")
+    page.get_by_role("spinbutton", name="Repeats").fill("1")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/job?id=*")
+    expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=90_000)
+    assert all(url.startswith((dashboard.url, "data:", "blob:")) for url in requests)
+
+
+def test_an_upload_tells_its_progress_to_everybody_and_can_be_stopped(page: Page, dashboard: Dashboard):
+    page.goto(f"{dashboard.url}/datasets")
+    page.get_by_label("Dataset name").fill("Stopped")
+    page.get_by_role("button", name="Create dataset").click()
+    page.route("**/upload/**", lambda route: None)  # the server does not answer until the upload is stopped
+    upload = page.get_by_label("Upload images, captions or a zip")
+    upload.set_input_files(
+        [{"name": f"{color}.png", "mimeType": "image/png", "buffer": png(color)} for color in COLORS]
+    )
+    bar = page.get_by_role("progressbar", name="Upload of all files")
+    expect(bar).to_be_visible()
+    expect(bar).to_have_attribute("aria-valuemax", "100")
+    expect(page.get_by_text("(1 of 4)")).to_be_visible()
+    page.get_by_role("button", name="Stop uploading").click()
+    expect(page.get_by_text("Kept 0 images and 0 captions, refused 4.")).to_be_visible()
+    expect(upload).to_be_focused()

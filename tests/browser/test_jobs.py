@@ -1,0 +1,302 @@
+"""The list and the overview in a real browser: the URL and Back, live refresh, foreign text, phone, axe."""
+
+import csv
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import ROOT, Dashboard, _end, _wait_until_healthy, free_port
+
+# What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
+STREAMLIT_RULES = {
+    "landmark-unique": "top navigation and header use the same landmark",
+    "region": "the toolbar lies outside all landmarks",
+    "landmark-one-main": "stMain is a section",
+    "aria-allowed-attr": "the data grid's canvas",
+    "scrollable-region-focusable": "st.dataframe's own scroll region",
+}
+HEADER_PX, ROW_PX = 36, 35
+Steer = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard over a source that the tests steer."""
+    folder = tmp_path_factory.mktemp("listing")
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "tests/browser/list_home.py", "--server.port", str(port)]
+    environment = {**os.environ, "LORA_DATA_DIR": str(folder / "data")}
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    dashboard = Dashboard(url=f"http://localhost:{port}", data_dir=folder / "data", process=process)
+    _wait_until_healthy(dashboard)
+    yield dashboard
+    _end(dashboard)
+
+
+@pytest.fixture
+def steer(listing: Dashboard) -> Steer:
+    """``steer("fail")`` changes the source; every test begins with its 137 jobs."""
+
+    def steer(what: str, **params: object) -> str:
+        query = "&".join(f"{name}={value}" for name, value in {"do": what, **params}.items())
+        with urllib.request.urlopen(f"{listing.url}/steer?{query}", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    steer("refill")
+    return steer
+
+
+def reads(steer: Steer) -> int:
+    """How often the source was asked for a list."""
+    found = re.search(r"list_jobs=(\d+)", steer("nothing"))
+    return int(found[1]) if found else 0
+
+
+def row(page: Page, number: int, x: float = 16) -> None:
+    """Click into a row of the table; its check box by default."""
+    page.get_by_test_id("data-grid-canvas").wait_for()
+    table = page.get_by_test_id("stDataFrame")
+    table.click(position={"x": x, "y": HEADER_PX + ROW_PX * number + ROW_PX / 2})
+
+
+def chosen(page: Page, label: str) -> Locator:
+    """A select box."""
+    return page.get_by_role("combobox", name=re.compile(label))
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Pick an option of a select box."""
+    chosen(page, label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_five_steps_back_and_forward_restore_list_and_widgets(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/jobs")
+    expect(page.get_by_text("137 jobs")).to_be_visible()
+    choose(page, "Filter by status", "Succeeded")
+    expect(page.get_by_text("67 jobs")).to_be_visible()
+    choose(page, "Sort by", "Name A-Z")
+    expect(page).to_have_url(re.compile("sortBy=name&sortOrder=asc"))
+    page.get_by_role("button", name="Next page").click()
+    expect(page.get_by_text("Page 2 of 4")).to_be_visible()
+    search = page.get_by_role("textbox", name="Search")
+    search.fill("v1")
+    search.press("Enter")
+    expect(page.get_by_text("24 jobs")).to_be_visible()
+    assert "skip" not in page.url
+    page.get_by_role("button", name="Next page").click()
+    expect(page.get_by_text("Page 2 of 2")).to_be_visible()
+    shared = page.url
+
+    page.go_back()
+    expect(page.get_by_text("Page 1 of 2")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text("Page 2 of 4")).to_be_visible()
+    expect(search).to_have_value("")
+    page.go_back()
+    expect(page.get_by_text("Page 1 of 4")).to_be_visible()
+    page.go_back()
+    expect(chosen(page, "Sort by")).to_have_value("Newest first")
+    page.go_back()
+    expect(page.get_by_text("137 jobs")).to_be_visible()
+    expect(chosen(page, "Filter by status")).to_have_value("All statuses")
+    for _ in range(5):
+        page.go_forward()
+    expect(page.get_by_text("Page 2 of 2")).to_be_visible()
+    expect(search).to_have_value("v1")
+    assert page.url == shared
+
+
+def test_a_shared_link_opens_the_same_view_for_somebody_else(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/jobs?status=failed,lost&sortBy=name&sortOrder=asc&skip=20&q=aria")
+    expect(page.get_by_text("Showing 21-40 of 44")).to_be_visible()
+    expect(chosen(page, "Filter by status")).to_have_value("Failed, Lost")
+    expect(page.get_by_role("textbox", name="Search")).to_have_value("aria")
+
+
+def test_dialog_typed_text_and_selection_survive_ten_ticks(
+    listing: Dashboard, steer: Steer, page: Page, browser: Browser
+) -> None:
+    page.goto(f"{listing.url}/jobs?status=running,pending")
+    expect(page.get_by_text("4 jobs")).to_be_visible()
+    row(page, 0)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Aria v0")
+
+    other = browser.new_page(viewport={"width": 500, "height": 700})
+    other.set_default_timeout(30_000)
+    other.goto(f"{listing.url}/jobs")
+    expect(other.get_by_text("137 jobs")).to_be_visible()
+    row(other, 1)
+    expect(other.get_by_text("Selected:")).to_be_visible()
+    scroller = other.get_by_test_id("stMain")
+    scroller.evaluate("element => { element.scrollTop = 150 }")
+    search = other.get_by_role("textbox", name="Search")
+    search.press_sequentially("half typ")
+    scrolled = scroller.evaluate("element => element.scrollTop")
+
+    before = reads(steer)
+    steer("new")
+    wait_for(lambda: reads(steer) >= before + 20, "ten ticks of each page")
+    expect(dialog).to_be_visible()
+    expect(search).to_have_value("half typ")
+    expect(search).to_be_focused()
+    expect(other.get_by_text("138 jobs")).to_be_visible()
+    assert scroller.evaluate("element => element.scrollTop") == scrolled
+    # A new job moved the rows; the selection stays with its job.
+    expect(other.get_by_test_id("stBottom")).to_contain_text("Aria v1")
+    other.close()
+
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
+    expect(page.get_by_test_id("stBottom")).to_contain_text("Aria v0")
+
+
+def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = 90) -> None:
+    """Poll with a deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"no {what} within {deadline_s} s"
+        time.sleep(0.25)
+
+
+def test_ticks_end_with_the_last_active_job(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/jobs?q=v0")
+    tick = page.locator("iframe[title*=autorefresh]")
+    expect(tick).to_have_count(1)
+    steer("end")
+    expect(tick).to_have_count(0)
+
+
+def test_open_leads_to_the_job_and_back_to_the_filtered_list(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/jobs?status=failed")
+    expect(page.get_by_text("22 jobs")).to_be_visible()
+    row(page, 0, x=62)
+    expect(page).to_have_url(re.compile(r"/job\?.*id=job-007"))
+    page.go_back()
+    expect(page.get_by_text("22 jobs")).to_be_visible()
+    row(page, 0)
+    link = page.get_by_role("link", name="View details")
+    expect(link).to_have_attribute("href", re.compile(r"job\?id=job-007$"))
+    link.click()
+    expect(page).to_have_url(re.compile(r"/job\?id=job-007$"))
+
+
+def test_deleting_the_last_row_of_a_page_leads_to_the_page_before(listing: Dashboard, steer: Steer, page: Page) -> None:
+    steer("keep", ids=",".join(f"job-{number:03d}" for number in range(4, 25)))
+    page.goto(f"{listing.url}/jobs?skip=20")
+    expect(page.get_by_text("Showing 21-21 of 21")).to_be_visible()
+    row(page, 0)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Aria v24")
+    expect(dialog).to_contain_text("500 MB")
+    dialog.get_by_role("button", name="Delete 1 job").click()
+    expect(page.get_by_test_id("stToast")).to_contain_text("Deleted Aria v24")
+    expect(page.get_by_text("20 jobs")).to_be_visible()
+    expect(page.get_by_role("button", name="Next page")).to_have_count(0)
+
+
+def test_a_source_that_goes_down_leaves_the_last_good_list(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/jobs?status=running")
+    expect(page.get_by_text("2 jobs")).to_be_visible()
+    steer("fail")
+    expect(page.get_by_text("Could not refresh: The source does not answer.")).to_be_visible()
+    expect(page.get_by_text("2 jobs")).to_be_visible()
+    steer("heal")
+    expect(page.get_by_text("Could not refresh")).to_have_count(0)
+
+
+def test_a_source_that_was_down_from_the_start_can_be_tried_again(
+    listing: Dashboard, steer: Steer, page: Page
+) -> None:
+    steer("fail")
+    page.goto(f"{listing.url}/jobs?sortBy=duration")
+    expect(page.get_by_text("Failed to load jobs")).to_be_visible()
+    steer("heal")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_text("Page 1 of 7")).to_be_visible()
+    row(page, 0)
+    expect(page.get_by_role("link", name="View details")).to_be_visible()
+
+
+def test_the_csv_is_of_the_whole_filtered_list(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/jobs?status=succeeded&skip=20")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8"))))
+    assert len(rows) == 67
+    assert {each["status"] for each in rows} == {"succeeded"}
+
+
+def test_a_bar_of_the_chart_leads_to_its_jobs(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.goto(f"{listing.url}/?window=7d")
+    page.get_by_text("As a table with links").click()
+    link = page.get_by_role("link", name=re.compile(r"\d+ failed$")).first
+    count = int(re.search(r"(\d+) failed", link.inner_text())[1])  # type: ignore[index]
+    link.click()
+    expect(page.get_by_text(f"{count} jobs" if count > 1 else "1 job", exact=True)).to_be_visible()
+    expect(page.get_by_text("Only jobs that ended from")).to_be_visible()
+    page.get_by_role("button", name="Remove time filter").click()
+    expect(page.get_by_text("44 jobs")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs"])
+def test_foreign_text_is_shown_as_text_and_fetches_nothing(
+    path: str, listing: Dashboard, steer: Steer, page: Page
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    steer("hostile")
+    page.goto(f"{listing.url}{path}?q=%3Cimg%20src%3Dhttp%3A%2F%2Fevil.test%3E&status=%5Bx%5D(http://evil.test)")
+    page.goto(f"{listing.url}{path}")
+    if path == "/":
+        expect(page.get_by_text("https\u2060://evil.test www").first).to_be_visible()
+        expect(page.get_by_text(":material/home: :\u2060smile:").first).to_be_visible()
+    else:
+        expect(page.get_by_text("4 jobs")).to_be_visible()
+        for number in range(4):
+            row(page, number)
+        expect(page.get_by_test_id("stBottom")).to_contain_text("4 jobs")
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.get_by_role("dialog")).to_contain_text("https\u2060://evil.test www")
+    assert [url for url in asked if "evil.test" in url.split("?")[0]] == []
+    foreign = "a[href*='evil.test'], img[src*='evil.test']"
+    assert page.locator(foreign).count() == 0
+    assert [url for url in asked if not url.startswith((listing.url, "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/jobs"])
+def test_a_phone_shows_it_all_and_axe_finds_nothing_of_ours(
+    path: str, scheme: str, listing: Dashboard, steer: Steer, browser: Browser
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(f"{listing.url}{path}")
+    expect(page.get_by_text("137 jobs" if path == "/jobs" else "Recent failures")).to_be_visible()
+    if path == "/jobs":
+        row(page, 4)
+        expect(page.get_by_role("link", name="View logs")).to_be_visible()
+    widths = page.evaluate(
+        "[document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth]"
+    )
+    assert widths == [390, 390]
+    found = Axe().run(page).response["violations"]
+    ours = {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in found}
+    assert {rule: nodes for rule, nodes in ours.items() if rule not in STREAMLIT_RULES} == {}
+    context.close()

@@ -1,0 +1,138 @@
+"""The wizard in a real browser: on a phone, after a failure, with impatient clicks, reloads and Back."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from lib.settings import Settings
+from lib.sources.embedded import EmbeddedSource, open_embedded
+from lib.sources.protocol import JobRequest
+from tests.browser.conftest import Dashboard
+
+SOON_MS = 30_000
+
+
+@pytest.fixture
+def source(dashboard: Dashboard) -> Iterator[EmbeddedSource]:
+    """The same data folder, seen without the browser."""
+    embedded = open_embedded(Settings(data_dir=dashboard.data_dir))
+    yield embedded
+    embedded.close()
+
+
+def ended_job(source: EmbeddedSource, name: str, status: str) -> str:
+    """A job of the sample dataset with the default configuration that ended before it trained anything."""
+    config = source.list_configs()[0]
+    job = source.create_job(
+        JobRequest(
+            name=name,
+            dataset_id=source.list_datasets()[0].id,
+            config_id=config.id,
+            settings=config.settings,
+            submission_id=f"submission of {name}",
+        )
+    )
+    source.cancel_job(job.id)
+    deadline = time.monotonic() + 60
+    while not source.get_job(job.id).status.is_terminal:
+        assert time.monotonic() < deadline, "the job was not cancelled"
+        time.sleep(0.05)
+    with closing(sqlite3.connect(Path(source.data_dir, "lora.db"), timeout=30)) as database, database:
+        database.execute("UPDATE jobs SET status = ? WHERE id = ?", (status, job.id))
+    return job.id
+
+
+def jobs_named(source: EmbeddedSource, name: str) -> list[str]:
+    with closing(sqlite3.connect(Path(source.data_dir, "lora.db"), timeout=30)) as database:
+        return [row[0] for row in database.execute("SELECT id FROM jobs WHERE name = ?", (name,))]
+
+
+def step_is(page: Page, name: str) -> None:
+    expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=SOON_MS)
+
+
+def test_a_job_is_started_on_a_phone_with_impatient_fingers(
+    browser: Browser, dashboard: Dashboard, source: EmbeddedSource
+):
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = phone.new_page()
+    page.set_default_timeout(SOON_MS)
+    page.goto(f"{dashboard.url}/new")
+    step_is(page, "Select Dataset")
+    expect(page.get_by_text("16 images")).to_be_visible()
+    page.get_by_role("button", name="Next").tap()
+    step_is(page, "Configure Training")
+    page.get_by_label("Job name").fill("From a *phone*")
+    page.get_by_role("spinbutton", name="Epochs").fill("1")
+    page.get_by_role("button", name="Next").tap()
+    step_is(page, "Review and Start")
+    expect(page.get_by_text("changed: the configuration says 10")).to_be_visible()
+    width = page.evaluate("document.scrollingElement.scrollWidth")
+    assert width <= 390, "the page scrolls sideways"
+    page.get_by_role("button", name="Start training").dblclick()
+    page.wait_for_url("**/job?id=*")
+    assert jobs_named(source, "From a *phone*") == [page.url.split("id=")[1]]
+    phone.close()
+
+
+def test_the_url_carries_the_draft_and_back_undoes(page: Page, dashboard: Dashboard):
+    page.goto(f"{dashboard.url}/new?step=2&name=shared&learning_rate=0.5&epochs=oops")
+    step_is(page, "Configure Training")
+    expect(page.get_by_label("Job name")).to_have_value("shared")
+    expect(page.get_by_role("spinbutton", name="Learning rate")).to_have_value("0.5")
+    expect(page.get_by_text("cannot be used and were left out: epochs=oops")).to_be_visible()
+    page.get_by_role("spinbutton", name="Batch size").fill("3")
+    page.keyboard.press("Tab")
+    page.wait_for_url("**batch_size=3*")
+    page.reload()
+    expect(page.get_by_role("spinbutton", name="Batch size")).to_have_value("3")
+    page.get_by_role("button", name="Next").click()
+    step_is(page, "Review and Start")
+    page.go_back()
+    step_is(page, "Configure Training")
+    page.go_back()
+    expect(page.get_by_role("spinbutton", name="Batch size")).to_have_value("2")
+
+
+def test_a_failed_job_is_retried_with_another_learning_rate(page: Page, dashboard: Dashboard, source: EmbeddedSource):
+    failed = ended_job(source, "broke", "failed")
+    page.goto(f"{dashboard.url}/new?from={failed}")
+    expect(page.get_by_text("Starts from the job broke")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Job name").fill("broke, slower")
+    page.get_by_role("spinbutton", name="Learning rate").fill("0.0005")
+    page.get_by_role("button", name="Next").click()
+    step_is(page, "Review and Start")
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/job?id=*")
+    (made,) = jobs_named(source, "broke, slower")
+    job = source.get_job(made)
+    assert job.settings["learning_rate"] == 0.0005
+    assert job.settings["epochs"] == source.get_job(failed).settings["epochs"]
+    # Back: the draft says that it was sent, and sends nothing again.
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_text("This was started already")).to_be_visible()
+    assert jobs_named(source, "broke, slower") == [made]
+
+
+def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
+    page: Page, dashboard: Dashboard, source: EmbeddedSource
+):
+    finished = ended_job(source, "done", "succeeded")
+    before = source.get_job(finished).settings
+    config_id = source.list_configs()[0].id
+    page.goto(f"{dashboard.url}/configs?id={config_id}")
+    page.get_by_role("spinbutton", name="Epochs").fill("77")
+    page.get_by_role("button", name="Save configuration").click()
+    expect(page.get_by_text("Saved")).to_be_visible()
+    assert source.get_config(config_id).settings.epochs == 77
+    assert source.get_job(finished).settings == before
+    page.goto(f"{dashboard.url}/new?from={finished}&step=2")
+    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value(str(before["epochs"]))
+    expect(page.get_by_text("the configuration says 77")).to_be_visible()
