@@ -11,7 +11,7 @@ ReadAt = Callable[[int, int], tuple[bytes, int]]
 READ_ALL_BYTES = 16 << 20
 _READ_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 18
-_SCAN_BYTES = 128 << 20
+_SCAN_BYTES = 32 << 20
 # In nested bars most line feeds begin no line; see lib.jobs.terminal.
 _NESTED_REPAINT = b"\x1b[A\n\r"
 # Of a line of repaints only its end is drawn: enough for some frames of the widest bar.
@@ -122,7 +122,7 @@ class LogFollower:
 
 
 class LogEnd:
-    """The raw end of a log, found by reading backwards, at most 128 MB.
+    """The raw end of a log, found by reading backwards, at most 32 MB.
 
     A line of repaints can be hundreds of megabytes long while only its last frame shows: of such
     a line the end is kept, of a long line without repaints its start (the rest is cut anyway).

@@ -225,8 +225,8 @@ def _without_invisible(text: str, has_rare: bool) -> str:
     otherwise the removal could join halves of broken ones.
     """
     shown, removed = _COMMON.subn("", text)
-    escapes = shown.count("\x1b")
-    is_sound = escapes == 0 or escapes == shown.count(_UP) + shown.count(_ERASE)
+    left = shown.count("\x1b")
+    is_sound = left == 0 or left == (ups := shown.count(_UP)) or left == ups + shown.count(_ERASE)
     if removed:
         is_sound &= text.count("\x1b") == removed + text.count("\x1b\\") + text.count(_UP) + text.count(_ERASE)
     if is_sound and not has_rare and "\x07" not in shown:

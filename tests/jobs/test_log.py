@@ -34,7 +34,9 @@ def many(pattern: str, count: int) -> bytes:
 
 def big_logs() -> dict[str, bytes]:
     lines = many("2026-11-23 15:53:06 INFO     line {0} of an ordinary log  x.py:{1}\n", 50)
-    coloured = many("\x1b[2;36m{0}\x1b[0m \x1b[34mINFO\x1b[0m text \x1b]8;;file:///x\x1b\\x.py\x1b]8;;\x1b\\ {1}\n", 300)
+    coloured = many(
+        "\x1b[2;36m{0}\x1b[0m \x1b[34mINFO\x1b[0m text \x1b]8;;file:///x\x1b\\x.py\x1b]8;;\x1b\\ {1}\n", 300
+    )
     return {
         "lines": lines * 300,
         "bars and lines": (many(_BAR, 300) + b"\n" + lines) * 30,

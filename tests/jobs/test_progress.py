@@ -48,9 +48,7 @@ GOLDEN = {
     "sd-scripts-accelerate-child-sigkill-midrun": Expected(
         step=4, total=24, epoch=1, epochs=3, losses=[1.07, 1.05, 1.09], stages=[L, C, T]
     ),
-    "sd-scripts-fail-corrupt-image": Expected(
-        step=2, total=24, epoch=1, epochs=3, losses=[0.992, 1.03], stages=[L, T]
-    ),
+    "sd-scripts-fail-corrupt-image": Expected(step=2, total=24, epoch=1, epochs=3, losses=[0.992, 1.03], stages=[L, T]),
     "sd-scripts-fail-missing-dataset": Expected(stages=[L], losses=[]),
     "sd-scripts-nan-loss": Expected(
         step=8, total=8, epoch=1, epochs=1, losses=[0.992, *[NAN] * 7], stages=[L, T, F], alarms=("nan_loss",)
@@ -67,9 +65,7 @@ GOLDEN = {
     "sd-scripts-success": Expected(
         step=24, total=24, epoch=3, epochs=3, losses=[1.09], stages=[L, C, T, S, W, S, T, S, W, S, T, S, F]
     ),
-    "sd-scripts-success-one-pipe": Expected(
-        step=16, total=16, epoch=2, epochs=2, losses=[1.1], stages=[L, C, T, F]
-    ),
+    "sd-scripts-success-one-pipe": Expected(step=16, total=16, epoch=2, epochs=2, losses=[1.1], stages=[L, C, T, F]),
 }
 
 
@@ -201,8 +197,8 @@ def test_diffusers_resumes_where_its_bar_begins() -> None:
 
 def test_wrapped_paths_are_put_together_again() -> None:
     parser = fed(
-        "                    INFO     resume training from local state: /a b/c-state                 train_util.py:4777\n",
-        "                    INFO     next                                                           train_util.py:1\n",
+        "                    INFO     resume training from local state: /a b/c-state       train_util.py:4777\n",
+        "                    INFO     next                                                 train_util.py:1\n",
     )
     assert parser.resume_state == "/a b/c-state"
 

@@ -69,10 +69,12 @@ def test_settled_lines_never_change() -> None:
     assert len(settled) > 500
 
 
+_ESCAPES = (
+    "\x1b[A|\x1b[A\n\r|\x1b[2A|\x1b[K|\x1b[1K|\x1b[2K|\x1b[31m|\x1b[0m|\x1b]8;;u\x1b\\|\x1b]0;t\x07|\x1b(B|\x1b[?25l"
+)
+_HALVES = "\x1b]|\x1b[|\x1b|[|m|A|\\|1|\x07|\x00|\t|\b|\r|\n|\n\r|a|xyz|█▏|文| "
 _pieces = st.sampled_from(
-    ["a", "xyz", " ", "█▏", "文", "\r", "\n", "\n\r", "\x1b[A", "\x1b[A\n\r", "\x1b[2A", "\x1b[K", "\x1b[1K", "\x1b[2K"]
-    + ["\x1b[31m", "\x1b[0m", "\x1b]8;;u\x1b\\", "\x1b]0;t\x07", "\x1b]", "\x1b[", "\x1b", "[", "m", "A", "\\", "1"]
-    + ["\x07", "\x00", "\t", "\b", "\x1b(B", "\x1b[?25l", "steps:  50%|█| 1/2", "\n" * 70, "\x1b[A\n\r0%" * 3]
+    [*_ESCAPES.split("|"), *_HALVES.split("|"), "steps:  50%|█| 1/2", "\n" * 70, "\x1b[A\n\r0%" * 3]
 )
 _bytes = st.lists(st.one_of(_pieces.map(str.encode), st.binary(max_size=3)), max_size=40).map(b"".join)
 
