@@ -1,14 +1,16 @@
 """Copies the files of a finished attempt to an object store, while the worker goes on with its other jobs."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from lib.embedded.trainers.recipe import FoundFile
-from lib.errors import ArtifactError
 
 UPLOAD_FAILED = "upload_failed"
+
+_log = logging.getLogger("worker")
 
 
 class Mirror(Protocol):
@@ -38,10 +40,13 @@ class MirrorCopy:
         return not self._thread.is_alive()
 
     def _copy(self, mirror: Mirror, mark: str, output: Path, files: Sequence[FoundFile]) -> None:
-        try:
-            for file in files:
-                key = f"jobs/{mark}/{file.path}"
+        for file in files:
+            key = f"jobs/{mark}/{file.path}"
+            try:
                 mirror.upload(output / file.path, key)
-                self.keys[file.path] = key
-        except (ArtifactError, OSError):
-            self.alarms = (UPLOAD_FAILED,)
+            except Exception as error:
+                # Whatever it was: a thread that dies without a word would pass for one that copied everything.
+                _log.warning("%s was not copied, nor what comes after it: %s", key, error)
+                self.alarms = (UPLOAD_FAILED,)
+                return
+            self.keys[file.path] = key

@@ -102,6 +102,14 @@ class Store:
         with self.database.reading() as connection:
             return _artifacts(connection, job_id)
 
+    def has_copies(self, job_id: str) -> bool:
+        """Whether the object store has files of the job."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM artifacts WHERE job_id = ? AND key IS NOT NULL LIMIT 1", (job_id,)
+            ).fetchone()
+        return found is not None
+
     def require(self, job_id: str) -> None:
         """Raise JobNotFound unless there is such a job."""
         with self.database.reading() as connection:

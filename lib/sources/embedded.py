@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from lib.embedded.datasets import DatasetFolder
 from lib.embedded.first_start import prepare
@@ -30,16 +30,8 @@ from lib.sources.protocol import (
     Preview,
 )
 
-
-class ObjectStore(Protocol):
-    """Where copies of artifacts may be; ``lib.artifacts.object_store.ObjectStore`` is one."""
-
-    def sign(self, key: str, filename: str) -> PresignedUrl:
-        """A fresh link. Raises ArtifactError."""
-
-    def delete_prefix(self, prefix: str) -> int:
-        """Delete everything below. Raises ArtifactError."""
-
+if TYPE_CHECKING:  # boto3 takes a second to import, and most have no store
+    from lib.artifacts.object_store import ObjectStore
 
 class EmbeddedSource:
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
@@ -59,7 +51,7 @@ class EmbeddedSource:
         max_parallel: int = 1,
         sd_scripts_dir: Path | None = None,
         recipes: str = DEFAULT_RECIPES,
-        files: ObjectStore | None = None,
+        files: "ObjectStore | None" = None,
         launcher: WorkerLauncher | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -81,8 +73,10 @@ class EmbeddedSource:
         )
 
     def close(self) -> None:
-        """Close the database; the worker goes on."""
+        """Close the database and the connections; the worker goes on."""
         self._store.close()
+        if self._object_store is not None:
+            self._object_store.close()
 
     # Jobs
 
@@ -152,10 +146,12 @@ class EmbeddedSource:
         self._store.move(job_id, places)
 
     def delete_job(self, job_id: str) -> None:
+        is_running = self._store.get_job(job_id).status is JobStatus.RUNNING
+        if self._object_store is not None and not is_running and self._store.has_copies(job_id):
+            # First, so that a job whose copies cannot be deleted now is still there to be deleted later.
+            self._object_store.delete_prefix(f"jobs/{job_id}/")
         self._store.delete(job_id)
         self._files.delete(job_id)
-        if self._object_store is not None:
-            self._object_store.delete_prefix(f"jobs/{job_id}/")
 
     def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
         job = self._store.get_job(job_id)
@@ -165,12 +161,12 @@ class EmbeddedSource:
         found = next((artifact for artifact in job.artifacts if artifact.id == artifact_id), None)
         if found is None:
             raise ArtifactError("The job has no such file.", hint="Open the job to see its files.")
-        path = self._files.artifact_path(job_id, artifact_id)
-        if path is None and self._object_store is not None and found.key:
-            return self._object_store.sign(found.key, found.name)
-        if path is None:
+        if (path := self._files.artifact_path(job_id, artifact_id)) is not None:
+            return LocalFile(path=path, name=found.name)
+        if self._object_store is None or found.key is None:
             raise ArtifactError(f"The file {found.name!r} is gone from the data folder.", hint="Train it again.")
-        return LocalFile(path=path, name=found.name)
+        self._object_store.head(found.key)  # a link to nothing would end on an error page of the store
+        return self._object_store.sign(found.key, found.name)
 
     def artifacts(self, job: Job) -> Sequence[Artifact]:
         logs = (self._files.log_artifact(job, attempt) for attempt in self._store.get_job(job.id).attempts)
@@ -249,7 +245,7 @@ class EmbeddedSource:
         ]
 
     def health(self) -> Sequence[HealthCheck]:
-        return check_health(self._store, self._launcher, self.data_dir, self._now)
+        return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now)
 
     def _keep_worker_going(self) -> None:
         """Start a worker where a former one died, so that no job counts as running for ever."""
@@ -289,9 +285,9 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
     return source
 
 
-def _object_store(settings: Settings) -> ObjectStore | None:
+def _object_store(settings: Settings) -> "ObjectStore | None":
     if settings.s3 is None:
         return None
-    from lib.artifacts.object_store import ObjectStore as S3Store  # boto3 takes a second to import; most have no store
+    from lib.artifacts.object_store import ObjectStore
 
-    return S3Store(settings.s3)
+    return ObjectStore(settings.s3)

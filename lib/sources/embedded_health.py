@@ -1,15 +1,19 @@
-"""The health of the embedded source: database, worker, disk. A check that fails says so; none raises."""
+"""The health of the embedded source: database, worker, disk, store of the copies. A check that fails says so; none raises."""
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.embedded.launcher import LOG_NAME, WorkerLauncher
 from lib.embedded.store import Store
 from lib.errors import DashboardError
 from lib.sources.protocol import HealthCheck
+
+if TYPE_CHECKING:
+    from lib.artifacts.object_store import ObjectStore
 
 LATE_BEAT_S = 15.0
 LITTLE_SPACE_BYTES = 1 << 30
@@ -18,14 +22,20 @@ _Look = Callable[[], tuple[bool | None, str]]
 
 
 def check_health(
-    store: Store, launcher: WorkerLauncher, data_dir: Path, now: Callable[[], datetime]
+    store: Store,
+    launcher: WorkerLauncher,
+    data_dir: Path,
+    files: "ObjectStore | None",
+    now: Callable[[], datetime],
 ) -> list[HealthCheck]:
     """All checks, each with its time and how long it took."""
-    looks: Mapping[str, _Look] = {
+    looks: dict[str, _Look] = {
         "Source": lambda: _look_at_database(store),
         "Worker": lambda: _look_at_worker(store, launcher),
         "Disk": lambda: _look_at_disk(data_dir),
     }
+    if files is not None:
+        looks["Artifact store"] = lambda: _look_at_copies(files)
     return [_check(name, look, now) for name, look in looks.items()]
 
 
@@ -59,3 +69,8 @@ def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None
 def _look_at_disk(data_dir: Path) -> tuple[bool | None, str]:
     free_bytes = shutil.disk_usage(data_dir).free
     return free_bytes > LITTLE_SPACE_BYTES, f"{free_bytes / 1e9:,.1f} GB free in the data folder."
+
+
+def _look_at_copies(files: "ObjectStore") -> tuple[bool | None, str]:
+    found = files.check()
+    return found.ok, f"Finished files are copied to {found.message}." if found.ok else found.message

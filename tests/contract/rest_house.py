@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lib.jobs.job import Job, LossPoint
 from lib.settings import InfluencerSettings
@@ -17,7 +17,7 @@ from tests.sources.conftest import AT_ONCE, PATIENT
 class RestHouse:
     """Jobs lie in the API; logs and losses are what the source remembers of its answers."""
 
-    beyond = {
+    beyond: ClassVar = {
         "test_a_listed_job_keeps_what_is_known": "The API keeps no cause, hint or evidence of a failure.",
         "test_outcomes": "The API's buckets begin at full hours and days.",
         "test_preview_does_nothing": "The worker of the deployment builds the command line.",

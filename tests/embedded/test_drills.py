@@ -33,7 +33,7 @@ from tests.embedded.drill.processes import (
 
 KILLS = 25
 SEEDS = (3, 14)  # 50 kills in all
-ACTIVE_JOBS = 6
+ACTIVE_JOBS = 5
 MAX_PARALLEL = 4
 STUCK_S = 15.0
 # How often each kind of process is the victim.
@@ -159,7 +159,7 @@ def kill_one(
     victims: list[str], dice: random.Random, dashboards: Dashboards, watch: Watch, harmed: dict[str, set[str]]
 ) -> None:
     """Wait for a random while, then kill one of the listed kinds that lives, and take it from the list."""
-    at = time.monotonic() + dice.uniform(0.0, 0.4)
+    at = time.monotonic() + dice.uniform(0.0, 0.3)
     while time.monotonic() < at:
         watch.look()
         time.sleep(POLL_S)
@@ -205,10 +205,9 @@ def check_job(job: Job, data_dir: Path, proof: Path, harmed: set[str]) -> None:
         assert sum(artifact.name.endswith(".safetensors") for artifact in job.artifacts) == 5, said
         assert job.progress.fraction == 1.0, said
     elif job.status is JobStatus.FAILED:
-        # Without a run, the supervisor was killed before it had started the trainer.
-        assert ("trainer" if runs else "supervisor") in harmed, said
         assert job.failure, said
-        assert job.failure.cause == "killed" or not runs, said
+        # A supervisor that is killed at once never starts its trainer.
+        assert "trainer" in harmed if job.failure.cause == "killed" else "supervisor" in harmed and not runs, said
     else:
         assert job.status is JobStatus.LOST, said
         assert "supervisor" in harmed, said

@@ -1,6 +1,5 @@
 """The processes of a drill: found by the data folder in their command line, and ended whatever happens."""
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -55,17 +54,27 @@ def living(data_dir: Path, *roles: str) -> list[tuple[str, psutil.Process, list[
     """Role, process and argv of what works on a data folder now."""
     found = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error):
             argv = process.cmdline()
-        except psutil.Error:
-            continue
-        # A path of the folder is one of the arguments; a test runner that was given it is none of ours.
-        if process.pid == os.getpid() or not any(part.startswith(str(data_dir)) for part in argv):
-            continue
-        role = next((role for mark, role in ROLES.items() if any(part.endswith(mark) for part in argv)), "")
-        if role and (not roles or role in roles):
-            found.append((role, process, argv))
+            role = _role(argv, data_dir)
+            # Until a child has become another program it looks like its parent.
+            if role and (not roles or role in roles) and _role(_argv_of(process.ppid()), data_dir) != role:
+                found.append((role, process, argv))
     return found
+
+
+def _role(argv: list[str], data_dir: Path) -> str:
+    """What a process is to a data folder, one of whose paths is among its arguments; empty when nothing."""
+    if not any(part.startswith(str(data_dir)) for part in argv):
+        return ""
+    return next((role for mark, role in ROLES.items() if any(part.endswith(mark) for part in argv)), "")
+
+
+def _argv_of(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
 
 
 def parents(data_dir: Path, role: str) -> set[int]:
