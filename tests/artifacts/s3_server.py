@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from lib.artifacts.object_store import ObjectStore
 from lib.settings import S3Settings
 
 KEY, SECRET, BUCKET = "test-key", "test-secret-that-must-not-show", "assets"
@@ -22,6 +23,7 @@ class S3Server:
         self.folder = folder
         (folder / BUCKET).mkdir(parents=True)
         self.port = _free_port()
+        self._store = ObjectStore(self.settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -31,15 +33,14 @@ class S3Server:
         )
 
     def put(self, key: str, content: bytes = b"content") -> None:
-        """Put an object in, past the server."""
-        path = self.folder / BUCKET / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        """Put an object in through the server, which caches what lies in its folder."""
+        file = self.folder.parent / f"{self.folder.name}-put"
+        file.write_bytes(content)
+        self._store.upload(file, key)
 
     def start(self) -> None:
-        # No directory cache: what `put` writes is there at once.
         command = [str(_rclone()), "serve", "s3", "--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{KEY},{SECRET}"]
-        options = ["--config", "", "--dir-cache-time", "0s", "--no-cleanup", str(self.folder)]
+        options = ["--config", "", "--no-cleanup", str(self.folder)]
         self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while not self._answers():
@@ -48,6 +49,7 @@ class S3Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        self._store.close()
         if self._process is not None:
             self._process.kill()
             self._process.wait()

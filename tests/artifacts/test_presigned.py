@@ -22,8 +22,14 @@ def test_the_end_of_a_link_is_read_from_it() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["", "X-Amz-Date=20261123T150700Z", "X-Amz-Expires=60", "X-Amz-Date=x&X-Amz-Expires=60"]
-    + ["X-Amz-Date=20261123T150700Z&X-Amz-Expires=1e9", f"X-Amz-Date=20261123T150700Z&X-Amz-Expires={10**18}"],
+    [
+        "",
+        "X-Amz-Date=20261123T150700Z",
+        "X-Amz-Expires=60",
+        "X-Amz-Date=x&X-Amz-Expires=60",
+        "X-Amz-Date=20261123T150700Z&X-Amz-Expires=1e9",
+        f"X-Amz-Date=20261123T150700Z&X-Amz-Expires={10**18}",
+    ],
 )
 def test_a_link_that_does_not_say_when_it_ends(query: str) -> None:
     assert link_end(f"https://s3.test/a?{query}") is None

@@ -10,8 +10,8 @@ from lib.sources.influencerai.client import Limits
 from lib.sources.influencerai.index import Pace
 from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, api_server
 
-# Generous enough for a loaded machine, short enough for a test of silence.
-QUICK = Limits(connect_s=2, read_s=1.0, total_s=2.0)
+# For tests of silence, where nothing is expected to come in time.
+IMPATIENT = Limits(connect_s=10, read_s=0.5, total_s=1.0)
 PATIENT = Limits(connect_s=10, read_s=30, total_s=60)
 # Everything is due at every look: what the API says now is what the source shows.
 AT_ONCE = Pace(interval_s=0, newest_s=0, active_s=0, names_s=0, walk_s=0, stale_s=0, back_off_s=0)
@@ -25,7 +25,7 @@ def api() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def connect(api: ApiServer) -> Iterator[Callable[..., InfluencerClient]]:
-    """Makes clients, and closes them."""
+    """Makes clients that sign in, or use the token given, and closes them."""
     opened: list[InfluencerClient] = []
 
     def make(limits: Limits = PATIENT, **settings: str) -> InfluencerClient:

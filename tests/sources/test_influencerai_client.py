@@ -5,6 +5,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
 from lib.sources.influencerai import InfluencerClient
 from lib.sources.influencerai.answers import AnswerTooLarge, Conflict, NotFound, ServerFailed, refusal
-from lib.sources.influencerai.client import Limits, path_of
+from lib.sources.influencerai.client import path_of
 from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, recorded
-from tests.sources.conftest import QUICK
+from tests.sources.conftest import IMPATIENT, PATIENT
 
 JSON = "application/json; charset=utf-8"
 
@@ -83,8 +84,9 @@ def test_errors_in_no_known_shape_are_sentences_too(body: bytes, kind: str, word
 def test_trouble_becomes_an_error_that_names_the_host(
     api: ApiServer, connect: Callable[..., InfluencerClient], trouble: str, kind: type, words: str, calls: int
 ) -> None:
-    limits = Limits(connect_s=2, read_s=0.5, total_s=1.0, list_bytes=1 << 20)
-    client = connect(limits)
+    api.tokens.add("given-token")
+    limits = IMPATIENT if trouble in ("hang", "drip") else replace(PATIENT, list_bytes=1 << 20)
+    client = connect(limits, token="given-token")
     api.trouble("GET /jobs", trouble)
     with pytest.raises(kind, match=r"127\.0\.0\.1:\d+") as caught:
         client.get_list("/jobs", {"take": 1})
@@ -92,14 +94,15 @@ def test_trouble_becomes_an_error_that_names_the_host(
     assert words in str(caught.value)
     assert api.count("GET /jobs") == calls  # what changes nothing is tried once more, where that may help
     api.calm()
-    assert client.get_list("/jobs").data == []
+    assert connect().get_list("/jobs").data == []
 
 
 @pytest.mark.parametrize("trouble", ["500", "reset", "hang"])
 def test_what_changes_something_is_sent_once(
     api: ApiServer, connect: Callable[..., InfluencerClient], trouble: str
 ) -> None:
-    client = connect(QUICK)
+    api.tokens.add("given-token")
+    client = connect(IMPATIENT if trouble == "hang" else PATIENT, token="given-token")
     api.trouble("POST /jobs", trouble)
     with pytest.raises(SourceUnavailable):
         client.send("POST", "/jobs", {"type": "lora-training", "payload": {}})
@@ -163,12 +166,13 @@ def test_no_secret_is_ever_shown(
     api: ApiServer, connect: Callable[..., InfluencerClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    client, shown = connect(QUICK), []
+    client, shown = connect(), []
     client.get("/jobs")
-    for kind in ("500", "reset", "hang", "html", "401"):
+    for kind in ("500", "reset", "html", "401"):
         api.trouble("GET /jobs", kind, times=2)
         with pytest.raises(SourceError) as caught:
             client.get("/jobs")
+        api.calm()
         shown.append("".join(traceback.format_exception(caught.value)) + caught.value.hint)
     shown += [repr(client), repr(vars(client)["_settings"]), caplog.text]
     secrets = [PASSWORD, *(given.removeprefix("Bearer ") for given in api.authorizations if given)]

@@ -19,6 +19,7 @@ from tests.sources.api_server import ApiServer
 from tests.sources.conftest import AT_ONCE
 
 PREFIX = "lora-training/a/"
+SAMPLE = "samples/aria_e000001_00_20261123150700.png"
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +68,11 @@ def test_named_files_and_everything_under_the_prefix_are_listed_with_sizes(
         "b.safetensors": 9,
         "gone.safetensors": None,
         "aria-000001.safetensors": 23,
-        "samples/aria_e000001_00_20261123150700.png": 42,
+        SAMPLE: 42,
         "logs/train.log": 14,
     }
     assert found["aria.safetensors"].frozen_link is None  # the store has something better
-    assert found["samples/aria_e000001_00_20261123150700.png"].kind is ArtifactKind.SAMPLE
+    assert found[SAMPLE].kind is ArtifactKind.SAMPLE
     for name, content in (("logs/train.log", b"logs/train.log"), ("b.safetensors", b"elsewhere")):
         located = stored.locate_artifact("a", name)
         assert isinstance(located, PresignedUrl)

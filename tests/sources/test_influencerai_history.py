@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def test_the_recorded_life_of_a_failing_job(every: int) -> None:
 
     assert (last.status, last.attempt) == (JobStatus.FAILED, 3)
     assert [attempt.status for attempt in last.attempts] == [JobStatus.FAILED] * 3
-    for before, after in zip(seen, seen[1:], strict=False):  # never a flicker
+    for before, after in pairwise(seen):  # never a flicker
         if before.status is not after.status:
             assert after.status is not JobStatus.PENDING
             assert after.attempt == before.attempt + (after.status is JobStatus.RUNNING)
@@ -93,17 +94,14 @@ def test_each_attempt_keeps_its_own_log_and_cause() -> None:
 
 
 def test_a_late_write_does_not_bring_an_ended_job_back() -> None:
-    job = Watched()
+    job, ended = Watched(), {"artifacts": [{"key": "lora-training/a/x.safetensors"}]}
     job.see(0, "pending")
     job.see(2, "running", progress(percent=50), started=2)
-    unconfirmed = job.see(
-        4, "succeeded", {"artifacts": [{"key": "lora-training/a/x.safetensors"}]}, finished=3.9, updated=3.9
-    )
+    unconfirmed = job.see(4, "succeeded", ended, finished=3.9, updated=3.9)
     assert unconfirmed.status is JobStatus.RUNNING  # until a second read confirms it
     assert unconfirmed.attempts[0].status is JobStatus.RUNNING
     flicker = job.see(4.1, "running", progress(), started=4.05, updated=4.05)
     assert flicker.status is JobStatus.RUNNING
-    ended = {"artifacts": [{"key": "lora-training/a/x.safetensors"}]}
     job.see(6, "succeeded", ended, finished=4.2, updated=4.2)
     final = job.see(8, "succeeded", ended, finished=4.2, updated=4.2)
     assert (final.status, final.attempt, len(final.artifacts)) == (JobStatus.SUCCEEDED, 1, 1)

@@ -1,7 +1,6 @@
 """The source against a real server: one job, new jobs, configurations, health."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,10 +12,8 @@ from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
-from lib.sources.influencerai.index import Pace
 from lib.sources.protocol import JobRequest
 from tests.sources.api_server import ApiServer
-from tests.sources.conftest import AT_ONCE, QUICK
 
 DATASET = "cmwtedhsk000d9n7dpxohdhqz"
 CONFIG = "cmwte97ft00004h7dp7ige61y"
@@ -59,24 +56,19 @@ def test_a_double_click_makes_one_job(api: ApiServer, source: InfluencerSource) 
     assert (len(ids), len(set(ids)), posts(api)) == (6, 1, 1)
 
 
-def test_a_job_whose_answer_was_lost_is_found_and_not_posted_again(
-    api: ApiServer, connect: Callable[..., InfluencerClient]
-) -> None:
-    source = InfluencerSource(connect(QUICK), files=None, pace=AT_ONCE, background=False)
+def test_a_job_whose_answer_was_lost_is_found_and_not_posted_again(api: ApiServer, source: InfluencerSource) -> None:
     api.add_job(payload={"trainingName": "Aria v2", "datasetId": DATASET})  # a namesake is another job
-    api.trouble("POST /jobs", "lost")
+    api.trouble("POST /jobs", "lost").release.set()
     job = source.create_job(request())
     assert api.jobs[job.id]["payload"]["clientSubmissionId"] == "s1"
     assert source.create_job(request()).id == job.id
     assert (posts(api), len(api.jobs)) == (1, 2)
-    source.close()
 
 
 @pytest.mark.parametrize("list_fails", [False, True], ids=["not listed", "list fails too"])
 def test_what_is_not_known_is_said_and_never_posted_again(
-    api: ApiServer, connect: Callable[..., InfluencerClient], list_fails: bool
+    api: ApiServer, source: InfluencerSource, list_fails: bool
 ) -> None:
-    source = InfluencerSource(connect(QUICK), files=None, pace=AT_ONCE, background=False)
     source.list_datasets()
     api.trouble("POST /jobs", "reset", times=1)
     if list_fails:
@@ -89,7 +81,6 @@ def test_what_is_not_known_is_said_and_never_posted_again(
     api.add_job("late", payload={"clientSubmissionId": "s1"})
     assert source.create_job(request()).id == "late"
     assert posts(api) == 1
-    source.close()
 
 
 def test_a_refused_post_may_be_tried_again(api: ApiServer, source: InfluencerSource) -> None:
@@ -148,21 +139,19 @@ def test_one_call_per_job_and_interval_with_fifty_viewers(
     api: ApiServer, connect: Callable[..., InfluencerClient]
 ) -> None:
     api.add_job("a")
-    source = InfluencerSource(connect(), files=None, pace=Pace(interval_s=0.5))
-    began, seen = time.monotonic(), []
-
-    def watch() -> None:
-        while time.monotonic() - began < 1.2:
-            seen.append(source.get_job("a").id)
-
-    threads = [threading.Thread(target=watch) for _ in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    clock = [1000.0]
+    source = InfluencerSource(connect(), files=None, clock=lambda: clock[0])
+    seen: list[str] = []
+    for at_s, calls in ((0, 1), (1.9, 1), (2, 2), (3.9, 2), (4.1, 3)):
+        clock[0] = 1000 + at_s
+        threads = [threading.Thread(target=lambda: seen.append(source.get_job("a").id)) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert api.count("GET /jobs/a") == calls
     source.close()
-    assert len(seen) >= 50
-    assert api.count("GET /jobs/a") <= (time.monotonic() - began) / 0.5 + 1
+    assert seen == ["a"] * 250
 
 
 def test_the_log_grows_and_stays_readable_while_the_api_is_down(api: ApiServer, source: InfluencerSource) -> None:

@@ -188,13 +188,25 @@ class JobIndex:
             self.step()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            with self._turn:
-                is_watched = self._clock() - self._looked_at < self._pace.watched_s
-                if not is_watched and (self._is_whole or self._error):
-                    self._thread = None
-                    return
-            self._stopped.wait(self.step())
+        try:
+            while not self._stopped.is_set() and self._is_wanted():
+                self._stopped.wait(self.step())
+        except BaseException:
+            self._leave()  # the next look starts anew
+            raise
+
+    def _is_wanted(self) -> bool:
+        """Whether to go on; when not, the next look starts a new thread."""
+        with self._turn:
+            is_watched = self._clock() - self._looked_at < self._pace.watched_s
+            if is_watched or not (self._is_whole or self._error):
+                return True
+            self._thread = None
+            return False
+
+    def _leave(self) -> None:
+        with self._turn:
+            self._thread = None
 
     def _age_s(self) -> float:
         return (self._now() - self._read_at).total_seconds() if self._read_at else float("inf")
@@ -204,9 +216,9 @@ class JobIndex:
         if not self._is_whole:
             words.append(f"{len(self._rows):,} jobs are read so far; the older ones are still being read.")
         error, age_s = self._error, self._age_s()
-        if error is not None and self._read_at is not None and age_s >= self._pace.stale_s:
-            silent = f"The API has not answered for {age_s:.0f} s"
-            said = silent if isinstance(error, SourceUnavailable) else str(error).rstrip(".")
+        if self._read_at is not None and age_s >= self._pace.stale_s and (error is not None or self._background):
+            is_silent = error is None or isinstance(error, SourceUnavailable)
+            said = f"The API has not answered for {age_s:.0f} s" if is_silent else str(error).rstrip(".")
             words.append(f"{said}; shown is the state of {self._read_at:%H:%M} UTC.")
         return " ".join(words)
 
