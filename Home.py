@@ -5,11 +5,17 @@ It is no page: Streamlit runs ``lib/app.py`` for every visitor, so that even the
 
 import contextlib
 import gc
+import logging
 from collections.abc import AsyncIterator
 
 import streamlit as st
 
-from lib.routes import ROUTES
+# The caches are declared before Streamlit's runtime stands, and work all the same: not a word about each of them.
+logging.getLogger("streamlit.runtime.caching.cache_data_api").addFilter(
+    lambda record: "No runtime found" not in record.getMessage()
+)
+
+from lib.routes import ROUTES  # noqa: E402  after the filter above
 
 
 @contextlib.asynccontextmanager

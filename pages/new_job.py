@@ -40,12 +40,13 @@ with explained_errors("Failed to load what the wizard needs"):
     show_bad_parameters(bad_parameters)
     if step == 1:
         pick_dataset(datasets, draft)
-        show_navigation(step, problem=dataset_problem(dataset))
+        show_navigation(step, chosen={"datasetId": dataset_id}, problem=dataset_problem(dataset))
     elif step == 2:
         pick_config(configs, config, draft)
         edit_name(draft)
         edit_values(before, settings, config)
         show_changes(config, settings, draft)
-        show_navigation(step, problem="" if config or origin else "Choose a configuration first.")
+        problem = "" if config or origin else "Choose a configuration first."
+        show_navigation(step, chosen={"configId": config_id}, problem=problem)
     elif dataset is not None:
         show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings))

@@ -12,8 +12,9 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, settings_differences
 from lib.jobs.job import Job
+from lib.ui import times
 from lib.ui.text import escaped, plain
-from lib.ui.times import UNKNOWN, duration_text, now, show_time, size_text
+from lib.ui.times import UNKNOWN, duration_text, show_time, size_text
 
 MAX_TEXT_CHARS = 2_000
 MAX_ITEMS = 200
@@ -93,7 +94,7 @@ def show_job_information(job: Job) -> None:
     _show_link("Dataset", job.dataset_name, job.dataset_id, "../pages/datasets.py")
     _show_link("Configuration", job.config_name, job.config_id, "../pages/configs.py")
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
-    _show_times(job, now())
+    _show_times(job, times.now())
     if job.size_bytes is not None:
         st.markdown(f"Files: {size_text(job.size_bytes)}")
     if rows := setting_rows(job, _configuration(job)):

@@ -7,11 +7,12 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job import Attempt, Failure, Job, JobStatus
+from lib.ui import times
 from lib.ui.errors import explained_errors
 from lib.ui.log_panel import shown_text
 from lib.ui.notes import show_note
 from lib.ui.text import escaped
-from lib.ui.times import absolute_time, now, relative_time, viewer_zone
+from lib.ui.times import absolute_time, relative_time, viewer_zone
 
 WIZARD_PAGE = "../pages/new_job.py"
 LAST_LINES = 12
@@ -55,7 +56,7 @@ def ended_text(attempt: Attempt) -> str:
     word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
     if attempt.finished_at is None:
         return f"{word} an unknown time"
-    return f"{word} {absolute_time(attempt.finished_at, viewer_zone())} ({relative_time(attempt.finished_at, now())})"
+    return f"{word} {absolute_time(attempt.finished_at, viewer_zone())} ({relative_time(attempt.finished_at, times.now())})"
 
 
 def wizard_params(job: Job) -> Mapping[str, str]:

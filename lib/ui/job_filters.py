@@ -9,7 +9,7 @@ from lib.jobs.job import JobStatus
 from lib.jobs.query import DEFAULT_TAKE, MAX_TAKE, JobQuery, SortBy
 from lib.ui.text import escaped
 from lib.ui.times import absolute_time, viewer_zone
-from lib.ui.url_state import MAX_VALUE_LENGTH, UrlReader, follow_url, write_params
+from lib.ui.url_state import MAX_VALUE_LENGTH, UrlReader, mirror_url, write_params
 
 MAX_SKIP = 10_000_000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
@@ -111,14 +111,14 @@ def _show_status(query: JobQuery) -> None:
     options = ["", *(status.value for status in STATUS_ORDER)]
     if chosen not in options:
         options.append(chosen)
-    follow_url("filter-status", chosen)
+    mirror_url("filter-status", chosen)
     st.selectbox(
         "Filter by status", options, format_func=_status_label, key="filter-status", width=220, on_change=_push_status
     )
 
 
 def _show_sort(query: JobQuery) -> None:
-    follow_url("filter-sort", f"{query.sort_by.value} {'desc' if query.descending else 'asc'}")
+    mirror_url("filter-sort", f"{query.sort_by.value} {'desc' if query.descending else 'asc'}")
     st.selectbox(
         "Sort by",
         list(SORT_LABELS),
@@ -130,7 +130,7 @@ def _show_sort(query: JobQuery) -> None:
 
 
 def _show_search(query: JobQuery) -> None:
-    follow_url("filter-search", query.search)
+    mirror_url("filter-search", query.search)
     st.text_input(
         "Search",
         key="filter-search",

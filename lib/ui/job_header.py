@@ -7,12 +7,13 @@ from lib.errors import DashboardError, JobNotFound
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
 from lib.services import Reading
+from lib.ui import times
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.job_actions import show_actions
 from lib.ui.progress_panel import age_text
 from lib.ui.text import escaped, plain
 from lib.ui.theme import show_status_badge, status_text
-from lib.ui.times import now, percent_text
+from lib.ui.times import percent_text
 
 OVERVIEW_PAGE, LIST_PAGE, JOB_PAGE = "../pages/overview.py", "../pages/jobs.py", "../pages/job.py"
 MAX_TITLE_CHARS = 120
@@ -30,7 +31,7 @@ def stale_text(reading: Reading[Job]) -> str:
     """Says that what is shown is old, and why; empty when it is fresh."""
     if reading.problem is None:
         return ""
-    age = age_text(reading.read_at, now())
+    age = age_text(reading.read_at, times.now())
     return f"Could not refresh; shown is the state of {age}. {reading.problem} It is tried again by itself."
 
 

@@ -16,7 +16,7 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
-from lib.ui.errors import show_error
+from lib.ui.errors import explained_errors, show_error
 from lib.ui.job_actions import JOB_PAGE, show_actions
 from lib.ui.job_csv import jobs_csv
 from lib.ui.job_filters import clear_filters, job_query
@@ -86,13 +86,17 @@ def show_jobs(bar: DeltaGenerator) -> None:
             neither hide under the fold nor move the rows.
     """
     # A fragment may later only write to a place where it wrote during the full run: take the place at once.
-    bar = bar.container()
-    query = job_query(url_reader())
-    try:
-        reading, query = _read(query)
-    except DashboardError as error:
-        _show_failure(error)
-        return
+    bar.empty()
+    with explained_errors("Failed to load jobs"):
+        try:
+            reading, query = _read(job_query(url_reader()))
+        except DashboardError as error:
+            _show_failure(error)
+        else:
+            _show_list(reading, query, bar)
+
+
+def _show_list(reading: services.Reading[JobPage], query: JobQuery, bar: DeltaGenerator) -> None:
     page = reading.value
     show_age(reading.problem, reading.read_at)
     if page.total == 0 and not page.incomplete:
@@ -105,6 +109,8 @@ def show_jobs(bar: DeltaGenerator) -> None:
             _show_pages(page, query)
     if any(job.status.is_active for job in page.jobs):
         st_autorefresh(TICK_MS, key="jobs-tick")
+    elif reading.problem is not None:
+        st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
 
 
 def _read(query: JobQuery) -> tuple[services.Reading[JobPage], JobQuery]:

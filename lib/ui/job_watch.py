@@ -8,7 +8,7 @@ from streamlit_autorefresh import st_autorefresh
 
 from lib.jobs.job import Job, JobStatus
 from lib.services import SHARED_READ_S, Reading
-from lib.ui.times import now
+from lib.ui import times
 
 POLL_MS = 2_000
 RESULTS_POLL_MS = 10_000
@@ -55,7 +55,7 @@ def poll(reading: Reading[Job]) -> None:
     if reading.problem is None:
         watch = next_watch(watch, job, reading.read_at)
     st.session_state[key] = watch
-    if interval_ms := poll_interval_ms(job, watch, now()):
+    if interval_ms := poll_interval_ms(job, watch, times.now()):
         st_autorefresh(interval_ms, key=f"poll-{job.id}")
 
 

@@ -13,7 +13,7 @@ from lib.sources.protocol import WINDOWS, OutcomeBucket
 from lib.ui.errors import explained_errors
 from lib.ui.job_filters import time_param
 from lib.ui.times import viewer_zone
-from lib.ui.url_state import UrlReader, follow_url, url_reader, write_params
+from lib.ui.url_state import UrlReader, mirror_url, url_reader, write_params
 
 JOBS_PAGE = "../pages/jobs.py"
 WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -86,7 +86,7 @@ def show_outcomes() -> None:
     """The chart for the URL's ``window``, a link to the jobs behind the chosen bar, and the same as a table."""
     st.header("Outcomes")
     window = window_of(url_reader())
-    follow_url("outcomes-window", window)
+    mirror_url("outcomes-window", window)
     st.segmented_control(
         "Period",
         WINDOWS,

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
 from lib import services
+from lib.errors import DashboardError
 from lib.jobs.job import ACTIVE_STATUSES, Job, JobStatus
 from lib.jobs.query import JobQuery, SortBy
 from lib.sources.protocol import HealthCheck
@@ -40,10 +41,11 @@ _ACTIVE_IDS = "ids of the active jobs"
 
 
 def is_empty() -> bool:
-    """Whether the source answers and has not a single job."""
-    with explained_errors("The jobs cannot be counted"):
+    """Whether the source answers and has not a single job; what does not answer is explained by its panel."""
+    try:
         return not any(services.count_by_status().values())
-    return False
+    except DashboardError:
+        return False
 
 
 def show_greeting() -> None:

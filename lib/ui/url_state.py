@@ -1,7 +1,7 @@
 """The URL is the only source of truth for what a page shows: one history entry per change, so Back undoes it.
 
-Widgets follow it: ``follow_url`` seeds a widget before it is made, and the widget's ``on_change`` calls
-``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
+Widgets follow it: ``mirror_url`` or ``follow_url`` set a widget before it is made, and the widget's ``on_change``
+calls ``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
 """
 
 from collections.abc import Collection, Mapping
@@ -60,6 +60,15 @@ def write_params(changes: Mapping[str, str | None]) -> None:
     after = {name: value for name, value in {**before, **changes}.items() if value}
     if after != before:
         st.query_params.from_dict(after)
+
+
+def mirror_url(key: str, value: object) -> None:
+    """Make the widget ``key`` show the URL's value, always. Call it before the widget is made.
+
+    For widgets whose ``on_change`` writes the URL at once. What is typed and not yet committed stays: the browser is
+    only told of a value that differs from the one it sent. Several quick steps back cannot leave the widget behind.
+    """
+    st.session_state[key] = value
 
 
 def follow_url(key: str, value: object) -> None:

@@ -30,7 +30,7 @@ def source() -> Iterator[MemorySource]:
 def open_page() -> Callable[..., AppTest]:
     """``open_page("jobs", status="failed")`` runs the page and returns it."""
 
-    def open_page(name: str, **params: str) -> AppTest:
+    def open_page(name: str, /, **params: str) -> AppTest:
         app = AppTest.from_file(APP, default_timeout=30)
         for key, value in params.items():
             app.query_params[key] = value

@@ -82,8 +82,9 @@ def test_three_steps_make_one_job(filled, open_wizard):
     app = button(app, "Next").click().run()
     assert "16 images × 1 repeat × 5 epochs / batch size 1 = 80 steps" in texts(app).replace("\\", "")
     assert "train my job" in app.code[0].value.replace("'", "")
-    assert {name: param(app, name) for name in ("datasetId", "name", "epochs", "step")} == {
+    assert {name: param(app, name) for name in ("datasetId", "configId", "name", "epochs", "step")} == {
         "datasetId": "d1",
+        "configId": "c1",
         "name": "my job",
         "epochs": "5",
         "step": "3",
@@ -91,6 +92,12 @@ def test_three_steps_make_one_job(filled, open_wizard):
     app = button(app, "Start training").click().run()
     (job,) = [each for each in filled.jobs.values() if each.name == "my job"]
     assert (job.dataset_id, job.config_id, job.status) == ("d1", "c1", JobStatus.PENDING)
+
+
+def test_a_default_that_nobody_touched_is_in_the_link_too(filled, open_wizard):
+    app = button(open_wizard(), "Next").click().run()
+    app = button(app, "Next").click().run()
+    assert {name: param(app, name) for name in ("datasetId", "configId")} == {"datasetId": "d2", "configId": "c1"}
 
 
 def test_back_keeps_what_was_chosen(filled, open_wizard):
