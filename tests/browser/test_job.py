@@ -1,0 +1,202 @@
+"""The monitor in a real browser: a job to its end, retry, ten ticks that disturb nothing, phone, foreign text, axe."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from lib.jobs.config import TrainingSettings
+from lib.sources.embedded import EmbeddedSource
+from lib.sources.protocol import JobRequest
+from tests.browser.conftest import ROOT, Dashboard, _end, _wait_until_healthy, free_port
+
+# What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
+STREAMLIT_RULES = {
+    "landmark-unique": "top navigation and header use the same landmark",
+    "region": "the toolbar lies outside all landmarks",
+    "landmark-one-main": "stMain is a section",
+    "aria-progressbar-name": "the name of st.progress is fixed; its text stands beside it",
+}
+STATES = ("waiting", "run", "silent", "done", "failed", "frozen", "hostile")
+Steer = Callable[[str], int]
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard over a source that the tests steer."""
+    folder = tmp_path_factory.mktemp("monitor")
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "tests/browser/monitor_home.py", "--server.port", str(port)]
+    environment = {**os.environ, "LORA_DATA_DIR": str(folder / "data")}
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    dashboard = Dashboard(url=f"http://localhost:{port}", data_dir=folder / "data", process=process)
+    _wait_until_healthy(dashboard)
+    yield dashboard
+    _end(dashboard)
+
+
+@pytest.fixture
+def steer(monitor: Dashboard) -> Steer:
+    """``steer("fail")`` changes the source; every test begins anew."""
+
+    def steer(what: str) -> int:
+        with urllib.request.urlopen(f"{monitor.url}/steer?do={what}", timeout=30) as answer:
+            return int(answer.read())
+
+    steer("refill")
+    return steer
+
+
+def open_job(page: Page, dashboard: Dashboard, job_id: str, more: str = "") -> None:
+    page.goto(f"{dashboard.url}/job?id={job_id}{more}")
+    expect(page.get_by_role("heading", name="Job information")).to_be_visible()
+
+
+def wait_for_reads(steer: Steer, count: int) -> None:
+    """Until the source was read that often again: the page ticks."""
+    wanted, deadline = steer("reads") + count, time.monotonic() + 60
+    while steer("reads") < wanted:
+        assert time.monotonic() < deadline, "the page does not tick"
+        time.sleep(0.1)
+
+
+def test_a_real_job_fails_is_retried_and_seen_to_its_end(page: Page, dashboard: Dashboard) -> None:
+    page.goto(f"{dashboard.url}/datasets")  # the first visit makes the sample dataset
+    expect(page.get_by_text("16 images").first).to_be_visible()
+    source = EmbeddedSource(dashboard.data_dir)
+    image = sorted((dashboard.data_dir / "datasets").rglob("*.png"))[0]
+    whole = image.read_bytes()
+    image.write_bytes(whole[:40])
+    job = source.create_job(short_training(source.list_datasets()[0].id))
+    open_job(page, dashboard, job.id)
+    expect(page.get_by_role("heading", name="Training failed")).to_be_visible(timeout=60_000)
+    expect(page).to_have_title("Failed · Retry me")
+
+    image.write_bytes(whole)
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.get_by_text("Final loss")).to_be_visible(timeout=90_000)
+    expect(page).to_have_title("Succeeded · Retry me")
+    expect(page.get_by_text("Training progress: 100 %")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download", exact=True).first.click()
+    assert download.value.suggested_filename.endswith(".safetensors")
+    sample = page.get_by_role("img", name="Sample of epoch 3: a test")
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=sample.element_handle())
+
+    page.get_by_label("Attempt").click()
+    page.get_by_role("option", name="Attempt 1: failed").click()
+    expect(page.get_by_role("heading", name="Training failed")).to_be_visible()
+    expect(page).to_have_url(re.compile("attempt=1"))
+
+
+def short_training(dataset_id: str) -> JobRequest:
+    settings = TrainingSettings(epochs=3, resolution=128, network_dim=4, sample_prompts=("a test",), repeats=4)
+    return JobRequest(name="Retry me", dataset_id=dataset_id, config_id=None, settings=settings, submission_id="once")
+
+
+def test_ten_ticks_disturb_nothing(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    open_job(page, monitor, "run")
+    log = page.get_by_role("region", name="Training logs")
+    at_end = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 40"
+    page.wait_for_function(at_end, arg=log.element_handle())
+    expect(page).to_have_title("42 % · Aria run")
+    steer("step")
+    expect(log.get_by_text("line 349:")).to_be_visible()
+    expect(page.get_by_text("Showing last 100 of 350 lines")).to_be_visible()
+    page.wait_for_function(at_end, arg=log.element_handle())
+
+    log.hover()
+    page.mouse.wheel(0, -2_000)
+    page.wait_for_function("log => log.scrollTop === 0", arg=log.element_handle())
+    find = page.get_by_label("Find in log")
+    find.fill("half typ")
+    steer("step")
+    expect(page.get_by_text("Step 482/2000")).to_be_visible()
+    wait_for_reads(steer, 2)
+    assert log.evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight") > 100
+    expect(find).to_be_focused()
+    expect(find).to_have_value("half typ")
+
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Keep running")).to_be_visible()
+    ticks = []
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("Network.enable")
+    cdp.on("Network.webSocketFrameSent", lambda _: ticks.append(1))
+    deadline = time.monotonic() + 60
+    while len(ticks) < 10:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(200)
+    expect(dialog.get_by_role("button", name="Keep running")).to_be_visible()
+
+
+def test_polling_ends_with_the_job_and_begins_with_it_again(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    open_job(page, monitor, "run")
+    steer("fail")
+    expect(page.get_by_text(re.compile("Could not refresh; shown is the state of"))).to_be_visible()
+    expect(page.get_by_text("Training progress: 42 %")).to_be_visible()
+    steer("recover")
+    expect(page.get_by_text("Could not refresh")).to_have_count(0)
+    steer("failed")
+    expect(page.get_by_role("heading", name="Training failed")).to_be_visible()
+    expect(page.get_by_role("link", name="Retry training")).to_have_attribute("href", re.compile(r"/new\?from=run"))
+    expect(page.locator("iframe[title*=autorefresh]")).to_have_count(1)
+    steer("succeeded")
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_text("Final loss")).to_be_visible()
+    expect(page.locator("iframe[title*=autorefresh]")).to_have_count(0)
+    steer("running")
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_text("Training progress: 1 %")).to_be_visible()
+    before = steer("reads")
+    wait_for_reads(steer, 2)
+    assert steer("reads") > before
+
+
+def test_the_log_can_be_searched_copied_and_downloaded(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    open_job(page, monitor, "run", "&view=logs")
+    page.get_by_label("Find in log").fill("LINE 33")
+    page.get_by_label("Find in log").press("Enter")
+    expect(page.get_by_text("11 lines found. Search complete")).to_be_visible()
+    page.get_by_role("button", name="Copy as text").click()
+    expect(page.get_by_label("Log lines")).to_have_value(re.compile("^line 0: .*line 339: .*", re.DOTALL))
+    page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download full log").click()
+    assert download.value.suggested_filename == "run-attempt-1.log"
+    assert download.value.path().read_bytes().count(b"\n") == 340
+    page.get_by_label("Log scale").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch", name="Log scale")).to_be_checked()
+
+
+def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, monitor: Dashboard, steer: Steer) -> None:
+    for scheme, states in (("light", STATES), ("dark", ("run", "failed", "frozen"))):
+        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        outside: list[str] = []
+        page.on("request", lambda asked, seen=outside: seen.append(asked.url) if "evil.test" in asked.url else None)
+        for job_id in states:
+            open_job(page, monitor, job_id)
+            expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
+            width = page.locator("[data-testid=stMain]").evaluate("main => main.scrollWidth")
+            assert width <= 390, job_id
+            found = [
+                (violation["id"], violation["nodes"][0]["html"][:200])
+                for violation in Axe().run(page).response["violations"]
+                if violation["id"] not in STREAMLIT_RULES
+            ]
+            assert found == [], (job_id, scheme)
+        assert outside == []
+        context.close()
