@@ -22,7 +22,9 @@ MIB = 1 << 20
 _BAR = "\rsteps:  21%|██        | {0}/900000 [00:03<00:11,  1.62it/s, avr_loss=0.{1:03}]"
 _LINE = "2026-11-23 15:53:06 INFO     text of an ordinary log line number {0}, about a hundred bytes long   x.py:{1}\n"
 _NESTED = "\n\r  {0}%|███       | 3/8 [00:00<00:00, 3.17it/s]\x1b[A"
-_COLOURED = "\x1b[2;36m2026-11-23\x1b[0m \x1b[34mINFO\x1b[0m  text {0} \x1b]8;id=1;file:///x.py\x1b\\x.py\x1b]8;;\x1b\\ {1}\n"
+_COLOURED = (
+    "\x1b[2;36m2026-11-23\x1b[0m \x1b[34mINFO\x1b[0m  text {0} \x1b]8;id=1;file:///x.py\x1b\\x.py\x1b]8;;\x1b\\ {1}\n"
+)
 
 
 def blocks() -> dict[str, bytes]:
