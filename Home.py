@@ -15,23 +15,24 @@ logging.getLogger("streamlit.runtime.caching.cache_data_api").addFilter(
     lambda record: "No runtime found" not in record.getMessage()
 )
 
-from lib.routes import ROUTES  # noqa: E402  after the filter above
+from lib import services  # noqa: E402  after the filter above
+from lib.errors import DashboardError  # noqa: E402
+from lib.routes import ROUTES  # noqa: E402
 
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Import what every page needs before the first visitor, then take it out of the garbage collector's way.
 
-    Streamlit collects after every run; with pandas and boto3 imported that costs 75 ms of CPU, frozen 5 ms.
+    Streamlit collects after every run; with pandas imported that costs 75 ms of CPU, frozen 5 ms.
     """
-    import altair
-    import boto3
     import pandas
     import pyarrow
 
-    import lib.services
-
-    _ = (altair, boto3, pandas, pyarrow, lib.services)
+    _ = (pandas, pyarrow)
+    # Imports what this source needs and prepares the first start; its error is shown on every page until it is mended.
+    with contextlib.suppress(DashboardError):
+        services.source()
     gc.collect()
     gc.freeze()
     yield

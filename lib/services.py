@@ -4,20 +4,17 @@ Every read is shared by all viewers for a moment, so that the source sees one ca
 A failed call raises and is not cached.
 """
 
-import math
 import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar, cast
+from typing import BinaryIO, cast
 
 import streamlit as st
 
-from lib.errors import DashboardError, DatasetError, JobNotFound, NotSupported, SettingsError
+from lib.errors import DashboardError, DatasetError, NotSupported, SettingsError
 from lib.jobs.config import TrainingConfig
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
@@ -26,6 +23,7 @@ from lib.jobs.log import find_in_log as search_log
 from lib.jobs.metrics import DrawnPoints, drawn_points, smoothed
 from lib.jobs.query import JobPage, JobQuery
 from lib.settings import Settings, load_settings
+from lib.sources.last_good import LastGood, Reading
 from lib.sources.protocol import (
     ConfigManager,
     DatasetManager,
@@ -39,8 +37,6 @@ from lib.sources.protocol import (
 # Just under the pages' tick of 2 s: one viewer's tick always reads afresh, many viewers share one read.
 SHARED_READ_S = 1.8
 SHORT_LOG_LINES = 500
-
-Value = TypeVar("Value")
 
 _connected: list[JobSource] = []
 
@@ -173,7 +169,7 @@ class SharedLog:
         self._job_id, self._attempt = job_id, attempt
         self._last: Reading[LogView] | None = None
 
-    def read(self) -> "Reading[LogView]":
+    def read(self) -> Reading[LogView]:
         """The log's end now; only what is new is read. Gives what was read last when that fails."""
         with self._lock:
             try:
@@ -196,7 +192,7 @@ def _shared_log(job_id: str, attempt: int, keep_lines: int) -> SharedLog:
 
 # A resource, not data: ten thousand lines are shared as they are, and copied for nobody.
 @st.cache_resource(ttl=SHARED_READ_S, show_spinner=False, max_entries=64)
-def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> "Reading[LogView]":
+def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> Reading[LogView]:
     """The last lines of a log as a terminal shows them, or what was read last while the source does not answer."""
     return _shared_log(job_id, attempt, keep_lines).read()
 
@@ -208,12 +204,12 @@ def drawn_loss(job_id: str, attempt: int) -> DrawnLoss:
     return DrawnLoss(raw=drawn_points(points, 600), smooth=drawn_points(smoothed(points), 400).line)
 
 
-def latest_loss(job_id: str, attempt: int) -> "Reading[DrawnLoss]":
+def latest_loss(job_id: str, attempt: int) -> Reading[DrawnLoss]:
     """The drawn losses, or those known last while the source does not answer."""
     return _last_good().read(("loss", job_id, attempt), lambda: drawn_loss(job_id, attempt))
 
 
-def latest_artifacts(job: Job) -> "Reading[Sequence[Artifact]]":
+def latest_artifacts(job: Job) -> Reading[Sequence[Artifact]]:
     """The files of a job, or those known last while the source does not answer."""
     return _last_good().read(("files", job.id), lambda: artifacts(job.id, job.attempt, job.status))
 
@@ -357,65 +353,9 @@ def delete_config(config_id: str) -> None:
 # Reads that outlive a failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading(Generic[Value]):
-    """What was read last with success, and why it could not be read again (None: it is fresh)."""
-
-    value: Value
-    read_at: datetime
-    problem: DashboardError | None = None
-
-
-class _LastGood:
-    """The last good value of each question, shared by all viewers; a failure is not asked again for a moment."""
-
-    def __init__(self, max_entries: int = 300) -> None:
-        self._lock = threading.Lock()
-        self._readings: OrderedDict[Hashable, Reading[Any]] = OrderedDict()
-        self._failures: dict[Hashable, tuple[float, DashboardError]] = {}
-        self._max_entries = max_entries
-
-    def read(self, key: Hashable, ask: Callable[[], Value]) -> Reading[Value]:
-        """Ask; when that fails give the last good value with the reason. Raises when there never was one."""
-        with self._lock:
-            failed_at, problem = self._failures.get(key, (-math.inf, None))
-            kept = self._readings.get(key)
-        if problem is None or time.monotonic() - failed_at > SHARED_READ_S:
-            try:
-                return self._keep(key, ask())
-            except DashboardError as error:
-                problem = error
-                with self._lock:
-                    self._failures = {key: (time.monotonic(), error), **self._failures}
-                    self._failures = dict(list(self._failures.items())[: self._max_entries])
-        if kept is None or isinstance(problem, JobNotFound):
-            raise problem.with_traceback(None)
-        return replace(kept, problem=problem)
-
-    def knows(self, key: Hashable) -> bool:
-        """Whether there is a good value to show at once."""
-        with self._lock:
-            return key in self._readings
-
-    def forget_failures(self) -> None:
-        """Ask again at once, whatever failed just now."""
-        with self._lock:
-            self._failures = {}
-
-    def _keep(self, key: Hashable, value: Value) -> Reading[Value]:
-        reading = Reading(value=value, read_at=datetime.now(UTC))
-        with self._lock:
-            self._failures.pop(key, None)
-            self._readings[key] = reading
-            self._readings.move_to_end(key)
-            while len(self._readings) > self._max_entries:
-                self._readings.popitem(last=False)
-        return reading
-
-
 @st.cache_resource(show_spinner=False)
-def _last_good() -> _LastGood:
-    return _LastGood()
+def _last_good() -> LastGood:
+    return LastGood(ask_again_after_s=SHARED_READ_S)
 
 
 def latest_jobs(query: JobQuery) -> Reading[JobPage]:

@@ -11,7 +11,7 @@ from lib.ui.errors import explained_errors
 from lib.ui.failure_panel import TITLES, show_failure
 from lib.ui.job_actions import show_pending
 from lib.ui.job_header import browser_title, open_job, show_choice, show_header, show_stale_note
-from lib.ui.job_watch import poll, poll_results
+from lib.ui.job_poll import poll, poll_results
 from lib.ui.log_panel import show_log
 from lib.ui.log_tools import show_log_tools
 from lib.ui.loss_chart import show_loss
@@ -51,22 +51,28 @@ def watch() -> None:
 @st.fragment
 def results() -> None:
     """What grows slowly: every 10 s while the job is active."""
-    current = services.latest_job(job_id).value
     with explained_errors("The loss cannot be read"):
-        show_loss(current, shown_attempt(current, str(attempt.number)))
+        show_loss(job, shown_attempt(services.latest_job(job_id).value, str(attempt.number)))
     if job.status is not JobStatus.SUCCEEDED:
         with explained_errors("The files cannot be listed"):
-            show_files(current, attempt)
-    poll_results(current, key="results")
+            show_files(job, attempt)
+    poll_results(job, key="results")
+
+
+@st.fragment
+def files() -> None:
+    """The files of a job that succeeded; once a minute where links expire."""
+    with explained_errors("The files cannot be listed"):
+        show_files(job, attempt)
+    poll_results(job, key="files")
 
 
 @st.fragment
 def samples() -> None:
     """The same for the images."""
-    current = services.latest_job(job_id).value
     with explained_errors("The samples cannot be listed"):
-        show_samples(current, attempt)
-    poll_results(current, key="samples")
+        show_samples(job, attempt)
+    poll_results(job, key="samples")
 
 
 left, right = st.columns([3, 2], gap="large")
@@ -74,11 +80,10 @@ with left:
     if attempt.status in TITLES:
         show_failure(job, attempt)
     if job.status is JobStatus.SUCCEEDED:
-        with explained_errors("The files cannot be listed"):
-            show_files(job, attempt)
+        files()
     watch()
+    show_log_tools(job, attempt)
     if attempt.status is not JobStatus.PENDING:
-        show_log_tools(job_id, attempt.number)
         samples()
 with right:
     if attempt.status is not JobStatus.PENDING:

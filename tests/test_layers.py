@@ -40,7 +40,7 @@ MAY_IMPORT = {
 }
 ONLY_IN = {
     "streamlit": {FRAME, SURFACE, UI, SERVICES},
-    "boto3": {FRAME, ARTIFACTS},
+    "boto3": {ARTIFACTS},
     "botocore": {ARTIFACTS},
     "sqlite3": {EMBEDDED},
     "subprocess": {EMBEDDED},

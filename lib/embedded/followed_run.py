@@ -92,7 +92,7 @@ class FollowedRun:
             finished_at=self._folder.last_output_at() or time.time(),
             cancelled=cancelled,
             timed_out=self._stop.is_asked and not cancelled,
-            start_error="its supervisor failed, and worker.log says why" if never_started else "",
+            start_error="its supervisor ended before the trainer began (see worker.log)" if never_started else "",
         )
 
     def _stop_orphan(self) -> None:

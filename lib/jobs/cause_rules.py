@@ -370,7 +370,7 @@ LINE_RULES: tuple[Rule, ...] = (
 # Lines in which a program reports its own failure; what follows the colon is judged by RULES.
 REPORTED = re.compile(
     r"^(?:[\w./\\-]+\.py: error: |Error running job: |Error: |error: |Fatal: |FATAL: |fatal error: |RuntimeError: "
-    r"|OOM during training step \d+ times|  what\(\): +)"
+    r"|OOM during training step \d+ times|  what\(\): +|(?:CUDA|HIP) out of memory\b)"
 )
 HARMLESS = re.compile(r"^fatal: not a git repository")
 

@@ -13,8 +13,7 @@ MAX_MESSAGE_LINES = 25
 
 # tqdm's bar, whole, wherever it stands in a line: log text is glued to its end.
 BAR = re.compile(
-    r"(?:(?P<name>[^|\n]{0,200}?):?\s*)?\d{1,3}%\|[^|\n]{0,500}\|\s*"
-    r"(?P<done>\d+)/(?P<total>\d+) \[(?P<facts>[^\]\n]*)\]"
+    r"(?<!\d)\d{1,3}%\|[^|\n]{0,500}\|\s*(?P<done>\d+)/(?P<total>\d+) \[(?P<facts>[^\]\n]*)\]"
     r"|(?<!\S)\d+it \[[^\]\n]*\]"
 )
 HEADER = re.compile(r"Traceback \(most recent call last\)")
@@ -138,18 +137,11 @@ def _without_bars(line: str, index: int, bars: list[Bar]) -> str:
         return RANK_PREFIX.sub("", line)
     end = 0
     for match in BAR.finditer(line):
+        name = line[end : match.start()].strip().rstrip(":")
         end = match.end()
         if match["total"]:
-            name = (match["name"] or "").strip().rstrip(":")
-            bars.append(
-                Bar(
-                    line=index,
-                    name=name,
-                    done=_count(match["done"]),
-                    total=_count(match["total"]),
-                    facts=match["facts"],
-                )
-            )
+            done, total = _count(match["done"]), _count(match["total"])
+            bars.append(Bar(line=index, name=name, done=done, total=total, facts=match["facts"]))
     rest = line[end:]
     # A rich line without a time keeps its 19 blanks; everything else begins where its text begins.
     return RANK_PREFIX.sub("", rest if not end or RICH.match(rest) else rest.lstrip())

@@ -33,6 +33,7 @@ from lib.sources.protocol import (
 if TYPE_CHECKING:  # boto3 takes a second to import, and most have no store
     from lib.artifacts.object_store import ObjectStore
 
+
 class EmbeddedSource:
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
 

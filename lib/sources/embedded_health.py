@@ -1,4 +1,4 @@
-"""The health of the embedded source: database, worker, disk, store of the copies. A check that fails says so; none raises."""
+"""The health of the embedded source: database, worker, disk, store. A check that fails says so; none raises."""
 
 import shutil
 import time

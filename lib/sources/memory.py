@@ -29,9 +29,7 @@ class MemorySource:
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     name: str = "memory"
-    capabilities: Capabilities = field(
-        default_factory=lambda: Capabilities(refused={"manage_datasets": NO_DATASETS})
-    )
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(refused={"manage_datasets": NO_DATASETS}))
     jobs: dict[str, Job] = field(default_factory=dict)
     logs: dict[tuple[str, int], bytes] = field(default_factory=dict)
     losses: dict[tuple[str, int], list[LossPoint]] = field(default_factory=dict)

@@ -71,7 +71,10 @@ def file_text(artifact: Artifact, now: datetime) -> str:
 def show_files(job: Job, attempt: Attempt) -> None:
     """One row per file; the first ones only, until all are asked for."""
     st.header("Artifacts", anchor=False)
-    files = listed_files(services.latest_artifacts(job).value, attempt if len(job.attempts) > 1 else None)
+    reading = services.latest_artifacts(job)
+    files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None)
+    if reading.problem is not None:
+        show_note(f"The files could not be listed again: {reading.problem}")
     now, key = times.now(), f"files-{job.id}-{attempt.number}"
     if not files:
         show_note("No files yet." if job.status.is_active else "This attempt left no files.")
@@ -87,7 +90,7 @@ def show_files(job: Job, attempt: Attempt) -> None:
 
 def _show_file(job: Job, file: Artifact, now: datetime) -> None:
     state = link_state(file, now)
-    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+    with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(gap=None):
             st.markdown(f"**{escaped(file.name, limit=120)}**")
             show_note(
@@ -96,13 +99,16 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
             if state.text:
                 color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
                 show_note(state.text, color=color)
-        st.link_button(
-            "Download",
-            download_path(job.id, file.id),
-            icon=":material/download:",
-            disabled=state.is_expired,
-            key=f"download-{job.id}-{file.id}",
-        )
+        _show_download(job, file, is_expired=state.is_expired)
+
+
+def _show_download(job: Job, file: Artifact, *, is_expired: bool) -> None:
+    """A link; where it cannot work a button, for a disabled link is still a link to a screen reader."""
+    key, icon = f"download-{job.id}-{file.id}", ":material/download:"
+    if is_expired:
+        st.button("Download", icon=icon, disabled=True, key=key, help="The link has expired.")
+    else:
+        st.link_button("Download", download_path(job.id, file.id), icon=icon, key=key)
 
 
 def _show_refresh(key: str) -> None:

@@ -56,7 +56,8 @@ def ended_text(attempt: Attempt) -> str:
     word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
     if attempt.finished_at is None:
         return f"{word} an unknown time"
-    return f"{word} {absolute_time(attempt.finished_at, viewer_zone())} ({relative_time(attempt.finished_at, times.now())})"
+    at, moment = attempt.finished_at, times.now()
+    return f"{word} {absolute_time(at, viewer_zone())} ({relative_time(at, moment)})"
 
 
 def wizard_params(job: Job) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from lib import services
 from lib.errors import DashboardError, JobNotFound
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
-from lib.services import Reading
+from lib.sources.last_good import Reading
 from lib.ui import times
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.job_actions import show_actions

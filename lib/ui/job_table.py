@@ -16,6 +16,7 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
+from lib.sources.last_good import Reading
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.job_actions import JOB_PAGE, show_actions
 from lib.ui.job_csv import jobs_csv
@@ -87,18 +88,21 @@ def show_jobs(bar: DeltaGenerator) -> None:
     """
     # A fragment may later only write to a place where it wrote during the full run: take the place at once.
     bar.empty()
+    # Always there, so that what stands below keeps its place whether this shows something or not.
+    head = st.container()
     with explained_errors("Failed to load jobs"):
         try:
-            reading, query = _read(job_query(url_reader()))
+            reading, query = _read(job_query(url_reader()), head)
         except DashboardError as error:
             _show_failure(error)
         else:
+            with head:
+                show_age(reading.problem, reading.read_at)
             _show_list(reading, query, bar)
 
 
-def _show_list(reading: services.Reading[JobPage], query: JobQuery, bar: DeltaGenerator) -> None:
+def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) -> None:
     page = reading.value
-    show_age(reading.problem, reading.read_at)
     if page.total == 0 and not page.incomplete:
         _show_nothing(query)
     else:
@@ -113,13 +117,12 @@ def _show_list(reading: services.Reading[JobPage], query: JobQuery, bar: DeltaGe
         st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
 
 
-def _read(query: JobQuery) -> tuple[services.Reading[JobPage], JobQuery]:
+def _read(query: JobQuery, head: DeltaGenerator) -> tuple[Reading[JobPage], JobQuery]:
     """The page asked for; the last one when it is not there any more (its last job was deleted)."""
     if services.knows_jobs(query):
         reading = services.latest_jobs(query)
     else:
-        slot = st.container()
-        with slot.skeleton(height=query.take * ROW_HEIGHT_PX):
+        with head.skeleton(height=query.take * ROW_HEIGHT_PX):
             reading = services.latest_jobs(query)
     if reading.value.jobs or reading.value.total == 0 or query.skip == 0:
         return reading, query

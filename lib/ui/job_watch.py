@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import streamlit as st
-from streamlit_autorefresh import st_autorefresh
-
 from lib.jobs.job import Job, JobStatus
-from lib.services import SHARED_READ_S, Reading
-from lib.ui import times
+from lib.services import SHARED_READ_S
 
 POLL_MS = 2_000
 RESULTS_POLL_MS = 10_000
 SLOW_POLL_MS = 60_000
 CONFIRMING_READS = 2
-# A source may run a failed job again by itself; nobody waits longer than this for it.
+# A source may run a failed job again by itself: most do within seconds (the InfluencerAI worker after 5 s and 10 s),
+# and nobody waits longer than the window.
+RERUN_SOON = timedelta(seconds=20)
 RERUN_WINDOW = timedelta(minutes=10)
 SILENT_AFTER = timedelta(minutes=10)
 
@@ -41,30 +39,12 @@ def next_watch(watch: Watch, job: Job, read_at: datetime) -> Watch:
 
 def poll_interval_ms(job: Job, watch: Watch, now: datetime) -> int | None:
     """Milliseconds until the next look; None when nothing more will change by itself."""
-    if job.status.is_active or (job.status.is_terminal and not watch.is_confirmed):
+    is_unsure = job.status.is_terminal and not watch.is_confirmed
+    if job.status.is_active or is_unsure or _may_run_again(job, now, RERUN_SOON):
         return POLL_MS
-    if job.status is JobStatus.UNKNOWN or has_frozen_links(job) or _may_run_again(job, now):
+    if job.status is JobStatus.UNKNOWN or has_frozen_links(job) or _may_run_again(job, now, RERUN_WINDOW):
         return SLOW_POLL_MS
     return None
-
-
-def poll(reading: Reading[Job]) -> None:
-    """Draw the fragment around it again when it is time; the last call in the fragment, for its frame takes room."""
-    job, key = reading.value, f"watch-{reading.value.id}"
-    watch: Watch = st.session_state.get(key, Watch())
-    if reading.problem is None:
-        watch = next_watch(watch, job, reading.read_at)
-    st.session_state[key] = watch
-    if interval_ms := poll_interval_ms(job, watch, times.now()):
-        st_autorefresh(interval_ms, key=f"poll-{job.id}")
-
-
-def poll_results(job: Job, *, key: str) -> None:
-    """The same for what grows slowly; once a minute where links expire."""
-    if job.status.is_active:
-        st_autorefresh(RESULTS_POLL_MS, key=f"{key}-{job.id}")
-    elif has_frozen_links(job):
-        st_autorefresh(SLOW_POLL_MS, key=f"{key}-links-{job.id}")
 
 
 def has_frozen_links(job: Job) -> bool:
@@ -78,6 +58,6 @@ def is_silent(job: Job, now: datetime) -> bool:
     return job.status is JobStatus.RUNNING and since is not None and now - since >= SILENT_AFTER
 
 
-def _may_run_again(job: Job, now: datetime) -> bool:
+def _may_run_again(job: Job, now: datetime, within: timedelta) -> bool:
     ended = job.finished_at or job.updated_at
-    return job.status is JobStatus.FAILED and ended is not None and now - ended < RERUN_WINDOW
+    return job.status is JobStatus.FAILED and ended is not None and now - ended < within

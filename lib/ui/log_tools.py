@@ -6,6 +6,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from lib import services
+from lib.jobs.job import Attempt, Job, JobStatus
 from lib.jobs.log import LogSearch
 from lib.ui.errors import explained_errors
 from lib.ui.log_panel import kept_lines, shown_text, tail_text
@@ -38,15 +39,34 @@ def hit_lines(search: LogSearch) -> str:
 
 
 @st.fragment
-def show_log_tools(job_id: str, attempt: int) -> None:
+def show_log_tools(job: Job, attempt: Attempt) -> None:
     """Find, copy and download; outside the ticking fragment, so that nothing here is redrawn by a tick."""
+    if attempt.status is JobStatus.PENDING:
+        return
+    with explained_errors("The log cannot be read"):
+        if attempt.status.is_active or services.latest_log(job.id, attempt.number).value.lines:
+            _show_tools(job.id, attempt.number)
+
+
+def _show_tools(job_id: str, attempt: int) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        needle = st.text_input("Find in log", key=f"find-{job_id}-{attempt}", type="search", max_chars=200, width=280)
+        needle = _find_field(f"find-{job_id}-{attempt}")
         _show_copy(job_id, attempt)
         st.link_button("Download full log", log_path(job_id, attempt), icon=":material/download:")
     if needle:
         with explained_errors("The log cannot be searched"):
             _show_hits(job_id, attempt, needle)
+
+
+def _find_field(key: str) -> str:
+    """What to find. A form: a field that is left by a click on a button elsewhere would swallow that click."""
+    with (
+        st.form(f"{key}-form", border=False, width="content"),
+        st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"),
+    ):
+        needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=220)
+        st.form_submit_button("Find", icon=":material/search:")
+    return needle or ""
 
 
 def _show_hits(job_id: str, attempt: int, needle: str) -> None:

@@ -98,7 +98,7 @@ def show_loss(job: Job, attempt: Attempt) -> None:
     drawn = services.latest_loss(job.id, attempt.number).value
     raw, smooth, key = drawn.raw, drawn.smooth, f"loss-{job.id}-{attempt.number}"
     if not raw.line and not raw.marks:
-        show_note("No loss yet.")
+        show_note("No loss was recorded." if attempt.status.is_terminal else "No loss yet.")
         return
     with st.container(horizontal=True, gap="medium"):
         log_scale = st.toggle("Log scale", key=f"{key}-log")

@@ -1,11 +1,9 @@
 """How jobs ended over the last day, week or month: a chart whose bars lead to the jobs behind them, and a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from lib import services
@@ -43,27 +41,43 @@ def bucket_label(bucket: OutcomeBucket, window: str, zone: tzinfo) -> str:
     return f"{start:%a %H:%M}" if window == "24h" else f"{start:%a} {start.day} {start:%b}"
 
 
-def outcomes_chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
-    """Bars upwards for what succeeded and downwards for what failed; a click selects one."""
-    chosen = alt.selection_point("bar", fields=["bucket", "outcome"])
-    axis = alt.Axis(labelExpr="abs(datum.value)", tickMinStep=1)
-    domain = list(COLORS)
-    chart: alt.Chart = (
-        alt.Chart(pd.DataFrame(list(rows)))
-        .mark_bar(cursor="pointer")
-        .encode(
-            x=alt.X("time:O", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelOverlap="greedy")),
-            y=alt.Y("height:Q", title="↓ Failed · Succeeded ↑", axis=axis, scale=alt.Scale(nice=True)),
-            color=alt.Color(
-                "outcome:N", title=None, scale=alt.Scale(domain=domain, range=list(COLORS.values())), legend=None
-            ),
-            opacity=alt.condition(chosen, alt.value(1.0), alt.value(0.45)),
-            tooltip=[alt.Tooltip("time:O"), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q")],
-        )
-        .properties(height=220)
-        .add_params(chosen)
-    )
-    return chart
+def outcomes_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A Vega-Lite chart: bars upwards for what succeeded, downwards for what failed; a click selects one."""
+    return {
+        "data": {"values": list(rows)},
+        "height": 220,
+        "params": [{"name": "bar", "select": {"type": "point", "fields": ["bucket", "outcome"]}}],
+        "mark": {"type": "bar", "cursor": "pointer"},
+        "encoding": {
+            "x": {
+                "field": "time",
+                "type": "ordinal",
+                "sort": None,
+                "title": None,
+                "axis": {"labelAngle": 0, "labelOverlap": "greedy"},
+            },
+            "y": {
+                "field": "height",
+                "type": "quantitative",
+                "title": "↓ Failed · Succeeded ↑",
+                "axis": {"labelExpr": "abs(datum.value)", "tickMinStep": 1},
+                "scale": {"nice": True},
+            },
+            "color": {
+                "field": "outcome",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": list(COLORS), "range": list(COLORS.values())},
+                "legend": None,
+            },
+            "opacity": {"condition": {"param": "bar", "value": 1.0}, "value": 0.45},
+            "tooltip": [
+                {"field": "time", "type": "ordinal"},
+                {"field": "outcome", "type": "nominal"},
+                {"field": "jobs", "type": "quantitative"},
+            ],
+        },
+    }
 
 
 def jobs_behind(bucket: OutcomeBucket, outcome: str) -> dict[str, str]:
@@ -104,7 +118,7 @@ def _show_buckets(buckets: Sequence[OutcomeBucket], window: str) -> None:
     if not any(each.succeeded or each.failed for each in buckets):
         return
     rows = outcome_rows(buckets, window, viewer_zone())
-    event = st.altair_chart(
+    event = st.vega_lite_chart(
         outcomes_chart(rows),
         key=f"outcomes-{window}",
         on_select="rerun",

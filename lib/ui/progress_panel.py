@@ -22,6 +22,8 @@ ALARMS = {
     "exit_code_unknown": "Nobody saw how the trainer ended. Its files are complete as far as the log tells.",
     "nan_loss": "The loss became NaN or infinite: what was trained since then is most likely useless. "
     "Try a lower learning rate, or full precision.",
+    "upload_failed": "The files could not be copied to the artifact store: they lie only on the machine that trained "
+    "them, and worker.log in its data folder says why. Downloads work while they are there.",
 }
 
 

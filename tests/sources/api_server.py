@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.ports import lasting_port
+
 RECORDINGS = Path(__file__).parent.parent / "recordings" / "api"
 EMAIL, PASSWORD = "admin@acme.test", "correct horse battery staple"
 STATUSES = ("pending", "running", "succeeded", "failed", "completed")
@@ -59,7 +61,7 @@ class ApiServer:
         self._troubles: list[Trouble] = []
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
-        self._port = 0
+        self._port = lasting_port()
         self._count = 0
 
     @property
@@ -69,7 +71,6 @@ class ApiServer:
     def start(self) -> None:
         self._server = _Server(("127.0.0.1", self._port), _Handler)
         self._server.api = self
-        self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

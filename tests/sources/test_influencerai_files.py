@@ -82,6 +82,22 @@ def test_named_files_and_everything_under_the_prefix_are_listed_with_sizes(
             stored.locate_artifact("a", name)
 
 
+def test_files_belong_to_the_last_attempt(api: ApiServer, stored: InfluencerSource) -> None:
+    """All attempts write below the same prefix; a page that shows the last one would else show no file."""
+    api.add_job("a")
+    named = {"artifacts": [{"key": f"{PREFIX}aria.safetensors", "filename": "aria.safetensors"}]}
+    for ago_s, status, result in (
+        (70, "running", {}),
+        (60, "failed", {}),
+        (50, "running", {}),
+        (40, "succeeded", named),
+    ):
+        api.patch("a", status, result, at=datetime.now(UTC) - timedelta(seconds=ago_s))
+        job = stored.get_job("a")
+    assert (job.attempt, len(job.attempts), [file.attempt for file in job.artifacts]) == (2, 2, [2])
+    assert [file.attempt for file in stored.artifacts(job)] == [2] * 4
+
+
 def test_an_expired_link_is_refused_and_the_button_still_downloads(
     api: ApiServer, s3: S3Server, stored: InfluencerSource, connect: Callable[..., InfluencerClient]
 ) -> None:

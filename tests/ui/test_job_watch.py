@@ -26,6 +26,8 @@ def make_job(status: JobStatus, **values: object) -> Job:
         (make_job(JobStatus.CANCELLED), CONFIRMED, None),
         (make_job(JobStatus.LOST), CONFIRMED, None),
         (make_job(JobStatus.SUCCEEDED, artifacts=(FROZEN,)), CONFIRMED, 60_000),
+        (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(seconds=19)), CONFIRMED, 2_000),
+        (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(seconds=21)), CONFIRMED, 60_000),
         (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(minutes=2)), CONFIRMED, 60_000),
         (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(minutes=12)), CONFIRMED, None),
         (make_job(JobStatus.UNKNOWN), Watch(), 60_000),

@@ -130,6 +130,8 @@ class JobHistory:
         if not self.runs:
             return job
         run, ended = self.runs[-1], self._shown.is_terminal
+        # All attempts write to the same place: what lies there is the last one's.
+        job = replace(job, artifacts=tuple(replace(each, attempt=run.number) for each in job.artifacts))
         is_unconfirmed = self._shown is JobStatus.RUNNING and run.status.is_terminal
         shown = self._shown if is_unconfirmed else run.status
         attempts = (*(each.attempt(each.status) for each in self.runs[:-1]), run.attempt(shown))

@@ -42,6 +42,7 @@ def stored_artifacts(job: Job, files: ObjectStore) -> tuple[Artifact, ...]:
                 key=key,
                 size_bytes=each.size_bytes,
                 created_at=each.modified_at,
+                attempt=max(1, job.attempt),
                 epoch=facts.epoch,
                 step=facts.step,
                 prompt_index=facts.prompt_index,

@@ -1,0 +1,133 @@
+"""A deployment without credentials for its store: links frozen into the job, counted down and refused in time."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import streamlit as st
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from streamlit.testing.v1 import AppTest
+
+from lib import services
+from lib.routes import ROUTES
+from lib.settings import InfluencerSettings
+from lib.sources.influencerai import InfluencerClient, InfluencerSource
+from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
+from tests.sources.conftest import AT_ONCE, PATIENT
+
+Open = Callable[..., AppTest]
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+PREFIX = "lora-training/a/"
+LATER = {"name": "later.safetensors", "url": "https://cdn.test/later", "expiresAt": iso(START + timedelta(days=3))}
+NO_LINK = {"name": "mock.safetensors", "url": "mock/loras/mock.safetensors"}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The time that page and source see; a test moves it."""
+    moments = [START]
+    monkeypatch.setattr("lib.ui.times.now", lambda: moments[-1])
+    return moments
+
+
+@pytest.fixture
+def api(clock: list[datetime]) -> Iterator[ApiServer]:
+    """A deployment with one job that has ended; the dashboard in front of it knows no store."""
+    with api_server() as running:
+        running.add_job("a")
+        put_links(running, START)
+        settings = InfluencerSettings(api_url=running.url, email=EMAIL, password=PASSWORD)
+        client = InfluencerClient(settings, limits=PATIENT)
+        source = InfluencerSource(client, files=None, now=lambda: clock[-1], pace=AT_ONCE, background=False)
+        services.connect(source)
+        yield running
+        services._connected.clear()
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        source.close()
+
+
+def put_links(api: ApiServer, now: datetime) -> None:
+    """Write the job's files into it, as a worker does that signs ``soon`` for 3 minutes from now."""
+    signed = f"X-Amz-Date={now - timedelta(hours=1):%Y%m%dT%H%M%SZ}&X-Amz-Signature=secret&X-Amz-Expires="
+    files = [
+        {"key": f"{PREFIX}soon.safetensors", "url": f"https://s3.test/b/soon?{signed}{3600 + 180}"},
+        {"key": f"{PREFIX}gone.safetensors", "url": f"https://s3.test/b/gone?{signed}{3600 - 180}"},
+    ]
+    api.patch("a", "succeeded", {"artifacts": [*files, LATER, NO_LINK]}, at=now - timedelta(hours=1))
+
+
+def written(app: AppTest) -> str:
+    """What is said on the page, without Markdown's escapes."""
+    assert not app.exception
+    return "\n".join(str(element.value) for element in app.markdown).replace("\\", "")
+
+
+def disabled_downloads(app: AppTest) -> set[str]:
+    """The files that no click fetches; all others have a link that leads through the dashboard."""
+    links = [link.proto.url for link in app.get("link_button") if link.proto.label == "Download"]
+    linked = {link.removeprefix("/download/a/").removesuffix(".safetensors") for link in links}
+    keys = [str(button.key) for button in app.button if button.label == "Download" and button.disabled]
+    disabled = {key.removeprefix("download-a-").removesuffix(".safetensors") for key in keys}
+    assert sorted([*linked, *disabled]) == ["gone", "later", "mock", "soon"]
+    return disabled
+
+
+def buttons(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
+    api: ApiServer, open_page: Open, clock: list[datetime]
+) -> None:
+    app = open_page("job", id="a")
+    text = written(app)
+    for words in ("URL expires in 3 minutes", "URL expired", "URL works until 26 Nov 2026, 12:00:00 UTC"):
+        assert words in text
+    assert "Set S3_BUCKET and S3 credentials" in text
+    assert "secret" not in text
+    assert "Refresh URL" in buttons(app)
+    assert disabled_downloads(app) == {"gone"}
+    # Nothing else of the job changes any more, and yet its links are looked at again.
+    assert any("files-links-a" in component.proto.id for component in app.get("component_instance"))
+
+    for minutes, left in ((1, "2 minutes"), (2.8, "less than a minute")):
+        clock.append(START + timedelta(minutes=minutes))
+        app.run()
+        assert f"URL expires in {left}" in written(app)
+        assert disabled_downloads(app) == {"gone"}
+    clock.append(START + timedelta(minutes=3))
+    app.run()
+    assert "expires in" not in written(app)
+    assert written(app).count("URL expired") == 2
+    assert disabled_downloads(app) == {"gone", "soon"}
+
+    # Reading the job again brings the same links, and the page does not pretend otherwise.
+    app = app.button(key="files-a-1-refresh").click().run()
+    assert disabled_downloads(app) == {"gone", "soon"}
+    put_links(api, clock[-1])
+    app = app.button(key="files-a-1-refresh").click().run()
+    assert disabled_downloads(app) == {"gone"}
+    assert "URL expires in 3 minutes" in written(app)
+
+
+def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock: list[datetime]) -> None:
+    with TestClient(Starlette(routes=ROUTES), follow_redirects=False) as browser:
+        assert browser.get("/download/a/soon.safetensors").status_code == 302
+        assert browser.get("/download/a/later.safetensors").headers["location"] == LATER["url"]
+        clock.append(START + timedelta(minutes=4))
+        for name, words in (("soon", "expired at 2026-11-23 12:03 UTC"), ("mock", "gives no link")):
+            answer = browser.get(f"/download/a/{name}.safetensors")
+            assert answer.status_code == 404
+            assert words in answer.text
+            assert "S3_KEY and S3_SECRET" in answer.text
+            assert "X-Amz" not in answer.text
+
+
+def test_links_that_last_need_no_care(api: ApiServer, open_page: Open) -> None:
+    api.patch("a", "succeeded", {"artifacts": [LATER]}, at=START)
+    app = open_page("job", id="a")
+    assert "URL works until" in written(app)
+    assert "Refresh URL" not in buttons(app)
+    assert "S3_BUCKET" not in written(app)
