@@ -4,6 +4,7 @@ import streamlit as st
 
 from lib import services
 from lib.ui.errors import explained_errors
+from lib.ui.toasts import show_announced
 
 st.set_page_config(page_title="LoRA Dashboard", page_icon="📈", layout="wide")
 
@@ -19,6 +20,7 @@ page = st.navigation(
     position="top",
 )
 
-with explained_errors():
+with explained_errors(retry=True):
     services.source()
+    show_announced()
     page.run()

@@ -3,6 +3,7 @@
 DashboardError
 ├── SourceError
 │   ├── SourceUnavailable
+│   │   └── SubmissionUnsure
 │   ├── AccessDenied
 │   ├── JobNotFound
 │   ├── InvalidRequest
@@ -40,6 +41,10 @@ class SourceError(DashboardError):
 
 class SourceUnavailable(SourceError):
     """No answer, a timeout or a server error: trying again may help."""
+
+
+class SubmissionUnsure(SourceUnavailable):
+    """It is not known whether a job was created: asking again with the same submission id finds out, and is safe."""
 
 
 class AccessDenied(SourceError):

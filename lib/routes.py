@@ -2,7 +2,9 @@
 
 import mimetypes
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from html import escape
+from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
@@ -13,10 +15,12 @@ from starlette.routing import BaseRoute, Route
 from lib import services
 from lib.errors import ArtifactError, DashboardError, JobNotFound
 from lib.sources.protocol import LocalFile
+from lib.ui.addresses import own_path
 from lib.uploads import UPLOAD_ROUTES
 
 NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 LOG_PIECE_BYTES = 1 << 20
+Endpoint = Callable[[Request], Awaitable[Response]]
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
 
 
@@ -76,31 +80,63 @@ async def log(request: Request) -> Response:
 
 def _problem(error: DashboardError) -> Response:
     """The error as a small page of its own: a download opens in a new tab, where nothing else would explain it."""
-    from html import escape
-
     status = 404 if isinstance(error, JobNotFound | ArtifactError) else 503
+    return _page("Download failed", str(error), error.hint, status)
+
+
+def _page(title: str, sentence: str, hint: str, status: int) -> Response:
     body = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        "<meta name=color-scheme content='light dark'><title>Download failed</title>"
+        "<meta name=color-scheme content='light dark'>"
+        f"<title>{escape(title)}</title>"
         "<body style='font:16px/1.5 system-ui;max-width:40em;margin:10vh auto;padding:0 1em'>"
-        f"<h1>Download failed</h1><p>{escape(str(error))}</p><p>{escape(error.hint)}</p>"
-        "<p><a href='/jobs'>All jobs</a></p>"
+        f"<h1>{escape(title)}</h1><p>{escape(sentence)}</p><p>{escape(hint)}</p>"
+        f"<p><a href='{escape(own_path('/jobs'))}'>All jobs</a></p>"
     )
     return HTMLResponse(body, status_code=status, headers=NO_STORE)
 
 
+def is_known_host(host: str) -> bool:
+    """Whether ``server.allowedHosts`` has the name in a Host header, as Streamlit reads both; all when it is empty."""
+    allowed = [str(each).lower() for each in st.get_option("server.allowedHosts")]
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    suffixes = tuple(each[1:] for each in allowed if each.startswith("*."))
+    return not allowed or "*" in allowed or name in allowed or bool(suffixes and name.endswith(suffixes))
+
+
+def _guarded(route: Route) -> Route:
+    """The route for known hosts only: a foreign page whose name was turned to this address reads nothing here."""
+    endpoint: Endpoint = route.endpoint
+
+    async def guarded(request: Request) -> Response:
+        host = request.headers.get("host", "")
+        if is_known_host(host):
+            return await endpoint(request)
+        hint = "Whoever runs the dashboard adds it to server.allowedHosts."
+        return _page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)
+
+    return Route(route.path, guarded, methods=route.methods)
+
+
 def _prefixed(routes: list[Route]) -> list[BaseRoute]:
     """The routes, again below ``server.baseUrlPath`` when one is set: Streamlit does not prefix ours."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    again = [Route(f"/{base}{route.path}", route.endpoint, methods=route.methods) for route in routes] if base else []
-    return [*routes, *again]
+    again = [Route(own_path(route.path), route.endpoint, methods=route.methods) for route in routes]
+    return [*routes, *(route for route in again if route.path not in {each.path for each in routes})]
 
 
 ROUTES = _prefixed(
     [
         Route("/healthz", healthz),
-        Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
-        Route("/logs/{job_id}/{attempt:int}", log),
-        *UPLOAD_ROUTES,
+        *map(
+            _guarded,
+            [
+                Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
+                Route("/logs/{job_id}/{attempt:int}", log),
+                *UPLOAD_ROUTES,
+            ],
+        ),
     ]
 )

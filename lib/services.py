@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import streamlit as st
 
-from lib.errors import DashboardError, DatasetError, NotSupported, SettingsError
+from lib.errors import DashboardError, NotSupported, SettingsError
 from lib.jobs.config import TrainingConfig
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
@@ -109,12 +109,6 @@ def count_by_status() -> Mapping[JobStatus, int]:
 def get_job(job_id: str) -> Job:
     """One job. Raises JobNotFound."""
     return source().get_job(job_id)
-
-
-@st.cache_data(ttl=SHARED_READ_S, show_spinner=False, max_entries=100)
-def loss_points(job_id: str, attempt: int) -> Sequence[LossPoint]:
-    """Every loss of an attempt."""
-    return source().loss_points(job_id, attempt=attempt)
 
 
 @st.cache_data(ttl=10, show_spinner=False, max_entries=200)
@@ -227,7 +221,7 @@ def read_log_bytes(job_id: str, attempt: int, offset: int, limit: int) -> tuple[
 
 def forget_reads() -> None:
     """Read everything afresh next time: after an action, and for "Refresh now"."""
-    for cached in (list_jobs, count_by_status, get_job, loss_points, artifacts, list_datasets, list_configs):
+    for cached in (list_jobs, count_by_status, get_job, artifacts, list_datasets, list_configs):
         cached.clear()
     for slow in (outcomes, health, latest_log, drawn_loss):
         slow.clear()
@@ -283,12 +277,9 @@ def dataset_images(dataset_id: str, *, skip: int, take: int) -> Sequence[Dataset
     return dataset_manager().dataset_images(dataset_id, skip=skip, take=take)
 
 
-def thumbnail(dataset_id: str, image_name: str) -> Path | None:
-    """A small picture of an image, made once; None when it does not decode."""
-    try:
-        return dataset_manager().thumbnail(dataset_id, image_name)
-    except DatasetError:
-        return None
+def thumbnail(dataset_id: str, image_name: str) -> Path:
+    """A small picture of an image, made once. Raises DatasetError: it does not decode, or the disk is full."""
+    return dataset_manager().thumbnail(dataset_id, image_name)
 
 
 def scan_dataset(dataset_id: str, *, budget_s: float) -> float:

@@ -14,6 +14,7 @@ from lib.ui.config_panel import (
     show_saved,
 )
 from lib.ui.errors import explained_errors
+from lib.ui.place_link import show_place_link
 from lib.ui.text import escaped, plain
 from lib.ui.url_state import url_reader
 
@@ -21,13 +22,13 @@ config_id = url_reader().text("id")
 read_only = services.reason_against("manage_configs")
 
 if config_id:
-    st.page_link("../pages/configs.py", label="All configurations", icon=":material/arrow_back:")
+    show_place_link("All configurations", {"id": None}, icon=":material/arrow_back:")
 else:
     st.title("Configurations")
 if read_only:
     st.info(escaped(read_only), icon=":material/lock:")
 
-with explained_errors("Failed to load the configurations"):
+with explained_errors("Failed to load the configurations", retry=True):
     configs = services.list_configs()
     if config_id == "new" and not read_only:
         st.title("New configuration")

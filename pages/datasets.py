@@ -5,13 +5,14 @@ import streamlit as st
 from lib import services
 from lib.ui.dataset_gallery import show_gallery
 from lib.ui.dataset_panel import (
-    confirm_deletion,
     show_dataset_facts,
     show_dataset_list,
+    show_deletion,
     show_new_dataset,
     show_scan,
 )
 from lib.ui.errors import explained_errors
+from lib.ui.place_link import show_place_link
 from lib.ui.text import escaped, plain
 from lib.ui.upload_panel import show_upload_panel
 from lib.ui.url_state import url_reader
@@ -23,8 +24,8 @@ read_only = services.reason_against("manage_datasets")
 
 show_bad_parameters(reader.problems)
 if dataset_id := reader.text("id"):
-    st.page_link("../pages/datasets.py", label="All datasets", icon=":material/arrow_back:")
-    with explained_errors("Failed to load the dataset"):
+    show_place_link("All datasets", {"id": None, "page": None}, icon=":material/arrow_back:")
+    with explained_errors("Failed to load the dataset", retry=True):
         dataset = services.get_dataset(dataset_id)
         st.set_page_config(page_title=f"{plain(dataset.name, limit=80)} · Datasets")
         st.title(escaped(dataset.name, limit=120))
@@ -38,8 +39,8 @@ if dataset_id := reader.text("id"):
                 icon=":material/play_arrow:",
                 query_params={"datasetId": dataset.id},
             )
-            if not read_only and st.button("Delete dataset", icon=":material/delete:"):
-                confirm_deletion(dataset)
+            if not read_only:
+                show_deletion(dataset)
         if not read_only:
             show_upload_panel(dataset.id)
             if dataset.image_count and not dataset.scanned:
@@ -51,7 +52,7 @@ else:
         st.info(escaped(read_only), icon=":material/lock:")
     else:
         show_new_dataset()
-    with explained_errors("Failed to load the datasets"):
+    with explained_errors("Failed to load the datasets", retry=True):
         datasets = services.list_datasets()
         if not datasets:
             st.info("No datasets yet. Create one, then upload images with captions.")

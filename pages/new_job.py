@@ -7,7 +7,7 @@ from lib.ui.dataset_picker import dataset_problem, pick_dataset
 from lib.ui.errors import explained_errors
 from lib.ui.review_panel import Review, show_review
 from lib.ui.text import escaped
-from lib.ui.wizard import changed_settings, chosen_id, read_draft, starting_settings
+from lib.ui.wizard import changed_settings, chosen_id, read_draft, starting_settings, time_limit_minutes
 from lib.ui.wizard_frame import (
     load_origin,
     show_bad_parameters,
@@ -15,7 +15,7 @@ from lib.ui.wizard_frame import (
     show_steps,
     show_way_back_to_job,
 )
-from lib.ui.wizard_settings import edit_name, edit_values, pick_config, show_changes
+from lib.ui.wizard_settings import edit_name, edit_time_limit, edit_values, has_name, pick_config, show_changes
 
 st.title("New Training Job")
 
@@ -23,7 +23,7 @@ if reason := services.reason_against("create"):
     st.info(escaped(reason), icon=":material/lock:")
 
 show_way_back_to_job()
-with explained_errors("Failed to load what the wizard needs"):
+with explained_errors("Failed to load what the wizard needs", retry=True):
     origin = load_origin()
     draft = read_draft(st.query_params.to_dict(), origin)
     datasets, configs = services.list_datasets(), services.list_configs()
@@ -33,11 +33,12 @@ with explained_errors("Failed to load what the wizard needs"):
     config = next((each for each in configs if each.id == config_id), None)
     before = starting_settings(config, origin)
     settings, bad_parameters = changed_settings(before, draft.changes)
+    limit_min, bad_limit = time_limit_minutes(draft.time_limit)
 
     last_step = 1 if dataset_problem(dataset) else 3 if config or origin else 2
     step = min(draft.step, last_step)
     show_steps(step)
-    show_bad_parameters(bad_parameters)
+    show_bad_parameters([*bad_parameters, *bad_limit])
     if step == 1:
         pick_dataset(datasets, draft)
         show_navigation(step, chosen={"datasetId": dataset_id}, problem=dataset_problem(dataset))
@@ -45,8 +46,10 @@ with explained_errors("Failed to load what the wizard needs"):
         pick_config(configs, config, draft)
         edit_name(draft)
         edit_values(before, settings, config)
+        edit_time_limit(limit_min)
         show_changes(config, settings, draft)
         problem = "" if config or origin else "Choose a configuration first."
-        show_navigation(step, chosen={"configId": config_id}, problem=problem)
+        show_navigation(step, chosen={"configId": config_id}, problem=problem, ready=has_name)
     elif dataset is not None:
-        show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings))
+        limit_s = None if limit_min is None else 60 * limit_min
+        show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings, time_limit_s=limit_s))

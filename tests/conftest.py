@@ -11,6 +11,12 @@ RECORDINGS = Path(__file__).parent / "recordings"
 _FOREIGN_SETTINGS = ("LORA_", "S3_", "INFLUENCERAI_", "AWS_", "SD_SCRIPTS")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests last: they take longest, and Playwright keeps an event loop running in this thread from then on."""
+    browser = Path(__file__).parent / "browser"
+    items.sort(key=lambda item: browser in item.path.parents)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the person who runs the tests reaches them."""

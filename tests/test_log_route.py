@@ -21,7 +21,7 @@ def client() -> Iterator[TestClient]:
     memory.add(Job(id='j "1"', name="one", status=JobStatus.RUNNING, attempt=2))
     memory.logs['j "1"', 2] = LOG
     services.connect(memory)
-    with TestClient(Starlette(routes=ROUTES)) as client:
+    with TestClient(Starlette(routes=ROUTES), base_url="http://localhost") as client:
         yield client
     services._connected.clear()
     st.cache_data.clear()

@@ -8,13 +8,16 @@ import pytest
 import streamlit as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, PresignedUrl
-from lib.routes import ROUTES
+from lib.routes import ROUTES, is_known_host
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import LocalFile
+from lib.ui.addresses import own_path
+from lib.ui.job_actions import download_path
 
 BODY = bytes(range(256)) * 8
 NAME = 'Ария "v1" ねこ.safetensors'
@@ -41,7 +44,7 @@ def source(tmp_path: Path) -> Iterator[MemorySource]:
 
 @pytest.fixture
 def client(source: MemorySource) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=ROUTES), follow_redirects=False) as client:
+    with TestClient(Starlette(routes=ROUTES), base_url="http://localhost", follow_redirects=False) as client:
         yield client
 
 
@@ -94,6 +97,33 @@ def test_a_missing_file_is_a_readable_page(client: TestClient, path: str) -> Non
     answer = client.get(path)
     assert answer.status_code == 404
     assert "<h1>Download failed</h1>" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/download/j1/1/a.safetensors", "/logs/j1/1", "/upload/d1/a.png"])
+def test_a_foreign_name_that_points_here_gets_nothing(client: TestClient, path: str) -> None:
+    send = client.put if path.startswith("/upload") else client.get
+    answer = send(path, headers={"Host": "rebound.evil.test:8501"})
+    assert answer.status_code == 403
+    assert "server.allowedHosts" in answer.text
+
+
+def test_known_hosts_are_read_as_streamlit_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["localhost", "LOCALHOST:8501", "127.0.0.1:1", "[::1]:8501", "localhost.", "evil.test", "", "[::1", "a.b.c"]
+    known = [True, True, True, True, True, False, False, False, False]
+    assert [is_known_host(host) for host in hosts] == known
+    assert [is_host_allowed(host) for host in hosts] == known
+    monkeypatch.setattr(st, "get_option", lambda name: ["*.b.c"])
+    assert [is_known_host(host) for host in ("a.b.c", "b.c", "ab.c")] == [True, False, False]
+    monkeypatch.setattr(st, "get_option", lambda name: [])
+    assert is_known_host("anything.test")
+
+
+def test_own_addresses_lie_below_the_base_path(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"server.baseUrlPath": "/team/lora/", "server.allowedHosts": []}
+    monkeypatch.setattr(st, "get_option", options.get)
+    assert own_path("/jobs") == "/team/lora/jobs"
+    assert download_path("j 1", "1/a b") == "/team/lora/download/j%201/1/a%20b"
+    assert "href='/team/lora/jobs'" in client.get("/download/j1/nothing").text
 
 
 def test_a_source_that_is_down_is_a_readable_page(client: TestClient, source: MemorySource) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 from starlette.routing import Router
 
 from lib import services, uploads
+from lib.routes import ROUTES
 from lib.sources.embedded import EmbeddedSource
 from lib.sources.memory import MemorySource
-from lib.uploads import UPLOAD_HEADER, UPLOAD_ROUTES
+from lib.uploads import UPLOAD_HEADER
 
 OURS = {"host": "localhost:8501", "sec-fetch-site": "same-origin", UPLOAD_HEADER: "1"}
 
@@ -63,9 +64,10 @@ def put(path: str, *chunks: bytes, headers: Mapping[str, str] = OURS, aborted: b
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(Router(routes=UPLOAD_ROUTES)(scope, receive, send))
+    asyncio.run(Router(routes=ROUTES)(scope, receive, send))
     body = b"".join(message.get("body", b"") for message in sent)
-    return sent[0]["status"], json.loads(body) if body else {}
+    is_json = (b"content-type", b"application/json") in sent[0]["headers"]
+    return sent[0]["status"], json.loads(body) if is_json else {}
 
 
 def files(source: EmbeddedSource) -> set[str]:
@@ -116,6 +118,14 @@ def test_a_foreign_page_may_not_upload(source, dataset_id, change):
     assert status == 403
     assert "own pages" in answer["error"]
     assert files(source) == set()
+
+
+def test_a_foreign_name_that_was_turned_to_this_address_may_not_upload(source, dataset_id, monkeypatch):
+    monkeypatch.setattr(st, "get_option", lambda name: ["localhost"] if name == "server.allowedHosts" else "")
+    path, headers = f"/upload/{dataset_id}/a.png", {**OURS, "host": "evil.example:8501"}
+    assert put(path, png(), headers=headers) == (403, {})
+    assert files(source) == set()
+    assert put(path, png())[0] == 200
 
 
 def test_a_browser_that_only_says_its_origin_may(source, dataset_id):

@@ -11,8 +11,9 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 LOGS = frozenset({".log", ".jsonl"})
 _EPOCH = re.compile(r"-(\d{6})$")
 _STEP = re.compile(r"-step(\d{8})$")
-# {name}_e{epoch:06d}_{prompt:02d}_{time}_{seed}.png, or {name}_{step:06d}_… when sampled by steps
-_SAMPLE = re.compile(r"_(?P<is_epoch>e?)(?P<count>\d{6})_(?P<prompt>\d{2})_\d{14}(?:_-?\d+)?$")
+# {name}_e{epoch:06d}_{prompt:02d}_{time}_{seed}.png, or {name}_{step:06d}_… when sampled by steps; the name is left
+# out when there is none
+_SAMPLE = re.compile(r"(?:^|_)(?P<is_epoch>e?)(?P<count>\d{6})_(?P<prompt>\d{2,})_\d{14}(?:_-?\d+)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

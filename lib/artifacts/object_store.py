@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,7 +116,15 @@ class ObjectStore:
         """Delete every object whose key begins with ``prefix``; how many there were. Refuses an empty prefix."""
         if not prefix.strip("/"):
             raise ArtifactError("Deleting the whole bucket was refused: the prefix is empty.")
-        keys = [each.key for each in self.list(prefix)]
+        deleted: set[str] = set()
+        while keys := [each.key for each in self.list(prefix)]:  # one list is not always all
+            if not deleted.isdisjoint(keys):
+                raise ArtifactError("The store still lists files that it said it had deleted.", hint="Try again later.")
+            self._delete(keys)
+            deleted.update(keys)
+        return len(deleted)
+
+    def _delete(self, keys: Sequence[str]) -> None:
         with self._explained():
             for start in range(0, len(keys), 1000):
                 answer = self._client().delete_objects(
@@ -125,7 +133,6 @@ class ObjectStore:
                 )
                 if kept := answer.get("Errors"):
                     raise ArtifactError(f"The store kept {len(kept)} of {len(keys)} files: {kept[0].get('Code')}.")
-        return len(keys)
 
     def check(self) -> StoreCheck:
         """Whether the bucket answers. Never raises."""

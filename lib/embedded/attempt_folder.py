@@ -9,13 +9,15 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lib.embedded import locks
+from lib.embedded.json_file import read_json, write_json
 from lib.jobs.job import LossPoint
 
+EVENTS_FOLDER = "logs"  # where a trainer may write TensorBoard event files
 _LOSS = struct.Struct("<qdd")  # step, loss, unix seconds; nan for an unknown time
 _EXIT_BYTES = 1024
+_START_ERROR_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class AttemptFolder:
         self.log = path / "log"
         self.output = path / "output"
         self.losses = path / "losses"
+        self.event_logs = path / EVENTS_FOLDER
         self.lock = path / "lock"
         self._spec = path / "spec.json"
         self._started = path / "started.json"
@@ -91,24 +94,24 @@ class AttemptFolder:
 
     def write_spec(self, spec: RunSpec) -> None:
         """Say what to run."""
-        _write_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
+        write_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
 
     def read_spec(self) -> RunSpec:
         """What to run."""
-        values = json.loads(self._spec.read_text())
+        values = json.loads(self._spec.read_bytes())
         return RunSpec(**{**values, "argv": tuple(values["argv"])})
 
     def mark_started(self, **facts: int) -> None:
         """Say that the trainer is about to run; without this mark it certainly never did."""
-        _write_json(self._started, facts)
+        write_json(self._started, facts)
 
     def started(self) -> Mapping[str, int] | None:
-        """The facts of ``mark_started``; None when the trainer never started."""
-        return _read_json(self._started)
+        """The facts of ``mark_started``, as far as they can be read."""
+        return read_json(self._started)
 
     def was_never_started(self) -> bool:
         """Whether certainly no trainer ran or will run: nothing was marked, and nobody is about to."""
-        return not locks.is_held(self.lock) and self.started() is None and self.read_exit() is None
+        return not locks.is_held(self.lock) and not self._started.exists() and self.read_exit() is None
 
     def request_cancel(self) -> None:
         """Ask the supervisor to stop the trainer."""
@@ -125,7 +128,8 @@ class AttemptFolder:
 
     def write_exit(self, exit_: Exit) -> None:
         """Record the end."""
-        data = json.dumps(asdict(exit_)).encode()[:_EXIT_BYTES].ljust(_EXIT_BYTES)
+        short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
+        data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)
         reserved = self._exit.with_suffix(".reserved")
         with reserved.open("r+b" if reserved.exists() else "wb") as file:
             file.write(data)
@@ -135,9 +139,11 @@ class AttemptFolder:
         reserved.replace(self._exit)
 
     def read_exit(self) -> Exit | None:
-        """How the trainer ended; None while it runs, or when its supervisor did not live to see it."""
-        values = _read_json(self._exit)
-        return None if values is None else Exit(**values)
+        """How the trainer ended; None while it runs, or when its supervisor did not live to record it."""
+        values = read_json(self._exit)
+        with contextlib.suppress(TypeError):  # another object than ours
+            return None if values is None else Exit(**values)
+        return None
 
     def append_losses(self, points: Sequence[LossPoint]) -> None:
         """Add losses at the end, all or none."""
@@ -186,17 +192,3 @@ def folder_size(path: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 (pathlib is 5 times slower)
     return total
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(values))
-    temporary.replace(path)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return values

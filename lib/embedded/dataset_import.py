@@ -187,7 +187,7 @@ def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInf
         with archive.open(entry) as stream:
             _take_file(upload, entry.filename, stream, only_for_images=entry.filename.lower().endswith(".txt"))
     except NotImplementedError as error:
-        raise Refused("It is compressed in a way that is not supported.") from error
+        raise Refused("It is packed in a way that is not supported.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise Refused("It is damaged inside the zip.") from error
 
@@ -203,6 +203,9 @@ def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
         return "It is not an ordinary file."
     if entry.flag_bits & 0x1:
         return "It is encrypted."
+    # The other decoders raise errors of their own, and the ratio below is no limit for them.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "It is compressed in a way that is not supported; make the zip with the usual method (deflate)."
     if entry.file_size > RATIO_FLOOR_BYTES and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
         return f"It is compressed more than {MAX_RATIO}:1, as a zip bomb is."
     return None

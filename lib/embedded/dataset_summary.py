@@ -1,6 +1,5 @@
 """The facts of a dataset, collected once per change of its folder and kept in a small file."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -9,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lib.embedded import json_file
 from lib.embedded.dataset_names import is_readable
-from lib.embedded.pictures import ENDINGS, Picture, PictureCache, duplicate_groups, write_json
+from lib.embedded.pictures import ENDINGS, Picture, PictureCache, duplicate_groups, is_current
 from lib.jobs.dataset import Dataset
 
-SUMMARY_VERSION = 1
+SUMMARY_VERSION = 2
 MAX_TAGS = 300
 MAX_CAPTION_BYTES = 64 * 1024
 # File systems stamp times in steps: a change right after a reading can bear the same time as the one before.
@@ -44,7 +44,7 @@ def summarize(folder: Path, cache: PictureCache) -> Dataset:
     settled = time.time_ns() - max(state) > SETTLED_NS
     content = {"version": SUMMARY_VERSION, "state": state if settled else None, **facts}
     with suppress(OSError):  # a read-only or full disk: the facts are still true, only slower next time
-        write_json(summary_file, content)
+        json_file.write_json(summary_file, content)
     return _from_kept(folder, content)
 
 
@@ -59,12 +59,14 @@ def _state(folder: Path, cache: PictureCache) -> list[int]:
 def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:
     names = list_image_names(folder)
     captions = [caption for name in names if (caption := read_caption((folder / name).with_suffix(".txt")))]
-    known = {name: pictures[name] for name in names if name in pictures}
+    stats = {name: stat for name in names if (stat := _stat(folder / name)) is not None}
+    # Facts of a former file of the same name would keep a good image from being trained on.
+    known = {name: pictures[name] for name, stat in stats.items() if is_current(pictures.get(name), stat)}
     sizes = sorted((each.area, each.width, each.height) for each in known.values() if each.area)
     return {
         "images": len(names),
         "captions": len(captions),
-        "bytes": sum(_size_bytes(folder / name) for name in names),
+        "bytes": sum(stat.st_size for stat in stats.values()),
         "tags": count_tags(captions),
         "smallest": sizes[0][1:] if sizes else None,
         "largest": sizes[-1][1:] if sizes else None,
@@ -90,19 +92,18 @@ def read_caption(path: Path) -> str:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object; empty when the file is missing or damaged."""
+    """A JSON object; empty when the file is missing, damaged or cannot be read."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return json_file.read_json(path) or {}
+    except OSError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
-def _size_bytes(path: Path) -> int:
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_size
+        return path.stat()
     except FileNotFoundError:
-        return 0
+        return None
 
 
 def _from_kept(folder: Path, kept: Mapping[str, Any]) -> Dataset:

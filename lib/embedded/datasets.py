@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from lib.embedded.dataset_import import import_upload, write_caption
 from lib.embedded.dataset_names import is_readable, safe_name
 from lib.embedded.dataset_summary import list_image_names, read_caption, read_json, summarize
-from lib.embedded.pictures import PictureCache, is_current, make_thumbnail, write_json
+from lib.embedded.json_file import write_json
+from lib.embedded.pictures import PictureCache, is_current, make_thumbnail
 from lib.errors import DatasetError
 from lib.jobs.config import name_problem
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
@@ -69,7 +70,9 @@ class DatasetFolder:
     def path(self, dataset_id: str) -> Path:
         """The dataset's folder. Raises DatasetError for an id that is unknown or leads elsewhere."""
         folder = self.root / dataset_id if _is_component(dataset_id) else None
-        if folder is None or folder.is_symlink() or not folder.is_dir():
+        with _told_disk_errors("The dataset could not be read"):
+            is_there = folder is not None and not folder.is_symlink() and folder.is_dir()
+        if folder is None or not is_there:
             raise DatasetError(
                 f"There is no dataset with the id {dataset_id[:80]!r}.",
                 hint="It may have been deleted, or the link is incomplete.",
@@ -105,7 +108,7 @@ class DatasetFolder:
     def thumbnail(self, dataset_id: str, image_name: str) -> Path:
         """A small cached WebP. Raises DatasetError when the image is missing or does not decode."""
         path = self._image_path(dataset_id, image_name)
-        with _told_disk_errors("The thumbnail could not be made"):
+        with _told_disk_errors("The image may be good, but its thumbnail could not be stored"):
             target = self._cache(dataset_id).thumbnail_path(path, path.stat())
             if not target.exists():
                 make_thumbnail(path, target)

@@ -12,8 +12,8 @@ from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from lib.embedded.datasets import DatasetFolder
-from lib.embedded.pictures import write_json
-from lib.errors import InvalidRequest
+from lib.embedded.json_file import write_json
+from lib.errors import InvalidRequest, StoreError
 from lib.jobs.config import TrainingConfig, TrainingSettings
 
 SAMPLE_NAME = "Sample shapes"
@@ -38,7 +38,21 @@ Drawing = Callable[[ImageDraw.ImageDraw, tuple[int, int, int], random.Random], N
 
 
 def prepare(datasets: DatasetFolder, save_config: Callable[[TrainingConfig], TrainingConfig]) -> None:
-    """Make the sample dataset and the configurations, once: what a person deleted does not come back."""
+    """Make the sample dataset and the configurations, once: what a person deleted does not come back.
+
+    Raises:
+        StoreError: The folder of the datasets cannot be written to.
+    """
+    try:
+        _prepare(datasets, save_config)
+    except OSError as error:
+        raise StoreError(
+            f"The folder of the datasets, {datasets.root}, cannot be prepared ({error.strerror or error}).",
+            hint="Check that it belongs to the user who runs the dashboard, and the free disk space.",
+        ) from error
+
+
+def _prepare(datasets: DatasetFolder, save_config: Callable[[TrainingConfig], TrainingConfig]) -> None:
     marker = datasets.root / MARKER
     datasets.root.mkdir(parents=True, exist_ok=True)
     with FileLock(datasets.root / f"{MARKER}.lock"):

@@ -1,7 +1,5 @@
 """One running attempt as the worker follows it: its log, progress, losses, files, and its end."""
 
-import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +12,10 @@ from lib.embedded.mirror import Mirror, MirrorCopy
 from lib.embedded.processes import GroupStop, groups_of_marked, is_marked, kill_marked
 from lib.embedded.run_store import Claim, Ending, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
+from lib.jobs.failure import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
 from lib.jobs.progress import ProgressParser
+from lib.jobs.resume import resumed_step
 
 WRITE_EVERY_S = 1.0
 READ_AT_ONCE_BYTES = 4 << 20
@@ -57,6 +57,7 @@ class FollowedRun:
         self._written_at = -float("inf")
         self._written_stage: str | None = None
         self._stop = GroupStop(stop_grace_s)
+        self._judged: tuple[list[FoundFile], Verdict] | None = None
         self._copy: MirrorCopy | None = None
         self._looked_at = -float("inf")
 
@@ -69,6 +70,11 @@ class FollowedRun:
         self._write_progress(self._parser.progress)
         self._look_for_files()
         return False
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come, as its log tells."""
+        return self._parser.progress
 
     def is_alive(self) -> bool:
         """Whether a process of it lives."""
@@ -119,13 +125,12 @@ class FollowedRun:
         return len(data) < READ_AT_ONCE_BYTES
 
     def _note_resumed(self) -> None:
-        """Where a resumed run went on: sd-scripts says it only in the state folder (``train_state.json``)."""
+        """Tell the parser where a resumed run went on, which its log does not."""
         if self._parser.resume_state == self._resume_state or self._parser.resume_state is None:
             return
         self._resume_state = self._parser.resume_state
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads((Path(self._resume_state) / "train_state.json").read_text())
-            self._parser.resume_from(int(state["current_step"]))
+        if step := resumed_step([Path(self._resume_state)], self._parser.progress):
+            self._parser.resume_from(step)
 
     def _keep_losses(self, losses: Sequence[LossPoint]) -> None:
         """Put new losses on disk, or keep them for the next time when it is full."""
@@ -170,9 +175,8 @@ class FollowedRun:
 
     def _finish(self, exit_: Exit) -> bool:
         """Judge the end, copy the files away where that is wanted, and record it; whether that is done."""
-        files = list(self._collect())
         self._keep_losses(self._parser.drain_losses(is_over=True))
-        verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
+        files, verdict = self._judged = self._judged or self._judge(exit_)
         progress = replace(self._parser.progress, eta_s=None)
         keys: Mapping[str, str] = {}
         alarms = verdict.alarms
@@ -199,3 +203,8 @@ class FollowedRun:
             ),
         )
         return True
+
+    def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
+        """Files and verdict, made out once: copying takes many looks, and nothing changes any more."""
+        files = list(self._collect())
+        return files, judge_end(self._folder, exit_, files, self._parser.alarms)

@@ -1,15 +1,19 @@
 """The files of jobs, to read and delete: logs, losses, artifacts; never anything outside a job's own folder."""
 
+import contextlib
 import secrets
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lib.embedded.attempt_folder import AttemptFolder
 from lib.embedded.trainers.recipe import file_stem
-from lib.errors import ArtifactError, StoreError
+from lib.errors import ArtifactError, DashboardError, StoreError
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, LossPoint
+from lib.jobs.tensorboard import EventFiles
 
+MOST_KEPT_EVENT_FILES = 8  # attempts that are looked at now
 NOT_IN_FOLDER = "The file is not one of the job's own files."
 
 
@@ -18,6 +22,8 @@ class JobFiles:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
+        self._lock = threading.Lock()
+        self._event_files: dict[Path, EventFiles] = {}
 
     def attempt(self, job_id: str, attempt: int) -> AttemptFolder:
         """The folder of one attempt."""
@@ -36,13 +42,27 @@ class JobFiles:
             raise StoreError(f"The log cannot be read ({error.strerror or error}).") from error
 
     def loss_points(self, job_id: str, attempt: int) -> Sequence[LossPoint]:
-        """The last loss of every step, by step."""
+        """The losses by step: those of each step from event files where there are some, else the log's averages."""
+        folder = self.attempt(job_id, attempt)
+        if folder.event_logs.is_dir() and (points := self._event_losses(folder)):
+            return tuple(points)
         try:
-            points = self.attempt(job_id, attempt).read_losses()
+            points = folder.read_losses()
         except OSError as error:
             raise StoreError(f"The losses cannot be read ({error.strerror or error}).") from error
         by_step = {point.step: point for point in points}
         return tuple(by_step[step] for step in sorted(by_step))
+
+    def _event_losses(self, folder: AttemptFolder) -> list[LossPoint]:
+        """The losses of the event files; none when they cannot be read, or not here."""
+        with self._lock:
+            files = self._event_files.pop(folder.path, None) or EventFiles(folder.event_logs)
+            self._event_files[folder.path] = files  # now the youngest
+            while len(self._event_files) > MOST_KEPT_EVENT_FILES:
+                del self._event_files[next(iter(self._event_files))]
+            with contextlib.suppress(DashboardError):
+                return list(files.losses())
+        return []
 
     def log_artifact(self, job: Job, attempt: Attempt) -> Artifact | None:
         """The log of an attempt as a file to download; None when there is none."""

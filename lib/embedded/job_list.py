@@ -17,12 +17,14 @@ _SORT_COLUMNS = {
     SortBy.NAME: ("name_key", "created_at", "id"),
     SortBy.STATUS: ("status", "created_at", "id"),
     SortBy.DURATION: ("duration_s", "created_at", "id"),
+    SortBy.FINISHED_AT: ("finished_at", "created_at", "id"),
 }
 _SORT_INDEX = {
     SortBy.CREATED_AT: "jobs_created",
     SortBy.NAME: "jobs_name",
     SortBy.STATUS: "jobs_status",
     SortBy.DURATION: "jobs_duration",
+    SortBy.FINISHED_AT: "jobs_finished",
 }
 # So many rows are sorted faster than they are looked for in a sorted index.
 FEW = 2_000

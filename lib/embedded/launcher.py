@@ -21,6 +21,8 @@ IDLE_GRACE_S = 3.0
 START_EVERY_S = 3.0
 START_AT_LEAST_EVERY_S = 60.0
 LOOK_EVERY_S = 1.0
+# A longer log is put aside at the next start; the one put aside before is then forgotten.
+MOST_LOG_BYTES = 4 << 20
 
 
 class WorkerLauncher:
@@ -44,6 +46,12 @@ class WorkerLauncher:
         self._started_at = self._looked_at = -float("inf")
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
+        self._problem = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the last start did not come about; empty when it did."""
+        return self._problem
 
     def is_running(self) -> bool:
         """Whether a worker process lives."""
@@ -89,8 +97,11 @@ class WorkerLauncher:
         return is_young and self._process is not None and self._process.poll() is None
 
     def _start(self) -> subprocess.Popen[bytes]:
+        log_path = self._data_dir / LOG_NAME
         try:
-            with (self._data_dir / LOG_NAME).open("ab") as log:
+            if log_path.exists() and log_path.stat().st_size > MOST_LOG_BYTES:
+                log_path.replace(log_path.with_suffix(".log.1"))
+            with log_path.open("ab") as log:
                 process = subprocess.Popen(
                     self._argv,
                     stdin=subprocess.DEVNULL,
@@ -100,9 +111,11 @@ class WorkerLauncher:
                     start_new_session=True,
                 )
         except OSError as error:
+            self._problem = error.strerror or str(error)
             raise WorkerError(
-                f"The worker could not be started ({error.strerror or error}).",
+                f"The worker could not be started ({self._problem}).",
                 hint="The job is in the queue and will run once a worker can be started.",
             ) from error
+        self._problem = ""
         let_end(process)
         return process

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import struct
 import time
 import warnings
 from collections import defaultdict
@@ -14,6 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lib.embedded.json_file import write_json
 from lib.errors import DatasetError
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -49,6 +51,7 @@ def check_picture(path: Path) -> str:
         with opened_picture(path) as picture:
             picture.draft("RGB", (64, 64))  # a JPEG is still read to its end, with far less memory
             picture.load()
+            ImageOps.exif_transpose(picture)  # as the thumbnail will be: a damaged EXIF block shows only here
     except DatasetError as error:
         return str(error)
     return ""
@@ -66,8 +69,10 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
         raise DatasetError("It is not a PNG, JPEG, WebP or BMP image.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DatasetError(_too_large(None, None)) from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
-        # Pillow's decoders raise all of these for damaged files.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error) as error:
+        # Pillow's decoders raise all of these for damaged files; an error number is the system's.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DatasetError(f"The image cannot be read ({error.strerror}).") from error
         raise DatasetError(f"The image is damaged: {str(error)[:200] or type(error).__name__}.") from error
 
 
@@ -77,7 +82,12 @@ def _too_large(width: int | None, height: int | None) -> str:
 
 
 def make_thumbnail(path: Path, target: Path) -> tuple[int, int]:
-    """Write a small WebP and return the picture's own (width, height). Raises DatasetError."""
+    """Write a small WebP and return the picture's own (width, height).
+
+    Raises:
+        DatasetError: The picture does not decode.
+        OSError: The thumbnail cannot be stored.
+    """
     with opened_picture(path) as picture:
         size = picture.size
         picture.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
@@ -179,11 +189,3 @@ def duplicate_groups(pictures: Mapping[str, Picture]) -> tuple[tuple[str, ...], 
     for name in sorted(pictures):
         by_digest[pictures[name].digest].append(name)
     return tuple(tuple(names) for names in by_digest.values() if len(names) > 1)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}")
-    unfinished.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
-    unfinished.replace(path)

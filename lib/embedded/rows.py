@@ -66,7 +66,7 @@ def job_from(row: sqlite3.Row) -> Job:
         name=row["name"],
         status=JobStatus.parse(row["status"]),
         raw_status=CANCELLING if cancelling else row["status"],
-        attempt=row["attempt"],
+        attempt=row["attempt"] + _was_cancelled_in_queue(row),
         created_at=to_time(row["created_at"]),
         started_at=to_time(row["started_at"]),
         updated_at=to_time(row["updated_at"]),
@@ -82,9 +82,14 @@ def job_from(row: sqlite3.Row) -> Job:
     )
 
 
+def _was_cancelled_in_queue(row: sqlite3.Row) -> bool:
+    """Whether a retry was cancelled before it began: it counts as an attempt that has no row of its own."""
+    return row["attempt"] > 0 and row["started_at"] is None and row["status"] != JobStatus.PENDING
+
+
 def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
-    """What the latest attempt tells of a job; nothing while the job waits for its next one."""
-    if row["status"] == JobStatus.PENDING:
+    """What the latest attempt tells of a job; nothing when the job waits for its next one, or waited in vain."""
+    if row["started_at"] is None:
         return {}
     return {
         "progress": progress_from(row["progress"]),

@@ -33,10 +33,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How an attempt ended."""
+    """How an attempt ended. ``progress`` None keeps what was recorded last."""
 
     status: JobStatus
-    progress: Progress
+    progress: Progress | None = None
     failure: Failure | None = None
     alarms: tuple[str, ...] = ()
     exit_code: int | None = None
@@ -81,20 +81,26 @@ class RunStore:
             rows = connection.execute("SELECT * FROM jobs WHERE status = 'running' ORDER BY seq").fetchall()
         return [_claim_from(row) for row in rows]
 
-    def unclaim(self, claim: Claim) -> None:
-        """Give back a claim whose trainer never started; the job keeps its place in the queue."""
+    def unclaim(self, claim: Claim) -> bool:
+        """Give back a claim whose trainer never started; the job keeps its place in the queue.
+
+        Returns:
+            False when somebody asked to cancel it meanwhile: then it stays claimed.
+        """
         with self._database.writing() as connection:
-            connection.execute(
+            given_back = connection.execute(
                 """
                 UPDATE jobs SET status = 'pending', attempt = attempt - 1, started_at = NULL, duration_s = -1
-                WHERE id = ? AND attempt = ? AND status = 'running'
+                WHERE id = ? AND attempt = ? AND status = 'running' AND NOT cancel_requested
                 """,
                 (claim.job_id, claim.attempt),
-            )
-            connection.execute(
-                "DELETE FROM attempts WHERE job_id = ? AND number = ? AND status = 'running'",
-                (claim.job_id, claim.attempt),
-            )
+            ).rowcount
+            if given_back:
+                connection.execute(
+                    "DELETE FROM attempts WHERE job_id = ? AND number = ? AND status = 'running'",
+                    (claim.job_id, claim.attempt),
+                )
+        return given_back == 1
 
     def record_command(self, claim: Claim, command: Sequence[str]) -> None:
         """Keep the command line of an attempt."""
@@ -162,15 +168,15 @@ class RunStore:
             ).rowcount
             connection.execute(
                 """
-                UPDATE attempts SET status = ?, finished_at = ?, exit_code = ?, progress = ?, failure = ?, alarms = ?,
-                    last_output_at = ?
+                UPDATE attempts SET status = ?, finished_at = ?, exit_code = ?, progress = ifnull(?, progress),
+                    failure = ?, alarms = ?, last_output_at = ifnull(?, last_output_at)
                 WHERE job_id = ? AND number = ? AND status = 'running'
                 """,
                 (
                     ending.status,
                     at,
                     ending.exit_code,
-                    progress_json(ending.progress),
+                    progress_json(ending.progress) if ending.progress else None,
                     failure_json(ending.failure),
                     to_json(list(ending.alarms)),
                     ending.last_output_at,

@@ -20,7 +20,7 @@ from lib.embedded.processes import ATTEMPT_MARK, GroupStop, signal_groups
 
 _POLL_S = 0.1
 # The dashboard's own settings, which hold secrets, are no business of a trainer.
-_SECRETS_OF_OURS = ("S3_", "INFLUENCERAI_")
+_SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_")
 
 
 def supervise(folder: AttemptFolder, lock: int) -> None:

@@ -40,7 +40,13 @@ BEAT_EVERY_S = 2.0
 STOP_GRACE_S = 10.0
 # Whoever only looks whether a lock is held takes it for a moment.
 LOCK_PATIENCE_S = 1.0
+# So often in a row the same job may fail to be followed after its processes ended.
 MOST_ERRORS = 25
+# What goes wrong at every tick is not logged at every tick.
+SAY_AGAIN_S = 600.0
+# After the disk or the database kept a job from being started.
+HOLD_S = 5.0
+_PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 _log = logging.getLogger("worker")
 
@@ -69,10 +75,13 @@ class Worker:
         self._runs = self._store.runs
         self._datasets = DatasetFolder(data_dir / "datasets")
         self._followed: dict[str, FollowedRun] = {}
-        self._endings: list[tuple[Claim, Verdict]] = []
+        self._endings: list[tuple[Claim, Ending]] = []
         self._errors: dict[str, int] = {}
+        self._said_at: dict[str, float] = {}
         self._beaten_at = -float("inf")
-        self._has_adopted = False
+        self._held_until = -float("inf")
+        # Claims to take over; None: not known yet.
+        self._left_over: list[Claim] | None = None
 
     def _open_store(self) -> Store:
         try:
@@ -87,6 +96,7 @@ class Worker:
 
     def drain(self) -> None:
         """Work until there was nothing to do for a while."""
+        self._left_over = None  # another worker may have held the lock, and claimed, since the last time
         busy_at = time.monotonic()
         while time.monotonic() - busy_at < IDLE_GRACE_S:
             if self.tick():
@@ -100,17 +110,22 @@ class Worker:
     def tick(self) -> bool:
         """One round; whether there is anything to do. A full disk ends nothing: it is tried again."""
         self._beat()
+        with self._survived("taking over"):
+            self._take_over()
         with self._survived("the queue"):
-            self._adopt_once()
             self._start_waiting()
         for run in list(self._followed.values()):
-            with self._survived(run.claim.mark):
+            mark = run.claim.mark
+            with self._survived(mark):
                 if self._advance(run):
-                    del self._followed[run.claim.mark]
-            self._give_up_if_hopeless(run)
+                    del self._followed[mark]
+            with self._survived(f"an end of {mark}"):
+                if self._is_hopeless(run.claim):
+                    del self._followed[mark]
+                    self._end(run.claim, _MYSTERY, run.progress)
         with self._survived("an end"):
             self._record_endings()
-        return bool(self._followed or self._endings) or not self._has_adopted
+        return bool(self._followed or self._endings) or self._left_over != [] or self._is_held()
 
     def _advance(self, run: FollowedRun) -> bool:
         """Follow a run; whether its end is recorded, for which the reserve is given up when the disk is full."""
@@ -127,21 +142,28 @@ class Worker:
         """Whatever goes wrong with one job must not keep the others from running."""
         try:
             yield
-        except StoreError as error:
-            _log.warning("%s", error)
-        except Exception:
-            self._errors[what] = self._errors.get(what, 0) + 1
-            if self._errors[what] in (1, MOST_ERRORS):
-                _log.exception("%s", what)
+        except Exception as error:
+            # The store may fail for as long as it likes; what else fails again and again will not get better.
+            is_passing = isinstance(error, StoreError)
+            self._errors[what] = self._errors.get(what, 0) + (not is_passing)
+            self._say(what, error)
+        else:
+            self._errors.pop(what, None)
 
-    def _give_up_if_hopeless(self, run: FollowedRun) -> None:
-        """A run whose end cannot be made out must not stay "running" for ever."""
-        mark = run.claim.mark
-        if mark not in self._followed or self._errors.get(mark, 0) < MOST_ERRORS or run.is_alive():
+    def _say(self, what: str, error: Exception) -> None:
+        key = f"{what} {type(error).__name__}"
+        if time.monotonic() - self._said_at.get(key, -float("inf")) < SAY_AGAIN_S:
             return
-        message = "The training ended, but the worker could not make out how; worker.log has the error."
-        self._endings.append((run.claim, failed(Cause.UNKNOWN, message)))
-        del self._followed[mark]
+        self._said_at[key] = time.monotonic()
+        _log.warning("%s: %s", what, error, exc_info=None if isinstance(error, DashboardError) else error)
+
+    def _is_hopeless(self, claim: Claim) -> bool:
+        """Whether the end of a run cannot be made out: it must not stay "running" for ever."""
+        errors = self._errors.get(claim.mark, 0)
+        if errors and locks.is_held(self._folder(claim).lock):
+            self._errors[claim.mark] = 0  # its end is still to come
+            return False
+        return errors >= MOST_ERRORS
 
     def _beat(self) -> None:
         """Show that this process works; a file's time can be set even when the disk is full."""
@@ -152,31 +174,55 @@ class Worker:
             (self._data_dir / BEAT_NAME).touch()
         self._reserve.keep()
 
-    def _adopt_once(self) -> None:
+    def _take_over(self) -> None:
         """Take over what a former worker left running, and take apart what is left of deleted jobs."""
-        if self._has_adopted:
-            return
-        shutil.rmtree(self._data_dir / "trash", ignore_errors=True)
-        for claim in self._runs.running():
-            folder = self._folder(claim)
-            if claim.cancel_requested:
-                folder.request_cancel()
-            if folder.was_never_started() and not folder.cancel_requested():
-                self._runs.unclaim(claim)  # the former worker died between claim and start
-            else:
-                self._follow(claim, folder)
-        self._has_adopted = True
+        if self._left_over is None:
+            shutil.rmtree(self._data_dir / "trash", ignore_errors=True)
+            known = {*self._followed, *(claim.mark for claim, _ in self._endings)}
+            self._left_over = [claim for claim in self._runs.running() if claim.mark not in known]
+        for claim in list(self._left_over):
+            with self._survived(claim.mark):
+                self._adopt(claim)
+                self._left_over.remove(claim)
+                continue
+            if self._is_hopeless(claim):
+                self._left_over.remove(claim)
+                self._end(claim, _MYSTERY)
+
+    def _adopt(self, claim: Claim) -> None:
+        folder = self._folder(claim)
+        if claim.cancel_requested:
+            folder.request_cancel()
+        if folder.was_never_started() and not folder.cancel_requested():
+            if self._runs.unclaim(claim):
+                return  # the former worker died between claim and start
+            folder.request_cancel()
+        self._follow(claim, folder)
+
+    def _is_held(self) -> bool:
+        return time.monotonic() < self._held_until
+
+    def _has_room(self) -> bool:
+        return len(self._followed) + len(self._left_over or ()) < self._max_parallel
 
     def _start_waiting(self) -> None:
-        while len(self._followed) < self._max_parallel and (claim := self._runs.claim_next()) is not None:
+        while self._left_over is not None and self._has_room() and not self._is_held():
+            if (claim := self._runs.claim_next()) is None:
+                return
+            # Until it is followed: whatever happens here, the next look at what is left over decides about it.
+            self._left_over.append(claim)
             folder = self._folder(claim)
             try:
                 self._start(claim, folder)
             except Exception as error:
-                _log.warning("%s could not be started", claim.mark, exc_info=not isinstance(error, DashboardError))
-                self._endings.append((claim, _start_verdict(error)))
+                self._say(claim.mark, error)
+                if _is_passing(error):
+                    self._held_until = time.monotonic() + HOLD_S
+                    return
+                self._end(claim, _start_verdict(error))
             else:
                 self._follow(claim, folder)
+            self._left_over.remove(claim)
 
     def _start(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
@@ -224,24 +270,30 @@ class Worker:
             claim, folder, recipe, self._runs, stop_grace_s=self._stop_grace_s, mirror=self._mirror
         )
 
+    def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:
+        ending = Ending(status=verdict.status, failure=verdict.failure, progress=progress, finished_at=time.time())
+        self._endings.append((claim, ending))
+
     def _record_endings(self) -> None:
         """Record the ends that no log tells, until the database takes them."""
         while self._endings:
-            claim, verdict = self._endings[0]
-            self._runs.finish(
-                claim,
-                Ending(status=verdict.status, progress=Progress(), failure=verdict.failure, finished_at=time.time()),
-            )
+            self._runs.finish(*self._endings[0])
             self._endings.pop(0)
 
     def _folder(self, claim: Claim) -> AttemptFolder:
         return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt)
 
 
+_MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not make out how; worker.log has the error.")
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the machine kept a job from being started, and may not do so later."""
+    return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
+
+
 def _start_verdict(error: Exception) -> Verdict:
     cause = Cause.MISSING_DATASET if isinstance(error, DatasetError) else Cause.MISSING_TRAINER
-    if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-        cause = Cause.DISK_FULL
     message = f"The training could not be started: {error}"
     return failed(cause, message, hint=error.hint if isinstance(error, DashboardError) else "")
 

@@ -18,6 +18,7 @@ from lib.jobs.evidence import BAR
 from lib.jobs.failure import Verdict, judge, judge_by_log
 from lib.jobs.job import JobStatus, Progress, Stage
 from lib.jobs.progress import ProgressParser
+from lib.jobs.resume import resumed_step
 from lib.jobs.terminal import Terminal
 
 CHUNK_BYTES = 1 << 20
@@ -31,8 +32,11 @@ _NOT_WEIGHTS = ("optimizer", "scheduler", "random_states", "sampler")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; 0 when the log could be read, whatever it says, and 2 when not."""
+    """Entry point; 0 when log and folder could be read, whatever they say, and 2 when not."""
     options = _parser().parse_args(arguments)
+    if options.output is not None and not options.output.is_dir():
+        print(f"{options.output}: there is no such folder", file=sys.stderr)
+        return 2
     try:
         report = _explain_named(options.log, options.exit_code, options.output)
     except OSError as error:
@@ -57,7 +61,7 @@ def explain_log(log: BinaryIO, exit_code: int | None, output: Path | None) -> di
         # A file has no times; the pace comes from the bars themselves.
         parser.feed(chunk, 0.0)
         tail = (tail + chunk)[-PACE_BYTES:]
-    if offset := _resumed_at(parser, output):
+    if parser.resume_state and (offset := resumed_step(_state_folders(parser.resume_state, output), parser.progress)):
         parser.resume_from(offset)
     lora_count = None if output is None else count_loras(output)
     alarms = tuple(parser.alarms)
@@ -113,20 +117,10 @@ def _chunks(log: BinaryIO) -> Iterator[bytes]:
     yield b"\n"  # a last line without an end is a line, too
 
 
-def _resumed_at(parser: ProgressParser, output: Path | None) -> int:
-    """The step an sd-scripts run was resumed at, as ``train_state.json`` of the state folder tells it; 0 if unknown."""
-    if not parser.resume_state:
-        return 0
-    state = Path(parser.resume_state)
-    for folder in [state, *([output / state.name] if output else [])]:
-        try:
-            step = int(json.loads((folder / "train_state.json").read_text())["current_step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        # The run may have overwritten the state it was resumed from with its own last one.
-        if step > 0 and step + (parser.progress.step or 0) <= (parser.progress.total_steps or step):
-            return step
-    return 0
+def _state_folders(resume_state: str, output: Path | None) -> list[Path]:
+    """Where the state of a resumed run may be: the log may come from another machine."""
+    state = Path(resume_state)
+    return [state, *([output / state.name] if output else [])]
 
 
 def _report(

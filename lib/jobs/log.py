@@ -30,12 +30,14 @@ class LogView:
             starts where reading started: the numbers are stable, but say nothing about the log.
         total_lines: None when only the end of the log was read.
         size_bytes: Size of the raw log.
+        numbering: Views with the same word number the same lines alike; empty for the log's own numbers.
     """
 
     lines: tuple[str, ...] = ()
     first_line: int = 0
     total_lines: int | None = 0
     size_bytes: int = 0
+    numbering: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class LogFollower:
         self._terminal = Terminal(self._keep)
         self._offset = 0
         self._is_whole = True
+        self._numbering = ""
 
     def _open_end(self, size: int) -> None:
         for factor in (1, 4, 16):  # moves up the screen make fewer lines of the same line feeds
@@ -109,6 +112,7 @@ class LogFollower:
                 break
         self._offset = size
         self._is_whole = False
+        self._numbering = f"last {self._keep} of {size}"
 
     def _view(self, size: int) -> LogView:
         shown = self._terminal
@@ -118,6 +122,7 @@ class LogFollower:
             first_line=shown.total_lines - len(lines),
             total_lines=shown.total_lines if self._is_whole else None,
             size_bytes=size,
+            numbering=self._numbering,
         )
 
 

@@ -19,6 +19,7 @@ class SortBy(StrEnum):
     NAME = "name"
     STATUS = "status"
     DURATION = "duration"
+    FINISHED_AT = "finishedAt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,5 +104,7 @@ def _sort_key(job: Job, sort_by: SortBy, now: datetime) -> tuple[object, ...]:
             return (job.status.value, created)
         case SortBy.DURATION:
             return (job.duration_s(now) or -1.0, created)
+        case SortBy.FINISHED_AT:
+            return (job.finished_at or _EPOCH, created)
         case _:
             return (created,)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +21,7 @@ from lib.settings import Settings
 from lib.sources.embedded_health import check_health
 from lib.sources.embedded_planning import Planner
 from lib.sources.protocol import (
+    WINDOWS,
     Capabilities,
     HealthCheck,
     JobRequest,
@@ -28,6 +29,7 @@ from lib.sources.protocol import (
     LogChunk,
     OutcomeBucket,
     Preview,
+    bucket_starts,
 )
 
 if TYPE_CHECKING:  # boto3 takes a second to import, and most have no store
@@ -120,7 +122,7 @@ class EmbeddedSource:
                 time_limit_s=request.time_limit_s,
             )
         )
-        self._launcher.ensure(at_once=True)
+        self._start_worker()
         return job
 
     def preview(self, request: JobRequest) -> Preview:
@@ -130,7 +132,7 @@ class EmbeddedSource:
         attempt = self._store.cancel(job_id)
         if attempt is not None:
             self._files.request_cancel(job_id, attempt)
-            self._launcher.ensure(at_once=True)
+            self._start_worker()
 
     def retry_job(self, job_id: str) -> Job:
         former = self._store.get_job(job_id)
@@ -140,7 +142,7 @@ class EmbeddedSource:
                 hint="Start a new job with another dataset.",
             )
         job = self._store.retry(job_id)
-        self._launcher.ensure(at_once=True)
+        self._start_worker()
         return job
 
     def move_job(self, job_id: str, places: int) -> None:
@@ -229,24 +231,23 @@ class EmbeddedSource:
     # Overview
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
-        if window not in _WINDOWS:
-            raise InvalidRequest(f"There is no window {window[:20]!r}.", hint="Choose 24h, 7d or 30d.")
-        hours, count = _WINDOWS[window]
-        width = timedelta(hours=hours)
-        start = self._now() - width * count
-        found = self._store.outcome_counts(start, width, count)
+        if window not in WINDOWS:
+            raise InvalidRequest(f"There is no window {window[:20]!r}.", hint=f"Choose {', '.join(WINDOWS)}.")
+        starts, width = bucket_starts(window, self._now())
+        found = self._store.outcome_counts(starts[0], width, len(starts))
+        counts = [found.get(index, (0, 0)) for index in range(len(starts))]
         return [
-            OutcomeBucket(
-                start=start + width * index,
-                end=start + width * (index + 1),
-                succeeded=found.get(index, (0, 0))[0],
-                failed=found.get(index, (0, 0))[1],
-            )
-            for index in range(count)
+            OutcomeBucket(start=start, end=start + width, succeeded=succeeded, failed=failed)
+            for start, (succeeded, failed) in zip(starts, counts, strict=True)
         ]
 
     def health(self) -> Sequence[HealthCheck]:
         return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now)
+
+    def _start_worker(self) -> None:
+        """Start a worker for what was just recorded, which is not undone when that fails: it is tried again."""
+        with contextlib.suppress(WorkerError):  # the health of the worker says why
+            self._launcher.ensure(at_once=True)
 
     def _keep_worker_going(self) -> None:
         """Start a worker where a former one died, so that no job counts as running for ever."""
@@ -271,9 +272,6 @@ class EmbeddedSource:
         return next((each for each in self._store.configs.list() if each.id == config_id), None)
 
 
-_WINDOWS = {"24h": (1, 24), "7d": (24, 7), "30d": (24, 30)}
-
-
 def open_embedded(settings: Settings) -> EmbeddedSource:
     """The embedded source that the settings describe, with its sample dataset and configurations."""
     source = EmbeddedSource(
@@ -282,7 +280,11 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         sd_scripts_dir=settings.sd_scripts_dir,
         files=_object_store(settings),
     )
-    prepare(DatasetFolder(settings.data_dir / "datasets"), source.save_config)
+    try:
+        prepare(DatasetFolder(settings.data_dir / "datasets"), source.save_config)
+    except BaseException:
+        source.close()
+        raise
     return source
 
 

@@ -59,6 +59,8 @@ def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None
     if not launcher.is_running():
         if not is_needed:
             return None, "Not needed now: no job waits."
+        if launcher.problem:
+            return False, f"Jobs wait, but the worker cannot be started: {launcher.problem}. It is tried again."
         return False, f"Jobs wait, but no worker runs; one is being started. See {LOG_NAME} in the data folder."
     age_s = launcher.beat_age_s()
     if age_s is not None and age_s > LATE_BEAT_S:

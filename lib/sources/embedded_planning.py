@@ -8,6 +8,7 @@ from statistics import median
 from lib.embedded.attempt_folder import AttemptFolder
 from lib.embedded.store import Store
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
+from lib.errors import StoreError
 from lib.jobs.config import setting_problems, total_steps
 from lib.jobs.dataset import Dataset
 from lib.sources.protocol import JobRequest, Preview
@@ -76,7 +77,10 @@ class Planner:
         )
 
     def _disk_problems(self, needed_bytes: int) -> list[str]:
-        free_bytes = shutil.disk_usage(self._data_dir).free
+        try:
+            free_bytes = shutil.disk_usage(self._data_dir).free
+        except OSError as error:
+            raise StoreError(f"The data folder {self._data_dir} cannot be used ({error.strerror or error}).") from error
         if free_bytes >= needed_bytes:
             return []
         needed, free = needed_bytes / 1e9, free_bytes / 1e9

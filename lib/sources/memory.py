@@ -18,6 +18,7 @@ from lib.sources.protocol import (
     LogChunk,
     OutcomeBucket,
     Preview,
+    bucket_starts,
 )
 
 NO_DATASETS = "The in-memory source keeps no files, so datasets cannot be changed."
@@ -109,7 +110,10 @@ class MemorySource:
         job = self._require(job_id)
         if not job.status.is_active:
             raise InvalidRequest("Only a pending or running job can be cancelled.")
-        self.add(replace(job, status=JobStatus.CANCELLED, raw_status="cancelled", finished_at=self.now()))
+        # A retry that never began counts as an attempt of its own: the one before stays what it was.
+        number = job.attempt + (job.status is JobStatus.PENDING and job.attempt > 0)
+        cancelled = replace(job, status=JobStatus.CANCELLED, raw_status="cancelled", finished_at=self.now())
+        self.add(replace(cancelled, attempt=number))
 
     def retry_job(self, job_id: str) -> Job:
         self._called("retry_job")
@@ -199,10 +203,8 @@ class MemorySource:
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
         self._called("outcomes")
-        hours, count = {"24h": (1, 24), "7d": (24, 7), "30d": (24, 30)}[window]
-        width = timedelta(hours=hours)
-        start = self.now() - width * count
-        return [self._outcome(start + width * index, width) for index in range(count)]
+        starts, width = bucket_starts(window, self.now())
+        return [self._outcome(start, width) for start in starts]
 
     def health(self) -> Sequence[HealthCheck]:
         ok = self.failing is None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -12,6 +12,7 @@ from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
 
 WINDOWS = ("24h", "7d", "30d")
+_WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,18 @@ class LocalFile:
     name: str
 
 
+def bucket_starts(window: str, now: datetime) -> tuple[list[datetime], timedelta]:
+    """Where the buckets of one of the ``WINDOWS`` begin, oldest first, and how wide they are.
+
+    They begin at full hours or at midnight UTC; the last one is the current, unfinished one.
+    """
+    width, count = _WIDTHS_AND_COUNTS[window]
+    current = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if width >= timedelta(days=1):
+        current = current.replace(hour=0)
+    return [current - width * age for age in reversed(range(count))], width
+
+
 class JobSource(Protocol):
     """A source of jobs. Every method raises ``lib.errors.SourceError`` or ``StoreError`` on failure."""
 
@@ -152,7 +165,7 @@ class JobSource(Protocol):
         """One configuration. Raises InvalidRequest."""
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
-        """Outcomes over ``24h`` (hourly), ``7d`` or ``30d`` (daily), oldest first."""
+        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last goes on."""
 
     def health(self) -> Sequence[HealthCheck]:
         """The checks of source, store, worker and disk. Never raises: a failed check says so."""

@@ -10,7 +10,7 @@ from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.ui import times
 from lib.ui.job_actions import download_path
-from lib.ui.notes import show_note
+from lib.ui.notes import show_age_note, show_note
 from lib.ui.text import escaped
 from lib.ui.times import absolute_time, relative_time, size_text, viewer_zone
 
@@ -68,17 +68,16 @@ def file_text(artifact: Artifact, now: datetime) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def show_files(job: Job, attempt: Attempt) -> None:
-    """One row per file; the first ones only, until all are asked for."""
+def show_files(job: Job, attempt: Attempt) -> bool:
+    """One row per file; the first ones only, until all are asked for. Tells whether the list is fresh."""
     st.header("Artifacts", anchor=False)
     reading = services.latest_artifacts(job)
     files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None)
-    if reading.problem is not None:
-        show_note(f"The files could not be listed again: {reading.problem}")
+    show_age_note(reading.problem, reading.read_at)
     now, key = times.now(), f"files-{job.id}-{attempt.number}"
     if not files:
         show_note("No files yet." if job.status.is_active else "This attempt left no files.")
-        return
+        return reading.problem is None
     all_shown = len(files) <= SHOWN_FILES or st.session_state.get(f"{key}-all", False)
     for file in files if all_shown else files[:SHOWN_FILES]:
         _show_file(job, file, now)
@@ -86,6 +85,7 @@ def show_files(job: Job, attempt: Attempt) -> None:
         st.button(f"Show all {len(files)} files", key=f"{key}-more", on_click=_show_all, args=(f"{key}-all",))
     if any(link_state(file, now).needs_care for file in files):
         _show_refresh(key)
+    return reading.problem is None
 
 
 def _show_file(job: Job, file: Artifact, now: datetime) -> None:

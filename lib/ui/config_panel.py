@@ -11,6 +11,7 @@ from lib.jobs.config import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSet
 from lib.jobs.config_file import FORMATS, export_config, parse_config
 from lib.ui.dataset_panel import act, count_text
 from lib.ui.errors import explained_errors
+from lib.ui.place_link import show_place_link
 from lib.ui.settings_form import show_settings_fields, trainer_options, value_text, with_extra
 from lib.ui.text import escaped, plain
 from lib.ui.url_state import write_params
@@ -57,7 +58,7 @@ def show_config_list(configs: Sequence[TrainingConfig]) -> None:
         with st.container(border=True, gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 name = escaped(config.name, limit=100) or "(no name)"
-                st.page_link("../pages/configs.py", label=f"**{name}**", query_params={"id": config.id})
+                show_place_link(f"**{name}**", {"id": config.id})
                 if config.is_default:
                     st.badge("Default", icon=":material/star:")
             if config.description:
@@ -67,7 +68,7 @@ def show_config_list(configs: Sequence[TrainingConfig]) -> None:
 
 def show_new_config() -> None:
     """The ways to a new configuration: a blank form, or a file."""
-    st.page_link("../pages/configs.py", label="New configuration", icon=":material/add:", query_params={"id": "new"})
+    show_place_link("New configuration", {"id": "new"}, icon=":material/add:")
     with st.expander("Import a configuration from a file"), st.form("import-config", border=False):
         uploaded = st.file_uploader("TOML or JSON file", type=list(FORMATS), max_upload_size=1, key="config-file")
         if st.form_submit_button("Import"):
@@ -86,7 +87,8 @@ def show_config_actions(config: TrainingConfig, names: Sequence[str]) -> None:
             with explained_errors():
                 _save(copy)
         if st.button("Make default", icon=":material/star:", disabled=config.is_default):
-            act(lambda: services.save_config(replace(config, is_default=True)))
+            done = f"{escaped(config.name, limit=80)} is the default now"
+            act(lambda: services.save_config(replace(config, is_default=True)), done=done)
         if st.button("Delete", icon=":material/delete:"):
             _confirm_deletion(config)
 
@@ -119,7 +121,8 @@ def _confirm_deletion(config: TrainingConfig) -> None:
     st.markdown(f"**{escaped(config.name, limit=100)}** will be deleted for good.")
     st.caption("Jobs that used it keep their own copy of the settings.")
     if st.button("Delete for good", type="primary"):
-        act(lambda: services.delete_config(config.id), then={"id": None})
+        done = f"Deleted the configuration {escaped(config.name, limit=80)}"
+        act(lambda: services.delete_config(config.id), done=done, then={"id": None})
 
 
 def show_config_form(config: TrainingConfig) -> None:

@@ -1,16 +1,21 @@
 """What is known about datasets: the list, one dataset's facts, and creating and deleting."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
 from lib import services
-from lib.jobs.dataset import Dataset
+from lib.errors import DatasetError
+from lib.jobs.dataset import Dataset, DatasetImage
 from lib.ui.errors import explained_errors
+from lib.ui.kept_dialog import close_dialog, is_dialog_open, open_dialog, opened
+from lib.ui.place_link import show_place_link
 from lib.ui.text import escaped, plain
 from lib.ui.times import UNKNOWN, relative_time, size_text
 from lib.ui.times import now as this_moment
+from lib.ui.toasts import announce
 from lib.ui.url_state import write_params
 
 LIST_TAKE = 20
@@ -19,6 +24,7 @@ SHOWN_TAGS = 40
 SHOWN_NAMES = 30
 SCAN_BUDGET_S = 0.4
 SCAN_TICK_MS = 700
+_DELETION = "delete-dataset"
 
 
 def count_text(count: int | None, one: str, many: str) -> str:
@@ -88,7 +94,7 @@ def show_dataset_list(datasets: Sequence[Dataset], page: int, *, with_pictures: 
     for dataset in datasets[(page - 1) * LIST_TAKE : page * LIST_TAKE]:
         with st.container(border=True, gap="xsmall"):
             name = escaped(dataset.name, limit=100) or "(no name)"
-            st.page_link("../pages/datasets.py", label=f"**{name}**", query_params={"id": dataset.id})
+            show_place_link(f"**{name}**", {"id": dataset.id, "page": None})
             created = f" · created {relative_time(dataset.created_at, this_moment())}" if dataset.created_at else ""
             st.caption(escaped(summary_text(dataset)) + created)
             if with_pictures:
@@ -111,27 +117,43 @@ def _turn_to(page: int) -> None:
 
 
 def show_thumbnails(dataset: Dataset, take: int = PREVIEW_TAKE) -> None:
-    """The first images in a row; nothing for a source that keeps no pictures."""
+    """The first images in a row, and once why one is missing; nothing for a source that keeps no pictures."""
     if services.reason_against("manage_datasets"):
         return
+    missing: dict[str, None] = {}
     with explained_errors(), st.container(horizontal=True, gap="small"):
         for image in services.dataset_images(dataset.id, skip=0, take=take):
-            path = None if image.error else services.thumbnail(dataset.id, image.name)
+            path, problem = thumbnail_of(dataset.id, image)
             if path is not None:
                 st.image(path, width=72, alt=plain(image.caption or image.name, limit=120))
+            elif not image.error:  # those that do not decode are named elsewhere
+                missing[problem] = None
+    for problem in missing:
+        st.caption(f":red[{escaped(problem, limit=300)}]")
+
+
+def thumbnail_of(dataset_id: str, image: DatasetImage) -> tuple[Path | None, str]:
+    """The image's small picture, or why there is none."""
+    if image.error:
+        return None, image.error
+    try:
+        return services.thumbnail(dataset_id, image.name), ""
+    except DatasetError as error:
+        return None, f"{error} {error.hint}".strip()
 
 
 def show_dataset_facts(dataset: Dataset) -> None:
-    """Counts, sizes, what is wrong, tags."""
-    with st.container(horizontal=True, gap="medium"):
-        for label, value in dataset_facts(dataset).items():
-            with st.container(width="content", gap=None):
-                st.caption(label)
-                st.markdown(f"**{escaped(value)}**")
-    for problem in problem_texts(dataset):
-        st.warning(problem, icon=":material/warning:")
-    if dataset.tag_counts:
-        _show_tags(dataset)
+    """Counts, sizes, what is wrong, tags: in one place, so that what stands below stays the same while these grow."""
+    with st.container():
+        with st.container(horizontal=True, gap="medium"):
+            for label, value in dataset_facts(dataset).items():
+                with st.container(width="content", gap=None):
+                    st.caption(label)
+                    st.markdown(f"**{escaped(value)}**")
+        for problem in problem_texts(dataset):
+            st.warning(problem, icon=":material/warning:")
+        if dataset.tag_counts:
+            _show_tags(dataset)
 
 
 def _show_tags(dataset: Dataset) -> None:
@@ -147,7 +169,7 @@ def show_scan(dataset_id: str) -> None:
     """Make thumbnails a little at a time with a progress bar; when all are made the page shows the facts."""
     with explained_errors("The images could not be looked at"):
         fraction = services.scan_dataset(dataset_id, budget_s=SCAN_BUDGET_S)
-        if fraction >= 1 and services.get_dataset(dataset_id).scanned:
+        if fraction >= 1 and not is_dialog_open() and services.get_dataset(dataset_id).scanned:
             st.rerun()
         st.progress(fraction, f"Looking at the images and making thumbnails: {int(fraction * 100)} %")
         st_autorefresh(SCAN_TICK_MS, key=f"scan-{dataset_id}")
@@ -164,19 +186,32 @@ def show_new_dataset() -> None:
             st.rerun()
 
 
-@st.dialog("Delete dataset")
-def confirm_deletion(dataset: Dataset) -> None:
+def show_deletion(dataset: Dataset) -> None:
+    """The button "Delete dataset" and the question that it asks."""
+    st.button("Delete dataset", icon=":material/delete:", on_click=open_dialog, args=(_DELETION, dataset.id))
+    if opened(_DELETION) == dataset.id:
+        _confirm_deletion(dataset)
+
+
+@st.dialog("Delete dataset", on_dismiss=close_dialog)
+def _confirm_deletion(dataset: Dataset) -> None:
     """Say what is lost before it is."""
     images, size = count_text(dataset.image_count, "image", "images"), size_text(dataset.size_bytes)
     st.markdown(f"**{escaped(dataset.name, limit=100)}** with {images} ({size}) will be deleted for good.")
     st.caption("Jobs that were trained on it keep their files and settings.")
     if st.button("Delete for good", type="primary"):
-        act(lambda: services.delete_dataset(dataset.id), then={"id": None, "page": None})
+        act(
+            lambda: services.delete_dataset(dataset.id),
+            done=f"Deleted the dataset {escaped(dataset.name, limit=80)}",
+            then={"id": None, "page": None},
+        )
 
 
-def act(action: Callable[[], object], *, then: dict[str, str | None] | None = None) -> None:
-    """Do it, change the URL, and show the page afresh; or say why it did not work."""
+def act(action: Callable[[], object], *, done: str, then: dict[str, str | None] | None = None) -> None:
+    """Do it, change the URL, show the page afresh with ``done`` (Markdown) in a toast; or say why it did not work."""
     with explained_errors():
         action()
+        announce(done)
+        close_dialog()
         write_params(then or {})
         st.rerun()

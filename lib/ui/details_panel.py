@@ -2,8 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import fields
 from typing import Any
 
 import streamlit as st
@@ -13,6 +12,8 @@ from lib.errors import DashboardError
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, settings_differences
 from lib.jobs.job import Job
 from lib.ui import times
+from lib.ui.failure_panel import WIZARD_PAGE
+from lib.ui.settings_table import SettingRow, settings_table
 from lib.ui.text import escaped, plain
 from lib.ui.times import UNKNOWN, duration_text, show_time, size_text
 
@@ -20,15 +21,6 @@ MAX_TEXT_CHARS = 2_000
 MAX_ITEMS = 200
 _SIGNED = ("X-Amz-Signature", "X-Goog-Signature", "Signature=", "X-Amz-Credential")
 _HIDDEN = "(signed link, not shown)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """A training setting; ``configured`` is what the configuration says now, empty when that is the same."""
-
-    label: str
-    value: str
-    configured: str = ""
 
 
 def job_settings(job: Job) -> TrainingSettings | None:
@@ -60,15 +52,6 @@ def setting_rows(job: Job, config: TrainingConfig | None) -> list[SettingRow]:
     ]
 
 
-def settings_table(rows: Sequence[SettingRow]) -> str:
-    """The settings as a Markdown table; a difference stands beside the value."""
-    lines = ["| Setting | Value |", "|---|---|"]
-    for row in rows:
-        note = f" *(configuration: {escaped(row.configured)})*" if row.configured else ""
-        lines.append(f"| {escaped(row.label)} | {escaped(row.value)}{note} |")
-    return "\n".join(lines)
-
-
 def command_text(command: Sequence[str]) -> str:
     """The command line as a shell takes it."""
     return shlex.join(command)
@@ -93,8 +76,9 @@ def show_job_information(job: Job) -> None:
     st.header("Job information", anchor=False)
     _show_link("Dataset", job.dataset_name, job.dataset_id, "../pages/datasets.py")
     _show_link("Configuration", job.config_name, job.config_id, "../pages/configs.py")
+    st.page_link(WIZARD_PAGE, label="Use this configuration", icon=":material/replay:", query_params={"from": job.id})
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
-    _show_times(job, times.now())
+    _show_times(job)
     if job.size_bytes is not None:
         st.markdown(f"Files: {size_text(job.size_bytes)}")
     if rows := setting_rows(job, _configuration(job)):
@@ -116,14 +100,15 @@ def _configuration(job: Job) -> TrainingConfig | None:
         return None
 
 
-def _show_times(job: Job, now: datetime) -> None:
+def _show_times(job: Job) -> None:
     show_time("Created", job.created_at)
     if job.started_at:
         show_time("Started", job.started_at)
     if job.finished_at:
         show_time("Finished", job.finished_at)
-    duration = duration_text(job.duration_s(now))
-    if duration != UNKNOWN:
+    # How long it runs already stands in the progress panel, which ticks; here it would stand still.
+    duration = duration_text(job.duration_s(times.now()))
+    if job.status.is_terminal and duration != UNKNOWN:
         note = f" ({escaped(job.duration_note)})" if job.duration_note else ""
         st.markdown(f"Duration: {duration}{note}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import streamlit as st
 
+from lib import services
 from lib.errors import DashboardError, InvalidRequest
 from lib.ui.text import escaped
 
@@ -13,15 +14,21 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def explained_errors(title: str = "") -> Iterator[None]:
+def explained_errors(title: str = "", *, retry: bool = False) -> Iterator[None]:
     """Show an error raised inside in words, and go on after the block.
 
     No ``st.stop``: inside a fragment that would kill everything below it.
+
+    Args:
+        title: What failed; distinguishes the "Retry" buttons of a page.
+        retry: Whether the block only reads, so that "Retry" reads everything again.
     """
     try:
         yield
     except DashboardError as error:
         show_error(error, title=title)
+        if retry:
+            show_retry(title)
     except Exception as error:
         # Streamlit steers a script by exceptions of its own (rerun, stop): they are BaseException and pass.
         log.exception("Unexpected error on a page")
@@ -32,6 +39,13 @@ def explained_errors(title: str = "") -> Iterator[None]:
             ),
             title=title,
         )
+        if retry:
+            show_retry(title)
+
+
+def show_retry(place: str) -> None:
+    """A button that reads everything afresh; ``place`` distinguishes several of them."""
+    st.button("Retry", icon=":material/refresh:", key=f"retry {place}", on_click=services.forget_reads)
 
 
 def show_error(error: DashboardError, *, title: str = "") -> None:

@@ -66,9 +66,9 @@ def wizard_params(job: Job) -> Mapping[str, str]:
     return {name: value for name, value in wanted.items() if value}
 
 
-def show_failure(job: Job, attempt: Attempt) -> None:
-    """The panel of a failed, cancelled or lost attempt."""
-    failure = attempt.failure
+def show_failure(job: Job, attempt: Attempt) -> bool:
+    """The panel of a failed, cancelled or lost attempt. Tells whether the log it quotes is fresh."""
+    failure, is_fresh = attempt.failure, False
     with st.container(border=True, key="failure"):
         st.header(TITLES[attempt.status], anchor=False)
         box = st.error if attempt.status is JobStatus.FAILED else st.warning
@@ -82,10 +82,13 @@ def show_failure(job: Job, attempt: Attempt) -> None:
                 st.markdown(text, width="content")
             st.markdown(escaped(ended_text(attempt)), width="content")
         with explained_errors("The log cannot be read"):
-            _show_proof(failure, services.latest_log(job.id, attempt.number).value.lines)
+            reading = services.latest_log(job.id, attempt.number)
+            _show_proof(failure, reading.value.lines)
+            is_fresh = reading.problem is None
         st.page_link(
             WIZARD_PAGE, label="Retry training", icon=":material/replay:", query_params=dict(wizard_params(job))
         )
+    return is_fresh
 
 
 def _show_proof(failure: Failure | None, last_lines: Sequence[str]) -> None:

@@ -13,16 +13,19 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
+from lib.ui.addresses import own_path
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.text import escaped, plain
+from lib.ui.theme import is_cancelling
 from lib.ui.times import size_text
+from lib.ui.toasts import announce
 
 JOB_PAGE = "../pages/job.py"
 SHOWN_NAMES = 10
 SHOWN_FILES = 30
 _PENDING_DIALOG = "dialog to open"
-_PENDING_TOASTS = "toasts to show"
 _KIND_ORDER = tuple(ArtifactKind)
+_OF_ONE_JOB = ("attempt", "view")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class JobAction:
         name: The capability of the source.
         fits: Whether it can be done to this job as it stands.
         refusal: Why it is disabled when it fits no selected job.
-        done: What the toast says: ``Cancelled``.
+        done: What the toast says: ``Deleted``.
         keep: Label of the way out of the dialog.
         warning: What the dialog says about it.
     """
@@ -60,9 +63,9 @@ CANCEL = JobAction(
     name="cancel",
     label="Cancel",
     icon=":material/stop_circle:",
-    fits=lambda job: job.status.is_active,
-    refusal="Only a pending or running job can be cancelled.",
-    done="Cancelled",
+    fits=lambda job: job.status.is_active and not is_cancelling(job.status, job.raw_status),
+    refusal="Only a pending or running job can be cancelled, and only once.",
+    done="Cancelling",
     keep="Keep running",
     warning="The training stops. Its log and the files written so far are kept.",
 )
@@ -87,9 +90,7 @@ class _Asked:
 
 
 def show_pending() -> None:
-    """Toasts for what was done before the rerun, and the dialog that a button asked for."""
-    for text, icon in st.session_state.pop(_PENDING_TOASTS, ()):
-        st.toast(text, icon=icon, duration="long")
+    """The dialog that a button asked for."""
     asked: _Asked | None = st.session_state.get(_PENDING_DIALOG)
     if asked is None:
         return
@@ -104,11 +105,6 @@ def _close() -> None:
     st.session_state.pop(_PENDING_DIALOG, None)
 
 
-def announce(text: str, *, icon: str = ":material/check:") -> None:
-    """Say ``text`` (Markdown: escape what is foreign) in a toast of the next run, so that a rerun keeps it."""
-    st.session_state[_PENDING_TOASTS] = (*st.session_state.get(_PENDING_TOASTS, ()), (text, icon))
-
-
 def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to: str = "") -> None:
     """The bar for one or more jobs.
 
@@ -120,7 +116,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
     """
     with st.container(horizontal=True, vertical_alignment="center", key=f"{key}-actions"):
         if links:
-            _show_links(jobs, key)
+            _show_links(jobs)
         _show_downloads(jobs, key)
         for action in (RETRY, CANCEL, DELETE):
             _show_button(action, jobs, key, leave_to)
@@ -134,9 +130,7 @@ def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
 
 def download_path(job_id: str, artifact_id: str) -> str:
     """The lasting address of a job's file: it finds or signs the file at the moment of the click."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    prefix = f"/{base}" if base else ""
-    return f"{prefix}/download/{quote(job_id, safe='')}/{quote(artifact_id)}"
+    return own_path(f"/download/{quote(job_id, safe='')}/{quote(artifact_id)}")
 
 
 def deletion_text(jobs: Sequence[Job]) -> str:
@@ -149,7 +143,7 @@ def deletion_text(jobs: Sequence[Job]) -> str:
     return f"{count}, {size_text(sum(sizes))}" + (f" and {unknown} of unknown size" if unknown else "")
 
 
-def _show_links(jobs: Sequence[Job], key: str) -> None:
+def _show_links(jobs: Sequence[Job]) -> None:
     single = len(jobs) == 1
     help_text = None if single else "Select a single job to open it."
     target = {"id": jobs[0].id} if single else None
@@ -202,8 +196,10 @@ def _file_label(file: Artifact) -> str:
 
 def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str) -> None:
     reason = reason_disabled(action, jobs)
+    # Where a retry is no next attempt but a new job, the button says so beforehand.
+    note = reason or (services.reason_against("attempts") if action is RETRY else "")
     pressed = st.button(
-        action.label, icon=action.icon, key=f"{key}-{action.name}", disabled=bool(reason), help=reason or None
+        action.label, icon=action.icon, key=f"{key}-{action.name}", disabled=bool(reason), help=note or None
     )
     if not pressed:
         return
@@ -213,25 +209,54 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
             action=action, jobs=fitting, leave_to=leave_to if action is DELETE else "", url=st.context.url
         )
         st.rerun()
-    errors = perform(action, fitting)
+    started: list[Job] = []
+    errors = _retry(fitting, started)
     for error in errors:
         announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
+    if len(started) == 1:
+        # Streamlit leaves an entry for this page with the other's parameters: keep ours for Back.
+        kept = {name: value for name, value in st.query_params.items() if name not in _OF_ONE_JOB}
+        st.switch_page(JOB_PAGE, query_params={**kept, "id": started[0].id})
     st.rerun()
 
 
+def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
+    """Run each again, announce it, and return what went wrong; a job that is a new one is put into ``started``."""
+
+    def deed(job: Job) -> None:
+        again = services.retry_job(job.id)
+        if again.id != job.id:
+            started.append(again)
+
+    done, errors = _each(deed, jobs)
+    new_ids = ", ".join(plain(job.id, limit=40) for job in started[:SHOWN_NAMES])
+    if len(started) == 1:
+        announce(f"Started as a new job: {escaped(new_ids)}")
+    elif started:
+        announce(f"Started as {len(started)} new jobs: {escaped(new_ids)}")
+    elif done:
+        announce(f"{RETRY.done} {escaped(_named(done))}")
+    return errors
+
+
 def perform(action: JobAction, jobs: Sequence[Job]) -> list[DashboardError]:
-    """Do it to each job, announce what was done, and return what went wrong."""
-    deed = {"retry": services.retry_job, "cancel": services.cancel_job, "delete": services.delete_job}[action.name]
-    done, errors = [], []
-    for job in jobs:
-        try:
-            deed(job.id)
-            done.append(job)
-        except DashboardError as error:
-            errors.append(error)
+    """Cancel or delete each job, announce what was done, and return what went wrong."""
+    by_id = services.cancel_job if action is CANCEL else services.delete_job
+    done, errors = _each(lambda job: by_id(job.id), jobs)
     if done:
         announce(f"{action.done} {escaped(_named(done))}")
     return errors
+
+
+def _each(deed: Callable[[Job], None], jobs: Sequence[Job]) -> tuple[list[Job], list[DashboardError]]:
+    done, errors = [], []
+    for job in jobs:
+        try:
+            deed(job)
+            done.append(job)
+        except DashboardError as error:
+            errors.append(error)
+    return done, errors
 
 
 def _show_confirmation(asked: _Asked) -> None:

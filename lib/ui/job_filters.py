@@ -12,6 +12,8 @@ from lib.ui.times import absolute_time, viewer_zone
 from lib.ui.url_state import MAX_VALUE_LENGTH, UrlReader, mirror_url, write_params
 
 MAX_SKIP = 10_000_000
+# Far from what a clock can say in any time zone.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
 FILTER_PARAMS = ("status", "q", *SPAN_PARAMS)
 STATUS_ORDER = tuple(JobStatus)
@@ -24,6 +26,8 @@ SORT_LABELS = {
     "status desc": "Status Z-A",
     "duration desc": "Longest first",
     "duration asc": "Shortest first",
+    "finishedAt desc": "Last ended first",
+    "finishedAt asc": "First ended first",
 }
 
 
@@ -186,6 +190,7 @@ def _time(reader: UrlReader, name: str) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(value)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return reader.refuse(name, value, None)
+    return at if FIRST_YEAR <= at.year <= LAST_YEAR else reader.refuse(name, value, None)

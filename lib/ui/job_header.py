@@ -7,12 +7,10 @@ from lib.errors import DashboardError, JobNotFound
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.last_good import Reading
-from lib.ui import times
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.job_actions import show_actions
-from lib.ui.progress_panel import age_text
 from lib.ui.text import escaped, plain
-from lib.ui.theme import show_status_badge, status_text
+from lib.ui.theme import is_cancelling, show_status_badge, status_text
 from lib.ui.times import percent_text
 
 OVERVIEW_PAGE, LIST_PAGE, JOB_PAGE = "../pages/overview.py", "../pages/jobs.py", "../pages/job.py"
@@ -22,17 +20,15 @@ MAX_TITLE_CHARS = 120
 def browser_title(job: Job) -> str:
     """``42 % · Aria v1``: a tab in the background is enough to follow a job."""
     name = plain(job.name or job.id, limit=60)
-    if job.status is JobStatus.RUNNING and job.progress.fraction is not None:
+    is_going_on = job.status is JobStatus.RUNNING and not is_cancelling(job.status, job.raw_status)
+    if is_going_on and job.progress.fraction is not None:
         return f"{percent_text(job.progress.fraction)} · {name}"
     return f"{'Waiting' if job.status is JobStatus.PENDING else status_text(job.status, job.raw_status)} · {name}"
 
 
-def stale_text(reading: Reading[Job]) -> str:
-    """Says that what is shown is old, and why; empty when it is fresh."""
-    if reading.problem is None:
-        return ""
-    age = age_text(reading.read_at, times.now())
-    return f"Could not refresh; shown is the state of {age}. {reading.problem} It is tried again by itself."
+def state_of(job: Job) -> tuple[object, ...]:
+    """What the whole page hangs on: when it changes, all is drawn again."""
+    return job.status, job.raw_status, job.attempt
 
 
 def open_job(job_id: str) -> Reading[Job] | None:
@@ -78,9 +74,3 @@ def show_header(job: Job) -> None:
         st.code(plain(job.id, limit=200), language=None, width="content")
         st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)
     show_actions([job], key="job", links=False, leave_to=LIST_PAGE)
-
-
-def show_stale_note(reading: Reading[Job]) -> None:
-    """A warning while the source does not answer."""
-    if text := stale_text(reading):
-        st.warning(escaped(text), icon=":material/cloud_off:")

@@ -1,30 +1,55 @@
-"""Draws a fragment of a job's page again when it is time.
+"""Draws fragments of a job's page again when it is time.
 
 Imported by pages only: a component that is declared outside a script run is never served.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
-from lib.jobs.job import Job
+from lib.jobs.job import Attempt, Job
 from lib.sources.last_good import Reading
 from lib.ui import job_watch, times
+from lib.ui.errors import explained_errors
+
+Part = Callable[[Job, Attempt], bool]
+"""Draws something and tells whether it is fresh."""
 
 
-def poll(reading: Reading[Job]) -> None:
-    """Draw the fragment around it again when it is time; the last call in the fragment, for its frame takes room."""
+def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
+    """Draw the fragment around it again when it is time; the last call in the fragment, for its frame takes room.
+
+    ``is_fresh`` tells whether all else in the fragment could be read.
+    """
     job, key = reading.value, f"watch-{reading.value.id}"
     watch = st.session_state.get(key, job_watch.Watch())
     if reading.problem is None:
         watch = job_watch.next_watch(watch, job, reading.read_at)
     st.session_state[key] = watch
-    if interval_ms := job_watch.poll_interval_ms(job, watch, times.now()):
+    interval_ms = job_watch.poll_interval_ms(job, watch, times.now())
+    if not is_fresh or reading.problem is not None:
+        interval_ms = min(interval_ms or job_watch.RESULTS_POLL_MS, job_watch.RESULTS_POLL_MS)
+    if interval_ms:
         st_autorefresh(interval_ms, key=f"poll-{job.id}")
 
 
-def poll_results(job: Job, *, key: str) -> None:
-    """The same for what grows slowly; once a minute where links expire."""
-    if job.status.is_active:
+@st.fragment
+def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part]) -> None:
+    """What grows slowly: every 10 s while the job is active or a part is not fresh, once a minute where links expire.
+
+    ``parts`` are named by what is said when one cannot be drawn.
+    """
+    fresh = [draw(title, partial(part, job, attempt)) for title, part in parts.items()]
+    if job.status.is_active or not all(fresh):
         st_autorefresh(job_watch.RESULTS_POLL_MS, key=f"{key}-{job.id}")
     elif job_watch.has_frozen_links(job):
         st_autorefresh(job_watch.SLOW_POLL_MS, key=f"{key}-links-{job.id}")
+
+
+def draw(title: str, show: Callable[[], bool]) -> bool:
+    """Draw a part that may fail, with words where it does; tells whether it is fresh."""
+    with explained_errors(title):
+        return show()
+    return False

@@ -17,13 +17,13 @@ from lib.errors import DashboardError
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.last_good import Reading
-from lib.ui.errors import explained_errors, show_error
+from lib.ui.errors import explained_errors, show_error, show_retry
 from lib.ui.job_actions import JOB_PAGE, show_actions
 from lib.ui.job_csv import jobs_csv
 from lib.ui.job_filters import clear_filters, job_query
-from lib.ui.stale import show_age
+from lib.ui.stale import show_age, show_incomplete
 from lib.ui.text import escaped, plain
-from lib.ui.theme import STATUS_LOOKS, status_text
+from lib.ui.theme import CANCELLING, STATUS_LOOKS, status_text
 from lib.ui.times import duration_text, epoch_text, loss_text, now, viewer_zone
 from lib.ui.url_state import url_reader, write_params
 
@@ -113,7 +113,7 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) 
             _show_pages(page, query)
     if any(job.status.is_active for job in page.jobs):
         st_autorefresh(TICK_MS, key="jobs-tick")
-    elif reading.problem is not None:
+    elif reading.problem is not None or page.incomplete:
         st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
 
 
@@ -132,7 +132,7 @@ def _read(query: JobQuery, head: DeltaGenerator) -> tuple[Reading[JobPage], JobQ
 
 def _show_failure(error: DashboardError) -> None:
     show_error(error, title="Failed to load jobs")
-    st.button("Retry", icon=":material/refresh:", on_click=services.forget_reads)
+    show_retry("jobs")
     st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
 
 
@@ -160,8 +160,7 @@ def _show_summary(page: JobPage, query: JobQuery) -> None:
             on_click="ignore",
             key="jobs-csv",
         )
-    if page.incomplete:
-        st.warning(escaped(page.incomplete), icon=":material/hourglass_top:")
+    show_incomplete(page.incomplete)
     if page.skipped_rows:
         rows = "1 row" if page.skipped_rows == 1 else f"{page.skipped_rows:,} rows"
         st.warning(f"{rows} of the source could not be understood and cannot be shown.", icon=":material/warning:")
@@ -220,6 +219,7 @@ def _columns(open_key: str) -> dict[str, Any]:
     config = st.column_config
     zone = str(viewer_zone())
     known = {status.label: STATUS_LOOKS[status].color for status in JobStatus}
+    known[CANCELLING] = STATUS_LOOKS[JobStatus.CANCELLED].color
     return {
         "Open": config.ButtonColumn("Open", key=open_key, type="tertiary", width=58),
         "Name": config.TextColumn(width=180),

@@ -8,7 +8,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Attempt, Job
 from lib.jobs.log import LogView
-from lib.ui.notes import show_note
+from lib.ui.notes import show_age_note, show_note
 from lib.ui.times import size_text
 
 LINE_COUNTS = (100, 500, 2_000, 10_000)
@@ -18,6 +18,8 @@ SMALL_PIECE = 25
 LARGE_PIECE = 500
 # How many lines are read and rendered at every tick: few for most readers, more where more is shown.
 KEPT_LINES = (500, 2_500, 10_500)
+# A held start is still there after a tick in which this many lines were printed.
+HELD_MARGIN = 250
 MAX_LINE_CHARS = 2_000
 HEIGHT_PX = 420
 TALL_PX = 640
@@ -56,6 +58,7 @@ class ShownSpan:
     wanted: int
     start_line: int
     end_line: int
+    numbering: str = ""
 
 
 def end_line(view: LogView) -> int:
@@ -65,16 +68,22 @@ def end_line(view: LogView) -> int:
 
 def start_line(view: LogView, wanted: int, held: ShownSpan | None = None) -> int:
     """The first line shown: ``wanted`` lines before the end, or where the reader stopped following."""
-    start = held.start_line if held else end_line(view) - wanted
-    if held is None and wanted > LARGE_PIECE:
-        # Far back the start moves in large pieces, so that they need not be sent again at every tick.
-        start = start // LARGE_PIECE * LARGE_PIECE
-    return min(max(start, view.first_line), end_line(view))
+    if held is None:
+        start = end_line(view) - wanted
+        if wanted > LARGE_PIECE:
+            # Far back the start moves in large pieces, so that they need not be sent again at every tick.
+            start = start // LARGE_PIECE * LARGE_PIECE
+    elif held.numbering == view.numbering and held.start_line < end_line(view):
+        start = held.start_line
+    else:
+        # Numbered anew (another reader of a long log, or another log): as far before the end as it was.
+        start = end_line(view) - (held.end_line - held.start_line)
+    return max(start, view.first_line)
 
 
 def kept_lines(wanted: int, held: ShownSpan | None = None) -> int:
     """How many lines must be read and rendered to show these; the largest number there is for more."""
-    needed = held.end_line - held.start_line + LARGE_PIECE if held else wanted
+    needed = held.end_line - held.start_line + HELD_MARGIN if held else wanted
     if needed > LARGE_PIECE:
         needed = max(needed, wanted + LARGE_PIECE)
     return next((kept for kept in KEPT_LINES if kept >= needed), KEPT_LINES[-1])
@@ -116,8 +125,8 @@ def tail_text(view: LogView, wanted: int) -> str:
     return shown_text(view.lines[-wanted:])
 
 
-def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> None:
-    """The log area with its controls; ``tall`` when the log is what the reader came for."""
+def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
+    """The log area with its controls; ``tall`` when the log is what the reader came for. Tells whether it is fresh."""
     st.header("Training logs", anchor="logs")
     key = f"log-{job.id}-{attempt.number}"
     follow, wanted = st.session_state.get(f"{key}-follow", True), st.session_state.get(f"{key}-count", LINE_COUNTS[0])
@@ -127,18 +136,21 @@ def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> None:
     view = reading.value
     if not view.lines:
         show_note("No log lines yet." if attempt.status.is_active else "This attempt left no log.")
-        return
+        show_age_note(reading.problem, reading.read_at)
+        return reading.problem is None
     _show_controls(key, attempt)
     start = start_line(view, wanted, held)
-    st.session_state[f"{key}-span"] = ShownSpan(wanted=wanted, start_line=start, end_line=end_line(view))
+    st.session_state[f"{key}-span"] = ShownSpan(
+        wanted=wanted, start_line=start, end_line=end_line(view), numbering=view.numbering
+    )
     show_note(showing_text(end_line(view) - start, view))
-    if reading.problem is not None:
-        show_note(f"The log could not be read again: {reading.problem}")
+    show_age_note(reading.problem, reading.read_at)
     with st.container(height=TALL_PX if tall else HEIGHT_PX, autoscroll=follow, gap=None, key=_KEY):
         for piece in log_pieces(view, start):
             st.code(piece.text, language=None, wrap_lines=True)
     # Last, because a style of its own takes no room there.
     st.html(_ONE_TEXT, unsafe_allow_javascript=True)
+    return reading.problem is None
 
 
 def _show_controls(key: str, attempt: Attempt) -> None:

@@ -6,8 +6,10 @@ from urllib.parse import quote
 import streamlit as st
 
 from lib import services
+from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus
 from lib.jobs.log import LogSearch
+from lib.ui.addresses import own_path
 from lib.ui.errors import explained_errors
 from lib.ui.log_panel import kept_lines, shown_text, tail_text
 from lib.ui.notes import show_note
@@ -19,8 +21,7 @@ COPIED_LINES = 1_000
 
 def log_path(job_id: str, attempt: int) -> str:
     """Where the whole log of an attempt can be downloaded."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{f'/{base}' if base else ''}/logs/{quote(job_id, safe='')}/{attempt}"
+    return own_path(f"/logs/{quote(job_id, safe='')}/{attempt}")
 
 
 def search_text(search: LogSearch) -> str:
@@ -43,39 +44,56 @@ def show_log_tools(job: Job, attempt: Attempt) -> None:
     """Find, copy and download; outside the ticking fragment, so that nothing here is redrawn by a tick."""
     if attempt.status is JobStatus.PENDING:
         return
-    with explained_errors("The log cannot be read"):
-        if attempt.status.is_active or services.latest_log(job.id, attempt.number).value.lines:
-            _show_tools(job.id, attempt.number)
+    if attempt.status.is_active or _may_have_lines(job.id, attempt.number):
+        _show_tools(job.id, attempt.number)
+
+
+def _may_have_lines(job_id: str, attempt: int) -> bool:
+    """Whether there is a log to work with; why it cannot be read is said where it is shown."""
+    try:
+        return bool(services.latest_log(job_id, attempt).value.lines)
+    except DashboardError:
+        return True
 
 
 def _show_tools(job_id: str, attempt: int) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        needle = _find_field(f"find-{job_id}-{attempt}")
+        asked_for = _find_field(f"find-{job_id}-{attempt}")
         _show_copy(job_id, attempt)
         st.link_button("Download full log", log_path(job_id, attempt), icon=":material/download:")
-    if needle:
-        with explained_errors("The log cannot be searched"):
-            _show_hits(job_id, attempt, needle)
+    with explained_errors("The log cannot be searched"):
+        _show_found(job_id, attempt, asked_for)
 
 
-def _find_field(key: str) -> str:
-    """What to find. A form: a field that is left by a click on a button elsewhere would swallow that click."""
+def _find_field(key: str) -> str | None:
+    """What was asked for just now; None when nothing was.
+
+    A form: a field that is left by a click on a button elsewhere would swallow that click.
+    """
     with (
         st.form(f"{key}-form", border=False, width="content"),
         st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"),
     ):
         needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=220)
-        st.form_submit_button("Find", icon=":material/search:")
-    return needle or ""
+        is_asked = st.form_submit_button("Find", icon=":material/search:")
+    return (needle or "") if is_asked else None
 
 
-def _show_hits(job_id: str, attempt: int, needle: str) -> None:
-    deadline = time.monotonic() + SEARCH_BUDGET_S
-    with st.spinner("Searching the log …"):
-        search = services.find_in_log(job_id, attempt, needle, lambda: time.monotonic() > deadline)
-    show_note(search_text(search))
-    if search.hits:
-        st.code(hit_lines(search), language=None, wrap_lines=True, height=240 if len(search.hits) > 8 else "content")
+def _show_found(job_id: str, attempt: int, asked_for: str | None) -> None:
+    """What the last search found: a whole log is searched when that is asked for, not when the page is drawn again."""
+    key = f"found-{job_id}-{attempt}"
+    if asked_for is not None:
+        st.session_state.pop(key, None)
+        if asked_for:
+            deadline = time.monotonic() + SEARCH_BUDGET_S
+            with st.spinner("Searching the log …"):
+                search = services.find_in_log(job_id, attempt, asked_for, lambda: time.monotonic() > deadline)
+            st.session_state[key] = (search_text(search), hit_lines(search))
+    if key in st.session_state:
+        summary, lines = st.session_state[key]
+        show_note(summary)
+        if lines:
+            st.code(lines, language=None, wrap_lines=True, height=240 if lines.count("\n") >= 8 else "content")
 
 
 def _show_copy(job_id: str, attempt: int) -> None:

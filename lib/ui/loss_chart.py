@@ -11,7 +11,8 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Attempt, Job, LossPoint, Progress
 from lib.jobs.metrics import DrawnPoints
-from lib.ui.notes import show_note
+from lib.ui.attempts import shown_attempt
+from lib.ui.notes import show_age_note, show_note
 from lib.ui.times import loss_text
 
 RAW, SMOOTHED = "raw", "smoothed"
@@ -92,23 +93,27 @@ def loss_spec(
     return {"layer": layers, "height": HEIGHT_PX}
 
 
-def show_loss(job: Job, attempt: Attempt) -> None:
-    """The chart, its switches and the words beside it."""
+def show_loss(job: Job, attempt: Attempt) -> bool:
+    """The chart, its switches and the words beside it. Tells whether it is fresh."""
     st.header("Loss", anchor=False)
-    drawn = services.latest_loss(job.id, attempt.number).value
-    raw, smooth, key = drawn.raw, drawn.smooth, f"loss-{job.id}-{attempt.number}"
+    reading = services.latest_loss(job.id, attempt.number)
+    show_age_note(reading.problem, reading.read_at)
+    raw, smooth, key = reading.value.raw, reading.value.smooth, f"loss-{job.id}-{attempt.number}"
     if not raw.line and not raw.marks:
         show_note("No loss was recorded." if attempt.status.is_terminal else "No loss yet.")
-        return
+        return reading.problem is None
+    # A trainer often tells its totals only after the page was opened.
+    progress = shown_attempt(services.latest_job(job.id).value, str(attempt.number)).progress
     with st.container(horizontal=True, gap="medium"):
         log_scale = st.toggle("Log scale", key=f"{key}-log")
         by_time = st.toggle("Over time", key=f"{key}-time", disabled=not any(point.at for point in raw.line))
     summary = loss_summary(raw, smooth)
     rows = loss_rows(raw, smooth, by_time=by_time, positive=log_scale)
-    marks, epochs = mark_rows(raw, by_time=by_time), epoch_steps(attempt.progress)
+    marks, epochs = mark_rows(raw, by_time=by_time), epoch_steps(progress)
     spec = loss_spec(marks, epochs, by_time=by_time, log_scale=log_scale)
     st.vega_lite_chart(rows, spec, key=key, alt=summary)
     show_note(summary)
+    return reading.problem is None
 
 
 def _lines(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How jobs ended over the last day, week or month: a chart whose bars lead to the jobs behind them, and a table."""
 
 from collections.abc import Mapping, Sequence
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Any
 
 import streamlit as st
@@ -9,6 +9,7 @@ import streamlit as st
 from lib import services
 from lib.sources.protocol import WINDOWS, OutcomeBucket
 from lib.ui.errors import explained_errors
+from lib.ui.first_read import first_read
 from lib.ui.job_filters import time_param
 from lib.ui.times import viewer_zone
 from lib.ui.url_state import UrlReader, mirror_url, url_reader, write_params
@@ -36,8 +37,8 @@ def outcome_rows(buckets: Sequence[OutcomeBucket], window: str, zone: tzinfo) ->
 
 
 def bucket_label(bucket: OutcomeBucket, window: str, zone: tzinfo) -> str:
-    """``Mon 14:00`` for an hour, ``Mon 23 Nov`` for a day that begins then."""
-    start = bucket.start.astimezone(zone)
+    """``Mon 14:00`` for an hour in the viewer's zone, ``Mon 23 Nov`` for a day in UTC."""
+    start = bucket.start.astimezone(zone if window == "24h" else UTC)
     return f"{start:%a %H:%M}" if window == "24h" else f"{start:%a} {start.day} {start:%b}"
 
 
@@ -92,7 +93,8 @@ def jobs_behind(bucket: OutcomeBucket, outcome: str) -> dict[str, str]:
 def summary_text(buckets: Sequence[OutcomeBucket], window: str) -> str:
     """The chart in one sentence."""
     succeeded, failed = sum(each.succeeded for each in buckets), sum(each.failed for each in buckets)
-    return f"{succeeded:,} succeeded and {failed:,} failed in the last {WINDOW_LABELS[window]}"
+    days = "" if window == "24h" else " (days in UTC)"
+    return f"{succeeded:,} succeeded and {failed:,} failed in the last {WINDOW_LABELS[window]}{days}"
 
 
 @st.fragment
@@ -109,8 +111,9 @@ def show_outcomes() -> None:
         required=True,
         on_change=_push_window,
     )
-    with explained_errors("The outcomes cannot be loaded"):
-        _show_buckets(services.outcomes(window), window)
+    with explained_errors("The outcomes cannot be loaded", retry=True):
+        buckets = first_read("outcomes", st.container(), lambda: services.outcomes(window), height_px=300)
+        _show_buckets(buckets, window)
 
 
 def _show_buckets(buckets: Sequence[OutcomeBucket], window: str) -> None:

@@ -1,6 +1,6 @@
 """The overview's panels. Each reads for itself and fails by itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 import streamlit as st
@@ -9,11 +9,13 @@ from streamlit_autorefresh import st_autorefresh
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import ACTIVE_STATUSES, Job, JobStatus
-from lib.jobs.query import JobQuery, SortBy
+from lib.jobs.query import JobPage, JobQuery, SortBy
+from lib.sources.last_good import Reading
 from lib.sources.protocol import HealthCheck
 from lib.ui.errors import explained_errors
+from lib.ui.first_read import first_read
 from lib.ui.job_actions import JOB_PAGE
-from lib.ui.stale import show_age
+from lib.ui.stale import show_age, show_incomplete
 from lib.ui.text import escaped
 from lib.ui.theme import STATUS_LOOKS, show_status_badge
 from lib.ui.times import (
@@ -33,19 +35,31 @@ NEW_JOB_PAGE = "../pages/new_job.py"
 DATASETS_PAGE = "../pages/datasets.py"
 CONFIGS_PAGE = "../pages/configs.py"
 TICK_MS = 2_000
+RECOVERY_TICK_MS = 10_000
+# What changes rarely is looked at again even while no job runs, so that "checked just now" stays true.
+SLOW_TICK_S = 60
 SHOWN_ACTIVE = 10
 SHOWN_FAILURES = 5
 ACTIVE_QUERY = JobQuery(statuses=ACTIVE_STATUSES, sort_by=SortBy.STATUS, take=SHOWN_ACTIVE)
-FAILED_QUERY = JobQuery(statuses=frozenset({JobStatus.FAILED, JobStatus.LOST}))
+FAILED_QUERY = JobQuery(
+    statuses=frozenset({JobStatus.FAILED, JobStatus.LOST}), sort_by=SortBy.FINISHED_AT, take=SHOWN_FAILURES
+)
+ALL_FAILED = {"status": "failed,lost", "sortBy": SortBy.FINISHED_AT.value}
 _ACTIVE_IDS = "ids of the active jobs"
+_IN_TROUBLE = "the overview could not be read"
 
 
 def is_empty() -> bool:
-    """Whether the source answers and has not a single job; what does not answer is explained by its panel."""
+    """Whether the source has not a single job, as far as it knows all; an error is explained by the panels."""
     try:
-        return not any(services.count_by_status().values())
+        return first_read("overview", st.container(), _has_no_job, height_px=600)
     except DashboardError:
         return False
+
+
+def _has_no_job() -> bool:
+    active = services.latest_jobs(ACTIVE_QUERY)
+    return not any(services.count_by_status().values()) and not active.value.incomplete
 
 
 def show_greeting() -> None:
@@ -65,12 +79,39 @@ def show_greeting() -> None:
 
 @st.fragment
 def show_live() -> None:
-    """Counts and active jobs; refreshes while a job is active, and the whole page once when one begins or ends."""
-    with explained_errors("The jobs cannot be counted"):
+    """Counts and active jobs, drawn again by themselves.
+
+    The whole page is drawn again once when a job begins or ends, and when what could not be read can be.
+    """
+    notes, counted, reading = st.container(), False, None
+    with explained_errors("The jobs cannot be counted", retry=True):
         _show_counts(services.count_by_status())
+        counted = True
     st.header("Active jobs")
-    with explained_errors("Failed to load jobs"):
-        _show_active()
+    with explained_errors("Failed to load jobs", retry=True):
+        reading = services.latest_jobs(ACTIVE_QUERY)
+        with notes:
+            show_age(reading.problem, reading.read_at)
+            show_incomplete(reading.value.incomplete)
+        _show_active(reading.value)
+    _rerun_after_trouble(not counted or reading is None or reading.problem is not None)
+    st_autorefresh(live_tick_ms(reading if counted else None), key="overview-tick")
+
+
+def live_tick_ms(reading: Reading[JobPage] | None) -> int:
+    """When to look again: soon while a job is active, later while something cannot be read (None) or is missing."""
+    if reading and reading.value.jobs:
+        return TICK_MS
+    if reading is None or reading.problem or reading.value.incomplete:
+        return RECOVERY_TICK_MS
+    return SLOW_TICK_S * 1000
+
+
+def _rerun_after_trouble(in_trouble: bool) -> None:
+    was_in_trouble = st.session_state.get(_IN_TROUBLE, False)
+    st.session_state[_IN_TROUBLE] = in_trouble
+    if was_in_trouble and not in_trouble:
+        st.rerun()
 
 
 def count_links(counts: Mapping[JobStatus, int]) -> list[tuple[str, str, dict[str, str]]]:
@@ -100,30 +141,28 @@ def progress_line(job: Job) -> str:
     return " · ".join(text for text in known if text)
 
 
-def recent_failures(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that failed last, the latest first."""
-    ended = sorted(jobs, key=_ended_at, reverse=True)
-    return ended[:SHOWN_FAILURES]
-
-
+@st.fragment(run_every=SLOW_TICK_S)
 def show_failures() -> None:
-    """The last failures with their causes."""
+    """The jobs that failed last with their causes, the latest first."""
     st.header("Recent failures")
-    with explained_errors("The failures cannot be loaded"):
-        jobs = recent_failures(services.list_jobs(FAILED_QUERY).jobs)
-        if not jobs:
-            st.markdown("No job has failed.")
-        for job in jobs:
+    with explained_errors("The failures cannot be loaded", retry=True):
+        reading = first_read("failures", st.container(), lambda: services.latest_jobs(FAILED_QUERY), height_px=400)
+        show_age(reading.problem, reading.read_at)
+        show_incomplete(reading.value.incomplete)
+        for job in reading.value.jobs:
             _show_failure(job)
-        if jobs:
-            st.page_link(JOBS_PAGE, label="All failed jobs", query_params={"status": "failed,lost"}, icon="")
+        if reading.value.jobs:
+            st.page_link(JOBS_PAGE, label="All failed jobs", query_params=ALL_FAILED, icon="")
+        else:
+            st.markdown("No failure is known so far." if reading.value.incomplete else "No job has failed.")
 
 
+@st.fragment(run_every=SLOW_TICK_S)
 def show_health() -> None:
     """Source, store, worker and disk, each with the time of its check."""
     st.header("Health")
-    with explained_errors("The health cannot be checked"):
-        for check in services.health():
+    with explained_errors("The health cannot be checked", retry=True):
+        for check in first_read("health", st.container(), services.health, height_px=120):
             st.markdown(health_text(check, now()))
 
 
@@ -132,7 +171,7 @@ def health_text(check: HealthCheck, now: datetime) -> str:
     color, icon, word = {
         True: ("green", ":material/check_circle:", "OK"),
         False: ("red", ":material/error:", "Problem"),
-        None: ("gray", ":material/help:", "Not known"),
+        None: ("gray", ":material/remove:", "No check"),
     }[check.ok]
     latency = f", {check.latency_ms:.0f} ms" if check.latency_ms is not None else ""
     return (
@@ -147,10 +186,8 @@ def _show_counts(counts: Mapping[JobStatus, int]) -> None:
             st.page_link(JOBS_PAGE, label=label, icon=icon, query_params=params)
 
 
-def _show_active() -> None:
-    reading = services.latest_jobs(ACTIVE_QUERY)
-    show_age(reading.problem, reading.read_at)
-    jobs, total = reading.value.jobs, reading.value.total
+def _show_active(page: JobPage) -> None:
+    jobs, total = page.jobs, page.total
     ids = tuple(job.id for job in jobs)
     if st.session_state.setdefault(_ACTIVE_IDS, ids) != ids:
         st.session_state[_ACTIVE_IDS] = ids
@@ -158,12 +195,10 @@ def _show_active() -> None:
     for job in jobs:
         _show_active_job(job)
     if not jobs:
-        st.markdown("No job is waiting or running.")
-        return
+        st.markdown("No job is known to wait or run." if page.incomplete else "No job is waiting or running.")
     if total > len(jobs):
         label = f"All {total:,} active jobs"
         st.page_link(JOBS_PAGE, label=label, query_params={"status": "pending,running"}, icon="")
-    st_autorefresh(TICK_MS, key="overview-tick")
 
 
 def _show_active_job(job: Job) -> None:
@@ -188,8 +223,3 @@ def _show_failure(job: Job) -> None:
 
 def _show_job_link(job: Job) -> None:
     st.page_link(JOB_PAGE, label=escaped(job.name or job.id, limit=80), query_params={"id": job.id}, icon="")
-
-
-def _ended_at(job: Job) -> float:
-    at = job.finished_at or job.updated_at or job.created_at
-    return at.timestamp() if at else 0.0

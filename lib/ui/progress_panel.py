@@ -11,17 +11,25 @@ from lib.ui import times
 from lib.ui.errors import explained_errors
 from lib.ui.job_watch import is_silent
 from lib.ui.text import escaped
-from lib.ui.times import duration_text, loss_text, part_text, percent_text, relative_time
+from lib.ui.times import duration_text, loss_text, part_text, percent_text
 
 _BAR_NAMES = {
     JobStatus.FAILED: "Progress at failure",
     JobStatus.CANCELLED: "Progress when cancelled",
     JobStatus.LOST: "Last known progress",
 }
+_LOSS_IS_LOST = (
+    "The loss became NaN or infinite: what was trained since then is most likely useless. "
+    "Try a lower learning rate, or full precision."
+)
 ALARMS = {
     "exit_code_unknown": "Nobody saw how the trainer ended. Its files are complete as far as the log tells.",
-    "nan_loss": "The loss became NaN or infinite: what was trained since then is most likely useless. "
-    "Try a lower learning rate, or full precision.",
+    "nan_loss": _LOSS_IS_LOST,
+    "inf_loss": _LOSS_IS_LOST,
+    "loss_diverged": "The loss is far above where it began: the training has most likely come apart. "
+    "Try a lower learning rate.",
+    "nan_latents": "Images became NaN when they were encoded: they teach the model nothing. "
+    "Try another VAE, or full precision for it.",
     "upload_failed": "The files could not be copied to the artifact store: they lie only on the machine that trained "
     "them, and worker.log in its data folder says why. Downloads work while they are there.",
 }
@@ -116,7 +124,8 @@ def silence_text(job: Job, now: datetime) -> str:
 
 def alarm_texts(attempt: Attempt) -> list[str]:
     """What each alarm means, in words; an alarm nobody knows is shown as its word."""
-    return [ALARMS.get(alarm, f"Alarm: {alarm.replace('_', ' ')}") for alarm in attempt.alarms]
+    texts = (ALARMS.get(alarm, f"Alarm: {alarm.replace('_', ' ')}") for alarm in attempt.alarms)
+    return list(dict.fromkeys(texts))
 
 
 def show_progress(attempt: Attempt, job: Job) -> None:
@@ -168,9 +177,3 @@ def _loss(progress: Progress) -> str | None:
 
 def _known(text: str | None) -> str:
     return "unknown" if text is None or text == "–" else text
-
-
-def age_text(read_at: datetime, now: datetime) -> str:
-    """How old shown data is: ``14 s ago``."""
-    seconds = max(0, int((now - read_at).total_seconds()))
-    return f"{seconds} s ago" if seconds < 60 else relative_time(read_at, now)

@@ -1,14 +1,13 @@
 """Step 3 of the wizard: everything that will run, what stands against it, and starting it."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
 from lib import services
-from lib.errors import DashboardError
+from lib.errors import DashboardError, SubmissionUnsure
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
@@ -16,16 +15,15 @@ from lib.sources.protocol import JobRequest, Preview
 from lib.ui.dataset_panel import count_text
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.settings_form import trainer_options, value_text
+from lib.ui.settings_table import SettingRow, settings_table
 from lib.ui.text import escaped
 from lib.ui.times import duration_text, relative_time
 from lib.ui.wizard import submission_id, write_draft
 
 # A job that is older than this was not made by the click that just happened.
 FRESH = timedelta(seconds=60)
+NOT_CREATED, NOT_KNOWN = "The job was not created", "It is not known whether the job was created"
 _SENDING, _MADE, _FAILED = "wizard-sending", "wizard-made", "wizard-failed"
-
-
-_OPEN = ":material/open_in_new:"
 _LABELS = {
     "trainer": "Trainer",
     "base_model": "Base model",
@@ -36,15 +34,6 @@ _LABELS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """A setting as it will be used; ``said`` is the configuration's value where that is another one."""
-
-    label: str
-    value: str
-    said: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """What is about to be started."""
 
@@ -52,6 +41,7 @@ class Review:
     dataset: Dataset
     config: TrainingConfig | None
     settings: TrainingSettings
+    time_limit_s: float | None = None
 
     def request(self, submission: str) -> JobRequest:
         """The job to create."""
@@ -61,6 +51,7 @@ class Review:
             config_id=self.config.id if self.config else None,
             settings=self.settings,
             submission_id=submission,
+            time_limit_s=self.time_limit_s,
         )
 
 
@@ -74,7 +65,9 @@ def settings_rows(settings: TrainingSettings, config: TrainingConfig | None) -> 
     values |= {"sample_prompts": value_text(settings.sample_prompts)}
     if settings.extra or "extra" in said:
         values["extra"] = value_text(settings.extra)
-    return [SettingRow(label=_LABELS[name], value=value, said=said.get(name, "")) for name, value in values.items()]
+    return [
+        SettingRow(label=_LABELS[name], value=value, configured=said.get(name, "")) for name, value in values.items()
+    ]
 
 
 def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
@@ -93,7 +86,7 @@ def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
 def estimate_text(preview: Preview) -> str:
     """``about 3m 20s (an estimate: …)``; says so when there is nothing to estimate from."""
     if preview.estimate_s is None:
-        return "unknown: no former job with this configuration to estimate from"
+        return "unknown: the pace of a former job with this configuration is not known"
     basis = f": {preview.estimate_basis.rstrip('.')}" if preview.estimate_basis else ""
     return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
 
@@ -107,6 +100,7 @@ def show_review(review: Review) -> None:
         "Configuration": review.config.name if review.config else "none",
         "Steps": steps_text(review.dataset, review.settings),
         "Time": estimate_text(preview),
+        "Time limit": "none" if review.time_limit_s is None else duration_text(review.time_limit_s),
     }
     st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
     st.markdown(settings_table(settings_rows(review.settings, review.config)))
@@ -120,25 +114,16 @@ def show_review(review: Review) -> None:
     show_start(review, blocked=bool(preview.problems or services.reason_against("create")))
 
 
-def settings_table(rows: Sequence[SettingRow]) -> str:
-    """A Markdown table; what differs from the configuration is marked."""
-    lines = ["| Setting | Value |", "|---|---|"]
-    for row in rows:
-        value = escaped(row.value, limit=400)
-        if row.said:
-            value = f":orange[**{value}**, changed: the configuration says {escaped(row.said, limit=200)}]"
-        lines.append(f"| {row.label} | {value} |")
-    return "\n".join(lines)
-
-
 def show_start(review: Review, *, blocked: bool) -> None:
     """The button that makes one job, however often it is clicked; then the job's page opens."""
     draft = st.query_params.get("draft", "")
     if made := _made().get(draft):
         _show_made(made)
         return
-    if error := st.session_state.pop(_FAILED, None):
-        show_error(error, title="The job was not created")
+    error: DashboardError | None = st.session_state.pop(_FAILED, None)
+    is_unsure = isinstance(error, SubmissionUnsure)
+    if error is not None:
+        show_error(error, title=NOT_KNOWN if is_unsure else NOT_CREATED)
     sending = bool(draft) and st.session_state.get(_SENDING) == draft
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Back", icon=":material/arrow_back:", on_click=write_draft, args=({"step": "2"},))
@@ -150,6 +135,8 @@ def show_start(review: Review, *, blocked: bool) -> None:
             on_click=_begin,
             icon=":material/play_arrow:",
         )
+        if is_unsure:
+            _show_another()
     if sending:
         _create(review, draft)
 
@@ -163,7 +150,7 @@ def _begin() -> None:
 
 def _create(review: Review, draft: str) -> None:
     job: Job | None = None
-    with explained_errors("The job was not created"):
+    with explained_errors(NOT_KNOWN):
         try:
             job = services.create_job(review.request(draft))
         except DashboardError as error:
@@ -191,4 +178,9 @@ def _show_made(job: Job) -> None:
         st.page_link(
             "../pages/job.py", label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id}
         )
-        st.button("Start another one like it", on_click=write_draft, args=({},))
+        _show_another()
+
+
+def _show_another() -> None:
+    """Lets the draft go, so that the next "Start training" is a submission of its own."""
+    st.button("Start another one like it", on_click=write_draft, args=({},))

@@ -9,7 +9,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.ui.job_actions import download_path
-from lib.ui.notes import show_note
+from lib.ui.notes import show_age_note, show_note
 from lib.ui.text import escaped, plain
 
 EPOCHS_AT_FIRST = 2
@@ -52,22 +52,30 @@ def sample_url(page_url: str | None, job_id: str, artifact_id: str) -> str:
     return f"{origin}{download_path(job_id, artifact_id)}?inline=1"
 
 
-def show_samples(job: Job, attempt: Attempt) -> None:
-    """A grid per epoch; images load from our route, so that neither file nor link passes through here."""
-    rows = sample_rows(services.latest_artifacts(job).value, attempt if len(job.attempts) > 1 else None)
+def show_samples(job: Job, attempt: Attempt) -> bool:
+    """A grid per epoch; images load from our route, so that neither file nor link passes through here.
+
+    Tells whether the list is fresh.
+    """
+    reading = services.latest_artifacts(job)
+    is_fresh = reading.problem is None
+    rows = sample_rows(reading.value, attempt if len(job.attempts) > 1 else None)
     key = f"samples-{job.id}-{attempt.number}"
-    if not rows and attempt.status.is_terminal:
-        return
+    if not rows and attempt.status.is_terminal and is_fresh:
+        return is_fresh
     st.header("Samples", anchor=False)
+    show_age_note(reading.problem, reading.read_at)
     if not rows:
         show_note("No samples yet.")
-        return
+        return is_fresh
     shown = st.session_state.get(f"{key}-epochs", EPOCHS_AT_FIRST)
     for row in rows[:shown]:
         st.markdown(f"**{escaped(row.title)}**")
         with st.grid(4, min_column_width=120, gap="small"):
             for sample in row.samples[:MAX_PER_EPOCH]:
                 _show_sample(job.id, sample, row.title)
+        if (left_out := len(row.samples) - MAX_PER_EPOCH) > 0:
+            show_note(f"{left_out:,} more samples of this moment are not shown.")
     if len(rows) > shown:
         st.button(
             f"Show older samples ({len(rows) - shown} more epochs)",
@@ -75,6 +83,7 @@ def show_samples(job: Job, attempt: Attempt) -> None:
             on_click=_show_more,
             args=(f"{key}-epochs", shown + EPOCHS_MORE),
         )
+    return is_fresh
 
 
 def _show_sample(job_id: str, sample: Artifact, when: str) -> None:

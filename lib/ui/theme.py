@@ -27,14 +27,22 @@ STATUS_LOOKS: dict[JobStatus, StatusLook] = {
 }
 
 
+CANCELLING = "Cancelling"
+
+
+def is_cancelling(status: JobStatus, raw_status: str) -> bool:
+    """Whether a running job was told to stop and has not yet."""
+    return status is JobStatus.RUNNING and raw_status.strip().lower() == CANCELLING.lower()
+
+
 def status_text(status: JobStatus, raw_status: str = "") -> str:
-    """The word shown to people: ``Running``; a word nobody knows stands beside ``Unknown``."""
+    """The word shown to people: ``Running``, ``Cancelling``; a word nobody knows stands beside ``Unknown``."""
     if status is JobStatus.UNKNOWN and raw_status.strip():
         return f"Unknown ({plain(raw_status, limit=40)})"
-    return status.label
+    return CANCELLING if is_cancelling(status, raw_status) else status.label
 
 
 def show_status_badge(status: JobStatus, raw_status: str = "") -> None:
     """A badge with icon, word and colour."""
-    look = STATUS_LOOKS[status]
+    look = STATUS_LOOKS[JobStatus.CANCELLED if is_cancelling(status, raw_status) else status]
     st.badge(escaped(status_text(status, raw_status)), icon=look.icon, color=look.color)  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ from urllib.parse import quote
 import streamlit as st
 
 from lib import services
+from lib.ui.addresses import own_path
+from lib.ui.kept_dialog import is_dialog_open
 
 _HTML = """
 <div class="upload">
@@ -71,6 +73,7 @@ function send(file, data, running, onProgress) {
     request.setRequestHeader(data.header, "1")
     request.setRequestHeader("Content-Type", "application/octet-stream")
     request.upload.onprogress = (event) => onProgress(event.loaded)
+    request.upload.onload = () => { running.arrived = true; onProgress(file.size) }
     request.onload = () => {
       let answer = {}
       try { answer = JSON.parse(request.responseText) } catch { answer = {} }
@@ -112,14 +115,19 @@ function summarize(box, total) {
 
 async function uploadAll(files, root, data, done) {
   const find = (name) => root.querySelector(name)
-  const running = { stopped: false, request: null }
+  const running = { stopped: false, arrived: false, request: null }
   const total = { kept: 0, captions: 0, refused: [] }
   const bytes = files.reduce((sum, file) => sum + file.size, 0) || 1
   let before = 0
   find(".running").hidden = false
   find(".drop").inert = true
   find(".result").replaceChildren()
-  find(".stop").onclick = () => { running.stopped = true; running.request?.abort() }
+  // What has arrived whole is taken in whether we listen or not: then only the files after it are stopped.
+  find(".stop").onclick = () => {
+    running.stopped = true
+    if (!running.arrived) running.request?.abort()
+    else find(".now").textContent += " Stopping after this file."
+  }
   // Images first: the server takes a caption's image as given.
   files.sort((a, b) => a.name.toLowerCase().endsWith(".txt") - b.name.toLowerCase().endsWith(".txt"))
   for (const [index, file] of files.entries()) {
@@ -127,11 +135,12 @@ async function uploadAll(files, root, data, done) {
     const place = files.length > 1 ? ` (${index + 1} of ${files.length})` : ""
     const report = (loaded) => {
       const percent = Math.floor(100 * loaded / (file.size || 1))
-      const stage = loaded >= file.size ? "checking…" : `${percent} % of ${size(file.size)}`
+      const stage = running.arrived ? "checking…" : `${percent} % of ${size(file.size)}`
       find(".now").textContent = `${file.name}${place}: ${stage}`
       show(find(".bar.file"), loaded / (file.size || 1))
       show(find(".bar.all"), (before + loaded) / bytes)
     }
+    running.arrived = false
     report(0)
     const answer = file.size > data.max_bytes
       ? { refused: { [file.name]: `It is larger than ${size(data.max_bytes)}.` } }
@@ -175,17 +184,18 @@ export default function (component) {
 _UPLOAD = st.components.v2.component("lora_upload", html=_HTML, css=_CSS, js=_JS)
 
 
+@st.fragment
 def show_upload_panel(dataset_id: str) -> None:
     """A file input and drop zone; when an upload is done the page runs again and shows the new state."""
-    _UPLOAD(key=f"upload-{dataset_id}", data=upload_data(dataset_id), on_finished_change=services.forget_reads)
+    result = _UPLOAD(key=f"upload-{dataset_id}", data=upload_data(dataset_id), on_finished_change=services.forget_reads)
+    if result.finished and not is_dialog_open():
+        st.rerun()
 
 
 def upload_data(dataset_id: str) -> dict[str, Any]:
     """What the component needs to know: where to send files, and how large they may be."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    prefix = f"/{base}" if base else ""
     return {
-        "url": f"{prefix}/upload/{quote(dataset_id, safe='')}/",
+        "url": own_path(f"/upload/{quote(dataset_id, safe='')}/"),
         "header": services.UPLOAD_HEADER,
         "max_bytes": services.MAX_UPLOAD_BYTES,
     }

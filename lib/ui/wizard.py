@@ -1,8 +1,8 @@
 """A half-filled wizard: read from the URL, so that it can be shared, reloaded, and undone by Back.
 
-Parameters: ``step``, ``datasetId``, ``configId``, ``name``, one per changed value (``epochs=5``), ``from`` (the job
-whose dataset, name and settings are taken where nothing else is said) and ``draft`` (names the submission, so that
-it makes one job however often it is sent).
+Parameters: ``step``, ``datasetId``, ``configId``, ``name``, ``timeLimit`` (minutes), one per changed value
+(``epochs=5``), ``from`` (the job whose dataset, name and settings are taken where nothing else is said) and ``draft``
+(names the submission, so that it makes one job however often it is sent).
 """
 
 import math
@@ -21,18 +21,21 @@ from lib.ui.settings_form import MAX_PROMPTS_LENGTH, prompt_lines
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
 MAX_NAME_LENGTH = 5_000
 MAX_MODEL_LENGTH = 1_000
+TIME_LIMIT = "timeLimit"
+MAX_TIME_LIMIT_MIN = 30 * 24 * 60
 TEXTS = {"base_model": MAX_MODEL_LENGTH, "sample_prompts": MAX_PROMPTS_LENGTH}
 CHANGEABLE = (*(rule.name for rule in RANGES), *TEXTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What was chosen so far. ``changes`` holds setting name -> text as in the URL."""
+    """What was chosen so far. ``changes`` holds setting name -> text as in the URL, as ``time_limit`` is."""
 
     step: int = 1
     dataset_id: str = ""
     config_id: str = ""
     name: str = ""
+    time_limit: str = ""
     submission_id: str = ""
     from_job: str = ""
     changes: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +49,7 @@ def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
         dataset_id=params.get("datasetId", (job.dataset_id if job else "") or "")[:300],
         config_id=params.get("configId", (job.config_id if job else "") or "")[:300],
         name=params.get("name", job.name if job else "")[:MAX_NAME_LENGTH],
+        time_limit=params.get(TIME_LIMIT, ""),
         submission_id=params.get("draft", "")[:100],
         from_job=params.get("from", "")[:300],
         changes={name: params[name] for name in CHANGEABLE if name in params},
@@ -75,6 +79,15 @@ def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tu
     if "sample_prompts" in changes:
         values["sample_prompts"] = prompt_lines(changes["sample_prompts"][:MAX_PROMPTS_LENGTH])
     return replace(before, **values), problems
+
+
+def time_limit_minutes(text: str) -> tuple[int | None, list[str]]:
+    """The time limit in whole minutes, None for none, and the parameter if it cannot be used."""
+    if not text:
+        return None, []
+    if text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= MAX_TIME_LIMIT_MIN:
+        return int(text), []
+    return None, [f"{TIME_LIMIT}={text[:40]}"]
 
 
 def change_text(value: Any) -> str:

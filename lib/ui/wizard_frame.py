@@ -1,6 +1,6 @@
 """What stands around the wizard's steps: where one is, where it started from, "Back" and "Next"."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
@@ -47,18 +47,25 @@ def show_bad_parameters(problems: Sequence[str]) -> None:
         st.warning(f"The link has values that cannot be used and were left out: {shown}")
 
 
-def show_navigation(step: int, *, chosen: Mapping[str, str], problem: str = "") -> None:
-    """ "Back" and "Next" of the first two steps; a problem disables "Next" and is said beside it.
+def show_navigation(
+    step: int, *, chosen: Mapping[str, str], problem: str = "", ready: Callable[[], bool] = lambda: True
+) -> None:
+    """ "Back" and "Next" of the first two steps.
 
-    ``chosen`` goes into the URL, so that a default that nobody touched is the same in a shared link.
+    Args:
+        step: Where one is.
+        chosen: Goes into the URL, so that a default that nobody touched is the same in a shared link.
+        problem: Disables "Next" and is said beside it.
+        ready: Asked when "Next" is clicked; the step stays, and says why, when it is not.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         if step > 1:
             st.button("Back", icon=":material/arrow_back:", on_click=_go, args=(step - 1, chosen))
-        st.button("Next", type="primary", disabled=bool(problem), on_click=_go, args=(step + 1, chosen))
+        st.button("Next", type="primary", disabled=bool(problem), on_click=_go, args=(step + 1, chosen, ready))
         if problem:
             st.caption(escaped(problem))
 
 
-def _go(step: int, chosen: Mapping[str, str]) -> None:
-    write_draft({**{name: each for name, each in chosen.items() if each}, "step": str(step) if step > 1 else None})
+def _go(step: int, chosen: Mapping[str, str], ready: Callable[[], bool] = lambda: True) -> None:
+    place = {"step": str(step) if step > 1 else None} if ready() else {}
+    write_draft({**{name: each for name, each in chosen.items() if each}, **place})

@@ -16,17 +16,21 @@ from lib.ui.settings_form import (
     value_text,
 )
 from lib.ui.text import escaped, plain
+from lib.ui.times import duration_text
 from lib.ui.url_state import follow_url
 from lib.ui.wizard import (
     CHANGEABLE,
     MAX_MODEL_LENGTH,
     MAX_NAME_LENGTH,
+    MAX_TIME_LIMIT_MIN,
+    TIME_LIMIT,
     Draft,
     change_text,
     write_draft,
 )
 
-_CONFIG_KEY, _NAME_KEY = "wizard-config", "wizard-name"
+_CONFIG_KEY, _NAME_KEY, _LIMIT_KEY = "wizard-config", "wizard-name", "wizard-time-limit"
+_NAME_MISSED = "wizard-name-missed"
 
 
 def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None, draft: Draft) -> None:
@@ -65,7 +69,7 @@ def _choose_config(dataset_id: str, name: str) -> None:
 
 
 def edit_name(draft: Draft) -> None:
-    """The text field "Job name"."""
+    """The text field "Job name"; that it was left empty is said once "Next" was tried."""
     follow_url(_NAME_KEY, draft.name)
     st.text_input(
         "Job name",
@@ -74,6 +78,40 @@ def edit_name(draft: Draft) -> None:
         placeholder="e.g. red sneakers, first try",
         on_change=lambda: write_draft({"name": _state(_NAME_KEY)}),
     )
+    if st.session_state.pop(_NAME_MISSED, False):
+        st.markdown(":red[Give the job a name first.]")
+
+
+def has_name() -> bool:
+    """Whether the job has a name; where it has none that is said beside the field in the run to come.
+
+    Asked when "Next" is clicked: a button disabled meanwhile would swallow the click that ends the typing.
+    """
+    if str(st.session_state.get(_NAME_KEY) or "").strip():
+        return True
+    st.session_state[_NAME_MISSED] = True
+    return False
+
+
+def edit_time_limit(minutes: int | None) -> None:
+    """The optional field "Time limit"; empty is none."""
+    follow_url(_LIMIT_KEY, minutes)
+    st.number_input(
+        "Time limit (minutes)",
+        min_value=1,
+        max_value=MAX_TIME_LIMIT_MIN,
+        value=None,
+        step=1,
+        key=_LIMIT_KEY,
+        placeholder="none",
+        on_change=lambda: write_draft({TIME_LIMIT: str(_state(_LIMIT_KEY) or "") or None}),
+    )
+    st.caption(time_limit_text(minutes))
+
+
+def time_limit_text(minutes: int | None) -> str:
+    """``The job is stopped after 1h 30m 0s.``"""
+    return "Empty: no limit." if minutes is None else f"The job is stopped after {duration_text(60 * minutes)}."
 
 
 def edit_values(before: TrainingSettings, now: TrainingSettings, config: TrainingConfig | None) -> None:

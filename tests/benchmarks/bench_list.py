@@ -23,8 +23,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lib.sources.embedded import EmbeddedSource
 from tests.benchmarks.bench_store import made_jobs
-from tests.browser.conftest import CHROMIUM, CHROMIUM_ARGS, ROOT, free_port
+from tests.browser.conftest import CHROMIUM, CHROMIUM_ARGS, ROOT
 from tests.embedded.known_jobs import put_jobs
+from tests.ports import lasting_port
 
 EMPTY_APP = 'import streamlit as st\nst.set_page_config(layout="wide")\nst.title("Ready")\n'
 DEADLINE_MS = 60_000
@@ -33,7 +34,7 @@ DEADLINE_MS = 60_000
 @contextlib.contextmanager
 def server(script: str, folder: Path, **environ: str) -> Iterator[tuple[str, psutil.Process, float]]:
     """A running Streamlit server: its address, its process, and when it was started (monotonic seconds)."""
-    port = free_port()
+    port = lasting_port()
     begun = time.monotonic()
     with (folder / f"server-{port}.log").open("ab") as log:
         process = subprocess.Popen(

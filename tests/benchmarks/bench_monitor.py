@@ -31,7 +31,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.viewers import watch_together  # noqa: E402
-from tests.browser.conftest import CHROMIUM, CHROMIUM_ARGS, free_port  # noqa: E402
+from tests.browser.conftest import CHROMIUM, CHROMIUM_ARGS  # noqa: E402
+from tests.ports import lasting_port  # noqa: E402
 
 IDLE_S = 10
 HOME = "tests/benchmarks/monitor_home.py"
@@ -49,7 +50,7 @@ class Server:
     """A dashboard of its own, with the counters that its home keeps."""
 
     def __init__(self, folder: Path, poll_ms: int) -> None:
-        self.port = free_port()
+        self.port = lasting_port()
         command = [sys.executable, "-m", "streamlit", "run", HOME, "--server.port", str(self.port)]
         environment = {**os.environ, "LORA_DATA_DIR": str(folder), "BENCH_POLL_MS": str(poll_ms)}
         with (folder / f"server-{self.port}.log").open("wb") as log:

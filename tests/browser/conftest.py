@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.ports import lasting_port
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -66,27 +67,25 @@ class Dashboard:
     process: "subprocess.Popen[bytes]"
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def start_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Dashboard]]:
-    """Starts ``streamlit run Home.py`` on a data folder; ends it, its worker and its trainers with the session."""
+    """Starts ``streamlit run`` on a data folder; ends it, its worker and its trainers with the session.
+
+    ``script`` is Home.py, or one of the tests' own that puts another source in.
+    """
     started: list[Dashboard] = []
 
-    def start(data_dir: Path | None = None, *, port: int | None = None, **environ: str) -> Dashboard:
+    def start(
+        data_dir: Path | None = None, *, script: str = "Home.py", port: int | None = None, **environ: str
+    ) -> Dashboard:
         folder = data_dir or tmp_path_factory.mktemp("data") / "data"
-        number = port or free_port()
+        number = port or lasting_port()
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("LORA_", "S3_"))},
             "LORA_DATA_DIR": str(folder),
             **environ,
         }
-        command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(number)]
+        command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(number)]
         log = (folder.parent / f"server-{number}.log").open("ab")
         with log:
             process = subprocess.Popen(

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Artifact, ArtifactKind, Failure, Job, JobStatus, Progress
+from lib.jobs.query import JobPage, JobQuery
 from lib.routes import ROUTES
 from lib.sources.memory import MemorySource
 
@@ -82,9 +83,17 @@ def make_job(number: int, status: JobStatus, **values: object) -> Job:
     return dataclasses.replace(job, **values)  # type: ignore[arg-type]
 
 
+class CountedSource(MemorySource):
+    """Counts the reads of each list by the statuses that it asks for."""
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        self.calls[f"list of {'+'.join(sorted(query.statuses)) or 'all'}"] += 1
+        return super().list_jobs(query)
+
+
 def full_source() -> MemorySource:
     """137 jobs: two running, two waiting, the others ended."""
-    source = MemorySource()
+    source = CountedSource()
     active = [JobStatus.RUNNING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PENDING]
     source.add(*(make_job(n, active[n] if n < 4 else WORDS[n % len(WORDS)]) for n in range(137)))
     return source

@@ -1,6 +1,6 @@
 """A dashboard over a source in memory that a test steers through /steer: for moments that are hard to bring about.
 
-Ticks are four times as fast here, so that ten of them are a matter of seconds.
+Ticks are many times as fast here, so that ten of them are a matter of seconds; ``/steer?do=ticks`` counts them.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from lib import services
 from lib.errors import SourceUnavailable
-from lib.jobs.job import JobStatus, Progress
+from lib.jobs.job import Job, JobStatus, Progress
 from lib.routes import ROUTES
 from lib.sources.memory import MemorySource
 from lib.ui import job_watch
@@ -29,7 +29,17 @@ from tests.monitor_jobs import OUT_OF_MEMORY, fill, log_lines
 
 FOLDER = Path(os.environ["LORA_DATA_DIR"])
 source = MemorySource()
-job_watch.POLL_MS = 500
+job_watch.POLL_MS, job_watch.RESULTS_POLL_MS = 300, 1_500
+poll_interval_ms = job_watch.poll_interval_ms
+
+
+def counted_interval_ms(job: Job, watch: job_watch.Watch, now: datetime) -> int | None:
+    """Every drawing of what ticks asks once when to tick again."""
+    source.calls["ticks"] += 1
+    return poll_interval_ms(job, watch, now)
+
+
+job_watch.poll_interval_ms = counted_interval_ms
 
 
 def refill() -> None:
@@ -57,7 +67,7 @@ def change(status: JobStatus) -> None:
 
 
 async def steer(request: Request) -> PlainTextResponse:
-    """``?do=step`` and the like; answers with the number of reads of a job so far."""
+    """``?do=step`` and the like; answers with the number of ticks so far."""
     match request.query_params["do"]:
         case "refill":
             refill()
@@ -67,11 +77,11 @@ async def steer(request: Request) -> PlainTextResponse:
             source.failing = SourceUnavailable("No answer within 10 s.")
         case "recover":
             source.failing = None
-        case "reads":
+        case "ticks":
             pass
         case word:
             change(JobStatus(word))
-    return PlainTextResponse(str(source.calls["get_job"]))
+    return PlainTextResponse(str(source.calls["ticks"]))
 
 
 @contextlib.asynccontextmanager

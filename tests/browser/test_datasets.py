@@ -4,7 +4,7 @@ import io
 import zipfile
 
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Dashboard
 
@@ -41,17 +41,28 @@ def test_a_zip_with_three_bad_files_is_uploaded_and_the_rest_trained_on(page: Pa
     refused = page.get_by_role("list", name="Refused files").get_by_role("listitem")
     expect(refused).to_have_count(3)
     expect(refused.filter(has_text="../evil.png")).to_contain_text("leads out of")
-    expect(page.get_by_role("button", name="white.png")).to_be_visible()
+    expect(page.get_by_role("button", name="white.png", exact=True)).to_be_visible()
     expect(page.get_by_text("4 of 4 (100 %)")).to_be_visible()
 
-    page.get_by_role("button", name="white.png").click()
-    page.get_by_label("Caption", exact=True).fill("white square, flat")
+    # What is typed stays while an upload ends; the page shows what it brought when the dialog is closed.
+    held: list[Route] = []
+    page.route("**/upload/**", lambda route: held.append(route))
+    with page.expect_request("**/upload/**"):
+        upload.set_input_files({"name": "late.png", "mimeType": "image/png", "buffer": png("black")})
+    page.get_by_role("button", name="white.png", exact=True).click()
+    page.get_by_label("Caption", exact=True).clear()
+    page.get_by_label("Caption", exact=True).press_sequentially("white square, flat")
+    held[0].continue_()
+    expect(page.get_by_text("Kept 1 image and 0 captions, refused 0.")).to_be_visible()
+    expect(page.get_by_label("Caption", exact=True)).to_have_value("white square, flat")
     page.get_by_role("button", name="Save caption").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_text("4 of 5 (80 %)")).to_be_visible()
+    expect(page.get_by_role("button", name="late.png", exact=True)).to_be_visible()
     expect(page.get_by_text("white square, flat")).to_be_visible()
 
     page.get_by_role("link", name="Train on this dataset").click()
-    expect(page.get_by_text("4 images")).to_be_visible()
+    expect(page.get_by_text("5 images")).to_be_visible()
     page.get_by_role("button", name="Next").click()
     page.get_by_label("Job name").fill("four colours")
     page.get_by_role("spinbutton", name="Epochs").fill("1")
@@ -79,3 +90,24 @@ def test_an_upload_tells_its_progress_to_everybody_and_can_be_stopped(page: Page
     page.get_by_role("button", name="Stop uploading").click()
     expect(page.get_by_text("Kept 0 images and 0 captions, refused 4.")).to_be_visible()
     expect(upload).to_be_focused()
+    # A file that has arrived is taken in, whoever listens: only what comes after it is stopped, and that is said.
+    page.evaluate(
+        """() => {
+            XMLHttpRequest.prototype.send = function () {
+                this.upload.onload()
+                window.answer = () => {
+                    Object.defineProperty(this, "status", { value: 200 })
+                    Object.defineProperty(this, "responseText", { value: '{"kept": ["red.png"]}' })
+                    this.onload()
+                }
+            }
+        }"""
+    )
+    upload.set_input_files(
+        [{"name": f"{color}.png", "mimeType": "image/png", "buffer": png(color)} for color in COLORS[:2]]
+    )
+    expect(page.get_by_text("red.png (1 of 2): checking…")).to_be_visible()
+    page.get_by_role("button", name="Stop uploading").click()
+    expect(page.get_by_text("Stopping after this file.")).to_be_visible()
+    page.evaluate("answer()")
+    expect(page.get_by_text("Kept 1 image and 0 captions, refused 1.")).to_be_visible()

@@ -2,20 +2,17 @@
 
 import csv
 import io
-import os
 import re
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import ROOT, Dashboard, _end, _wait_until_healthy, free_port
+from tests.browser.conftest import Dashboard
 
 HEADER_PX, ROW_PX = 36, 35
 Steer = Callable[..., str]
@@ -23,18 +20,9 @@ expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
-def listing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+def listing(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
     """A dashboard over a source that the tests steer."""
-    folder = tmp_path_factory.mktemp("listing")
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "tests/browser/list_home.py", "--server.port", str(port)]
-    environment = {**os.environ, "LORA_DATA_DIR": str(folder / "data")}
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-    dashboard = Dashboard(url=f"http://localhost:{port}", data_dir=folder / "data", process=process)
-    _wait_until_healthy(dashboard)
-    yield dashboard
-    _end(dashboard)
+    return start_dashboard(script="tests/browser/list_home.py")
 
 
 @pytest.fixture
@@ -50,9 +38,9 @@ def steer(listing: Dashboard) -> Steer:
     return steer
 
 
-def reads(steer: Steer) -> int:
-    """How often the source was asked for a list."""
-    found = re.search(r"list_jobs=(\d+)", steer("nothing"))
+def reads(steer: Steer, of: str) -> int:
+    """How often the source was asked for the list of these statuses; each page of a test asks for others."""
+    found = re.search(rf"list of {re.escape(of)}=(\d+)", steer("nothing"))
     return int(found[1]) if found else 0
 
 
@@ -141,9 +129,10 @@ def test_dialog_typed_text_and_selection_survive_ten_ticks(
     search.press_sequentially("half typ")
     scrolled = scroller.evaluate("element => element.scrollTop")
 
-    before = reads(steer)
+    before = {statuses: reads(steer, statuses) for statuses in ("pending+running", "all")}
     steer("new")
-    wait_for(lambda: reads(steer) >= before + 20, "ten ticks of each page")
+    for statuses, count in before.items():
+        wait_for(lambda: reads(steer, statuses) >= count + 10, f"ten ticks of the page with {statuses}")  # noqa: B023
     expect(dialog).to_be_visible()
     expect(search).to_have_value("half typ")
     expect(search).to_be_focused()

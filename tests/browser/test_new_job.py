@@ -4,17 +4,22 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from lib.jobs.config import TrainingConfig
 from lib.settings import Settings
 from lib.sources.embedded import EmbeddedSource, open_embedded
 from lib.sources.protocol import JobRequest
 from tests.browser.conftest import Dashboard
 
 SOON_MS = 30_000
+# What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
+STREAMLIT_RULES = {"aria-progressbar-name": "the name of st.progress is fixed; its text stands beside it"}
 
 
 @pytest.fixture
@@ -25,9 +30,9 @@ def source(dashboard: Dashboard) -> Iterator[EmbeddedSource]:
     embedded.close()
 
 
-def ended_job(source: EmbeddedSource, name: str, status: str) -> str:
-    """A job of the sample dataset with the default configuration that ended before it trained anything."""
-    config = source.list_configs()[0]
+def ended_job(source: EmbeddedSource, name: str, status: str, config: TrainingConfig | None = None) -> str:
+    """A job of the sample dataset that ended before it trained anything; the default configuration is the default."""
+    config = config or source.list_configs()[0]
     job = source.create_job(
         JobRequest(
             name=name,
@@ -124,15 +129,57 @@ def test_a_failed_job_is_retried_with_another_learning_rate(page: Page, dashboar
 def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
     page: Page, dashboard: Dashboard, source: EmbeddedSource
 ):
-    finished = ended_job(source, "done", "succeeded")
+    # A copy: the other tests of this file expect the default configuration as it is.
+    config = source.save_config(replace(source.list_configs()[0], id="", name="To be edited", is_default=False))
+    finished = ended_job(source, "done", "succeeded", config)
     before = source.get_job(finished).settings
-    config_id = source.list_configs()[0].id
-    page.goto(f"{dashboard.url}/configs?id={config_id}")
+    page.goto(f"{dashboard.url}/configs")
+    page.get_by_role("button", name=config.name).click()
+    page.wait_for_url(f"**/configs?id={config.id}")
     page.get_by_role("spinbutton", name="Epochs").fill("77")
     page.get_by_role("button", name="Save configuration").click()
     expect(page.get_by_text("Saved")).to_be_visible()
-    assert source.get_config(config_id).settings.epochs == 77
+    page.get_by_role("button", name="All configurations").click()
+    page.wait_for_url("**/configs")
+    page.go_back()
+    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("77")
+    assert source.get_config(config.id).settings.epochs == 77
     assert source.get_job(finished).settings == before
     page.goto(f"{dashboard.url}/new?from={finished}&step=2")
     expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value(str(before["epochs"]))
     expect(page.get_by_text("the configuration says 77")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/new", "Open the dataset"),
+        ("/new?step=2&epochs=3", "Changed: the configuration says"),
+        ("/new?step=3&name=x&epochs=3&timeLimit=5", "changed: the configuration says"),
+        ("/datasets", "Dataset name"),
+        ("/datasets?id={dataset}", "Upload images, captions or a zip"),
+        ("/configs", "Import a configuration from a file"),
+        ("/configs?id={config}", "Further options as TOML"),
+    ],
+)
+def test_a_phone_and_a_desk_show_it_all_by_day_and_night_and_axe_finds_nothing(
+    path: str, shown: str, page: Page, dashboard: Dashboard, source: EmbeddedSource
+):
+    ids = {"dataset": source.list_datasets()[0].id, "config": source.list_configs()[0].id}
+    page.emulate_media(color_scheme="light")
+    page.goto(dashboard.url + path.format(**ids))
+    expect(page.get_by_text(shown).first).to_be_visible()
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+    grounds = set()
+    # Colours depend on the scheme and places on the width: two visits see all four.
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 844})
+        expect(page.get_by_text(shown).first).to_be_visible()
+        sideways = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth - innerWidth")
+        assert sideways <= 0, scheme
+        violations = Axe().run(page).response["violations"]
+        found = {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in violations}
+        assert {rule: nodes for rule, nodes in found.items() if rule not in STREAMLIT_RULES} == {}, scheme
+        grounds.add(page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"))
+    assert len(grounds) == 2, "the page follows the system's scheme"

@@ -123,6 +123,21 @@ def test_retry(house: House, able: Callable[..., None]) -> None:
         house.source.retry_job("nobody")
 
 
+def test_a_retry_cancelled_in_the_queue_leaves_the_attempt_before_as_it_was(
+    house: House, able: Callable[..., None]
+) -> None:
+    able("retry", "cancel", "attempts")
+    house.put_jobs([replace(job, dataset_id=house.dataset_id) for job in known_jobs()])
+    failed = by_status(house, JobStatus.FAILED)
+    house.source.retry_job(failed.id)
+    house.source.cancel_job(failed.id)
+    got = house.source.get_job(failed.id)
+    assert (got.status, got.attempt, got.failure, got.progress.step) == (JobStatus.CANCELLED, 2, None, None)
+    assert [(attempt.number, attempt.status) for attempt in got.attempts] == [(1, JobStatus.FAILED)]
+    again = house.source.retry_job(failed.id)
+    assert (again.status, house.source.get_job(failed.id).attempts) == (JobStatus.PENDING, got.attempts)
+
+
 def test_the_queue_and_places_in_it(house: House, able: Callable[..., None]) -> None:
     able("create", "move")
     jobs = []

@@ -2,7 +2,9 @@ import io
 import os
 import random
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -203,6 +205,13 @@ def corrupted(data: bytes, name: bytes) -> bytes:
     return bytes(changed)
 
 
+def with_short_exif() -> bytes:
+    """A PNG whose pixels are good and whose EXIF block ends too early."""
+    data = image_bytes(2)
+    block = b"eXIf" + b"MM\0*"
+    return data[:33] + struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block)) + data[33:]
+
+
 def large_picture() -> bytes:
     content = io.BytesIO()
     Image.new("1", (9000, 9000)).save(content, format="PNG")
@@ -210,6 +219,8 @@ def large_picture() -> bytes:
 
 
 GOOD = ("good.png", image_bytes(1))
+LZMA = zipfile.ZipInfo("lzma.png")
+LZMA.compress_type = zipfile.ZIP_LZMA
 HOSTILE: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "path traversal": (
         "a.zip",
@@ -224,6 +235,13 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "long name": ("a.zip", lambda: zip_bytes(("x" * 250 + ".png", b"x"), GOOD), "x" * 250 + ".png", "longer"),
     "symbolic link": ("a.zip", lambda: zip_bytes((symlink_entry("l.png"), b"/etc/passwd"), GOOD), "l.png", "symbolic"),
     "zip bomb": ("a.zip", lambda: zip_bytes(("bomb.png", bytes(4 << 20)), GOOD), "bomb.png", "zip bomb"),
+    "odd compression": (
+        "a.zip",
+        lambda: zip_bytes((LZMA, image_bytes(2)), GOOD),
+        "lzma.png",
+        "not supported",
+    ),
+    "damaged EXIF block": ("a.zip", lambda: zip_bytes(("exif.png", with_short_exif()), GOOD), "exif.png", "damaged"),
     "nested zip": ("a.zip", lambda: zip_bytes(("in.zip", zip_bytes(GOOD)), GOOD), "in.zip", "zip inside"),
     "encrypted": ("a.zip", lambda: encrypted(zip_bytes(("a.png", image_bytes()))), "a.png", "encrypted"),
     "damaged entry": (
@@ -333,6 +351,24 @@ def test_a_zip_of_a_trainers_folder_is_flattened_and_may_be_given_twice(datasets
         report = datasets.import_file(cats, "cats.zip", io.BytesIO(data))
         assert (report.kept, report.captions, report.refused) == (("é.png", "é.txt"), 1, {})
     assert [each.caption for each in datasets.images(cats)] == ["cat"]
+
+
+def test_facts_of_a_former_file_are_not_those_of_its_successor(datasets: DatasetFolder, cats: str) -> None:
+    (datasets.path(cats) / "a.png").write_bytes(with_short_exif())
+    assert datasets.scan(cats, 10) == 1.0
+    assert (datasets.get(cats).undecodable, datasets.get(cats).scanned) == (("a.png",), True)
+    datasets.delete_image(cats, "a.png")
+    datasets.import_file(cats, "a.png", io.BytesIO(image_bytes(1)))
+    assert (datasets.get(cats).undecodable, datasets.get(cats).scanned) == ((), False)
+    datasets.scan(cats, 10)
+    assert (datasets.get(cats).undecodable, datasets.get(cats).scanned) == ((), True)
+
+
+def test_a_thumbnail_that_cannot_be_stored_is_not_the_images_fault(datasets: DatasetFolder, cats: str) -> None:
+    datasets.import_file(cats, "a.png", io.BytesIO(image_bytes(1)))
+    (datasets.root / ".cache" / "datasets" / cats / "thumbnails").write_bytes(b"in the way")
+    with pytest.raises(DatasetError, match="could not be stored"):
+        datasets.thumbnail(cats, "a.png")
 
 
 def test_a_damaged_cache_is_made_again(datasets: DatasetFolder, cats: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lib.embedded.datasets import DatasetFolder
 from lib.embedded.first_start import CONFIGS, SAMPLE_COUNT, SAMPLE_NAME, prepare, sample_images
-from lib.errors import InvalidRequest
+from lib.errors import InvalidRequest, StoreError
 from lib.jobs.config import TrainingConfig, name_problem, setting_problems
 
 
@@ -77,6 +77,13 @@ def test_other_refusals_are_not_swallowed(datasets: DatasetFolder) -> None:
     keep: Callable[[TrainingConfig], TrainingConfig] = refuse
     with pytest.raises(InvalidRequest):
         prepare(datasets, keep)
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "datasets").write_bytes(b"a file")
+    with pytest.raises(StoreError, match="datasets") as caught:
+        prepare(DatasetFolder(tmp_path / "datasets"), Configs().save)
+    assert caught.value.hint
 
 
 def test_the_pictures_depend_on_the_seed_alone_and_differ() -> None:

@@ -4,15 +4,19 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import requests
 
+from lib.artifacts import object_store
 from lib.artifacts.object_store import ObjectStore
+from lib.embedded import mirror
+from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, JobNotFound
 from lib.jobs.config import TrainingSettings
-from lib.jobs.job import Job, JobStatus, PresignedUrl
+from lib.jobs.job import ArtifactKind, Job, JobStatus, PresignedUrl
 from lib.settings import load_settings
 from lib.sources.embedded import EmbeddedSource
 from lib.sources.protocol import JobRequest, LocalFile
@@ -173,7 +177,47 @@ def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(yard:
     slow.go_on.set()
 
 
-def test_whatever_breaks_while_copying_is_an_alarm(yard: Yard) -> None:
+class Picky:
+    """A store that refuses one file always and another one once."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.has_failed = False
+
+    def upload(self, path: Path, key: str) -> None:
+        if path.name == "never" or (path.name == "late" and not self.has_failed):
+            self.has_failed = self.has_failed or path.name == "late"
+            raise ArtifactError("Not now.")
+        self.kept.append(path.name)
+
+
+def test_a_file_that_fails_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "PAUSES_S", (0.0, 0.0))
+    files = [
+        FoundFile(path=name, kind=ArtifactKind.OTHER, size_bytes=1, modified_at=datetime.now(UTC))
+        for name in ("never", "late", "good")
+    ]
+    picky = Picky()
+    copy = mirror.MirrorCopy(picky, "job/1", tmp_path, files)
+    copy._thread.join(DEADLINE_S)
+    assert picky.kept == ["good", "late"]
+    assert copy.keys == {"good": "jobs/job/1/good", "late": "jobs/job/1/late"}
+    assert copy.alarms == ("upload_failed",)
+
+
+def test_more_files_than_one_list_tells_are_deleted(
+    shelf: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "MOST_LISTED", 2)
+    (tmp_path / "file").write_bytes(b"x")
+    for number in range(5):
+        shelf.upload(tmp_path / "file", f"jobs/many/{number}")
+    assert shelf.delete_prefix("jobs/many/") == 5
+    assert shelf.list("jobs/many/") == []
+
+
+def test_whatever_breaks_while_copying_is_an_alarm(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "PAUSES_S", (0.0,))
     slow = Slow()
     slow.go_on.set()
     job = yard.run_to_end(yard.submit(), mirror=slow)

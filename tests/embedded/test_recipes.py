@@ -2,6 +2,7 @@ import json
 import sys
 import tomllib
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,8 @@ def test_sd_scripts_command_line(tmp_path: Path) -> None:
     } <= set(command)
     assert command[-4:-1] == ["--network_args", "a=1", "b=2"] or command[-3:] == ["--network_args", "a=1", "b=2"]
     assert not any(part.startswith(("--lr", "--off")) for part in command)
+    at_home = make_run(tmp_path, replace(settings, base_model="~/m.safetensors"), sd_scripts_dir=Path("/opt/sd"))
+    assert f"--pretrained_model_name_or_path={Path.home() / 'm.safetensors'}" in SD.command(at_home)
 
 
 def test_sd_scripts_files(tmp_path: Path) -> None:

@@ -75,6 +75,15 @@ def test_all_output_goes_raw_and_in_order_into_the_log(run: Supervised, folder: 
     assert folder.log.read_bytes() == b"before\n\x1b[31mred\r\xfferr240 1 mine  True\n"
 
 
+def test_our_secrets_are_no_business_of_a_trainer(
+    run: Supervised, folder: AttemptFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("S3_SECRET", "AWS_SECRET_ACCESS_KEY", "INFLUENCERAI_PASSWORD", "HF_HOME"):
+        monkeypatch.setenv(name, "value")
+    run("print(*sorted(name for name in os.environ if os.environ[name] == 'value'))")
+    assert folder.log.read_bytes() == b"HF_HOME\n"
+
+
 def test_cancel_asks_politely(run: Supervised, folder: AttemptFolder) -> None:
     ended = run(
         "def stop(*_):\n    print('saving', flush=True)\n    sys.exit(0)\n"

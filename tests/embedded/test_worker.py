@@ -1,18 +1,20 @@
 """The worker in this process, with real supervisors and trainers of a few lines."""
 
+import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lib.embedded import locks, worker
+from lib.embedded import followed_run, locks, mirror, worker
 from lib.embedded.launcher import IDLE_GRACE_S, LOCK_NAME
+from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.worker import Worker, work
-from lib.errors import ArtifactError
+from lib.errors import ArtifactError, StoreError
 from lib.jobs.config import TrainingSettings
 from lib.jobs.job import ArtifactKind, Job, JobStatus
 from lib.settings import ROOT
@@ -209,6 +211,77 @@ def test_a_recipe_that_breaks_does_not_keep_a_job_running_for_ever(yard: Yard, m
     assert ended.status is JobStatus.FAILED
     assert ended.failure is not None
     assert "worker.log" in ended.failure.message
+    assert ended.progress.step == 4
+
+
+class FlakyRecipe(ScriptedRecipe):
+    """Cannot make out its files at first."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise ValueError("unreadable")
+        return super().collect(output_dir)
+
+
+def test_only_errors_in_a_row_after_the_end_count_against_a_job(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followed_run, "WRITE_EVERY_S", 0.0)
+    recipe = FlakyRecipe(worker.MOST_ERRORS + 10)
+    monkeypatch.setitem(RECIPES, "scripted", recipe)
+    job = yard.submit(TRAIN + "\nwhile not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n")
+    staff = yard.hire()
+    yard.run_until(staff, job, lambda _: recipe.failures < 5)
+    (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert (ended.status, ended.progress.step) == (JobStatus.SUCCEEDED, 4)
+
+
+def test_a_damaged_attempt_does_not_stop_the_queue(yard: Yard) -> None:
+    cut, odd, good = (yard.submit(submission_id=str(number)) for number in range(3))
+    for job, damaged in ((cut, "started.json"), (odd, "exit.json")):
+        assert yard.source._store.runs.claim_next() is not None
+        (yard.folder / "jobs" / job.id / "1").mkdir(parents=True)
+        (yard.folder / "jobs" / job.id / "1" / damaged).touch()  # empty, as a power cut leaves it
+    (yard.folder / "jobs" / odd.id / "1" / "exit.json").unlink()
+    (yard.folder / "jobs" / odd.id / "1" / "exit.json").mkdir()
+    staff = yard.hire()
+    ended = [yard.run_until(staff, job, lambda now: now.status.is_terminal) for job in (good, cut, odd)]
+    assert [job.status for job in ended] == [JobStatus.SUCCEEDED, JobStatus.LOST, JobStatus.FAILED]
+    assert ended[2].failure is not None
+    assert "worker.log" in ended[2].failure.message
+
+
+@pytest.mark.parametrize("error", [StoreError("The database is in use."), OSError(errno.ENOSPC, "No space left")])
+def test_what_passes_fails_no_job(yard: Yard, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(worker, "HOLD_S", 0.0)
+    jobs = [yard.submit(submission_id=str(number)) for number in range(2)]
+    staff = yard.hire()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ScriptedRecipe, "prepare", fail)
+        for _ in range(3):
+            assert staff.tick()
+    waiting = [yard.source.get_job(job.id) for job in jobs]
+    assert {(job.attempt, job.failure) for job in waiting} <= {(0, None), (1, None)}
+    for job in jobs:
+        ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+        assert (ended.status, ended.attempt, len(ended.attempts)) == (JobStatus.SUCCEEDED, 1, 1)
+
+
+def test_a_worker_that_works_on_takes_over_what_another_claimed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
+    staff = yard.hire()
+    staff.drain()
+    job = yard.submit()
+    assert yard.source._store.runs.claim_next() is not None  # by a worker that was killed then
+    wait_for(lambda: staff.drain() or yard.source.get_job(job.id).status.is_terminal, "left running")
+    assert yard.source.get_job(job.id).status is JobStatus.SUCCEEDED
 
 
 class Shelf:
@@ -225,7 +298,8 @@ class Shelf:
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_files_are_copied_to_the_store(yard: Yard, refuses: bool) -> None:
+def test_files_are_copied_to_the_store(yard: Yard, refuses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "PAUSES_S", (0.0,))
     shelf = Shelf(refuses=refuses)
     job = yard.run_to_end(yard.submit(), mirror=shelf)
     assert job.status is JobStatus.SUCCEEDED

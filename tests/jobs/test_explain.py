@@ -132,6 +132,12 @@ def test_the_output_folder_decides_about_success(tmp_path: Path, capsys: pytest.
     assert (report["status"], report["message"]) == ("succeeded", "The training succeeded and wrote 2 LoRA files.")
 
 
+def test_an_output_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(recording("sd-scripts-success")), "--output", str(tmp_path / "outptu")]) == 2
+    out = capsys.readouterr()
+    assert (out.out, "no such folder" in out.err) == ("", True)
+
+
 RESUMED = (
     b"INFO     resume training from local state: /elsewhere/last-000001-state\n"
     b"  num batches per epoch: 8\n  num epochs: 2\n  total optimization steps: 16\n"

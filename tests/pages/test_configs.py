@@ -85,7 +85,8 @@ def test_a_duplicate_is_a_new_one_that_is_not_the_default(filled, open_page):
 def test_there_is_one_default(filled, open_page):
     app = open_page("configs", id="c2")
     assert not app.exception
-    button(app, "Make default").click().run()
+    app = button(app, "Make default").click().run()
+    assert [each.value.split(" is ")[1] for each in app.toast] == ["the default now"]
     assert [config.is_default for config in filled.configs.values()] == [False, True]
 
 
@@ -101,7 +102,8 @@ def test_deleting_asks_first_and_is_refused_while_a_job_uses_it(filled, open_pag
     filled.jobs.clear()
     app = button(open_page("configs", id="c1"), "Delete").click().run()
     button(app, "Delete").click()
-    button(app, "Delete for good").click().run()
+    app = button(app, "Delete for good").click().run()
+    assert [each.value for each in app.toast] == ["Deleted the configuration Quick"]
     assert set(filled.configs) == {"c2"}
 
 
@@ -119,7 +121,8 @@ def test_a_source_that_keeps_none_shows_them_and_says_why(filled, open_page):
     filled.capabilities = Capabilities(refused={"manage_configs": "Configurations are kept elsewhere."})
     listed = open_page("configs")
     assert "kept elsewhere" in texts(listed)
-    assert not listed.button
+    assert [each.label for each in listed.button][:1] == ["**Quick**"]
+    assert len(listed.button) == 2, "only the ways to what there is"
     one = open_page("configs", id="c1")
     assert "Epochs: **9 passes over the dataset**" in texts(one)
     assert not one.text_input

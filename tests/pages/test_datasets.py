@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from lib import services
-from lib.errors import SourceUnavailable
+from lib.errors import DatasetError, SourceUnavailable
 from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
 from lib.sources.embedded import EmbeddedSource
@@ -49,14 +49,12 @@ def texts(app) -> str:
     return "\n".join(str(each.value) for each in shown).replace("\\", "")
 
 
+def toasts(app) -> list[str]:
+    return [each.value.replace("\\", "") for each in app.toast]
+
+
 def button(app, label):
     return next(each for each in app.button if each.label.replace("\\", "") == label)
-
-
-def confirm(app, opener, label):
-    """Press a button of a dialog: AppTest runs whole pages, so the button that opened it is pressed with it."""
-    button(app, opener).click()
-    return button(app, label).click().run()
 
 
 def test_an_empty_installation_offers_to_create_one(embedded, open_page):
@@ -98,11 +96,13 @@ def test_one_dataset_with_its_facts_and_pictures(dataset, open_page):
 
 def test_a_caption_is_edited_and_an_image_deleted(embedded, dataset, open_page):
     app = button(open_page("datasets", id=dataset.id), "a.png").click().run()
-    app.text_area[0].set_value("teal, flat")
-    confirm(app, "a.png", "Save caption")
+    app = app.text_area[0].set_value("teal, flat").run()  # a run of the page, as a scan that ends makes one
+    app = button(app, "Save caption").click().run()
+    assert not app.text_area
+    assert toasts(app) == ["Saved the caption of a.png"]
     assert embedded.dataset_images(dataset.id)[0].caption == "teal, flat"
     app = button(open_page("datasets", id=dataset.id), "b.png").click().run()
-    confirm(app, "b.png", "Delete image")
+    assert toasts(button(app, "Delete image").click().run()) == ["Deleted b.png"]
     assert [image.name for image in embedded.dataset_images(dataset.id)] == ["a.png", "broken.png"]
 
 
@@ -114,11 +114,12 @@ def test_deleting_says_the_size_first_and_is_refused_while_used(embedded, datase
     job = embedded.create_job(request)
     app = button(open_page("datasets", id=dataset.id), "Delete dataset").click().run()
     assert "with 3 images (" in texts(app)
-    app = confirm(app, "Delete dataset", "Delete for good")
+    app = button(app, "Delete for good").click().run()
     assert "used by the job 'uses it'" in texts(app)
     embedded.cancel_job(job.id)
     app = button(open_page("datasets", id=dataset.id), "Delete dataset").click().run()
-    confirm(app, "Delete dataset", "Delete for good")
+    app = button(app, "Delete for good").click().run()
+    assert toasts(app) == ["Deleted the dataset Shapes"]
     assert embedded.list_datasets() == ()
 
 
@@ -128,6 +129,17 @@ def test_a_dataset_that_was_not_looked_at_yet_shows_how_far_it_is(embedded, data
     app = open_page("datasets", id=dataset.id)
     assert not app.exception
     assert [bar.proto.value for bar in app.get("progress")] == [75]
+
+
+def test_a_full_disk_is_said_and_not_taken_for_a_broken_image(embedded, dataset, open_page, monkeypatch):
+    def full(*_: object) -> Path:
+        raise DatasetError("The thumbnail could not be made: No space left on device.", hint="Check the disk.")
+
+    monkeypatch.setattr(embedded, "thumbnail", full)
+    for app in (open_page("datasets"), open_page("datasets", id=dataset.id)):
+        assert not app.exception
+        assert "No space left on device" in texts(app)
+        assert "The image does not decode." not in texts(app)
 
 
 def test_a_large_dataset_is_shown_page_by_page(embedded, dataset, open_page):
@@ -149,7 +161,7 @@ def test_a_source_that_keeps_none_shows_them_and_says_why(source, open_page):
     assert "ready · 5 images" in texts(listed)
     one = open_page("datasets", id="d1")
     assert not one.exception
-    assert not one.button
+    assert [each.label for each in one.button] == ["All datasets"]
 
 
 def test_a_source_that_is_down_is_said(source, open_page):

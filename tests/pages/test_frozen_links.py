@@ -113,7 +113,8 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
 
 
 def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock: list[datetime]) -> None:
-    with TestClient(Starlette(routes=ROUTES), follow_redirects=False) as browser:
+    app = Starlette(routes=ROUTES)
+    with TestClient(app, base_url="http://localhost", follow_redirects=False) as browser:
         assert browser.get("/download/a/soon.safetensors").status_code == 302
         assert browser.get("/download/a/later.safetensors").headers["location"] == LATER["url"]
         clock.append(START + timedelta(minutes=4))

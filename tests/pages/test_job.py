@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
-from lib.errors import SourceUnavailable
+from lib.errors import SourceUnavailable, StoreError
 from lib.jobs.job import Job, JobStatus
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Capabilities
@@ -100,14 +100,15 @@ def test_every_state_says_what_it_is(full: MemorySource, open_page: Open, job_id
 
 
 def test_what_every_state_shows(full: MemorySource, open_page: Open) -> None:
-    written = texts(open_page("job", id="done"))
+    written = texts(open_page("job", id="done")).replace("**", "")
     for text in (
         "Dashboard => ",
         "LoRA Training => jobs",
         "Aria portraits => datasets?id=ds",
         "SDXL portrait => configs?id=cfg",
         "Trainer: tiny",
-        "Learning rate | 0.0002 *(configuration: 0.0001)*",
+        "Learning rate | :orange[0.0002, changed: the configuration says 0.0001]",
+        "Use this configuration => new?from=done",
         "train --name 'Aria v1'",
         "Created 3 hours ago",
         "Finished 29 minutes ago",
@@ -115,6 +116,7 @@ def test_what_every_state_shows(full: MemorySource, open_page: Open) -> None:
     ):
         assert text in written
     assert SIGNED not in written
+    assert "Duration" not in texts(open_page("job", id="run")), "it would stand still while the job runs"
 
 
 def test_an_older_attempt_is_opened_by_the_url(full: MemorySource, open_page: Open) -> None:
@@ -177,33 +179,71 @@ def test_a_source_that_is_down(full: MemorySource, open_page: Open) -> None:
     assert "Retry" in [button.label for button in app.button]
 
 
-def test_the_last_good_state_survives_a_failed_poll(
-    full: MemorySource, open_page: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_good_state_survives_a_failed_poll(full: MemorySource, open_page: Open) -> None:
     app = open_page("job", id="run")
     full.failing = SourceUnavailable("No answer within 10 s.")
-    monkeypatch.setattr("lib.services.SHARED_READ_S", -1.0)
-    app.button(key="refresh").click().run()
-    written = texts(app)
-    assert "Could not refresh; shown is the state of" in written
-    for text in ("No answer within 10 s.", "Training progress: 42 %", "line 339", "Loss from"):
+    written = texts(app.button(key="refresh").click().run())
+    stale = "Could not refresh: No answer within 10 s. Shown is the state of"
+    assert written.count(stale) == 5, "job, log, loss, files and samples each say how old they are"
+    for text in ("Training progress: 42 %", "line 339", "Loss from"):
         assert text in written
     full.failing = None
     assert "Could not refresh" not in texts(app.button(key="refresh").click().run())
 
 
+def polls(app: AppTest) -> bool:
+    """Whether any part of the page is drawn again by itself."""
+    return any("autorefresh" in element.proto.component_name for element in app.get("component_instance"))
+
+
 def test_a_job_that_ends_is_confirmed_before_polling_stops(
     full: MemorySource, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def polls(app: AppTest) -> bool:
-        return any("autorefresh" in element.proto.component_name for element in app.get("component_instance"))
-
     app = open_page("job", id="done")
     assert polls(app)
     monkeypatch.setattr("lib.ui.job_watch.SHARED_READ_S", 0.0)
     assert not polls(app.run())
     full.add(Job(id="done", name="again", status=JobStatus.RUNNING, attempt=2))
     assert polls(app.button(key="refresh").click().run())
+
+
+@pytest.mark.parametrize("method", ["artifacts", "loss_points", "read_log"])
+def test_a_part_of_an_ended_job_that_cannot_be_read_is_tried_again(
+    full: MemorySource, open_page: Open, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreError("The store does not answer.")
+
+    monkeypatch.setattr("lib.ui.job_watch.CONFIRMING_READS", 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(full, method, refuse)
+        app = open_page("job", id="done")
+        assert "The store does not answer." in texts(app)
+        assert polls(app)
+    assert not polls(app.button(key="refresh").click().run())
+
+
+def test_a_log_is_searched_when_that_is_asked_for_only(
+    full: MemorySource, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("searched again")
+
+    app = open_page("job", id="done")
+    app.text_input(key="find-done-1").input("LINE 33")
+    app = next(button for button in app.button if button.label == "Find").click().run()
+    assert "11 lines found. Search complete" in texts(app)
+    monkeypatch.setattr("lib.services.find_in_log", refuse)
+    assert "11 lines found. Search complete" in texts(app.run())
+
+
+def test_two_hundred_samples_are_not_loaded_at_once(full: MemorySource, open_page: Open) -> None:
+    samples = [file for file in full.jobs["run"].artifacts if file.epoch == 4]
+    many = tuple(replace(samples[0], id=f"1/{number}.png", name=f"{number}.png", epoch=None) for number in range(200))
+    full.add(replace(full.jobs["run"], artifacts=many))
+    app = open_page("job", id="run")
+    assert texts(app).count("a red fox in the snow -> ") == 24
+    assert "176 more samples of this moment are not shown." in texts(app)
 
 
 def test_what_a_source_does_not_tell_is_unknown(full: MemorySource, open_page: Open) -> None:

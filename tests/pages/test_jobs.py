@@ -204,6 +204,7 @@ def test_what_is_missing_is_said(source: MemorySource, open_page: OpenPage) -> N
     services.connect(partial)
     app = open_page("jobs")
     said = [each.value for each in app.warning]
+    assert len(app.get("component_instance")) == 1  # it looks again by itself
     assert said == [
         "Still counting \\*old\\* jobs\\.",
         "2 rows of the source could not be understood and cannot be shown.",
@@ -254,6 +255,45 @@ def test_cancel_asks_and_retry_does_not(source: MemorySource, open_page: OpenPag
     button(app, "Retry").click().run()
     assert {job.status for job in source.jobs.values()} == {JobStatus.PENDING}
     assert app.toast[0].value == "Retried 2 jobs"
+
+
+class NewJobSource(MemorySource):
+    """A source whose retry is a new job, as InfluencerAI's; a cancelled job takes a while to end."""
+
+    def retry_job(self, job_id: str) -> Job:
+        self.add(replace(self.jobs[job_id], id=f"{job_id}-again", status=JobStatus.PENDING))
+        return self.jobs[f"{job_id}-again"]
+
+    def cancel_job(self, job_id: str) -> None:
+        self.add(replace(self.jobs[job_id], raw_status="cancelling"))
+
+
+def test_a_retry_that_is_a_new_job_says_so_and_leads_there(source: MemorySource, open_page: OpenPage) -> None:
+    attempts = "It has no attempts; a retry makes a new job."
+    services.connect(NewJobSource(now=lambda: NOW, capabilities=Capabilities(refused={"attempts": attempts})))
+    services.source().add(make_job(1, JobStatus.FAILED), make_job(2, JobStatus.FAILED))  # type: ignore[attr-defined]
+    app = select(open_page("jobs"), "job-001", "job-002")
+    assert button(app, "Retry").help == attempts
+    button(app, "Retry").click().run()
+    assert app.toast[0].value == "Started as 2 new jobs: job\\-001\\-again, job\\-002\\-again"
+    app = select(open_page("jobs", status="failed"), "job-001")
+    button(app, "Retry").click().run()
+    assert app.query_params == {"status": "failed", "id": "job-001-again"}
+    assert app.toast[0].value == "Started as a new job: job\\-001\\-again"
+    assert app.title[0].value == "Aria v1"
+
+
+def test_a_job_that_is_being_cancelled_says_so_and_is_not_cancelled_twice(
+    source: MemorySource, open_page: OpenPage
+) -> None:
+    services.connect(NewJobSource(now=lambda: NOW))
+    services.source().add(make_job(1, JobStatus.RUNNING, raw_status="running"))  # type: ignore[attr-defined]
+    app = select(open_page("jobs"), "job-001")
+    button(app, "Cancel").click().run()
+    button(app, "Cancel 1 job").click().run()
+    assert app.toast[0].value == "Cancelling Aria v1"
+    assert list(app.dataframe[0].value["Status"][0]) == ["Cancelling"]
+    assert button(app, "Cancel").disabled
 
 
 class StubbornSource(MemorySource):

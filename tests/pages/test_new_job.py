@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lib.errors import SourceUnavailable
+from lib.errors import SourceUnavailable, StoreError, SubmissionUnsure
 from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
-from lib.sources.protocol import Capabilities
+from lib.sources.protocol import Capabilities, Preview
 from lib.ui import review_panel
 from tests.pages.conftest import APP, NOW
 
@@ -68,9 +68,16 @@ def param(app: AppTest, name: str) -> str | None:
     return values[0] if isinstance(values, list) else values
 
 
-def test_three_steps_make_one_job(filled, open_wizard):
+def progress(app: AppTest) -> tuple[int, str]:
+    (bar,) = app.get("progress")
+    return bar.proto.value, bar.proto.text
+
+
+def test_three_steps_make_one_job(filled, open_wizard, monkeypatch):
+    create_job = filled.create_job
     app = open_wizard()
     assert [each.value for each in app.header] == ["Select Dataset"]
+    assert progress(app) == (33, "Step 1 of 3")
     app = box(app, "Dataset").select("d1").run()
     assert param(app, "datasetId") == "d1"
     app = button(app, "Next").click().run()
@@ -79,19 +86,37 @@ def test_three_steps_make_one_job(filled, open_wizard):
     app = box(app, "Job name").set_value("my job").run()
     app = box(app, "Epochs").set_value(5).run()
     assert "the configuration says 9" in texts(app)
+    app = box(app, "Time limit (minutes)").set_value(90).run()
+    assert "stopped after 1h 30m 0s" in texts(app)
     app = button(app, "Next").click().run()
+    assert progress(app) == (100, "Step 3 of 3")
+    assert "**Time limit:** 1h 30m 0s" in texts(app)
     assert "16 images × 1 repeat × 5 epochs / batch size 1 = 80 steps" in texts(app).replace("\\", "")
     assert "train my job" in app.code[0].value.replace("'", "")
-    assert {name: param(app, name) for name in ("datasetId", "configId", "name", "epochs", "step")} == {
+    assert {name: param(app, name) for name in ("datasetId", "configId", "name", "epochs", "timeLimit", "step")} == {
         "datasetId": "d1",
         "configId": "c1",
         "name": "my job",
         "epochs": "5",
+        "timeLimit": "90",
         "step": "3",
     }
+    sent = []
+    monkeypatch.setattr(filled, "create_job", lambda request: sent.append(request) or create_job(request))
     app = button(app, "Start training").click().run()
     (job,) = [each for each in filled.jobs.values() if each.name == "my job"]
     assert (job.dataset_id, job.config_id, job.status) == ("d1", "c1", JobStatus.PENDING)
+    assert [request.time_limit_s for request in sent] == [5_400]
+
+
+def test_next_without_a_name_stays_and_says_so(filled, open_wizard):
+    app = button(open_wizard(step="2", datasetId="d1", name=" "), "Next").click().run()
+    assert [each.value for each in app.header] == ["Configure Training"]
+    assert "Give the job a name first" in texts(app)
+    box(app, "Job name").set_value("now it has one")
+    app = button(app, "Next").click().run()  # typed and clicked in one go
+    assert [each.value for each in app.header] == ["Review and Start"]
+    assert "**Job name:** now it has one" in texts(app)
 
 
 def test_a_default_that_nobody_touched_is_in_the_link_too(filled, open_wizard):
@@ -166,6 +191,42 @@ def test_a_refusal_is_said_and_the_button_works_again(filled, open_wizard):
     assert [job.name for job in filled.jobs.values()] == ["broke", "named"]
 
 
+@pytest.mark.parametrize(
+    ("error", "title"),
+    [
+        (SubmissionUnsure("No answer: it may or may not have been created."), "It is not known whether the job was"),
+        (SourceUnavailable("No answer."), "The job was not created"),
+        (StoreError("The disk is full."), "The job was not created"),
+    ],
+)
+def test_what_became_of_a_failed_submission_is_said_truly(filled, open_wizard, monkeypatch, error, title):
+    def fail(_request):
+        raise error
+
+    monkeypatch.setattr(filled, "create_job", fail)
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
+    app = button(app, "Start training").click().run()
+    (shown,) = [each.value for each in app.error]
+    assert title in shown
+    draft = param(app, "draft")
+    app = button(app, "Start training").click().run()
+    assert param(app, "draft") == draft, "asking again is the same submission"
+    is_unsure = isinstance(error, SubmissionUnsure)
+    assert any(each.label == "Start another one like it" for each in app.button) is is_unsure
+    if is_unsure:
+        app = button(app, "Start another one like it").click().run()
+        assert param(app, "draft") is None
+        assert not button(app, "Start training").disabled
+
+
+def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard, monkeypatch):
+    warnings = ("The API knows no time limit; it is left out.", "Seed is left out.")
+    monkeypatch.setattr(filled, "preview", lambda _request: Preview(warnings=warnings))
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", timeLimit="5")
+    assert [each.value.replace("\\", "") for each in app.warning] == list(warnings)
+    assert not button(app, "Start training").disabled
+
+
 @pytest.mark.parametrize("name", [FOREIGN, "n" * 5_000, "a/../b", "\0nul", "新しい 🎉"])
 def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
     app = open_wizard(step="3", datasetId="d2", configId="c2", name=name)
@@ -177,8 +238,8 @@ def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
 
 
 def test_values_that_cannot_be_used_are_named(filled, open_wizard):
-    app = open_wizard(step="2", epochs="0", seed="x", learning_rate="1")
-    assert "epochs=0, seed=x" in texts(app).replace("\\", "")
+    app = open_wizard(step="2", epochs="0", seed="x", learning_rate="1", timeLimit="-1")
+    assert "epochs=0, seed=x, timeLimit=-1" in texts(app).replace("\\", "")
     assert (box(app, "Epochs").value, box(app, "Learning rate").value) == (9, 1.0)
 
 
@@ -212,6 +273,8 @@ def test_a_source_that_is_down_is_said(filled, open_wizard):
     filled.failing = SourceUnavailable("The source does not answer.", hint="Try again.")
     app = open_wizard()
     assert "The source does not answer" in texts(app).replace("\\", "")
+    filled.failing = None
+    assert [each.value for each in button(app, "Retry").click().run().header] == ["Select Dataset"]
     assert not app.exception
 
 

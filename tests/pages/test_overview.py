@@ -1,6 +1,7 @@
 """The overview in each of its states."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from streamlit.testing.v1 import AppTest
@@ -8,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Failure, Job, JobStatus, Progress
+from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import OutcomeBucket
 from tests.pages.conftest import NOW
@@ -62,6 +64,38 @@ def test_a_source_that_is_down_is_no_empty_installation(source: MemorySource, op
     assert "Train your first LoRA" not in texts(app)
     assert [each.value for each in app.header] == ["Active jobs", "Outcomes", "Recent failures", "Health"]
     assert "No answer from the source" in app.error[0].value
+    assert app.get("component_instance")
+    # "Retry" in one panel, or the next tick, draws the whole page again.
+    source.failing = None
+    source.add(Job(id="r", name="Runs", status=JobStatus.RUNNING))
+    app.button(key="retry The failures cannot be loaded").click().run()
+    assert not app.error
+    assert "No job has failed" in texts(app)
+
+
+class Partial(MemorySource):
+    """A source that knows only a part so far."""
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        return replace(super().list_jobs(query), incomplete="Still counting *old* jobs.")
+
+
+def test_what_is_partial_is_not_shown_as_whole(source: MemorySource, open_page: OpenPage) -> None:
+    services.connect(Partial(now=lambda: NOW))
+    app = open_page("overview")
+    assert [each.value for each in app.warning] == ["Still counting \\*old\\* jobs\\."] * 2
+    assert "Train your first LoRA" not in texts(app)
+    assert "No failure is known so far" in texts(app)
+
+
+def test_the_latest_failures_are_those_that_ended_last(source: MemorySource, open_page: OpenPage) -> None:
+    for number in range(30):
+        created = NOW - timedelta(days=number)
+        job = Job(id=f"f{number}", name=f"Failed {number}", status=JobStatus.FAILED, created_at=created)
+        # The oldest of them ran longest and failed a minute ago.
+        source.add(replace(job, finished_at=created if number < 29 else NOW - timedelta(minutes=1)))
+    named = [label for label in labels(open_page("overview")) if label.startswith("Failed ")]
+    assert named == ["Failed 0", "Failed 29", "Failed 1", "Failed 2", "Failed 3"]
 
 
 class NoOutcomes(MemorySource):

@@ -58,6 +58,7 @@ class ApiServer:
         self.bodies: list[Any] = []
         self.authorizations: list[str] = []
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.series: Callable[[str], list[dict[str, Any]]] | None = None  # window -> buckets; else the recorded ones
         self._troubles: list[Trouble] = []
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -83,7 +84,7 @@ class ApiServer:
             self._server = None
 
     def trouble(self, pattern: str, kind: str, times: int = 1_000_000) -> Trouble:
-        """Misbehave from now on: status, reset, hang, drip, cut, truncated, html, flood, redirect, lost, slow."""
+        """Misbehave from now on, in one of the ways of ``_misbehave``."""
         trouble = Trouble(pattern=pattern, kind=kind, times=times)
         with self._lock:
             self._troubles.append(trouble)
@@ -253,6 +254,11 @@ class _Handler(BaseHTTPRequestHandler):
             trouble.happened.set()
             while not trouble.release.wait(0.02):
                 self.wfile.write(b" ")
+        elif kind == "drip headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+            trouble.happened.set()
+            while not trouble.release.wait(0.02):
+                self.wfile.write(b"x")
         elif kind == "flood":
             self._begin(200, "application/json", 1 << 40)
             for _ in range(4096):
@@ -356,6 +362,8 @@ class _Handler(BaseHTTPRequestHandler):
         return 201, row, {}
 
     def _series(self, query: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
+        if self.server.api.series:
+            return 200, self.server.api.series(query["window"]), {}
         known = {"24h": "series/03-24h", "7d": "series/05-7d"}
         if name := known.get(query.get("window", "")):
             return self._recorded(name)

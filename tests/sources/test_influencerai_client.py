@@ -12,7 +12,7 @@ import pytest
 
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
 from lib.sources.influencerai import InfluencerClient
-from lib.sources.influencerai.answers import AnswerTooLarge, Conflict, NotFound, ServerFailed, refusal
+from lib.sources.influencerai.answers import AnswerTooLarge, Conflict, NotFound, ServerFailed, TooSlow, refusal
 from lib.sources.influencerai.client import path_of
 from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, recorded
 from tests.sources.conftest import IMPATIENT, PATIENT
@@ -70,10 +70,12 @@ def test_errors_in_no_known_shape_are_sentences_too(body: bytes, kind: str, word
     ("trouble", "kind", "words", "calls"),
     [
         ("500", ServerFailed, "status 500", 2),
-        ("502", ServerFailed, "status 502", 2),
+        ("502", SourceUnavailable, "status 502", 2),
+        ("504", TooSlow, "status 504", 2),
         ("reset", SourceUnavailable, "broke the connection", 2),
-        ("hang", SourceUnavailable, "takes too long", 2),
-        ("drip", SourceUnavailable, "takes too long", 1),
+        ("hang", TooSlow, "takes too long", 2),
+        ("drip", TooSlow, "takes too long", 1),
+        ("drip headers", TooSlow, "takes too long", 2),
         ("cut", SourceUnavailable, "broke the connection", 1),
         ("truncated", BadPayload, "cut off or garbled", 1),
         ("html", BadPayload, "a web page instead of data", 1),
@@ -85,7 +87,7 @@ def test_trouble_becomes_an_error_that_names_the_host(
     api: ApiServer, connect: Callable[..., InfluencerClient], trouble: str, kind: type, words: str, calls: int
 ) -> None:
     api.tokens.add("given-token")
-    limits = IMPATIENT if trouble in ("hang", "drip") else replace(PATIENT, list_bytes=1 << 20)
+    limits = IMPATIENT if trouble in ("hang", "drip", "drip headers") else replace(PATIENT, list_bytes=1 << 20)
     client = connect(limits, token="given-token")
     api.trouble("GET /jobs", trouble)
     with pytest.raises(kind, match=r"127\.0\.0\.1:\d+") as caught:
@@ -194,6 +196,12 @@ def test_a_netrc_file_does_not_replace_the_token(
 def test_ids_are_quoted_whole(api: ApiServer, client: InfluencerClient, job_id: str) -> None:
     api.add_job(job_id)
     assert client.get(path_of("jobs", job_id))["id"] == job_id
+
+
+@pytest.mark.parametrize("job_id", ["", ".", ".."])
+def test_an_id_that_would_mean_another_path_is_not_found(job_id: str) -> None:
+    with pytest.raises(NotFound):
+        path_of("lora-configs", job_id)
 
 
 def test_the_total_of_a_list_is_read_where_there_is_one(client: InfluencerClient) -> None:

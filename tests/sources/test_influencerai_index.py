@@ -12,10 +12,12 @@ from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery, SortBy
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
 from lib.sources.influencerai.index import JobIndex, Pace
+from lib.sources.influencerai.shared_reads import SharedReads
 from tests.sources.api_server import START, ApiServer, iso
 from tests.sources.conftest import AT_ONCE, IMPATIENT, PATIENT
 
 LIST = r"GET /jobs\?"
+NEWEST = r"GET /jobs\?type=lora-training&take=\d+&skip=0$"
 
 
 class Clock:
@@ -194,6 +196,96 @@ def test_stale_data_is_said_to_be_stale(api: ApiServer, paced: InfluencerSource,
     assert paced.list_jobs(JobQuery()).incomplete == ""
 
 
+def test_a_failing_list_is_not_hidden_by_others_that_answer(
+    api: ApiServer, paced: InfluencerSource, clock: Clock
+) -> None:
+    for _ in range(110):
+        api.add_job()
+    assert paced.list_jobs(JobQuery()).incomplete == ""
+    shown = clock.now()
+    api.trouble(NEWEST, "500")
+    for _ in range(10):
+        clock.seconds += 4
+        page = paced.list_jobs(JobQuery(take=1))
+    assert page.incomplete == f"The API has not answered for 40 s; shown is the state of {shown:%H:%M} UTC."
+    api.calm()
+    api.trouble(r"status=pending", "500")
+    for _ in range(4):
+        clock.seconds += 4
+        page = paced.list_jobs(JobQuery(take=1))
+    assert page.incomplete.startswith("Older pending jobs are not up to date: The InfluencerAI API at ")
+    api.calm()
+    clock.seconds += 4
+    assert paced.list_jobs(JobQuery(take=1)).incomplete == ""
+
+
+def test_a_page_that_is_too_slow_gets_smaller_and_later_grows_again(
+    api: ApiServer, paced: InfluencerSource, clock: Clock
+) -> None:
+    for _ in range(110):
+        api.add_job()
+    paced.list_jobs(JobQuery())
+    api.trouble(NEWEST.replace(r"\d+", "100"), "504")  # what a gateway says of an answer that takes too long
+    clock.seconds += 45
+    assert paced.list_jobs(JobQuery()).incomplete
+    clock.seconds += 5
+    assert paced.list_jobs(JobQuery()).incomplete == ""
+    assert api.count(NEWEST.replace(r"\d+", "50")) == 1
+    api.calm()
+    before = api.count(NEWEST.replace(r"\d+", "100"))
+    for _ in range(8):
+        clock.seconds += 5
+        paced.list_jobs(JobQuery())
+    assert api.count(NEWEST.replace(r"\d+", "100")) > before
+
+
+def test_all_running_jobs_are_refreshed_not_only_a_first_page(
+    api: ApiServer, paced: InfluencerSource, clock: Clock
+) -> None:
+    for _ in range(150):
+        api.add_job(status="running")
+    for _ in range(120):
+        api.add_job()
+    assert paced.count_by_status() == {JobStatus.RUNNING: 150, JobStatus.PENDING: 120}
+    clock.seconds += 5
+    paced.list_jobs(JobQuery())
+    api.patch("job_00001", "running", {"progress": {"percent": 40}}, at=clock.now())
+    api.patch("job_00002", "failed", {"message": "x"}, at=clock.now())
+    for _ in range(6):
+        clock.seconds += 5
+        paced.list_jobs(JobQuery())
+    jobs = {job.id: job for job in paced._rows.all()}
+    assert jobs["job_00001"].progress.fraction == 0.4
+    assert jobs["job_00002"].status is JobStatus.FAILED
+    assert api.count("GET /jobs/") <= 1  # whoever is on the second page is not asked for one by one
+
+
+def test_a_job_that_cannot_be_read_does_not_stop_the_checks(
+    api: ApiServer, paced: InfluencerSource, clock: Clock
+) -> None:
+    for number in range(3):
+        api.add_job(f"running{number}", status="running")
+    for _ in range(100):
+        api.add_job()
+    paced.list_jobs(JobQuery())
+    for number in range(3):
+        api.patch(f"running{number}", "failed", {"message": "x"}, at=clock.now())
+    api.trouble("GET /jobs/running[01]", "html")
+    for _ in range(25):
+        clock.seconds += 4
+        paced.list_jobs(JobQuery())
+    assert paced.count_by_status()[JobStatus.FAILED] == 1
+    assert api.count("GET /jobs/running[01]") == 2
+    assert paced.list_jobs(JobQuery()).incomplete == ""
+
+
+def test_an_error_nobody_expected_is_no_shared_answer() -> None:
+    reads, answers = SharedReads[int](60), iter([0, 7])
+    with pytest.raises(ZeroDivisionError):
+        reads.get("a", lambda: 1 // next(answers))
+    assert [reads.get("a", lambda: next(answers)) for _ in range(2)] == [7, 7]
+
+
 def test_what_is_still_missing_is_said_while_the_first_walk_runs(
     api: ApiServer, connect: Callable[..., InfluencerClient]
 ) -> None:
@@ -203,7 +295,8 @@ def test_what_is_still_missing_is_said_while_the_first_walk_runs(
     source = InfluencerSource(connect(), files=None)
     assert "100 jobs are read so far" in source.list_jobs(JobQuery()).incomplete
     assert walking.happened.wait(20)
-    assert source.list_jobs(JobQuery()).total == 100
+    assert sum(source.count_by_status().values()) == source.list_jobs(JobQuery()).total == 100
+    assert source.list_jobs(JobQuery(take=1)).incomplete  # what the counts of the overview are shown with
     walking.release.set()
     index = index_of(source)
     with index._turn:

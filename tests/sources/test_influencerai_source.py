@@ -7,13 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable
+from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable, SubmissionUnsure
 from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
 from lib.sources.protocol import JobRequest
-from tests.sources.api_server import ApiServer
+from tests.sources.api_server import START, ApiServer, iso
+from tests.sources.conftest import AT_ONCE
 
 DATASET = "cmwtedhsk000d9n7dpxohdhqz"
 CONFIG = "cmwte97ft00004h7dp7ige61y"
@@ -28,6 +30,10 @@ def request(submission_id: str = "s1") -> JobRequest:
 
 def posts(api: ApiServer) -> int:
     return api.count("POST /jobs$")
+
+
+def sent_id(api: ApiServer) -> str:
+    return str(next(body for body in api.bodies if body and "payload" in body)["payload"]["clientSubmissionId"])
 
 
 def test_a_new_job_is_posted_with_what_the_worker_needs(api: ApiServer, source: InfluencerSource) -> None:
@@ -65,17 +71,21 @@ def test_a_job_whose_answer_was_lost_is_found_and_not_posted_again(api: ApiServe
     assert (posts(api), len(api.jobs)) == (1, 2)
 
 
-@pytest.mark.parametrize("list_fails", [False, True], ids=["not listed", "list fails too"])
+@pytest.mark.parametrize(
+    ("trouble", "list_fails"),
+    [("reset", ""), ("reset", "500"), ("408", ""), ("502", ""), ("503", ""), ("504", "html"), ("500", "500")],
+)
 def test_what_is_not_known_is_said_and_never_posted_again(
-    api: ApiServer, source: InfluencerSource, list_fails: bool
+    api: ApiServer, source: InfluencerSource, trouble: str, list_fails: str
 ) -> None:
     source.list_datasets()
-    api.trouble("POST /jobs", "reset", times=1)
+    api.trouble("POST /jobs", trouble)
     if list_fails:
-        api.trouble(r"GET /jobs\?", "500")
-    for _ in range(2):
-        with pytest.raises(SourceUnavailable, match="may or may not have been created"):
+        api.trouble(r"GET /jobs\?", list_fails)
+    for _ in range(3):
+        with pytest.raises(SubmissionUnsure, match="may or may not have been created") as caught:
             source.create_job(request())
+    assert "Start another one like it" in caught.value.hint
     assert posts(api) == 1
     api.calm()
     api.add_job("late", payload={"clientSubmissionId": "s1"})
@@ -114,6 +124,50 @@ def test_a_retry_is_a_new_job_with_the_same_values(api: ApiServer, source: Influ
     assert after == before
 
 
+def test_a_retry_without_an_answer_is_looked_for_and_not_posted_again(
+    api: ApiServer, connect: Callable[..., InfluencerClient]
+) -> None:
+    clock = [1000.0]
+    pace = replace(AT_ONCE, interval_s=0.001)
+    source = InfluencerSource(connect(), files=None, pace=pace, background=False, clock=lambda: clock[0])
+    api.add_job("old", status="failed", finishedAt=iso(START), updatedAt=iso(START), payload={"trainingName": "x"})
+    api.trouble("POST /jobs", "504", times=1)
+    for _ in range(2):
+        with pytest.raises(SubmissionUnsure, match="may or may not have been created"):
+            source.retry_job("old")
+        clock[0] += 60
+    late = {"trainingName": "x", "clientSubmissionId": sent_id(api)}
+    api.add_job("late", payload=late)
+    assert source.retry_job("old").id == "late"
+    assert posts(api) == 1
+    clock[0] += 60
+    assert source.retry_job("old").id != "late"  # its outcome is known: this is another retry
+    assert posts(api) == 2
+    source.close()
+
+
+@pytest.mark.parametrize("payload", [None, "text", [1]])
+def test_a_job_without_values_is_not_retried(api: ApiServer, source: InfluencerSource, payload: object) -> None:
+    api.add_job("old", status="failed", finishedAt=iso(START), updatedAt=iso(START), payload=payload)
+    with pytest.raises(InvalidRequest, match="does not say what it was started with"):
+        source.retry_job("old")
+    assert posts(api) == 0
+
+
+def test_values_the_api_has_no_field_for_are_sent_and_named(api: ApiServer, source: InfluencerSource) -> None:
+    ours = replace(SETTINGS, repeats=7, seed=9, sample_prompts=("a cat",), extra={"clip_skip": 2})
+    asked = replace(request(), settings=ours)
+    assert source.preview(asked).warnings[-1] == (
+        "The deployment decides about: repeats, seed, sample prompts, further options."
+    )
+    assert not [each for each in source.preview(request()).warnings if "decides" in each]
+    job = source.create_job(asked)
+    assert api.jobs[job.id]["payload"]["config"]["meta"]["dashboard"]["repeats"] == 7
+    assert settings_from_payload(source.get_job(job.id).settings) == ours
+    (listed,) = source.list_jobs(JobQuery()).jobs
+    assert settings_from_payload(listed.settings) == ours  # for the columns of the CSV
+
+
 @pytest.mark.parametrize("action", ["cancel", "delete", "move", "attempts", "manage_datasets"])
 def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: str) -> None:
     assert source.capabilities.reason_against(action).startswith("The InfluencerAI API has no way to ")
@@ -127,7 +181,7 @@ def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: s
             calls[action]()
 
 
-@pytest.mark.parametrize("job_id", ["nope", "", "x" * 200, "a/b", "\0"])
+@pytest.mark.parametrize("job_id", ["nope", "", "..", "x" * 200, "a/b", "\0"])
 def test_unknown_ids(source: InfluencerSource, job_id: str) -> None:
     with pytest.raises(JobNotFound):
         source.get_job(job_id)
@@ -201,6 +255,13 @@ def test_bad_configurations_name_their_fields(source: InfluencerSource) -> None:
     with pytest.raises(InvalidRequest) as caught:
         source.save_config(bad)
     assert set(caught.value.fields) == {"name", "epochs"}
+
+
+@pytest.mark.parametrize("count", [100, 230])
+def test_all_pages_of_a_catalog_are_read_and_none_beyond(api: ApiServer, source: InfluencerSource, count: int) -> None:
+    api.datasets = [{"id": f"d{number}", "meta": {}} for number in range(count)]
+    assert len(source.list_datasets()) == count
+    assert api.count("GET /datasets") == -(-count // 100)
 
 
 def test_datasets_by_name(source: InfluencerSource) -> None:

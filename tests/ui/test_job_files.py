@@ -7,8 +7,9 @@ import pytest
 from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, JobStatus, PresignedUrl
 from lib.ui.artifact_panel import LinkState, file_text, link_state, listed_files
-from lib.ui.details_panel import command_text, setting_rows, settings_table, without_secrets
+from lib.ui.details_panel import command_text, setting_rows, without_secrets
 from lib.ui.sample_gallery import sample_caption, sample_rows, sample_url
+from lib.ui.settings_table import settings_table
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -94,7 +95,7 @@ def test_settings_beside_what_the_configuration_says() -> None:
         "Odd key": ("7", ""),
     }
     table = settings_table(setting_rows(job, config)).splitlines()
-    assert "| Epochs | 3 *(configuration: 10)* |" in table
+    assert "| Epochs | :orange[**3**, changed: the configuration says 10] |" in table
     assert "| Sample prompts | a \\| b |" in table
     assert setting_rows(job, None)[1].configured == ""
 

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.jobs.log import LogHit, LogSearch, LogView
+from lib.jobs.log import LogFollower, LogHit, LogSearch, LogView
 from lib.ui.log_panel import (
     KEPT_LINES,
     MAX_LINE_CHARS,
     SMALL_PIECE,
     ShownSpan,
+    end_line,
     kept_lines,
     log_pieces,
     piece_bounds,
@@ -72,6 +73,42 @@ def test_a_reader_who_does_not_follow_keeps_the_first_line() -> None:
     held = ShownSpan(wanted=100, start_line=900, end_line=1_000)
     assert start_line(make_view(1_300), 100, held) == 900
     assert start_line(make_view(1_300, kept=50), 100, held) == 1_250
+
+
+def long_log(line_count: int) -> bytes:
+    return b"".join(b"line %d\n" % number for number in range(line_count))
+
+
+def test_a_reader_who_does_not_follow_keeps_his_lines_when_they_are_numbered_anew() -> None:
+    """Of a log over 16 MB every follower numbers the lines from where it began to read."""
+    raw = [long_log(3_000)]
+
+    def follower(kept: int) -> LogFollower:
+        return LogFollower(
+            lambda offset, limit: (raw[0][offset : offset + limit], len(raw[0])), kept, read_all_bytes=20_000
+        )
+
+    def shown(view: LogView, held: ShownSpan | None) -> tuple[ShownSpan, str]:
+        start = start_line(view, 100, held)
+        span = ShownSpan(wanted=100, start_line=start, end_line=end_line(view), numbering=view.numbering)
+        return span, view.lines[start - view.first_line]
+
+    short = follower(500)
+    held, first = shown(short.update(), None)
+    assert (held.end_line - held.start_line, first) == (100, "line 2900")
+    assert kept_lines(100, held) == 500, "the follower that is read already serves"
+    raw[0] = long_log(3_010)
+    held, first = shown(short.update(), held)
+    assert first == "line 2900"
+    for kept in (2_500, 500):  # more lines; and a short one made anew, as after an hour
+        held, first = shown(follower(kept).update(), held)
+        assert (held.end_line - held.start_line, first) == (110, "line 2900")
+
+
+def test_a_held_start_past_the_end_of_a_replaced_log_is_dropped() -> None:
+    held = ShownSpan(wanted=100, start_line=900, end_line=1_000)
+    assert start_line(make_view(300), 100, held) == 200
+    assert start_line(make_view(40), 100, held) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from lib.ui.attempts import all_attempts, attempt_label, is_latest, shown_attemp
 from lib.ui.failure_panel import cause_text, exit_text, wizard_params
 from lib.ui.job_header import browser_title
 from lib.ui.progress_panel import (
-    age_text,
     alarm_texts,
     bar_fraction,
     bar_text,
@@ -88,8 +87,17 @@ def test_the_queue_and_alarms_in_words() -> None:
     nan, other = alarm_texts(alarmed)
     assert "NaN or infinite" in nan
     assert other == "Alarm: disk nearly full"
-    assert age_text(NOW - timedelta(seconds=14), NOW) == "14 s ago"
-    assert age_text(NOW - timedelta(minutes=3), NOW) == "3 minutes ago"
+
+
+@pytest.mark.parametrize("alarm", ["exit_code_unknown", "upload_failed", "loss_diverged", "nan_latents"])
+def test_every_alarm_we_raise_has_words(alarm: str) -> None:
+    (text,) = alarm_texts(make_attempt(JobStatus.SUCCEEDED, alarms=(alarm,)))
+    assert text.endswith(".")
+    assert "Alarm" not in text
+
+
+def test_two_alarms_of_one_meaning_are_said_once() -> None:
+    assert len(alarm_texts(make_attempt(JobStatus.RUNNING, alarms=("nan_loss", "inf_loss")))) == 1
 
 
 def test_the_browser_title_tells_the_progress() -> None:
@@ -97,6 +105,8 @@ def test_the_browser_title_tells_the_progress() -> None:
     assert browser_title(JOB) == "Running · Aria v1"
     assert browser_title(replace(JOB, status=JobStatus.PENDING)) == "Waiting · Aria v1"
     assert browser_title(replace(JOB, status=JobStatus.UNKNOWN, raw_status="held")) == "Unknown (held) · Aria v1"
+    stopping = replace(JOB, raw_status="cancelling", progress=Progress(fraction=0.42))
+    assert browser_title(stopping) == "Cancelling · Aria v1"
 
 
 def test_the_latest_attempt_is_told_by_the_job_itself() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Progress
-from lib.ui.stale import age_text
+from lib.ui.stale import stale_text
 from lib.ui.times import (
     absolute_time,
     duration_text,
@@ -111,5 +111,5 @@ def test_progress_in_words() -> None:
 
 
 def test_stale_data_says_why_and_how_old_it_is() -> None:
-    text = age_text(SourceUnavailable("The *source* is down."), NOW - timedelta(seconds=12), NOW)
-    assert text == "Could not refresh: The \\*source\\* is down\\. Shown is the state of 12s ago."
+    text = stale_text(SourceUnavailable("The *source* is down."), NOW - timedelta(seconds=12), NOW)
+    assert text == "Could not refresh: The \\*source\\* is down\\. Shown is the state of 12 s ago."

@@ -9,8 +9,17 @@ from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.sources.protocol import Preview
-from lib.ui.review_panel import estimate_text, settings_rows, settings_table, steps_text
-from lib.ui.wizard import Draft, change_text, changed_settings, chosen_id, read_draft, starting_settings
+from lib.ui.review_panel import estimate_text, settings_rows, steps_text
+from lib.ui.settings_table import settings_table
+from lib.ui.wizard import (
+    Draft,
+    change_text,
+    changed_settings,
+    chosen_id,
+    read_draft,
+    starting_settings,
+    time_limit_minutes,
+)
 
 SETTINGS = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
 JOB = Job(
@@ -106,13 +115,23 @@ def test_an_estimate_is_called_one():
     assert estimate_text(Preview(estimate_s=200, estimate_basis="Median of 2 former jobs.")) == (
         "about 3m 20s (an estimate: Median of 2 former jobs)"
     )
-    assert estimate_text(Preview()).startswith("unknown: no former job")
+    assert estimate_text(Preview()).startswith("unknown: the pace of a former job")
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("", None), ("1", 1), ("43200", 43_200)])
+def test_a_time_limit_is_in_minutes(text, minutes):
+    assert time_limit_minutes(text) == (minutes, [])
+
+
+@pytest.mark.parametrize("text", ["0", "43201", "-5", "1.5", "²", "9" * 500, "none"])
+def test_a_time_limit_that_cannot_be_used_is_named_and_left_out(text):
+    assert time_limit_minutes(text) == (None, [f"timeLimit={text[:40]}"])
 
 
 def test_the_review_marks_what_differs_and_escapes_it():
     rows = {row.label: row for row in settings_rows(SETTINGS, CONFIG)}
-    assert {label for label, row in rows.items() if row.said} == {"Epochs", "Base model"}
-    assert rows["Epochs"].said == "9"
+    assert {label for label, row in rows.items() if row.configured} == {"Epochs", "Base model"}
+    assert rows["Epochs"].configured == "9"
     table = settings_table(list(rows.values()))
     assert "| Epochs | :orange[**3 passes over the dataset**, changed: the configuration says 9] |" in table
     assert "m\\|odel" in table

@@ -1,5 +1,6 @@
 """What every trainer recipe knows: the run it gets, the command it builds, the files it finds."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from lib.artifacts.file_names import describe_file
 from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
@@ -111,21 +113,23 @@ def write_prompts(run: TrainingRun, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-CHECKPOINT = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))$")
-SAMPLE = re.compile(r"(?:^|_)(?P<e>e?)(?P<count>\d{6})_(?P<index>\d{2,})_\d{14}(?:_\d+)?$")
-SAMPLE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-
-
 def collect_kohya(output_dir: Path) -> list[FoundFile]:
     """Files named as sd-scripts names them. Links and hidden (unfinished) files are left out."""
     prompts = _written_prompts(output_dir)
+    paths = [Path(folder, name) for folder, _, names in os.walk(output_dir, onerror=_ignore_gone) for name in names]
     found = []
-    for path in sorted(output_dir.rglob("*")):
+    for path in sorted(paths):
         relative = path.relative_to(output_dir)
         hidden = any(part.startswith(".") for part in relative.parts)
         if not hidden and relative != PROMPTS_FILE and not path.is_symlink():
             found.append(_found_file(path, relative, prompts))
     return [file for file in found if file is not None]
+
+
+def _ignore_gone(error: OSError) -> None:
+    """sd-scripts removes old state folders while we look."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _found_file(path: Path, relative: Path, prompts: Sequence[str]) -> FoundFile | None:
@@ -135,32 +139,18 @@ def _found_file(path: Path, relative: Path, prompts: Sequence[str]) -> FoundFile
         return None
     if not path.is_file():
         return None
-    kind, facts = _kind_and_facts(relative)
-    index = facts.get("prompt_index")
+    facts = describe_file(relative.as_posix())
+    index = facts.prompt_index
     return FoundFile(
         path=relative.as_posix(),
-        kind=kind,
+        kind=facts.kind,
         size_bytes=stat.st_size,
         modified_at=datetime.fromtimestamp(stat.st_mtime, UTC),
+        epoch=facts.epoch,
+        step=facts.step,
+        prompt_index=index,
         prompt=prompts[index] if index is not None and index < len(prompts) else None,
-        **facts,
     )
-
-
-def _kind_and_facts(relative: Path) -> tuple[ArtifactKind, dict[str, int]]:
-    if any(part.endswith("-state") for part in relative.parts[:-1]):
-        return ArtifactKind.STATE, {}
-    if relative.suffix == ".safetensors":
-        match = CHECKPOINT.search(relative.stem)
-        numbers = {key: int(value) for key, value in match.groupdict().items() if value} if match else {}
-        return (ArtifactKind.CHECKPOINT if match else ArtifactKind.LORA), numbers
-    if relative.parts[0] == PROMPTS_FILE.parts[0] and relative.suffix.lower() in SAMPLE_ENDINGS:
-        match = SAMPLE.search(relative.stem)
-        if match is None:
-            return ArtifactKind.SAMPLE, {}
-        counted = "epoch" if match["e"] else "step"
-        return ArtifactKind.SAMPLE, {counted: int(match["count"]), "prompt_index": int(match["index"])}
-    return ArtifactKind.OTHER, {}
 
 
 def _written_prompts(output_dir: Path) -> list[str]:

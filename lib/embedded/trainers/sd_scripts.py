@@ -1,5 +1,6 @@
 """The recipe of kohya's sd-scripts: LoRA for Stable Diffusion 1.5 and SDXL."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.embedded.attempt_folder import EVENTS_FOLDER
 from lib.embedded.trainers.recipe import (
     PROMPTS_FILE,
     FoundFile,
@@ -65,7 +67,7 @@ class SdScriptsRecipe:
             *launcher(run.sd_scripts_dir),
             "--num_cpu_threads_per_process=1",
             script,
-            f"--pretrained_model_name_or_path={settings.base_model}",
+            f"--pretrained_model_name_or_path={_expanded(settings.base_model)}",
             f"--dataset_config={run.attempt_dir / DATASET_FILE}",
             f"--output_dir={run.output_dir}",
             f"--output_name={file_stem(run.name)}",
@@ -83,7 +85,7 @@ class SdScriptsRecipe:
             "--cache_latents",
             "--sdpa",
             *(["--no_half_vae"] if kind == "sdxl" else []),
-            f"--logging_dir={run.attempt_dir / 'logs'}",
+            f"--logging_dir={run.attempt_dir / EVENTS_FOLDER}",
             "--log_with=tensorboard",
             *_sample_arguments(run),
             *_extra_arguments(settings.extra),
@@ -116,6 +118,14 @@ def architecture(settings: TrainingSettings) -> str:
     if said in SCRIPTS:
         return said
     return "sdxl" if re.search(r"xl(?![a-z])", settings.base_model, re.IGNORECASE) else "sd15"
+
+
+def _expanded(base_model: str) -> str:
+    """The base model with ``~`` spelled out: no shell does it."""
+    if base_model.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # there is no such user
+            return str(Path(base_model).expanduser())
+    return base_model
 
 
 def launcher(sd_scripts_dir: Path | None) -> list[str]:
@@ -194,7 +204,7 @@ def _checkout_problems(settings: TrainingSettings, sd_scripts_dir: Path | None) 
 def _model_problems(base_model: str) -> list[str]:
     if not base_model.strip():
         return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
-    path = Path(base_model).expanduser()
+    path = Path(_expanded(base_model))
     is_path = (
         path.is_absolute()
         or base_model.startswith((".", "~"))

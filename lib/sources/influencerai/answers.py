@@ -24,7 +24,14 @@ class Conflict(InvalidRequest):
 
 
 class ServerFailed(SourceUnavailable):
-    """The API itself answered that it failed (5xx), unlike a silence after which nothing is certain."""
+    """The API itself answered that it failed (500) or has too much to do (429).
+
+    After any other 5xx and after 408 nothing is certain: a gateway says them of an API that may still be at work.
+    """
+
+
+class TooSlow(SourceUnavailable):
+    """The answer did not come in time; asking for fewer rows may help."""
 
 
 def refusal(status: int, body: bytes, content_type: str, *, host: str) -> SourceError:
@@ -37,7 +44,8 @@ def refusal(status: int, body: bytes, content_type: str, *, host: str) -> Source
             hint="Check INFLUENCERAI_EMAIL and INFLUENCERAI_PASSWORD, or INFLUENCERAI_TOKEN (it lasts 12 hours).",
         )
     if status >= 500 or status in (408, 429):
-        return ServerFailed(
+        failed = {429: ServerFailed, 500: ServerFailed, 408: TooSlow, 504: TooSlow}.get(status, SourceUnavailable)
+        return failed(
             f"The InfluencerAI API at {host} failed with status {status}{quoted}", hint="Trying again may help."
         )
     if status < 400:

@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.errors import BadPayload, InvalidRequest
-from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.config import TrainingConfig, TrainingSettings, settings_differences
 from lib.jobs.dataset import Dataset
 from lib.sources.influencerai.client import InfluencerClient
-from lib.sources.influencerai.payload import SETTING_NAMES, parse_time
+from lib.sources.influencerai.payload import META_NAME, SETTING_NAMES, our_settings, parse_time
 
 PAGE_ROWS = 100
 MOST_PAGES = 100
 TRAINER = "sd-scripts"  # what the API's worker runs, whatever a configuration was made for
-# Settings of ours that the API has no field for travel in ``meta`` under this name.
-META_NAME = "dashboard"
 OUR_NAMES = {**SETTING_NAMES, "name": "name", "description": "description"}
 
 
@@ -71,27 +69,34 @@ def read_config(row: object) -> TrainingConfig | None:
     )
 
 
-def settings_payload(settings: TrainingSettings) -> dict[str, Any]:
-    """Settings in the API's words, as in a job's inline ``config``."""
-    return {theirs: getattr(settings, ours) for theirs, ours in SETTING_NAMES.items()}
+def settings_payload(settings: TrainingSettings, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Settings in the API's words, as in a job's inline ``config``; ``meta`` is what it held before."""
+    ours = {
+        "trainer": settings.trainer,
+        "repeats": settings.repeats,
+        "seed": settings.seed,
+        "samplePrompts": list(settings.sample_prompts),
+        "extra": dict(settings.extra),
+    }
+    theirs = {theirs: getattr(settings, ours) for theirs, ours in SETTING_NAMES.items()}
+    return {"meta": {**(meta or {}), META_NAME: ours}, **theirs}
 
 
 def config_payload(config: TrainingConfig, meta: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration in the API's words; ``meta`` is what it held before."""
-    ours = {
-        "trainer": config.settings.trainer,
-        "repeats": config.settings.repeats,
-        "seed": config.settings.seed,
-        "samplePrompts": list(config.settings.sample_prompts),
-        "extra": dict(config.settings.extra),
-    }
     return {
         "name": config.name.strip(),
         "description": config.description,
         "isDefault": config.is_default,
-        "meta": {**meta, META_NAME: ours},
-        **settings_payload(config.settings),
+        **settings_payload(config.settings, meta),
     }
+
+
+def left_to_the_deployment(settings: TrainingSettings) -> list[str]:
+    """The chosen values that the API has no field for, so that its worker may ignore them."""
+    usual = TrainingSettings(trainer=TRAINER)
+    chosen = (each for each in settings_differences(usual, settings) if each.name not in SETTING_NAMES.values())
+    return ["further options" if each.name == "extra" else each.label.lower() for each in chosen]
 
 
 def in_our_words(error: InvalidRequest) -> InvalidRequest:
@@ -103,34 +108,25 @@ def in_our_words(error: InvalidRequest) -> InvalidRequest:
 def _walk(client: InfluencerClient, path: str) -> list[Any]:
     """All rows of a list, each id once."""
     rows: dict[str, Any] = {}
-    for page in range(MOST_PAGES):
-        answer = client.get_list(path, {"take": PAGE_ROWS, "skip": page * PAGE_ROWS}).data
-        found = answer.get("data") if isinstance(answer, Mapping) else answer
+    skip = 0
+    for _ in range(MOST_PAGES):
+        answer = client.get_list(path, {"take": PAGE_ROWS, "skip": skip})
+        found = answer.data.get("data") if isinstance(answer.data, Mapping) else answer.data
         if not isinstance(found, list):
             raise BadPayload(f"The InfluencerAI API at {client.host} sent something else than a list.")
         rows.update({str(row.get("id")): row for row in found if isinstance(row, Mapping)})
-        if len(found) < PAGE_ROWS:
+        skip += len(found)
+        if not found or (len(found) < PAGE_ROWS if answer.total is None else skip >= answer.total):
             break
     return list(rows.values())
 
 
 def _settings(row: Mapping[str, Any]) -> TrainingSettings:
-    values: dict[str, Any] = {"trainer": TRAINER}
+    values: dict[str, Any] = {}
     for theirs, ours in SETTING_NAMES.items():
         if isinstance(row.get(theirs), int | float | str) and not isinstance(row.get(theirs), bool):
             values[ours] = row[theirs]
-    meta = row["meta"] if isinstance(row.get("meta"), Mapping) else {}
-    kept = meta[META_NAME] if isinstance(meta.get(META_NAME), Mapping) else {}
-    for name in ("repeats", "seed"):
-        if (count := _count(kept.get(name))) is not None:
-            values[name] = count
-    if isinstance(kept.get("trainer"), str):
-        values["trainer"] = kept["trainer"]
-    if isinstance(kept.get("samplePrompts"), list):
-        values["sample_prompts"] = tuple(map(str, kept["samplePrompts"]))
-    if isinstance(kept.get("extra"), Mapping):
-        values["extra"] = dict(kept["extra"])
-    return TrainingSettings(**values)
+    return TrainingSettings(**{"trainer": TRAINER, **values, **our_settings(row)})
 
 
 def _count(found: object) -> int | None:

@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from lib.errors import AccessDenied, BadPayload, SourceError, SourceUnavailable
 from lib.settings import InfluencerSettings
-from lib.sources.influencerai.answers import AnswerTooLarge, parse_json, refusal
+from lib.sources.influencerai.answers import AnswerTooLarge, NotFound, TooSlow, parse_json, refusal
+from lib.sources.influencerai.header_deadline import BoundedAdapter
 
 MIB = 1 << 20
 CHUNK_BYTES = 1 << 16
@@ -28,7 +28,7 @@ class Limits:
 
     Attributes:
         connect_s, read_s: Silence after which a call is given up.
-        total_s: A whole answer, however steadily it drips.
+        total_s: The headers of an answer, and the whole of it, however steadily they drip.
         list_bytes, one_bytes: Size of an answer with many rows, with one.
         retries: Further tries of a call that changes nothing.
         rejected_s: For how long a refused sign-in is not repeated.
@@ -83,7 +83,8 @@ class InfluencerClient:
         self._rejected: tuple[float, SourceError] | None = None
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=16, max_retries=_retry(self._limits.retries)))
+            retry = _retry(self._limits.retries)
+            self._session.mount(scheme, BoundedAdapter(self._limits.total_s, pool_maxsize=16, max_retries=retry))
 
     def __repr__(self) -> str:
         return f"InfluencerClient({self.host})"
@@ -203,10 +204,11 @@ class InfluencerClient:
         return bytes(content)
 
     def _unreachable(self, error: Exception) -> SourceUnavailable:
+        kind: type[SourceUnavailable] = SourceUnavailable
         if isinstance(error, requests.ConnectTimeout):
             what = "does not answer"
         elif isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
-            what = "takes too long to answer"
+            kind, what = TooSlow, "takes too long to answer"
         elif isinstance(error, requests.exceptions.SSLError):
             what = "has a certificate that is not trusted"
         elif "refused" in str(error).lower():
@@ -215,15 +217,17 @@ class InfluencerClient:
             what = "cannot be reached: its name is not known"
         else:
             what = "broke the connection"
-        return SourceUnavailable(
+        return kind(
             f"The InfluencerAI API at {self.host} {what}.",
             hint="Is the deployment running, and INFLUENCERAI_API_URL right? The dashboard goes on trying.",
         )
 
 
 def path_of(*parts: str) -> str:
-    """``/jobs/a%2Fb``: every part quoted whole."""
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
+    """``/jobs/a%2Fb``: every part quoted whole. Raises NotFound for an id that would mean another path."""
+    if any(part in ("", ".", "..") for part in parts):
+        raise NotFound("There is nothing with this id.")
+    return "".join(f"/{quote(part, safe='', errors='replace')}" for part in parts)
 
 
 def _retry(count: int) -> Retry:

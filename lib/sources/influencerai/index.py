@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 from lib.errors import BadPayload, SourceError, SourceUnavailable
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobPage, JobQuery
-from lib.sources.influencerai.answers import AnswerTooLarge, NotFound
+from lib.sources.influencerai.answers import AnswerTooLarge, NotFound, TooSlow
 from lib.sources.influencerai.catalog import Names
 from lib.sources.influencerai.client import InfluencerClient, path_of
 from lib.sources.influencerai.job_rows import JobRows
+from lib.sources.influencerai.page_size import PageSize
 from lib.sources.influencerai.payload import JOB_TYPE, Snapshot, read_snapshot, read_snapshots
 from lib.sources.influencerai.shared_reads import SharedReads
 
-PAGE_ROWS = 100
 # Jobs deleted during a walk move the rows up: a few rows are read twice, so that none is passed over.
 OVERLAP_ROWS = 5
 MOST_CHECKS = 50
-PAGES_BEFORE_GROWING = 8
+ACTIVE = {"running": JobStatus.RUNNING, "pending": JobStatus.PENDING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class Pace:
         stale_s: Age from which a viewer waits for fresh rows, and is told when there are none.
         wait_s: How long they wait at most.
         back_off_s: After a failure.
+        unanswered_s, unreadable_s: How long a single job is not asked for again after no answer, after a useless one.
     """
 
     interval_s: float = 2.0
@@ -50,16 +51,17 @@ class Pace:
     stale_s: float = 6.0
     wait_s: float = 2.0
     back_off_s: float = 4.0
+    unanswered_s: float = 60.0
+    unreadable_s: float = 600.0
 
 
 @dataclass(kw_only=True)
 class _Walk:
-    """A walk over all rows. ``took`` counts the pages since the last one that was too large."""
+    """A walk over all rows, or over those of one status; ``expected`` are the jobs it should meet."""
 
     began_at: datetime
+    expected: frozenset[str] = frozenset()
     skip: int = 0
-    take: int = PAGE_ROWS
-    took: int = 0
     seen: set[str] = field(default_factory=set)
 
 
@@ -84,20 +86,22 @@ class JobIndex:
         self._tasks: dict[str, Callable[[], None]] = {
             "newest": self._read_newest,
             "names": self._read_names,
-            "running": lambda: self._read_active(JobStatus.RUNNING),
-            "pending": lambda: self._read_active(JobStatus.PENDING),
+            "running": lambda: self._read_active("running"),
+            "pending": lambda: self._read_active("pending"),
             "walk": self._walk_on,
             "check": self._check_one,
         }
         self._due = dict.fromkeys(self._tasks, self._clock()) | {"check": float("inf")}
-        self._takes = dict.fromkeys(self._tasks, PAGE_ROWS)
+        self._sizes = {name: PageSize() for name in self._tasks}
         self._walk: _Walk | None = None
-        self._is_whole = False
+        self._active_walks: dict[str, _Walk] = {}
+        self._is_whole = self._newest_are_all = False
         self._missed: set[str] = set()
         self._checks: dict[str, None] = {}
-        self._skipped: dict[str, int] = {}
-        self._read_at: datetime | None = None
-        self._error: SourceError | None = None
+        self._left_alone: dict[str, float] = {}  # job -> until when
+        self._skipped = dict.fromkeys(self._tasks, 0)
+        self._read_at: dict[str, datetime] = {}  # task -> when it last went well
+        self._errors: dict[str, SourceError] = {}  # task -> why it last went wrong
         self._first = SharedReads[bool](self._pace.interval_s, clock=clock)
         self._stepping = threading.Lock()
         self._turn = threading.Condition()  # guards the three below; notified after every step
@@ -108,8 +112,9 @@ class JobIndex:
     def page(self, query: JobQuery) -> JobPage:
         """One page, with words about what is missing or stale. Raises only while nothing at all is known."""
         self._look()
+        missing = self._missing()  # first: rows that come in meanwhile are not passed off as all
         page = self._rows.select(query, self._now())
-        return replace(page, skipped_rows=max(self._skipped.values(), default=0), incomplete=self._missing())
+        return replace(page, skipped_rows=max(self._skipped.values()), incomplete=missing)
 
     def count(self) -> Mapping[JobStatus, int]:
         """How many of the known jobs stand where."""
@@ -132,13 +137,14 @@ class JobIndex:
                 return min(self._pace.interval_s, self._due[name] - self._clock())
             try:
                 self._tasks[name]()
-                self._read_at, self._error = self._now(), None
+                self._went_well(name)
             except SourceError as error:
-                self._error = error
+                self._errors[name] = error
             self._plan(name)
+            has_failed = name in self._errors
         with self._turn:
             self._turn.notify_all()
-        if self._error is not None:
+        if has_failed:
             return self._pace.back_off_s
         return self._pace.interval_s if self._is_whole else 0.0
 
@@ -146,7 +152,7 @@ class JobIndex:
         """When the task is due again."""
         pace, now = self._pace, self._clock()
         wait_s = {"newest": pace.newest_s, "names": pace.names_s, "walk": pace.walk_s}.get(name, pace.active_s)
-        if self._error is not None:
+        if name in self._errors:
             wait_s = pace.back_off_s
         elif name == "walk" and self._walk is not None:
             wait_s = pace.interval_s if self._is_whole else 0.0
@@ -158,9 +164,13 @@ class JobIndex:
         elif self._due["check"] == float("inf"):
             self._due["check"] = now
 
+    def _went_well(self, name: str) -> None:
+        self._read_at[name] = self._now()
+        self._errors.pop(name, None)
+
     def _look(self) -> None:
         """Somebody looks: see to it that the rows are fresh."""
-        if self._read_at is None:
+        if "newest" not in self._read_at:
             self._first.get("", self._read_first)
         if not self._background:
             self._catch_up()
@@ -170,21 +180,24 @@ class JobIndex:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="influencerai-index", daemon=True)
                 self._thread.start()
-                if self._age_s() > self._pace.stale_s:
-                    self._turn.wait_for(lambda: self._age_s() < self._pace.stale_s or self._error, self._pace.wait_s)
+                if self._age_s("newest") > self._pace.stale_s:
+                    self._turn.wait_for(
+                        lambda: self._age_s("newest") < self._pace.stale_s or "newest" in self._errors,
+                        self._pace.wait_s,
+                    )
 
     def _read_first(self) -> bool:
         with self._stepping:
-            if self._read_at is None:
+            if "newest" not in self._read_at:
                 self._read_newest()
-                self._read_at = self._now()
+                self._went_well("newest")
                 self._plan("newest")
         return True
 
     def _catch_up(self) -> None:
         for _ in range(len(self._tasks)):
             self.step()
-        while self._walk is not None and self._error is None:
+        while self._walk is not None and "walk" not in self._errors:
             self.step()
 
     def _run(self) -> None:
@@ -199,7 +212,7 @@ class JobIndex:
         """Whether to go on; when not, the next look starts a new thread."""
         with self._turn:
             is_watched = self._clock() - self._looked_at < self._pace.watched_s
-            if is_watched or not (self._is_whole or self._error):
+            if is_watched or not (self._is_whole or self._errors):
                 return True
             self._thread = None
             return False
@@ -208,39 +221,60 @@ class JobIndex:
         with self._turn:
             self._thread = None
 
-    def _age_s(self) -> float:
-        return (self._now() - self._read_at).total_seconds() if self._read_at else float("inf")
+    def _age_s(self, name: str) -> float:
+        """How long ago the task last went well."""
+        at = self._read_at.get(name)
+        return (self._now() - at).total_seconds() if at else float("inf")
 
     def _missing(self) -> str:
-        words = []
+        """What a viewer has to know about the rows; empty when they are whole and fresh."""
+        words = [self._staleness()]
         if not self._is_whole:
-            words.append(f"{len(self._rows):,} jobs are read so far; the older ones are still being read.")
-        error, age_s = self._error, self._age_s()
-        if self._read_at is not None and age_s >= self._pace.stale_s and (error is not None or self._background):
+            error = self._errors.get("walk")
+            older = f"the older ones cannot be read: {error}" if error else "the older ones are still being read."
+            words.insert(0, f"{len(self._rows):,} jobs are read so far; {older}")
+        return " ".join(filter(None, words))
+
+    def _staleness(self) -> str:
+        """The newest rows decide; while they come, rows further down that fail to come are named."""
+        errors, read_at = dict(self._errors), dict(self._read_at)  # another thread writes them
+        error, stale_s = errors.get("newest"), self._pace.stale_s
+        # Without an error the turn of the newest rows may just not have come: what counts is any answer.
+        at = read_at.get("newest") if error else max(read_at.values(), default=None)
+        age_s = (self._now() - at).total_seconds() if at else 0.0
+        if at and age_s >= stale_s and (error is not None or self._background):
             is_silent = error is None or isinstance(error, SourceUnavailable)
             said = f"The API has not answered for {age_s:.0f} s" if is_silent else str(error).rstrip(".")
-            words.append(f"{said}; shown is the state of {self._read_at:%H:%M} UTC.")
-        return " ".join(words)
+            return f"{said}; shown is the state of {at:%H:%M} UTC."
+        late = [each for each in ACTIVE if each in errors and self._age_s(each) >= stale_s]
+        if self._newest_are_all:
+            return ""
+        return f"Older {' and '.join(late)} jobs are not up to date: {errors[late[0]]}" if late else ""
 
-    def _fetch(self, name: str, skip: int = 0, **filters: str) -> tuple[list[Snapshot], bool]:
-        """One page of rows, and whether it is the last; fewer rows when they are too large for one answer."""
+    def _fetch(self, name: str, skip: int = 0, **filters: str) -> tuple[list[Snapshot], int, bool]:
+        """One page: its rows, how many were asked for, whether it is the last. Fewer when they were too many."""
+        size = self._sizes[name]
         while True:
-            take = self._takes[name]
+            take = size.rows
             try:
                 answer = self._client.get_list("/jobs", {"type": JOB_TYPE, "take": take, "skip": skip, **filters}).data
             except AnswerTooLarge:
-                if take == 1:
+                if not size.was_too_large():
                     raise
-                self._takes[name] = max(1, take // 4)
                 continue
+            except TooSlow:
+                size.was_too_slow()
+                raise
             if not isinstance(answer, list):
                 raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something else than a list.")
+            size.worked()
             snapshots, skipped = read_snapshots(answer)
-            self._skipped[name] = skipped + (self._skipped.get(name, 0) if skip else 0)
-            return snapshots, len(answer) < take
+            self._skipped[name] = skipped + (self._skipped[name] if skip else 0)
+            return snapshots, take, len(answer) < take
 
     def _read_newest(self) -> None:
-        snapshots, is_last = self._fetch("newest")
+        snapshots, _, is_last = self._fetch("newest")
+        self._newest_are_all = is_last
         self._rows.take(snapshots, self._now())
         seen = {each.id for each in snapshots}
         if is_last:
@@ -255,32 +289,38 @@ class JobIndex:
                 job.id for job in self._rows.all() if job.created_at and job.created_at > oldest and job.id not in seen
             )
 
-    def _read_active(self, status: JobStatus) -> None:
-        snapshots, is_last = self._fetch(status.value, status=status.value)
-        self._rows.take(snapshots, self._now())
-        if is_last:
-            seen = {each.id for each in snapshots}
-            self._doubt(job.id for job in self._rows.all() if job.status is status and job.id not in seen)
+    def _read_active(self, name: str) -> None:
+        """The next page of the running or the pending rows."""
+        status = ACTIVE[name]
+        walk = self._active_walks.get(name)
+        if walk is None:
+            expected = frozenset(job.id for job in self._rows.all() if job.status is status)
+            walk = self._active_walks[name] = _Walk(began_at=self._now(), expected=expected)
+        if self._read_page(walk, name, status=status.value):
+            del self._active_walks[name]
+            missing = walk.expected - walk.seen
+            self._doubt(job.id for job in self._rows.all() if job.id in missing and job.status is status)
 
     def _read_names(self) -> None:
         self._rows.rename(self._fetch_names())
 
     def _walk_on(self) -> None:
         walk = self._walk = self._walk or _Walk(began_at=self._now())
-        try:
-            snapshots, is_last = self._fetch("walk", walk.skip)
-        except AnswerTooLarge:
-            walk.skip += 1  # a single row that nobody can hold
-            return
-        self._rows.take(snapshots, self._now())
-        walk.seen.update(each.id for each in snapshots)
-        walk.skip += max(1, self._takes["walk"] - OVERLAP_ROWS)
-        walk.took += 1
-        if walk.took % PAGES_BEFORE_GROWING == 0:
-            self._takes["walk"] = min(PAGE_ROWS, self._takes["walk"] * 2)
-        if is_last:
+        if self._read_page(walk, "walk"):
             self._forget_missing(walk.seen, walk.began_at)
             self._walk, self._is_whole = None, True
+
+    def _read_page(self, walk: _Walk, name: str, **filters: str) -> bool:
+        """Read on where the walk stands; whether it has come to its end."""
+        try:
+            snapshots, take, is_last = self._fetch(name, walk.skip, **filters)
+        except AnswerTooLarge:
+            walk.skip += 1  # a single row that nobody can hold
+            return False
+        self._rows.take(snapshots, self._now())
+        walk.seen.update(each.id for each in snapshots)
+        walk.skip += take - min(OVERLAP_ROWS, take // 2)
+        return is_last
 
     def _forget_missing(self, seen: set[str], began_at: datetime) -> None:
         """A job that two walks in a row did not meet has vanished; one that a single walk missed is asked for."""
@@ -294,13 +334,22 @@ class JobIndex:
     def _doubt(self, job_ids: Iterable[str]) -> None:
         """These jobs are not where they should be: ask for each by itself."""
         for job_id in job_ids:
-            if len(self._checks) < MOST_CHECKS:
+            if len(self._checks) < MOST_CHECKS and self._left_alone.get(job_id, 0.0) <= self._clock():
                 self._checks[job_id] = None
 
     def _check_one(self) -> None:
         job_id = next(iter(self._checks))
+        del self._checks[job_id]
         try:
             self._rows.take([read_snapshot(self._client.get(path_of("jobs", job_id)))], self._now())
         except NotFound:
             self._rows.forget(job_id)
-        del self._checks[job_id]
+        except SourceError as error:
+            is_silent = isinstance(error, SourceUnavailable)
+            self._leave_alone(job_id, self._pace.unanswered_s if is_silent else self._pace.unreadable_s)
+            raise
+
+    def _leave_alone(self, job_id: str, span_s: float) -> None:
+        now = self._clock()
+        self._left_alone = {each: until for each, until in self._left_alone.items() if until > now}
+        self._left_alone[job_id] = now + span_s

@@ -1,12 +1,15 @@
 """The rows of the job index in memory: reduced to what lists show, filtered and sorted on demand."""
 
+import sys
 import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any
 
+from lib.jobs.config import TrainingSettings
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.sources.influencerai.catalog import Names
@@ -14,6 +17,7 @@ from lib.sources.influencerai.history import JobHistories, is_fleeting, job_of
 from lib.sources.influencerai.payload import JOB_TYPE, Snapshot
 
 KEPT_ORDERS = 16
+LISTED_SETTINGS = tuple(each.name for each in fields(TrainingSettings))
 ORDER_KEPT_S = 2.0  # an order by duration changes by itself
 
 
@@ -113,7 +117,18 @@ class JobRows:
 
 def reduced(job: Job) -> Job:
     """The job without what only its monitor shows."""
-    return replace(job, payload={}, settings={}, command=(), artifacts=(), attempts=())
+    return replace(job, payload={}, settings=_compact(job.settings), command=(), artifacts=(), attempts=())
+
+
+def _compact(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that lists and tables know; texts that many jobs share are kept once."""
+    return {name: _shared(settings[name]) for name in LISTED_SETTINGS if name in settings}
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(map(_shared, value))
+    return sys.intern(value) if type(value) is str else value
 
 
 def _is_older(snapshot: Snapshot, known: Job | None) -> bool:

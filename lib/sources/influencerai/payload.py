@@ -24,6 +24,8 @@ STAGES = {
     "completed": Stage.FINISHED.value,
 }
 FIRST_STAGES = frozenset({"initializing", "fetching dataset"})
+# Settings of ours that the API has no field for travel in a configuration's ``meta`` under this name.
+META_NAME = "dashboard"
 SETTING_NAMES = {
     "modelName": "base_model",
     "epochs": "epochs",
@@ -122,11 +124,31 @@ def read_snapshots(rows: Iterable[object]) -> tuple[list[Snapshot], int]:
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """An inline configuration under our names; what has no name of ours keeps its own, in snake_case."""
-    return {
+    theirs = {
         SETTING_NAMES.get(str(name), re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()): value
         for name, value in config.items()
         if name not in ("id", "name") and value is not None
     }
+    meta = _mapping(config.get("meta"))
+    if META_NAME in meta:
+        theirs["meta"] = {name: value for name, value in meta.items() if name != META_NAME}
+    return {**theirs, **our_settings(config)}
+
+
+def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the dashboard itself put into a configuration's ``meta``, those of the right kind."""
+    kept = _mapping(_mapping(config.get("meta")).get(META_NAME))
+    found: dict[str, Any] = {}
+    if isinstance(kept.get("trainer"), str):
+        found["trainer"] = kept["trainer"]
+    for name in ("repeats", "seed"):
+        if isinstance(kept.get(name), int) and (count := _count(kept[name])) is not None:
+            found[name] = count
+    if isinstance(kept.get("samplePrompts"), list):
+        found["sample_prompts"] = tuple(map(str, kept["samplePrompts"]))
+    if isinstance(kept.get("extra"), Mapping):
+        found["extra"] = dict(kept["extra"])
+    return found
 
 
 def job_prefix(job_id: str) -> str:

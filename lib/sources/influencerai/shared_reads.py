@@ -60,12 +60,13 @@ class SharedReads(Generic[Value]):
         return (slot.began_at if slot.error is None else slot.ended_at) + self._kept_s
 
     def _fill(self, slot: _Slot[Value], read: Callable[[], Value]) -> None:
-        slot.began_at = self._clock()
+        began_at = self._clock()
         try:
             slot.value, slot.error = read(), None
         except DashboardError as error:
             slot.value, slot.error = None, error
-        slot.ended_at = self._clock()
+        # Not reached after an error nobody expected: then there is no outcome to share.
+        slot.began_at, slot.ended_at = began_at, self._clock()
 
     def _slot(self, key: str) -> _Slot[Value]:
         with self._lock:

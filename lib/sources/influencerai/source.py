@@ -19,6 +19,7 @@ from lib.sources.influencerai.catalog import (
     fetch_configs,
     fetch_datasets,
     in_our_words,
+    left_to_the_deployment,
     read_config,
     read_dataset,
     settings_payload,
@@ -49,6 +50,7 @@ FILES_KEPT_S = 10.0
 OUTCOMES_KEPT_S = 30.0
 HEALTH_KEPT_S = 5.0
 RETRY_AGAIN_S = 10.0
+RETRY_ANYWAY = "choose 'Retry training' on the page of the job"
 
 
 class InfluencerSource:
@@ -92,6 +94,7 @@ class InfluencerSource:
         self._outcomes = SharedReads[list[OutcomeBucket]](OUTCOMES_KEPT_S * is_shared, clock=clock)
         self._health = SharedReads[list[HealthCheck]](HEALTH_KEPT_S * is_shared, clock=clock)
         self._retries = SharedReads[Job](RETRY_AGAIN_S, clock=clock)
+        self._retry_ids: dict[str, str] = {}
 
     def close(self) -> None:
         """Stop reading and give the connections back."""
@@ -150,6 +153,8 @@ class InfluencerSource:
         warnings = ["The worker of the deployment builds the command line; it is known when the job has ended."]
         if request.time_limit_s is not None:
             warnings.append("The InfluencerAI API knows no time limit; it is left out.")
+        if left := left_to_the_deployment(request.settings):
+            warnings.append(f"The deployment decides about: {', '.join(left)}.")
         return Preview(problems=problems, warnings=tuple(warnings))
 
     def cancel_job(self, job_id: str) -> None:
@@ -228,7 +233,7 @@ class InfluencerSource:
         return self._health.get("", lambda: health_checks(self._client, self._files, self._now))
 
     def _read_job(self, job_id: str) -> Job:
-        if not job_id or len(job_id) > LONGEST_ID:
+        if len(job_id) > LONGEST_ID:
             raise JobNotFound(job_id)
         try:
             snapshot = read_snapshot(self._client.get(path_of("jobs", job_id)))
@@ -260,9 +265,18 @@ class InfluencerSource:
 
     def _retry(self, job: Job) -> Job:
         asked = job.payload.get("payload")
-        payload = dict(asked) if isinstance(asked, Mapping) else {}
+        if not isinstance(asked, Mapping):
+            raise InvalidRequest(
+                "The job does not say what it was started with, so it cannot be started again.",
+                hint="Start a new job with its dataset and configuration.",
+            )
+        payload = {**asked, "retryOf": job.id}
         payload.pop(SUBMISSION_KEY, None)
-        return self._created(self._submissions.submit(f"retry-{uuid.uuid4().hex}", {**payload, "retryOf": job.id}))
+        # The same id until the outcome is known: a retry after a timeout looks for the job of the one before.
+        submission_id = self._retry_ids.setdefault(job.id, f"retry-{uuid.uuid4().hex}")
+        created = self._submissions.submit(submission_id, payload, anyway=RETRY_ANYWAY)
+        self._retry_ids.pop(job.id, None)
+        return self._created(created)
 
     def _config(self, config_id: str) -> tuple[TrainingConfig, Mapping[str, Any]]:
         """A configuration, and what its ``meta`` holds."""

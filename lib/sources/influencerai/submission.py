@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.errors import BadPayload, InvalidRequest, SourceError, SourceUnavailable
+from lib.errors import BadPayload, InvalidRequest, SourceError, SourceUnavailable, SubmissionUnsure
 from lib.sources.influencerai.answers import ServerFailed
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.payload import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, read_snapshots
 
 MOST_REMEMBERED = 1000
 NEWEST_ROWS = 20
+ANYWAY = "choose 'Start another one like it'"
 
 
 @dataclass(kw_only=True)
@@ -30,43 +31,59 @@ class Submissions:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Submission] = OrderedDict()
 
-    def submit(self, submission_id: str, payload: Mapping[str, Any]) -> Snapshot:
-        """The one job of this submission. Raises SourceUnavailable when it is not known whether it was created."""
+    def submit(self, submission_id: str, payload: Mapping[str, Any], *, anyway: str = ANYWAY) -> Snapshot:
+        """The one job of this submission.
+
+        Args:
+            submission_id: Names the submission, however often it is sent.
+            payload: What the worker is to get.
+            anyway: What a person can do to start the job although it may have been created.
+
+        Raises:
+            SubmissionUnsure: It is not known whether the job was created; the hint ends with ``anyway``.
+        """
         submission = self._submission(submission_id)
         with submission.lock:
-            if submission.created is None and submission.is_unsure:
-                submission.created = self._found_or_unsure(submission_id)
             if submission.created is None:
-                submission.created = self._post(submission, submission_id, payload)
+                submission.created = self._find_or_post(submission, submission_id, payload, anyway)
             return submission.created
 
-    def _post(self, submission: _Submission, submission_id: str, payload: Mapping[str, Any]) -> Snapshot:
-        body = {"type": JOB_TYPE, "payload": {**payload, SUBMISSION_KEY: submission_id}}
-        try:
-            return read_snapshot(self._client.send("POST", "/jobs", body))
-        except ServerFailed as error:
-            # The API is done with it: what is not in its list now was not created.
-            found = self._find(submission_id)
-            if found is None:
-                raise error from None
-            return found
-        except (SourceUnavailable, BadPayload):
-            submission.is_unsure = True
-            return self._found_or_unsure(submission_id)
-
-    def _found_or_unsure(self, submission_id: str) -> Snapshot:
+    def _find_or_post(
+        self, submission: _Submission, submission_id: str, payload: Mapping[str, Any], anyway: str
+    ) -> Snapshot:
+        failed: ServerFailed | None = None
+        if not submission.is_unsure:
+            submission.is_unsure = True  # until an answer says otherwise
+            try:
+                return self._post(submission_id, payload)
+            except ServerFailed as error:
+                failed = error
+            except (SourceUnavailable, BadPayload):
+                pass
+            except SourceError:
+                submission.is_unsure = False
+                raise
         try:
             found = self._find(submission_id)
         except SourceError as error:
-            raise _unsure("its list of jobs cannot be read either") from error
-        if found is None:
-            raise _unsure("it does not list such a job so far")
-        return found
+            raise _unsure("its list of jobs cannot be read either", anyway) from error
+        if found is not None:
+            return found
+        if failed is None:
+            raise _unsure("it does not list such a job so far", anyway)
+        submission.is_unsure = False  # the API is done with it: what is not in its list now was not created
+        raise failed from None
+
+    def _post(self, submission_id: str, payload: Mapping[str, Any]) -> Snapshot:
+        body = {"type": JOB_TYPE, "payload": {**payload, SUBMISSION_KEY: submission_id}}
+        return read_snapshot(self._client.send("POST", "/jobs", body))
 
     def _find(self, submission_id: str) -> Snapshot | None:
         """The job of a submission among the newest ones."""
         rows = self._client.get_list("/jobs", {"type": JOB_TYPE, "take": NEWEST_ROWS}).data
-        snapshots, _ = read_snapshots(rows if isinstance(rows, list) else ())
+        if not isinstance(rows, list):
+            raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something else than a list.")
+        snapshots, _ = read_snapshots(rows)
         return next((each for each in snapshots if each.submission_id == submission_id), None)
 
     def _submission(self, submission_id: str) -> _Submission:
@@ -80,9 +97,8 @@ class Submissions:
             return found
 
 
-def _unsure(why: str) -> SourceUnavailable:
-    return SourceUnavailable(
-        f"The InfluencerAI API gave no answer to the new job, and {why}: it may or may not have been created.",
-        hint="It is not sent a second time. Look for it in the list of jobs; if it does not appear within a minute, "
-        "reload this page and start it anew.",
+def _unsure(why: str, anyway: str) -> SubmissionUnsure:
+    return SubmissionUnsure(
+        f"The InfluencerAI API gave no clear answer to the new job, and {why}: it may or may not have been created.",
+        hint=f"It is not sent a second time. Look at the list in a minute; to start it anyway {anyway}.",
     )

@@ -1,0 +1,69 @@
+"""A bound on how long an answer's headers may take: the read timeout of requests begins anew with every byte."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Connections that are cut when the headers are not there ``headers_s`` after the request."""
+
+    def __init__(self, headers_s: float, **options: Any) -> None:
+        self._headers_s = headers_s
+        super().__init__(**options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _bounded_pools(self._headers_s)
+
+
+def _bounded_pools(headers_s: float) -> dict[str, type[HTTPConnectionPool]]:
+    class Connection(HTTPConnection):
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+            return _in_time(self, super().getresponse, headers_s)
+
+    class SecureConnection(HTTPSConnection):
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+            return _in_time(self, super().getresponse, headers_s)
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = SecureConnection
+
+    return {"http": Pool, "https": SecurePool}
+
+
+def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], headers_s: float) -> HTTPResponse:
+    """What ``read`` gives. Raises TimeoutError, as the socket itself does after a silence."""
+    is_late = threading.Event()
+
+    def cut(sock: socket.socket) -> None:
+        is_late.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(headers_s, cut, [connection.sock])
+    timer.daemon = True
+    timer.start()
+    try:
+        response = read()
+    except (OSError, HTTPException) as error:
+        if is_late.is_set():
+            raise TimeoutError("the headers drip: timed out") from error
+        raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():  # a connection that is cut reads as the end of the headers
+        response.close()
+        raise TimeoutError("the headers drip: timed out")
+    return response
