@@ -192,15 +192,18 @@ def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> 
 
 
 @st.cache_resource(ttl=9, show_spinner=False, max_entries=64)
-def drawn_loss(job_id: str, attempt: int) -> DrawnLoss:
+def drawn_loss(job_id: str, attempt: int, is_over: bool) -> DrawnLoss:
     """The losses of an attempt as a chart draws them, thinned once for all viewers."""
     points = source().loss_points(job_id, attempt=attempt)
     return DrawnLoss(raw=drawn_points(points, 600), smooth=drawn_points(smoothed(points), 400).line)
 
 
-def latest_loss(job_id: str, attempt: int) -> Reading[DrawnLoss]:
-    """The drawn losses, or those known last while the source does not answer."""
-    return _last_good().read(("loss", job_id, attempt), lambda: drawn_loss(job_id, attempt))
+def latest_loss(job_id: str, attempt: int, *, is_over: bool) -> Reading[DrawnLoss]:
+    """The drawn losses, or those known last while the source does not answer.
+
+    ``is_over`` asks afresh once the attempt has ended: nothing would draw the last losses later.
+    """
+    return _last_good().read(("loss", job_id, attempt), lambda: drawn_loss(job_id, attempt, is_over))
 
 
 def latest_artifacts(job: Job) -> Reading[Sequence[Artifact]]:

@@ -9,11 +9,12 @@ from lib.jobs.query import JobQuery
 from lib.sources.last_good import Reading
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.job_actions import show_actions
+from lib.ui.place_link import show_place_link
 from lib.ui.text import escaped, plain
 from lib.ui.theme import is_cancelling, show_status_badge, status_text
 from lib.ui.times import percent_text
 
-OVERVIEW_PAGE, LIST_PAGE, JOB_PAGE = "../pages/overview.py", "../pages/jobs.py", "../pages/job.py"
+OVERVIEW_PAGE, LIST_PAGE = "../pages/overview.py", "../pages/jobs.py"
 MAX_TITLE_CHARS = 120
 
 
@@ -56,7 +57,7 @@ def show_choice() -> None:
         for job in jobs:
             with st.container(horizontal=True, vertical_alignment="center"):
                 show_status_badge(job.status, job.raw_status)
-                st.page_link(JOB_PAGE, label=escaped(job.name or job.id, limit=80), query_params={"id": job.id})
+                show_place_link(escaped(job.name or job.id, limit=80), {"id": job.id})
     st.page_link(LIST_PAGE, label="All jobs", icon=":material/list:")
 
 

@@ -96,7 +96,7 @@ def loss_spec(
 def show_loss(job: Job, attempt: Attempt) -> bool:
     """The chart, its switches and the words beside it. Tells whether it is fresh."""
     st.header("Loss", anchor=False)
-    reading = services.latest_loss(job.id, attempt.number)
+    reading = services.latest_loss(job.id, attempt.number, is_over=attempt.status.is_terminal)
     show_age_note(reading.problem, reading.read_at)
     raw, smooth, key = reading.value.raw, reading.value.smooth, f"loss-{job.id}-{attempt.number}"
     if not raw.line and not raw.marks:
