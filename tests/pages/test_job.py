@@ -168,7 +168,10 @@ def test_an_unknown_job_and_no_job(full: MemorySource, open_page: Open) -> None:
     unknown = texts(open_page("job", id="nope"))
     assert "Job not found" in unknown
     assert "All jobs => jobs" in unknown
-    assert "Aria run => job?id=run" in texts(open_page("job"))
+    chosen = open_page("job")
+    next(button for button in chosen.button if button.label == "Aria run").click().run()
+    assert chosen.query_params["id"] == "run"
+    assert "Training progress" in texts(chosen)
 
 
 def test_a_source_that_is_down(full: MemorySource, open_page: Open) -> None:
