@@ -1,9 +1,11 @@
 """/new: start a job in three steps. ?datasetId, configId, name, from=<job id> and single values fill it in."""
 
+from functools import partial
+
 import streamlit as st
 
 from lib import services
-from lib.ui.dataset_picker import dataset_problem, pick_dataset
+from lib.ui.dataset_picker import dataset_problem, entered_dataset, pick_dataset
 from lib.ui.errors import explained_errors
 from lib.ui.review_panel import Review, show_review
 from lib.ui.text import escaped
@@ -15,7 +17,15 @@ from lib.ui.wizard_frame import (
     show_steps,
     show_way_back_to_job,
 )
-from lib.ui.wizard_settings import edit_name, edit_time_limit, edit_values, has_name, pick_config, show_changes
+from lib.ui.wizard_settings import (
+    edit_name,
+    edit_time_limit,
+    edit_values,
+    entered_values,
+    has_name,
+    pick_config,
+    show_changes,
+)
 
 st.title("New Training Job")
 
@@ -41,7 +51,8 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     show_bad_parameters([*bad_parameters, *bad_limit])
     if step == 1:
         pick_dataset(datasets, draft)
-        show_navigation(step, chosen={"datasetId": dataset_id}, problem=dataset_problem(dataset))
+        problem = dataset_problem(dataset)
+        show_navigation(step, chosen={"datasetId": dataset_id}, entered=entered_dataset, problem=problem)
     elif step == 2:
         pick_config(configs, config, draft)
         edit_name(draft)
@@ -49,7 +60,8 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
         edit_time_limit(limit_min)
         show_changes(config, settings, draft)
         problem = "" if config or origin else "Choose a configuration first."
-        show_navigation(step, chosen={"configId": config_id}, problem=problem, ready=has_name)
+        entered = partial(entered_values, config_id, before)
+        show_navigation(step, chosen={"configId": config_id}, entered=entered, problem=problem, ready=has_name)
     elif dataset is not None:
         limit_s = None if limit_min is None else 60 * limit_min
         show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings, time_limit_s=limit_s))

@@ -40,6 +40,11 @@ def pick_dataset(datasets: Sequence[Dataset], draft: Draft) -> Dataset | None:
     return chosen
 
 
+def entered_dataset() -> dict[str, str | None]:
+    """What the select box says now, as a parameter of the URL."""
+    return {"datasetId": st.session_state[_KEY]} if st.session_state.get(_KEY) else {}
+
+
 def show_dataset_summary(dataset: Dataset) -> None:
     """Status, image count, thumbnails, and what is wrong."""
     st.markdown(escaped(summary_text(dataset)))

@@ -48,24 +48,35 @@ def show_bad_parameters(problems: Sequence[str]) -> None:
 
 
 def show_navigation(
-    step: int, *, chosen: Mapping[str, str], problem: str = "", ready: Callable[[], bool] = lambda: True
+    step: int,
+    *,
+    chosen: Mapping[str, str],
+    entered: Callable[[], Mapping[str, str | None]],
+    problem: str = "",
+    ready: Callable[[], bool] = lambda: True,
 ) -> None:
     """ "Back" and "Next" of the first two steps.
 
     Args:
         step: Where one is.
         chosen: Goes into the URL, so that a default that nobody touched is the same in a shared link.
+        entered: Asked at the click: what the fields of this step say, as parameters of the URL.
         problem: Disables "Next" and is said beside it.
         ready: Asked when "Next" is clicked; the step stays, and says why, when it is not.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         if step > 1:
-            st.button("Back", icon=":material/arrow_back:", on_click=_go, args=(step - 1, chosen))
-        st.button("Next", type="primary", disabled=bool(problem), on_click=_go, args=(step + 1, chosen, ready))
+            st.button("Back", icon=":material/arrow_back:", on_click=_go, args=(step - 1, chosen, entered))
+        st.button("Next", type="primary", disabled=bool(problem), on_click=_go, args=(step + 1, chosen, entered, ready))
         if problem:
             st.caption(escaped(problem))
 
 
-def _go(step: int, chosen: Mapping[str, str], ready: Callable[[], bool] = lambda: True) -> None:
+def _go(
+    step: int,
+    chosen: Mapping[str, str],
+    entered: Callable[[], Mapping[str, str | None]],
+    ready: Callable[[], bool] = lambda: True,
+) -> None:
     place = {"step": str(step) if step > 1 else None} if ready() else {}
-    write_draft({**{name: each for name, each in chosen.items() if each}, **place})
+    write_draft({**{name: each for name, each in chosen.items() if each}, **entered(), **place})

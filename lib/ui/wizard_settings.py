@@ -104,7 +104,7 @@ def edit_time_limit(minutes: int | None) -> None:
         step=1,
         key=_LIMIT_KEY,
         placeholder="none",
-        on_change=lambda: write_draft({TIME_LIMIT: str(_state(_LIMIT_KEY) or "") or None}),
+        on_change=lambda: write_draft({TIME_LIMIT: _limit_parameter()}),
     )
     st.caption(time_limit_text(minutes))
 
@@ -149,11 +149,38 @@ def _edit_base_model(before: TrainingSettings, now: TrainingSettings) -> None:
     )
 
 
+def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | None]:
+    """What all fields of the step say now, as parameters of the URL.
+
+    A change and a click right after it are two runs, and the second begins with the URL that the browser had before the
+    first. So the buttons take along what the fields say, not only what the URL says.
+
+    Args:
+        config_id: The configuration that was shown when the button was drawn.
+        before: The values that count as unchanged.
+    """
+    chosen: str | None = st.session_state.get(_CONFIG_KEY)
+    entered = {"name": str(st.session_state.get(_NAME_KEY) or "") or None, TIME_LIMIT: _limit_parameter()}
+    if chosen and chosen != config_id:
+        return {**entered, **dict.fromkeys((*CHANGEABLE, "from")), "configId": chosen}
+    fields = (name for name in CHANGEABLE if f"wizard-{name}" in st.session_state)
+    return {**entered, **{name: _parameter(name, getattr(before, name)) for name in fields}}
+
+
 def _change(name: str, before: object) -> None:
+    write_draft({name: _parameter(name, before)})
+
+
+def _parameter(name: str, before: object) -> str | None:
+    """A field's value as a parameter of the URL; None when it is as before."""
     value: object = st.session_state[f"wizard-{name}"]
     if name == "sample_prompts":
         value = prompt_lines(str(value))
-    write_draft({name: None if value is None or value == before else change_text(value)})
+    return None if value is None or value == before else change_text(value)
+
+
+def _limit_parameter() -> str | None:
+    return str(st.session_state.get(_LIMIT_KEY) or "") or None
 
 
 def _state(key: str) -> str:

@@ -287,3 +287,25 @@ def test_a_source_that_creates_no_jobs_says_why(filled, open_wizard):
 
 def test_back_from_the_new_job_offers_the_way_to_it(filled, open_wizard):
     assert "The job was created" in texts(open_wizard(id="j1"))
+
+
+def test_a_click_right_after_typing_takes_along_what_was_typed(filled, open_wizard):
+    """The browser sends the click with the URL it had before it heard of the change."""
+    app = open_wizard(step="2", datasetId="d1", configId="c1")
+    box(app, "Job name").set_value("first")
+    box(app, "Learning rate").set_value(0.0005)
+    box(app, "Time limit (minutes)").set_value(90)
+    app.run()
+    for name in ("name", "learning_rate", "timeLimit"):
+        del app.query_params[name]
+    button(app, "Next").click().run()
+    assert [each.value for each in app.header] == ["Review and Start"]
+    assert (param(app, "name"), param(app, "learning_rate"), param(app, "timeLimit")) == ("first", "0.0005", "90")
+
+
+def test_another_configuration_chosen_right_before_the_click_is_the_one_that_counts(filled, open_wizard):
+    app = open_wizard(step="2", datasetId="d1", configId="c1", name="first")
+    box(app, "Epochs").set_value(3).run()
+    box(app, "Configuration").set_value("c2")
+    button(app, "Next").click().run()
+    assert (param(app, "configId"), param(app, "epochs"), param(app, "step")) == ("c2", None, "3")
