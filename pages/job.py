@@ -15,6 +15,7 @@ from lib.ui.log_tools import show_log_tools
 from lib.ui.loss_chart import show_loss
 from lib.ui.progress_panel import show_progress
 from lib.ui.sample_gallery import show_samples
+from lib.ui.scroll import start_at_top
 from lib.ui.stale import show_age
 
 show_pending()
@@ -61,3 +62,4 @@ with right:
     if has_begun:
         show_slowly("results", job, attempt, loss if job.status is JobStatus.SUCCEEDED else loss | files)
     show_job_information(job)
+start_at_top(f"job {job_id}")

@@ -8,6 +8,7 @@ from lib import services
 from lib.ui.dataset_picker import dataset_problem, entered_dataset, pick_dataset
 from lib.ui.errors import explained_errors
 from lib.ui.review_panel import Review, show_review
+from lib.ui.scroll import start_at_top
 from lib.ui.text import escaped
 from lib.ui.wizard import changed_settings, chosen_id, read_draft, starting_settings, time_limit_minutes
 from lib.ui.wizard_frame import (
@@ -54,14 +55,16 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
         problem = dataset_problem(dataset)
         show_navigation(step, chosen={"datasetId": dataset_id}, entered=entered_dataset, problem=problem)
     elif step == 2:
+        st.caption(f"Dataset: {escaped(dataset.name, limit=80)}" if dataset else "")
         pick_config(configs, config, draft)
-        edit_name(draft)
-        edit_values(before, settings, config)
-        edit_time_limit(limit_min)
+        entered = partial(entered_values, config_id, before)
+        edit_name(draft, entered)
+        edit_values(settings, config, entered)
+        edit_time_limit(limit_min, entered)
         show_changes(config, settings, draft)
         problem = "" if config or origin else "Choose a configuration first."
-        entered = partial(entered_values, config_id, before)
         show_navigation(step, chosen={"configId": config_id}, entered=entered, problem=problem, ready=has_name)
     elif dataset is not None:
         limit_s = None if limit_min is None else 60 * limit_min
         show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings, time_limit_s=limit_s))
+    start_at_top(f"new job, step {step}")

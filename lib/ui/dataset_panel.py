@@ -38,7 +38,8 @@ def coverage_text(dataset: Dataset) -> str:
     """``14 of 16 (87 %)``; 100 % only when every image has a caption."""
     if dataset.caption_count is None or not dataset.image_count:
         return UNKNOWN
-    percent = dataset.caption_count * 100 // dataset.image_count
+    part = dataset.caption_count / dataset.image_count
+    percent = 100 if part == 1 else min(99, round(part * 100))
     return f"{dataset.caption_count:,} of {dataset.image_count:,} ({percent} %)"
 
 

@@ -93,7 +93,7 @@ def show_failure(job: Job, attempt: Attempt) -> bool:
 
 def _show_proof(failure: Failure | None, last_lines: Sequence[str]) -> None:
     if failure and failure.evidence:
-        show_note("The lines of the log that show it")
+        show_note("From the log")
         st.code(shown_text(failure.evidence), language=None, wrap_lines=True)
     elif last_lines:
         show_note("Last lines of the log")

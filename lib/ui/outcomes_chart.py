@@ -60,7 +60,7 @@ def outcomes_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "y": {
                 "field": "height",
                 "type": "quantitative",
-                "title": "↓ Failed · Succeeded ↑",
+                "title": "↓ Failed or lost · Succeeded ↑",
                 "axis": {"labelExpr": "abs(datum.value)", "tickMinStep": 1},
                 "scale": {"nice": True},
             },
@@ -94,7 +94,7 @@ def summary_text(buckets: Sequence[OutcomeBucket], window: str) -> str:
     """The chart in one sentence."""
     succeeded, failed = sum(each.succeeded for each in buckets), sum(each.failed for each in buckets)
     days = "" if window == "24h" else " (days in UTC)"
-    return f"{succeeded:,} succeeded and {failed:,} failed in the last {WINDOW_LABELS[window]}{days}"
+    return f"{succeeded:,} succeeded and {failed:,} failed or lost in the last {WINDOW_LABELS[window]}{days}"
 
 
 @st.fragment

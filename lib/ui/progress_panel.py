@@ -6,7 +6,7 @@ from datetime import datetime
 import streamlit as st
 
 from lib import services
-from lib.jobs.job import Attempt, Job, JobStatus, Progress
+from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
 from lib.ui import times
 from lib.ui.errors import explained_errors
 from lib.ui.job_watch import is_silent
@@ -93,7 +93,11 @@ def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
     return [
         Fact(label="Estimated time remaining", value=_known(eta), note="" if eta else "Known after the first steps."),
         Fact(label="Loss", value=_known(_loss(progress))),
-        Fact(label="Speed", value=speed_text(progress.seconds_per_step)),
+        Fact(
+            label="Speed",
+            value=speed_text(progress.seconds_per_step),
+            note="Without saving and sampling.",
+        ),
         Fact(label="Running for", value=took, note=note),
     ]
 
@@ -167,7 +171,8 @@ def _stage_line(attempt: Attempt) -> str:
     parts = [count_text(attempt.progress)]
     if attempt.status is JobStatus.RUNNING:
         stage = attempt.progress.stage
-        parts.insert(0, f"Stage: {escaped(stage, limit=80) if stage else 'unknown'}")
+        word = "starting" if stage == Stage.QUEUED else escaped(stage, limit=80) if stage else "unknown"
+        parts.insert(0, f"Stage: {word}")
     return " · ".join(parts)
 
 

@@ -1,6 +1,6 @@
 """Step 2 of the wizard: configuration, job name, and values changed for this one job."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
@@ -68,7 +68,10 @@ def _choose_config(dataset_id: str, name: str) -> None:
     write_draft({**dropped, **{key: value or None for key, value in kept.items()}, "configId": _state(_CONFIG_KEY)})
 
 
-def edit_name(draft: Draft) -> None:
+Entered = Callable[[], Mapping[str, str | None]]
+
+
+def edit_name(draft: Draft, entered: Entered) -> None:
     """The text field "Job name"; that it was left empty is said once "Next" was tried."""
     follow_url(_NAME_KEY, draft.name)
     st.text_input(
@@ -76,7 +79,8 @@ def edit_name(draft: Draft) -> None:
         key=_NAME_KEY,
         max_chars=MAX_NAME_LENGTH,
         placeholder="e.g. red sneakers, first try",
-        on_change=lambda: write_draft({"name": _state(_NAME_KEY)}),
+        on_change=_push,
+        args=(entered,),
     )
     if st.session_state.pop(_NAME_MISSED, False):
         st.markdown(":red[Give the job a name first.]")
@@ -93,7 +97,7 @@ def has_name() -> bool:
     return False
 
 
-def edit_time_limit(minutes: int | None) -> None:
+def edit_time_limit(minutes: int | None, entered: Entered) -> None:
     """The optional field "Time limit"; empty is none."""
     follow_url(_LIMIT_KEY, minutes)
     st.number_input(
@@ -104,7 +108,8 @@ def edit_time_limit(minutes: int | None) -> None:
         step=1,
         key=_LIMIT_KEY,
         placeholder="none",
-        on_change=lambda: write_draft({TIME_LIMIT: _limit_parameter()}),
+        on_change=_push,
+        args=(entered,),
     )
     st.caption(time_limit_text(minutes))
 
@@ -114,16 +119,16 @@ def time_limit_text(minutes: int | None) -> str:
     return "Empty: no limit." if minutes is None else f"The job is stopped after {duration_text(60 * minutes)}."
 
 
-def edit_values(before: TrainingSettings, now: TrainingSettings, config: TrainingConfig | None) -> None:
+def edit_values(now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
     """A field per value; what differs from the configuration is marked beside it."""
     said = {each.name: each.before for each in settings_differences(config.settings, now)} if config else {}
     for rule, cell in field_cells():
         with cell:
             key, value = f"wizard-{rule.name}", getattr(now, rule.name)
             follow_url(key, int(value) if rule.is_integer else float(value))
-            show_number_field(rule, key=key, on_change=_change, args=(rule.name, getattr(before, rule.name)))
+            show_number_field(rule, key=key, on_change=_push, args=(entered,))
             _mark(rule.name, said)
-    _edit_base_model(before, now)
+    _edit_base_model(now, entered)
     _mark("base_model", said)
     follow_url("wizard-sample_prompts", "\n".join(now.sample_prompts))
     st.text_area(
@@ -131,21 +136,21 @@ def edit_values(before: TrainingSettings, now: TrainingSettings, config: Trainin
         key="wizard-sample_prompts",
         max_chars=MAX_PROMPTS_LENGTH,
         height=90,
-        on_change=_change,
-        args=("sample_prompts", before.sample_prompts),
+        on_change=_push,
+        args=(entered,),
     )
     _mark("sample_prompts", said)
 
 
-def _edit_base_model(before: TrainingSettings, now: TrainingSettings) -> None:
+def _edit_base_model(now: TrainingSettings, entered: Entered) -> None:
     follow_url("wizard-base_model", now.base_model)
     st.text_input(
         BASE_MODEL_LABEL,
         key="wizard-base_model",
         max_chars=MAX_MODEL_LENGTH,
         placeholder=BASE_MODEL_HINT,
-        on_change=_change,
-        args=("base_model", before.base_model),
+        on_change=_push,
+        args=(entered,),
     )
 
 
@@ -153,10 +158,10 @@ def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | 
     """What all fields of the step say now, as parameters of the URL.
 
     A change and a click right after it are two runs, and the second begins with the URL that the browser had before the
-    first. So the buttons take along what the fields say, not only what the URL says.
+    first. So every change and every button takes along what all fields say, not only what the URL says.
 
     Args:
-        config_id: The configuration that was shown when the button was drawn.
+        config_id: The configuration that was shown when the field or button was drawn.
         before: The values that count as unchanged.
     """
     chosen: str | None = st.session_state.get(_CONFIG_KEY)
@@ -167,8 +172,9 @@ def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | 
     return {**entered, **{name: _parameter(name, getattr(before, name)) for name in fields}}
 
 
-def _change(name: str, before: object) -> None:
-    write_draft({name: _parameter(name, before)})
+def _push(entered: Entered) -> None:
+    """Write every field, not only the one that changed: two quick changes are sent with the same old URL."""
+    write_draft(entered())
 
 
 def _parameter(name: str, before: object) -> str | None:

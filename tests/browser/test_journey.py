@@ -42,9 +42,10 @@ def start_training(page: Page) -> None:
     page.get_by_label("Job name").fill(NAME)
     page.get_by_label("Job name").press("Tab")
     page.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("heading", name="Review and Start")).to_be_in_viewport()
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url(re.compile(r"/job\?id="))
-    expect(page.get_by_role("heading", name=NAME)).to_be_visible()
+    expect(page.get_by_role("heading", name=NAME)).to_be_in_viewport()
 
 
 def watch_it_train(page: Page) -> None:

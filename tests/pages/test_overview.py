@@ -44,7 +44,7 @@ def test_a_busy_overview(source: MemorySource, open_page: OpenPage) -> None:
     assert {"**1** Running", "**1** Pending", "**1** Failed", "New Training Job", "All failed jobs"} <= set(offered)
     assert "\\*\\*Failed\\*\\*" in offered
     assert "The GPU ran out of memory" in said
-    assert "1 succeeded and 1 failed in the last 24 hours." in said
+    assert "1 succeeded and 1 failed or lost in the last 24 hours." in said
     assert "**Source**" in said
     assert "Waiting to start" in said
     assert len(app.get("component_instance")) == 1

@@ -29,7 +29,7 @@ def test_bars_are_told_apart_by_more_than_colour_and_lead_to_their_jobs() -> Non
         (0, "Succeeded", 3),
         (0, "Failed", -1),
     ]
-    assert summary_text(BUCKETS, "24h") == "3 succeeded and 1 failed in the last 24 hours"
+    assert summary_text(BUCKETS, "24h") == "3 succeeded and 1 failed or lost in the last 24 hours"
     altair.Chart.from_dict(outcomes_chart(rows)).to_dict()  # valid Vega-Lite, or it raises
     assert outcomes_chart(rows)["params"][0]["name"] == "bar"
     query = job_query(UrlReader(params=jobs_behind(BUCKETS[0], "Failed")))
