@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -139,15 +140,21 @@ def report(browser: Browser, folder: Path, count: int, runs: int) -> None:
         print(f"{'server memory':40s}{process.memory_info().rss / 1e6:8.0f} MB")
 
 
-def first_page_ms(page: Page, url: str, text: str, begun: float) -> float:
-    while True:
+def wait_until_listening(url: str) -> None:
+    port = int(url.rsplit(":", 1)[1])
+    deadline = time.monotonic() + DEADLINE_MS / 1000
+    while time.monotonic() < deadline:
         try:
-            page.goto(url, wait_until="commit")
-            break
-        except Exception as error:
-            if "ERR_CONNECTION_REFUSED" not in str(error):
-                raise
+            socket.create_connection(("localhost", port), timeout=1).close()
+            return
+        except OSError:
             time.sleep(0.02)
+    raise TimeoutError(f"nothing listens on {url}")
+
+
+def first_page_ms(page: Page, url: str, text: str, begun: float) -> float:
+    wait_until_listening(url)
+    page.goto(url, wait_until="commit")
     seen(page, text)
     page.context.close()
     return (time.monotonic() - begun) * 1000
