@@ -15,6 +15,7 @@ from lib.errors import DashboardError
 from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
 from lib.ui.addresses import own_path
 from lib.ui.errors import explained_errors, show_error
+from lib.ui.focus import ask_for_focus, give_focus_back
 from lib.ui.text import escaped, plain
 from lib.ui.theme import is_cancelling
 from lib.ui.times import size_text
@@ -87,6 +88,7 @@ class _Asked:
     jobs: tuple[Job, ...]
     leave_to: str
     url: str | None
+    button: str
 
 
 def show_pending() -> None:
@@ -120,6 +122,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
         _show_downloads(jobs, key)
         for action in (RETRY, CANCEL, DELETE):
             _show_button(action, jobs, key, leave_to)
+        give_focus_back(f"{key}-{action.name}" for action in (CANCEL, DELETE))
 
 
 def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
@@ -206,7 +209,11 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
     fitting = tuple(job for job in jobs if action.fits(job))
     if action.warning:
         st.session_state[_PENDING_DIALOG] = _Asked(
-            action=action, jobs=fitting, leave_to=leave_to if action is DELETE else "", url=st.context.url
+            action=action,
+            jobs=fitting,
+            leave_to=leave_to if action is DELETE else "",
+            url=st.context.url,
+            button=f"{key}-{action.name}",
         )
         st.rerun()
     started: list[Job] = []
@@ -272,6 +279,7 @@ def _show_confirmation(asked: _Asked) -> None:
         confirmed = st.button(f"{action.label} {_count(jobs)}", type="primary", icon=action.icon, key="dialog-confirm")
         if st.button(action.keep, key="dialog-keep"):
             _close()
+            ask_for_focus(asked.button)
             st.rerun()
     if confirmed:
         with explained_errors():
