@@ -7,13 +7,20 @@ counted into the rate. Here plain steps and pauses are told apart.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import mean, median
+from math import exp, log
+from statistics import median
 
 MIN_STEPS = 5
 # Logs are read a few times a second: shorter steps are measured several at a time.
 SHORTEST_S = 0.5
 RECENT = 20
+# How the next steps are estimated from the recent ones; see expected_s and tests/benchmarks/bench_eta.py.
 NEWEST = 3
+CHANGED = 1.1
+SMOOTHING = 0.45
+KNOWN_STEPS = 10
+SPREADS = 4
+LEAST_TRUSTED, MOST_TRUSTED = 1.1, 3.0
 
 
 @dataclass(slots=True)
@@ -127,11 +134,20 @@ class Pace:
 def expected_s(seconds: Sequence[float]) -> float:
     """What the next steps will take each, from recent plain steps, oldest first.
 
-    Usually the mean of two forecasts: the median of all, which one slow step cannot move, and the
-    mean of the newest, which sees a change early (a newest step counts as three usual ones at
-    most). When the newest all lie on one side of the median the pace has changed, and only they count.
+    When the newest steps all lie clearly on one side of the median the pace has changed, and the
+    last of them tells most. Otherwise exponential smoothing of the logarithms, in which a single
+    step counts only as far as steps of this run usually differ: a hiccup in a steady run moves
+    the estimate by a few percent, while of a run not known yet each step may say much.
     """
     usual, newest = median(seconds), seconds[-NEWEST:]
-    if len(seconds) > NEWEST and (min(newest) > usual or max(newest) < usual):
-        return median(newest)
-    return (usual + mean(min(value, 3 * usual) for value in newest)) / 2
+    has_changed = min(newest) > CHANGED * usual or max(newest) * CHANGED < usual
+    if len(seconds) > NEWEST and has_changed:
+        return newest[-1]
+    furthest = log(MOST_TRUSTED)
+    if len(seconds) >= KNOWN_STEPS:
+        spread = median(abs(log(value / usual)) for value in seconds)
+        furthest = min(furthest, max(log(LEAST_TRUSTED), SPREADS * spread))
+    level = log(seconds[0])
+    for value in seconds[1:]:
+        level += SMOOTHING * max(-furthest, min(furthest, log(value) - level))
+    return exp(level)
