@@ -18,8 +18,9 @@ from lib.errors import DashboardError, NotSupported, SettingsError
 from lib.jobs.config import TrainingConfig
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
-from lib.jobs.log import LogFollower, LogSearch, LogView
-from lib.jobs.log import find_in_log as search_log
+from lib.jobs.log import LogFollower, LogView
+from lib.jobs.log_search import LogSearch
+from lib.jobs.log_search import find_in_log as search_log
 from lib.jobs.metrics import DrawnPoints, drawn_points, smoothed
 from lib.jobs.query import JobPage, JobQuery
 from lib.settings import Settings, load_settings

@@ -1,6 +1,6 @@
-"""A raw log of any size, read through a function: its last lines, and a search."""
+"""A raw log of any size, read through a function: its last lines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lib.jobs.terminal import MAX_LINE_CHARS, SCREEN_ROWS, Terminal
@@ -11,7 +11,7 @@ ReadAt = Callable[[int, int], tuple[bytes, int]]
 READ_ALL_BYTES = 16 << 20
 _READ_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 18
-_SCAN_BYTES = 32 << 20
+_SCAN_BYTES = 24 << 20
 # In nested bars most line feeds begin no line; see lib.jobs.terminal.
 _NESTED_REPAINT = b"\x1b[A\n\r"
 # Of a line of repaints only its end is drawn: enough for some frames of the widest bar.
@@ -38,23 +38,6 @@ class LogView:
     total_lines: int | None = 0
     size_bytes: int = 0
     numbering: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogHit:
-    """A line that holds what was searched for; ``line`` counts from 0."""
-
-    line: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSearch:
-    """What a search found. ``is_complete``: the whole log was searched and every hit is here."""
-
-    hits: tuple[LogHit, ...]
-    is_complete: bool
-    searched_bytes: int
 
 
 class LogFollower:
@@ -127,7 +110,7 @@ class LogFollower:
 
 
 class LogEnd:
-    """The raw end of a log, found by reading backwards, at most 32 MB.
+    """The raw end of a log, found by reading backwards, at most 24 MB.
 
     A line of repaints can be hundreds of megabytes long while only its last frame shows: of such
     a line the end is kept, of a long line without repaints its start (the rest is cut anyway).
@@ -180,41 +163,3 @@ def _joined(block: bytes, start: int, stop: int, tail: bytes) -> bytes:
         repaint = block.rfind(b"\r", start, stop - _REPAINT_BYTES)
         start = repaint if repaint >= 0 else start
     return block[start:stop] + tail
-
-
-def find_in_log(
-    read: ReadAt, needle: str, *, should_stop: Callable[[], bool] = lambda: False, limit: int = 200
-) -> LogSearch:
-    """Every shown line that holds ``needle``, whatever the case, up to ``limit``; an empty needle finds nothing."""
-    wanted = needle.lower()
-    terminal = Terminal(keep_lines=1 << 40)
-    hits: list[LogHit] = []
-    offset = searched = 0
-    is_end = not wanted
-    while not is_end and len(hits) <= limit:
-        if should_stop():
-            return LogSearch(hits=tuple(hits), is_complete=False, searched_bytes=offset)
-        data, size = read(offset, _READ_BYTES)
-        terminal.feed(data)
-        offset += len(data)
-        is_end = not data or offset >= size
-        stop = terminal.total_lines if is_end else terminal.settled_lines
-        if stop > searched:
-            if _may_hold(terminal.raw_text_between(searched, stop), wanted):
-                hits.extend(_hits(terminal.lines_between(searched, stop), searched, wanted))
-            searched = stop
-            terminal.forget_before(stop)
-    return LogSearch(hits=tuple(hits[:limit]), is_complete=is_end and len(hits) <= limit, searched_bytes=offset)
-
-
-def _may_hold(text: str, wanted: str) -> bool:
-    """A quick look; for ASCII over the bytes, whose ``lower`` is many times faster than that of text."""
-    if wanted.isascii():
-        return wanted.encode() in text.encode("utf-8", "replace").lower()
-    return wanted in text.lower()
-
-
-def _hits(lines: tuple[str, ...], first: int, wanted: str) -> Iterator[LogHit]:
-    for number, line in enumerate(lines, first):
-        if wanted in line.lower():
-            yield LogHit(line=number, text=line)

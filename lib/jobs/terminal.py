@@ -15,7 +15,6 @@ SCREEN_ROWS = 64
 
 _UP, _ERASE = "\x1b[A", "\x1b[K"
 _NESTED_REPAINT = _UP + "\n\r"
-_CONTROLS = bytes(set(range(0x20)) - {0x0A, 0x0D}) + b"\x7f"
 # What a terminal acts on without showing anything: SGR, OSC (links, titles), other escapes, bells.
 # Lengths are bounded so that a broken sequence cannot swallow the log.
 _INVISIBLE = re.compile(
@@ -26,7 +25,8 @@ _INVISIBLE = re.compile(
 )
 # The same for the well-formed ones that occur in bulk: SGR and OSC.
 _COMMON = re.compile(r"\x1b(?:\[[0-9;:]{0,64}m|\][^\x07\x1b\r\n]{0,4096}(?:\x07|\x1b\\))")
-_RARE_CONTROLS = bytes(set(_CONTROLS) - {0x07, 0x08, 0x09, 0x1B})
+_COMMON_CONTROLS = b"\x1b\x07\b\t"
+_RARE_CONTROLS = bytes(set(range(0x20)) - {0x0A, 0x0D, *_COMMON_CONTROLS}) + b"\x7f"
 # Two patterns, because a literal start is found many times faster than a set of characters.
 _MOVES = re.compile(r"(\x1b\[[0-9]{0,4}[AK])")
 _STEPS = re.compile(r"(\x08+|\t+)")
@@ -90,14 +90,23 @@ class Terminal:
     def feed(self, data: bytes) -> None:
         """Take in the next bytes of the log."""
         text = self._decoder.decode(data)
-        is_plain = not self._pending and len(data) == len(data.translate(None, _CONTROLS))
-        if is_plain:
-            self._write(text)
-        else:
-            has_rare = len(data) != len(data.translate(None, _RARE_CONTROLS))
+        has_rare = len(data) != len(data.translate(None, _RARE_CONTROLS))
+        if self._pending or has_rare or any(control in data for control in _COMMON_CONTROLS):
             self._write_escaped(self._pending + text, has_rare)
+        else:
+            self._write(text)
         if len(self._rows) > 2 * self._keep:
             self._forget(len(self._rows) - self._keep)
+
+    @property
+    def is_at_line_start(self) -> bool:
+        """Whether what comes next begins a new line below all others."""
+        return self._row == len(self._rows) - 1 and not self._col and not self._rows[-1] and not self._pending
+
+    def skip_lines(self, count: int) -> None:
+        """Count lines without taking them in, and forget all before; only at a line start."""
+        self._first += len(self._rows) - 1 + count
+        self._rows, self._row = [""], 0
 
     def forget_before(self, line: int) -> None:
         """Forget the settled lines below this number."""
@@ -120,7 +129,8 @@ class Terminal:
 
     def _write_moves(self, text: str) -> None:
         """Write text whose only escapes are moves and erasures."""
-        if text.count(_NESTED_REPAINT) * _SPARSE > len(text):
+        escapes = text.count("\x1b")
+        if escapes * _SPARSE > len(text) and text.count(_NESTED_REPAINT) * _SPARSE > len(text):
             repainted = text.replace(_NESTED_REPAINT, "\r")
             middle = text.find("\n", len(text) // 2)
             if self._stays_on_screen(repainted):
@@ -185,7 +195,9 @@ class Terminal:
             self._forget_all()
             self._first += skipped
             lines = lines[skipped:]
-        self._rows.extend(line if _is_simple(line) else _overlaid("", line)[0] for line in lines)
+        self._rows += [
+            line if "\r" not in line and len(line) <= MAX_LINE_CHARS else _overlaid("", line)[0] for line in lines
+        ]
         self._row = len(self._rows) - 1
 
     def _forget_all(self) -> None:
@@ -224,18 +236,20 @@ def _without_invisible(text: str, has_rare: bool) -> str:
     Removing the common ones by a simpler pattern is right only if every escape is accounted for:
     otherwise the removal could join halves of broken ones.
     """
+    if not has_rare and "\x07" not in text and _has_only_moves(text):
+        return text
     shown, removed = _COMMON.subn("", text)
-    left = shown.count("\x1b")
-    is_sound = left == 0 or left == (ups := shown.count(_UP)) or left == ups + shown.count(_ERASE)
-    if removed:
-        is_sound &= text.count("\x1b") == removed + text.count("\x1b\\") + text.count(_UP) + text.count(_ERASE)
-    if is_sound and not has_rare and "\x07" not in shown:
-        return shown
+    if not has_rare and "\x07" not in shown and _has_only_moves(shown):
+        strings = text.count("\x1b\\")
+        if text.count("\x1b") == removed + strings + text.count(_UP) + text.count(_ERASE):
+            return shown
     return _INVISIBLE.sub("", text)
 
 
-def _is_simple(line: str) -> bool:
-    return len(line) <= MAX_LINE_CHARS and "\r" not in line
+def _has_only_moves(text: str) -> bool:
+    """Whether every escape is a step up or an erasure, as far as a count tells."""
+    escapes = text.count("\x1b")
+    return escapes == 0 or escapes == (ups := text.count(_UP)) or escapes == ups + text.count(_ERASE)
 
 
 def _shown(row: str) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus
-from lib.jobs.log import LogSearch
+from lib.jobs.log_search import LogSearch
 from lib.ui.addresses import own_path
 from lib.ui.errors import explained_errors
 from lib.ui.log_panel import kept_lines, shown_text, tail_text

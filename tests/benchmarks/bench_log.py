@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pyte
 
-from lib.jobs.log import LogFollower, find_in_log
+from lib.jobs.log import LogFollower
+from lib.jobs.log_search import find_in_log
 from lib.jobs.progress import ProgressParser
 from lib.jobs.terminal import Terminal
 from tests.jobs.recordings import raw_log

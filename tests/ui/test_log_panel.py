@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.jobs.log import LogFollower, LogHit, LogSearch, LogView
+from lib.jobs.log import LogFollower, LogView
+from lib.jobs.log_search import LogHit, LogSearch
 from lib.ui.log_panel import (
     KEPT_LINES,
     MAX_LINE_CHARS,
