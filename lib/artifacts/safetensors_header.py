@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lib.errors import ArtifactError
@@ -41,6 +42,26 @@ class SafetensorsHeader:
     size_bytes: int = 0
     rank: int | None = None
     alpha: float | None = None
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the whole file, as its header tells."""
+        return self.size_bytes + max((tensor.end for tensor in self.tensors.values()), default=0)
+
+
+def damage(path: Path) -> str:
+    """Why a file is no whole safetensors file, as a sentence; empty when it is one. Raises OSError."""
+    with path.open("rb") as file:
+
+        def read(offset: int, size: int) -> bytes:
+            file.seek(offset)
+            return file.read(size)
+
+        try:
+            missing_bytes = read_header(read).file_bytes - file.seek(0, 2)
+        except ArtifactError as error:
+            return str(error)
+    return f"Its last {missing_bytes:,} bytes are missing: it was not written completely." if missing_bytes > 0 else ""
 
 
 def read_header(read: ReadRange) -> SafetensorsHeader:

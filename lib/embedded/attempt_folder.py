@@ -79,10 +79,14 @@ class AttemptFolder:
 
     def log_end(self, limit: int) -> bytes:
         """The last ``limit`` bytes of the log."""
+        return self.read_log(max(0, self.log_size() - limit), limit)
+
+    def log_size(self) -> int:
+        """Bytes of the log; 0 when somebody deleted it."""
         try:
-            return self.read_log(max(0, self.log.stat().st_size - limit), limit)
+            return self.log.stat().st_size
         except FileNotFoundError:
-            return b""
+            return 0
 
     def last_output_at(self) -> float | None:
         """Unix seconds of the last output; None when there was none."""

@@ -2,7 +2,10 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from lib.artifacts.safetensors_header import damage
 from lib.embedded.attempt_folder import AttemptFolder, Exit
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.causes import HINTS, Cause
@@ -16,6 +19,20 @@ FULL_DISK_BYTES = 1 << 20
 _LORA_KINDS = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT})
 # A full disk often keeps a trainer from saying why it died.
 _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
+
+
+def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
+    """The same files; weights that are damaged are marked as such, so that nobody takes them for a LoRA."""
+    return [replace(file, kind=ArtifactKind.INCOMPLETE) if _is_damaged(output, file) else file for file in files]
+
+
+def _is_damaged(output: Path, file: FoundFile) -> bool:
+    if file.kind not in _LORA_KINDS or not file.path.endswith(".safetensors"):
+        return False
+    try:
+        return bool(damage(output / file.path))
+    except OSError:
+        return False  # nobody can tell now
 
 
 def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], alarms: Sequence[str]) -> Verdict:
@@ -33,6 +50,10 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     )
     if verdict.failure and verdict.failure.cause in _CAUSES_OF_SILENCE and _disk_was_full(folder, exit_):
         return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
+    incomplete = [file.path for file in files if file.kind is ArtifactKind.INCOMPLETE]
+    if incomplete and verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT:
+        message = f"The trainer ended without an error, but {incomplete[-1]} is no complete LoRA file."
+        return failed(Cause.NO_OUTPUT, message, verdict.failure.evidence)
     return verdict
 
 

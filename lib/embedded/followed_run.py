@@ -7,13 +7,14 @@ from pathlib import Path
 
 from lib.embedded import locks
 from lib.embedded.attempt_folder import AttemptFolder, Exit, folder_size
-from lib.embedded.ending import judge_end
+from lib.embedded.ending import checked_files, judge_end
 from lib.embedded.mirror import Mirror, MirrorCopy
 from lib.embedded.processes import GroupStop, groups_of_marked, is_marked, kill_marked
 from lib.embedded.run_store import Claim, Ending, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
 from lib.jobs.failure import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
+from lib.jobs.pace import Pace
 from lib.jobs.progress import ProgressParser
 from lib.jobs.resume import resumed_step
 
@@ -46,10 +47,12 @@ class FollowedRun:
         self._recipe = recipe
         self._store = store
         self._mirror = mirror
-        self._parser = ProgressParser(total_epochs=claim.settings.epochs)
-        self._offset = 0
-        # A worker that takes a run over reads its log from the start, but does not add known losses again.
+        # A worker that takes a run over reads its log from the start, but does not add known losses again,
+        # and takes the pace from the former worker: nobody knows when what it reads then was written.
+        self._offset, self._late_bytes = 0, folder.log_size()
         self._known_losses = folder.trim_losses()
+        known_s = _measured_s(store.progress_of(claim)) if self._late_bytes else None
+        self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=Pace(known_s=known_s))
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
         self._seen: dict[str, FoundFile] = {}
@@ -67,7 +70,8 @@ class FollowedRun:
         caught_up = self._read_log()
         if exit_ is not None and caught_up:
             return self._finish(exit_)
-        self._write_progress(self._parser.progress)
+        if not self._is_late:  # until then what is recorded is further
+            self._write_progress(self._parser.progress)
         self._look_for_files()
         return False
 
@@ -75,6 +79,11 @@ class FollowedRun:
     def progress(self) -> Progress:
         """How far it has come, as its log tells."""
         return self._parser.progress
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether it still reads what was there before it came."""
+        return self._offset < self._late_bytes
 
     def is_alive(self) -> bool:
         """Whether a process of it lives."""
@@ -118,11 +127,15 @@ class FollowedRun:
         """Feed the parser with what is new; whether the end was reached."""
         data = self._folder.read_log(self._offset, READ_AT_ONCE_BYTES)
         if data:
+            at = None if self._is_late else time.time()
             self._offset += len(data)
-            self._parser.feed(data, time.time())
+            self._parser.feed(data, at)
             self._note_resumed()
             self._keep_losses(self._parser.drain_losses())
-        return len(data) < READ_AT_ONCE_BYTES
+        if len(data) == READ_AT_ONCE_BYTES:
+            return False
+        self._late_bytes = 0  # also when somebody cut the log short
+        return True
 
     def _note_resumed(self) -> None:
         """Tell the parser where a resumed run went on, which its log does not."""
@@ -206,5 +219,10 @@ class FollowedRun:
 
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
         """Files and verdict, made out once: copying takes many looks, and nothing changes any more."""
-        files = list(self._collect())
+        files = checked_files(self._folder.output, self._collect())
         return files, judge_end(self._folder, exit_, files, self._parser.alarms)
+
+
+def _measured_s(progress: Progress) -> float | None:
+    """Seconds per step where they were measured, as an ETA tells; else they are only what the bar printed."""
+    return progress.seconds_per_step if progress.eta_s and progress.seconds_per_step else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lib.embedded.database import Database
-from lib.embedded.rows import failure_json, progress_json, settings_from, to_json
+from lib.embedded.rows import failure_json, progress_from, progress_json, settings_from, to_json
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.config import TrainingSettings
 from lib.jobs.job import Failure, JobStatus, Progress
@@ -131,6 +131,14 @@ class RunStore:
                 (self._now().timestamp(), claim.job_id),
             ).fetchall()
         return any(row["cancel_requested"] for row in rows)
+
+    def progress_of(self, claim: Claim) -> Progress:
+        """How far an attempt was when that was recorded last."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT progress FROM attempts WHERE job_id = ? AND number = ?", (claim.job_id, claim.attempt)
+            ).fetchall()
+        return progress_from(rows[0]["progress"]) if rows else Progress()
 
     def record_artifacts(self, claim: Claim, files: Iterable[FoundFile], keys: Mapping[str, str]) -> None:
         """Keep the files an attempt has now; ``keys`` says where the object store has copies."""

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     NAN_LOSS = "nan_loss"
     TIMEOUT = "timeout"
     WORKER_LOST = "worker_lost"
+    MISSING_LOGIN = "missing_login"
     PERMISSION_DENIED = "permission_denied"
     NO_OUTPUT = "no_output"
     NETWORK = "network"
@@ -37,7 +38,8 @@ ECHOES = frozenset({Cause.DISTRIBUTED, Cause.NETWORK, Cause.MISSING_FILE, Cause.
 HINTS = {
     Cause.OUT_OF_MEMORY: "Lower the batch size, the resolution or the rank, or turn on gradient checkpointing, "
     "and see that nothing else uses the memory.",
-    Cause.KILLED: "Look at the memory of the machine: when it runs out, the kernel ends the largest process so.",
+    Cause.KILLED: "See whether the kernel did it (`dmesg` then says: Out of memory) or the container's memory limit; "
+    "if neither, somebody killed it, or the machine was shut down.",
     Cause.INTERRUPTED: "Start it again if this was not wanted.",
     Cause.MISSING_DATASET: "Check that the dataset has images and that its path is right.",
     Cause.MISSING_MODEL: "Check the name or the path of the base model, and that it can be downloaded from here.",
@@ -51,6 +53,7 @@ HINTS = {
     Cause.NAN_LOSS: "Lower the learning rate, or train in another precision (bf16 instead of fp16).",
     Cause.TIMEOUT: "Raise the time limit, or train for fewer steps.",
     Cause.WORKER_LOST: "Its log and files are kept. Retry the training.",
+    Cause.MISSING_LOGIN: "Sign in where the trainer runs, or turn the service off in the settings.",
     Cause.PERMISSION_DENIED: "Give the user that runs the trainer access to it.",
     Cause.NO_OUTPUT: "Look at the end of the log for a warning that explains it.",
     Cause.NETWORK: "Check the connection and try again, or put the files on this machine beforehand.",
@@ -58,6 +61,7 @@ HINTS = {
     Cause.DISTRIBUTED: "Another process of the same run may have failed first, or still holds the port.",
     Cause.UNKNOWN: "Read the last lines of the log.",
 }
+CRASH_HINT = "Look for a driver, PyTorch or extension (xformers, bitsandbytes) that does not fit, then try again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,18 @@ class Rule:
     vague: str = ""
     hint: str = ""
     file_before: re.Pattern[str] | None = None
+
+
+def rule(cause: Cause, pattern: str, message: str, vague: str = "", *, hint: str = "", file_before: str = "") -> Rule:
+    """A rule as the tables write it."""
+    return Rule(
+        cause=cause,
+        pattern=re.compile(pattern),
+        message=message,
+        vague=vague,
+        hint=hint,
+        file_before=re.compile(file_before) if file_before else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

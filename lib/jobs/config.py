@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 
 MAX_NAME_LENGTH = 100
+MAX_JOB_NAME_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingRange:
-    """A numeric training setting: its label, unit and inclusive range."""
+    """A numeric training setting: its label, unit (and that of a single one) and inclusive range."""
 
     name: str
     label: str
@@ -19,16 +20,43 @@ class SettingRange:
     minimum: float
     maximum: float
     is_integer: bool = True
+    unit_of_one: str = ""
+
+    @property
+    def kind(self) -> type[int] | type[float]:
+        """The type of its values."""
+        return int if self.is_integer else float
 
 
 RANGES: tuple[SettingRange, ...] = (
-    SettingRange(name="epochs", label="Epochs", unit="passes over the dataset", minimum=1, maximum=1000),
+    SettingRange(
+        name="epochs",
+        label="Epochs",
+        unit="passes over the dataset",
+        unit_of_one="pass over the dataset",
+        minimum=1,
+        maximum=1000,
+    ),
     SettingRange(name="learning_rate", label="Learning rate", unit="", minimum=1e-6, maximum=1, is_integer=False),
-    SettingRange(name="batch_size", label="Batch size", unit="images per step", minimum=1, maximum=64),
+    SettingRange(
+        name="batch_size",
+        label="Batch size",
+        unit="images per step",
+        unit_of_one="image per step",
+        minimum=1,
+        maximum=64,
+    ),
     SettingRange(name="resolution", label="Resolution", unit="px", minimum=128, maximum=2048),
     SettingRange(name="network_dim", label="Network dim (rank)", unit="", minimum=1, maximum=512),
     SettingRange(name="network_alpha", label="Network alpha", unit="", minimum=1, maximum=512),
-    SettingRange(name="repeats", label="Repeats", unit="times each image per epoch", minimum=1, maximum=1000),
+    SettingRange(
+        name="repeats",
+        label="Repeats",
+        unit="times each image per epoch",
+        unit_of_one="time each image per epoch",
+        minimum=1,
+        maximum=1000,
+    ),
     SettingRange(name="seed", label="Seed", unit="", minimum=0, maximum=2**31 - 1),
 )
 
@@ -83,25 +111,36 @@ class Difference:
 
 def setting_problems(settings: TrainingSettings) -> dict[str, str]:
     """Field name -> what is wrong with it; empty when all values are in range."""
-    problems = {}
-    for rule in RANGES:
-        value = getattr(settings, rule.name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            problems[rule.name] = f"{rule.label} must be a number."
-        elif rule.is_integer and value != int(value):
-            problems[rule.name] = f"{rule.label} must be a whole number."
-        elif not rule.minimum <= value <= rule.maximum:
-            problems[rule.name] = f"{rule.label} must be between {rule.minimum:g} and {rule.maximum:g}."
-    return problems
+    problems = {rule.name: number_problem(rule, getattr(settings, rule.name)) for rule in RANGES}
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+def number_problem(rule: SettingRange, value: object) -> str:
+    """What is wrong with a value of this setting; empty when it is fine."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return f"{rule.label} must be a number."
+    if rule.is_integer and value != int(value):
+        return f"{rule.label} must be a whole number."
+    if not rule.minimum <= value <= rule.maximum:
+        return f"{rule.label} must be between {rule.minimum:.10g} and {rule.maximum:.10g}."
+    return ""
 
 
 def name_problem(name: str) -> str:
     """What is wrong with the name of a configuration or dataset; empty when it is fine."""
-    if not name.strip():
-        return "The name is empty."
-    if len(name.strip()) > MAX_NAME_LENGTH:
-        return f"The name has {len(name.strip())} characters; at most {MAX_NAME_LENGTH} are allowed."
-    return ""
+    return _name_problem(name, "The name", MAX_NAME_LENGTH)
+
+
+def job_name_problem(name: str) -> str:
+    """What is wrong with the name of a job; empty when it is fine."""
+    return _name_problem(name, "The job name", MAX_JOB_NAME_LENGTH)
+
+
+def _name_problem(name: str, what: str, limit: int) -> str:
+    length = len(name.strip())
+    if not length:
+        return f"{what} is empty."
+    return f"{what} has {length:,} characters; at most {limit} are allowed." if length > limit else ""
 
 
 def settings_differences(before: TrainingSettings, after: TrainingSettings) -> tuple[Difference, ...]:

@@ -25,7 +25,11 @@ EXCEPTION = re.compile(
 BARE_EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Interrupt|NotFound|Enabled|Timeout)|Exception)(?:: .*)?$"
 )
-LEVEL = re.compile(r"(?:^|[\s\[|:-])(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)(?=[\s\]|:-]|$)")
+# A level stands behind a time and one name at most: elsewhere it is a word of a caption.
+LEVEL = re.compile(
+    r"^[^A-Za-z]*(?:[TZ][^A-Za-z]+){0,2}(?:[A-Za-z_][\w.]{0,60}\s*[\]:|-]+\s*)?"
+    r"(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)(?=[\s\]|:-]|$)"
+)
 RANK_PREFIX = re.compile(r"^\[(?:rank|default)\d+\]:\s?")
 # rich's log line: time or 19 blanks, the level in 8 columns, the text, the file name flush right.
 RICH = re.compile(

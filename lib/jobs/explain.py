@@ -1,6 +1,7 @@
 """Explains any trainer's log on the command line: ``python -m lib.jobs.explain LOG``, one JSON object.
 
-How far it came, how it ended, why, and the lines that prove it. LOG may be of any size; ``-`` reads the standard input.
+How far it came, how it ended, why, and the lines that prove it. LOG may be of any size, or the folder of a job's
+attempt; ``-`` reads the standard input.
 """
 
 import argparse
@@ -9,14 +10,15 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, BinaryIO
 
-from lib.jobs.causes import Cause
+from lib.jobs.causes import HINTS, Cause
 from lib.jobs.evidence import BAR
 from lib.jobs.failure import Verdict, judge, judge_by_log
-from lib.jobs.job import JobStatus, Progress, Stage
+from lib.jobs.job import Failure, JobStatus, Progress, Stage
 from lib.jobs.progress import ProgressParser
 from lib.jobs.resume import resumed_step
 from lib.jobs.terminal import Terminal
@@ -25,51 +27,109 @@ CHUNK_BYTES = 1 << 20
 TAIL_LINES = 2_000
 PACE_BYTES = 1 << 18
 PACE_FRAMES = 50
+# Names in the folder of a job's attempt.
+LOG_NAME = "log"
+EXIT_NAME = "exit.json"
 
 _RATE = re.compile(r", *(?P<rate>\d+(?:\.\d+)?)(?P<unit>s/it|it/s)")
 _WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt"})
+# What shows nothing on a terminal and moves nothing there.
+_CONTROL_BYTES = bytes({*range(32), 127} - set(b"\a\b\t\n\v\f\r\x1b"))
+_CANCELLED = Failure(
+    cause=Cause.INTERRUPTED, message="The training was cancelled by a person.", hint=HINTS[Cause.INTERRUPTED]
+)
 _NOT_WEIGHTS = ("optimizer", "scheduler", "random_states", "sampler")
+
+
+class NotALog(ValueError):
+    """There is nothing to explain; says why in one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How the trainer ended, as far as somebody saw it; ``exit_code`` as subprocess gives it."""
+
+    exit_code: int | None = None
+    cancelled: bool = False
+    timed_out: bool = False
+    start_error: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody saw an end; else the log alone has to tell."""
+        return self != Ended()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; 0 when log and folder could be read, whatever they say, and 2 when not."""
     options = _parser().parse_args(arguments)
-    if options.output is not None and not options.output.is_dir():
-        print(f"{options.output}: there is no such folder", file=sys.stderr)
-        return 2
     try:
         report = _explain_named(options.log, options.exit_code, options.output)
+    except NotALog as error:
+        print(error, file=sys.stderr)
+        return 2
     except OSError as error:
-        print(f"{options.log}: {error.strerror or error}", file=sys.stderr)
+        print(f"{options.log} cannot be read: {error.strerror or error}.", file=sys.stderr)
         return 2
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(report, ensure_ascii=not is_utf8, indent=2, allow_nan=False))
     return 0
 
 
-def explain_log(log: BinaryIO, exit_code: int | None, output: Path | None) -> dict[str, Any]:
+def explain_log(log: BinaryIO, ended: Ended, output: Path | None) -> dict[str, Any]:
     """The report of a log as JSON values.
 
     Args:
         log: Raw bytes, read to the end.
-        exit_code: As subprocess gives it; None: the log alone has to tell.
+        ended: What is known of the end besides the log.
         output: Where the trainer wrote; None: unknown.
+
+    Raises:
+        NotALog: It holds something else, or nothing at all.
     """
-    parser, terminal, tail = ProgressParser(), Terminal(keep_lines=TAIL_LINES), b""
+    parser, terminal, head, tail = ProgressParser(), Terminal(keep_lines=TAIL_LINES), b"", b""
     for chunk in _chunks(log):
         terminal.feed(chunk)
         # A file has no times; the pace comes from the bars themselves.
-        parser.feed(chunk, 0.0)
+        parser.feed(chunk, None)
+        head = head or chunk[:PACE_BYTES]
         tail = (tail + chunk)[-PACE_BYTES:]
+    if is_binary(head) or is_binary(tail):
+        raise NotALog("This is no log: it holds binary data, not text.")
+    if not tail.strip(b"\0 \r\n\t") and not ended.is_known:
+        raise NotALog("The log is empty: it cannot tell anything. With --exit-code there would be a little to say.")
     if parser.resume_state and (offset := resumed_step(_state_folders(parser.resume_state, output), parser.progress)):
         parser.resume_from(offset)
     lora_count = None if output is None else count_loras(output)
-    alarms = tuple(parser.alarms)
-    if exit_code is None:
-        verdict = judge_by_log(terminal.lines, lora_count=lora_count, alarms=alarms)
-    else:
-        verdict = judge(terminal.lines, exit_code=exit_code, lora_count=lora_count, alarms=alarms)
+    verdict = _judge(terminal.lines, ended, lora_count, tuple(parser.alarms))
     return _report(verdict, parser.progress, printed_pace(tail), lora_count)
+
+
+def is_binary(sample: bytes) -> bool:
+    """Whether bytes are no text: a third or more of them are none that a terminal shows.
+
+    Zeros do not count: a machine that loses power leaves them at the end of a log.
+    """
+    sample = sample.replace(b"\0", b"")
+    text = sample.translate(None, _CONTROL_BYTES).decode("utf-8", "ignore")
+    return len(text.encode()) < len(sample) * 2 / 3
+
+
+def read_ended(path: Path) -> Ended:
+    """What the supervisor of a job wrote down beside its log; nothing when there is no such file."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return Ended()
+    code = values.get("exit_code") if isinstance(values, dict) else None
+    if not isinstance(values, dict) or not isinstance(code, int | None):
+        return Ended()
+    return Ended(
+        exit_code=code,
+        cancelled=values.get("cancelled") is True,
+        timed_out=values.get("timed_out") is True,
+        start_error=str(values.get("start_error") or ""),
+    )
 
 
 def count_loras(output: Path) -> int:
@@ -98,17 +158,51 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lib.jobs.explain", description="Explains the log of a LoRA training as one JSON object."
     )
-    parser.add_argument("log", metavar="LOG", help="the log file; - reads the standard input")
-    parser.add_argument("--exit-code", type=int, metavar="N", help="how the trainer ended; -N is signal N")
+    parser.add_argument("log", metavar="LOG", help="the log file, or the folder of a job's attempt; - reads the input")
+    parser.add_argument(
+        "--exit-code", type=int, metavar="N", help="how the trainer ended; -N is signal N (default: exit.json's)"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="the folder the trainer wrote to")
     return parser
 
 
 def _explain_named(name: str, exit_code: int | None, output: Path | None) -> dict[str, Any]:
+    if output is not None and not output.is_dir():
+        raise NotALog(f"{output} cannot be looked through: there is no such folder.")
+    given = Ended(exit_code=exit_code)
     if name == "-":
-        return explain_log(sys.stdin.buffer, exit_code, output)
-    with Path(name).open("rb") as log:
-        return explain_log(log, exit_code, output)
+        return explain_log(sys.stdin.buffer, given, output)
+    path = Path(name)
+    if path.is_dir():
+        path /= LOG_NAME
+        if not path.is_file():
+            raise NotALog(f"The folder {name} holds no log: there is no file named {LOG_NAME!r} in it.")
+    if not path.exists():
+        raise NotALog(f"{name} cannot be read: there is no such file.")
+    ended = given if given.is_known else read_ended(path.with_name(EXIT_NAME))
+    try:
+        with path.open("rb") as log:
+            return explain_log(log, ended, output)
+    except NotALog as error:
+        raise NotALog(f"{name}: {error}") from None
+
+
+def _judge(lines: Sequence[str], ended: Ended, lora_count: int | None, alarms: Sequence[str]) -> Verdict:
+    if not ended.is_known:
+        return judge_by_log(lines, lora_count=lora_count, alarms=alarms)
+    if ended.start_error:
+        message = f"The trainer could not be started: {ended.start_error}."
+        hint = HINTS[Cause.MISSING_TRAINER]
+        failure = Failure(cause=Cause.MISSING_TRAINER, message=message, hint=hint, evidence=tuple(lines[-3:]))
+        return Verdict(status=JobStatus.FAILED, failure=failure)
+    return judge(
+        lines,
+        exit_code=ended.exit_code,
+        lora_count=lora_count,
+        cancelled=ended.cancelled,
+        timed_out=ended.timed_out,
+        alarms=alarms,
+    )
 
 
 def _chunks(log: BinaryIO) -> Iterator[bytes]:
@@ -126,7 +220,7 @@ def _state_folders(resume_state: str, output: Path | None) -> list[Path]:
 def _report(
     verdict: Verdict, progress: Progress, seconds_per_step: float | None, lora_count: int | None
 ) -> dict[str, Any]:
-    failure = verdict.failure
+    failure = verdict.failure or (_CANCELLED if verdict.status is JobStatus.CANCELLED else None)
     was_interrupted = failure is not None and failure.cause == Cause.INTERRUPTED
     status = JobStatus.CANCELLED if was_interrupted else verdict.status
     stage = Stage.FINISHED if status is JobStatus.SUCCEEDED else progress.stage or Stage.QUEUED
@@ -139,7 +233,7 @@ def _report(
         "total_epochs": progress.total_epochs,
         "loss": _json_number(progress.loss),
         "seconds_per_step": None if seconds_per_step is None else round(seconds_per_step, 6),
-        "cause": failure.cause if failure else None,
+        "cause": str(failure.cause) if failure else None,
         "message": failure.message if failure else _good_message(status, lora_count),
         "hint": failure.hint if failure else "",
         "evidence": list(failure.evidence) if failure else [],

@@ -9,8 +9,8 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lib.jobs.cause_rules import HARMLESS, REPORTED, classify, classify_line
-from lib.jobs.causes import ECHOES, HINTS, Cause, Finding
+from lib.jobs.cause_rules import HARMLESS, REPORTED, SURVIVED, classify, classify_launcher, classify_line
+from lib.jobs.causes import CRASH_HINT, ECHOES, HINTS, Cause, Finding
 from lib.jobs.evidence import BAD_LEVELS, Chain, Entry, LogEnd
 from lib.jobs.job import Failure, JobStatus
 
@@ -28,7 +28,8 @@ SURVIVED_LINES = 50
 
 _NAN = re.compile(r"loss['\"]?[=:] *-?(?:nan|inf)\b", re.IGNORECASE)
 _DIED = re.compile(
-    r"died with <Signals\.SIG\w+: (\d+)>|\bSignal (\d+) \(SIG\w+\) received|exitcode *: *-(\d+)\b"
+    r"died with <Signals\.SIG\w+: (\d+)>|\bSignal (\d+) \(SIG\w+\) received"
+    r"|(?:exitcode *:|exits with return code =) *-(\d+)\b"
     r"|is killed by signal: (Killed|Terminated|Bus error|Segmentation fault|Aborted)"
 )
 _SHELL_WORDS = re.compile(
@@ -128,7 +129,8 @@ def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...
     if lora_count:
         return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
     suspect = _prime_suspect(log)
-    if lora_count is None and _seems_saved(log) and (suspect is None or _was_survived(log, suspect)):
+    went_well = _seems_saved(log) and (suspect is None or _was_survived(log, suspect))
+    if lora_count is None and (_is_finished(log) or went_well):
         return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
     if suspect and suspect.cause is not Cause.UNKNOWN:
         return _failed(_of_suspect(log, suspect), alarms)
@@ -155,7 +157,7 @@ def _explain(log: LogEnd, exit_code: int | None) -> Failure:
     suspect = _prime_suspect(log)
     told = exit_code is None or exit_code >= 0
     number = _signal_in_text(log) if exit_code is None or exit_code >= 0 else -exit_code
-    if number is not None and not _outweighs(suspect, number, told=told):
+    if number is not None and not _outweighs(log, suspect, number, told=told):
         return _of_signal(log, number, told=told)
     if suspect:
         return _of_suspect(log, suspect)
@@ -166,16 +168,19 @@ def _explain(log: LogEnd, exit_code: int | None) -> Failure:
     return _failure(Cause.UNKNOWN, message, evidence=log.last_lines(8))
 
 
-def _outweighs(suspect: _Suspect | None, number: int, *, told: bool) -> bool:
+def _outweighs(log: LogEnd, suspect: _Suspect | None, number: int, *, told: bool) -> bool:
     """Whether the log knows better than the signal.
 
     A crash has a reason, memory is why the kernel kills, and a launcher ends the other processes politely.
+    A trainer that hangs after its last words is often killed by a person.
     """
     if suspect is None or suspect.cause is Cause.UNKNOWN:
         return False
     if number == signal.SIGKILL:
-        return suspect.cause is Cause.OUT_OF_MEMORY
-    return number in _CRASHES or (number in _POLITE and (told or suspect.cause is Cause.INTERRUPTED))
+        was_last = suspect.cause not in ECHOES and not any(map(str.strip, log.lines[suspect.line + 1 :]))
+        return suspect.cause is Cause.OUT_OF_MEMORY or (was_last and not told)
+    ended_by_others = suspect.cause in {Cause.INTERRUPTED, Cause.TIMEOUT}
+    return number in _CRASHES or (number in _POLITE and (told or ended_by_others))
 
 
 def _signal_in_text(log: LogEnd) -> int | None:
@@ -203,10 +208,10 @@ def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
         message = f"The training was interrupted from outside by signal {number} ({name})."
         return _failure(Cause.INTERRUPTED, message, evidence=evidence, traceback=traceback)
     hint = ""
-    reason = ", most likely because the machine ran out of memory" if number == signal.SIGKILL else ""
+    reason = ", likely out of memory" if number == signal.SIGKILL else ""
     if number in _CRASHES:
         reason = ": it crashed inside a library"
-        hint = "Look for a driver, PyTorch or extension (xformers, bitsandbytes) that does not fit, then try again."
+        hint = CRASH_HINT
     message = f"The trainer was killed by signal {number} ({name}){reason}."
     return _failure(Cause.KILLED, message, hint=hint, evidence=evidence, traceback=traceback)
 
@@ -227,8 +232,10 @@ def _suspects(log: LogEnd) -> Iterator[_Suspect]:
     inside: set[int] = set()
     for chain in log.chains:
         inside.update(range(chain.first, chain.last))
-        if not chain.final.is_wrapper and not log.moved_on(chain.last - 1):
-            yield _Suspect(line=chain.last - 1, finding=_classify_chain(chain), chain=chain)
+        finding = _classify_chain(chain)
+        is_telling = finding or not chain.final.is_wrapper
+        if is_telling and not SURVIVED.match(chain.final.text) and not log.moved_on(chain.last - 1):
+            yield _Suspect(line=chain.last - 1, finding=finding, chain=chain)
     for entry in log.entries:
         if entry.first in inside:
             continue
@@ -240,16 +247,18 @@ def _suspects(log: LogEnd) -> Iterator[_Suspect]:
 def _classify_chain(chain: Chain) -> Finding | None:
     """What reached the top counts first; where it says nothing, what led to it."""
     for raised in reversed(chain.raised):
-        if finding := None if raised.is_wrapper else classify(raised.text):
+        if finding := (classify_launcher if raised.is_wrapper else classify)(raised.text):
             return finding
     return None
 
 
 def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:
     """Whether a line reports a failure, and which."""
+    if HARMLESS.match(entry.text):
+        return False, None
     if entry.level in BAD_LEVELS:
         return True, classify(entry.text)
-    if entry.level or HARMLESS.match(entry.text):
+    if entry.level:
         return False, None
     if finding := classify_line(entry.text):
         return True, finding
@@ -260,7 +269,7 @@ def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:
 
 def _bad_argument(text: str) -> Finding | None:
     """What a command-line parser refuses, whatever it says."""
-    problem = re.match(r"^[\w./\\-]+\.py: error: (.+)", text)
+    problem = re.match(r"^(?:[\w./\\-]+\.py|accelerate[ <>\w\[\]-]*|torchrun): error: (.+)", text)
     return classify(f"argument --: {problem[1]}") if problem else None
 
 

@@ -121,6 +121,7 @@ class ArtifactKind(StrEnum):
     STATE = "state"
     LOG = "log"
     OTHER = "other"
+    INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +194,7 @@ class Job:
         settings: The job's own copy of its training settings (see ``lib.jobs.config``).
         command: The command line the trainer runs with, empty when unknown.
         queue_position: Place in the queue from 1, pending jobs only.
+        time_limit_s: Seconds after which an attempt is stopped, None for no limit.
         last_output_at: When the trainer last printed something.
         alarms: Words such as ``nan_loss``: the job goes on or succeeded, but look at it.
         duration_note: Set when the duration is not what it seems ("including time in the queue").
@@ -222,6 +224,7 @@ class Job:
     trainer: str | None = None
     command: tuple[str, ...] = ()
     queue_position: int | None = None
+    time_limit_s: float | None = None
     last_output_at: datetime | None = None
     duration_note: str = ""
     size_bytes: int | None = None

@@ -12,10 +12,10 @@ from lib.jobs.log import ReadAt
 from lib.jobs.terminal import CUT_NOTE, SCREEN_ROWS, Terminal, plain_lines
 
 _READ_BYTES = 1 << 20
-# Not for a look at the raw bytes: what moves the cursor or erases, and control strings whose
-# introducer is a letter, because the look is at lower case.
+# Not for a look at the raw bytes: what moves the cursor or erases, control strings whose introducer
+# is a letter, because the look is at lower case, and those that may be too long for the terminal.
 _CONTROLS = bytes(set(range(0x20)) - {0x0A, 0x0D, 0x1B}) + b"\x7f"
-_UNSUITED = re.compile(rb"\x1b(?:\[[0-9]{0,4}[AK]|[PXpx])")
+_UNSUITED = re.compile(rb"\x1b(?:\[[0-9]{0,4}[AK]|[PXpx]|[\]_^][^\x07\x1b\r\n]{4096})")
 # What may stand between two characters that are shown side by side; see lib.jobs.terminal.
 _ESCAPES = (
     rb"(?:\x1b(?>\[[0-?]{0,64}[ -/]{0,8}[@-~]?|[\]_^][^\x07\x1b\r\n]{0,4096}(?:\x07|\x1b\\)"
@@ -44,7 +44,10 @@ class LogSearch:
 def find_in_log(
     read: ReadAt, needle: str, *, should_stop: Callable[[], bool] = lambda: False, limit: int = 200
 ) -> LogSearch:
-    """Every shown line that holds ``needle``, whatever the case, up to ``limit``; an empty needle finds nothing."""
+    """Every shown line that holds ``needle``, up to ``limit``; an empty needle finds nothing.
+
+    The case does not matter; for a needle of ASCII letters that means ASCII letters alone.
+    """
     finder = _Finder(needle.lower(), limit)
     offset, is_end = 0, not needle
     while not is_end and len(finder.hits) <= limit:
@@ -84,7 +87,7 @@ class _Finder:
         """Search the lines below this number that the terminal holds."""
         if stop <= self._searched:
             return
-        if _may_hold(self._terminal.raw_text_between(self._searched, stop), self._wanted):
+        if _holds(self._terminal.text_between(self._searched, stop), self._wanted):
             for number, line in enumerate(self._terminal.lines_between(self._searched, stop), self._searched):
                 self._add_if_hit(number, line)
         self._searched = stop
@@ -107,7 +110,7 @@ class _Finder:
         self._searched = self._terminal.total_lines
 
     def _add_if_hit(self, number: int, line: str) -> None:
-        if self._wanted in line.lower():
+        if _holds(line, self._wanted):
             self.hits.append(LogHit(line=number, text=line))
 
 
@@ -138,8 +141,8 @@ def _candidates(wanted: str) -> re.Pattern[bytes] | None:
     return re.compile(pattern)
 
 
-def _may_hold(text: str, wanted: str) -> bool:
-    """A quick look; for ASCII over the bytes, whose ``lower`` is many times faster than that of text."""
+def _holds(text: str, wanted: str) -> bool:
+    """Whether a text holds a lower-case one; for ASCII by the bytes, whose ``lower`` is many times faster."""
     if wanted.isascii():
         return wanted.encode() in text.encode("utf-8", "replace").lower()
     return wanted in text.lower()

@@ -7,19 +7,19 @@ counted into the rate. Here plain steps and pauses are told apart.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import exp, log
+from math import exp, inf, log
+from statistics import fmean as mean
 from statistics import median
 
 MIN_STEPS = 5
 # Logs are read a few times a second: shorter steps are measured several at a time.
 SHORTEST_S = 0.5
 RECENT = 20
-# How the next steps are estimated from the recent ones; see expected_s and tests/benchmarks/bench_eta.py.
-NEWEST = 3
-CHANGED = 1.1
-SMOOTHING = 0.45
-KNOWN_STEPS = 10
-SPREADS = 4
+# How the next steps are estimated. Chosen with the recordings and the made-up runs of
+# tests/benchmarks/bench_eta.py in view, in the middle of ranges that do about as well.
+HORIZON, FADING, DOUBT = 11, 0.9, 0.05
+NEWEST, CHANGED = 3, 1.1
+SMOOTHING, KNOWN_STEPS, SPREADS = 0.5, 9, 4
 LEAST_TRUSTED, MOST_TRUSTED = 1.1, 3.0
 
 
@@ -47,17 +47,21 @@ class _Pauses:
 
 
 class Pace:
-    """Measures step times and pauses of one attempt. Times are seconds on any steady clock."""
+    """Measures step times and pauses of one attempt. Times are seconds on any steady clock.
 
-    def __init__(self) -> None:
-        self._plain_s: deque[float] = deque(maxlen=RECENT)
+    Args:
+        known_s: Seconds per plain step as measured before, by whoever followed the attempt until now.
+    """
+
+    def __init__(self, *, known_s: float | None = None) -> None:
+        self._plain_s: deque[float] = deque([] if known_s is None else [known_s], maxlen=RECENT)
         self._short_s, self._short_count = 0.0, 0
         self._pauses: dict[str, _Pauses] = {}
         self._start: int | None = None
         self._step = 0
         self._step_at = 0.0
         self._paused: list[str] = []
-        self._measured = 0
+        self._measured = 0 if known_s is None else MIN_STEPS
 
     def steps_done(self, step: int, at: float) -> None:
         """Note that ``step`` steps are finished now."""
@@ -73,6 +77,14 @@ class Pace:
             self._close_interval(seconds, count)
         self._paused.clear()
         self._step, self._step_at = step, at
+
+    def steps_done_unseen(self, step: int) -> None:
+        """Note that ``step`` steps are finished, nobody saw when: times count again from the next one on."""
+        self._start = step if self._start is None else self._start
+        if step > self._step:
+            self._step = step
+            self._paused.clear()
+        self._step_at = inf
 
     def paused(self, kind: str) -> None:
         """Note that something else than a step happens now: ``saving`` or ``sampling``."""
@@ -134,10 +146,28 @@ class Pace:
 def expected_s(seconds: Sequence[float]) -> float:
     """What the next steps will take each, from recent plain steps, oldest first.
 
-    When the newest steps all lie clearly on one side of the median the pace has changed, and the
-    last of them tells most. Otherwise exponential smoothing of the logarithms, in which a single
-    step counts only as far as steps of this run usually differ: a hiccup in a steady run moves
-    the estimate by a few percent, while of a run not known yet each step may say much.
+    Two forecasts stand for two kinds of runs: one follows a pace that changes, the plain mean knows
+    that steps differ again and again (images of several sizes, a slow loader). Whichever would have
+    told the next steps better lately is taken, the first one when in doubt.
+    """
+    followed_miss = mean_miss = 0.0
+    horizon, weight, weights = min(HORIZON, max(1, len(seconds) // 2)), 1.0, 0.0
+    for known in range(len(seconds) - horizon, 0, -1):
+        before, came = seconds[:known], mean(seconds[known : known + horizon])
+        followed_miss += weight * abs(log(followed_s(before) / came))
+        mean_miss += weight * abs(log(mean(before) / came))
+        weights += weight
+        weight *= FADING
+    return mean(seconds) if followed_miss > mean_miss + DOUBT * weights else followed_s(seconds)
+
+
+def followed_s(seconds: Sequence[float]) -> float:
+    """Where a pace that changes has come to.
+
+    When the newest steps all lie clearly on one side of the median it has changed, and the last of
+    them tells most. Otherwise exponential smoothing of the logarithms, in which a single step counts
+    only as far as steps of this run usually differ: a hiccup in a steady run moves it by a few
+    percent, while of a run not known yet each step may say much.
     """
     usual, newest = median(seconds), seconds[-NEWEST:]
     has_changed = min(newest) > CHANGED * usual or max(newest) * CHANGED < usual
@@ -147,7 +177,7 @@ def expected_s(seconds: Sequence[float]) -> float:
     if len(seconds) >= KNOWN_STEPS:
         spread = median(abs(log(value / usual)) for value in seconds)
         furthest = min(furthest, max(log(LEAST_TRUSTED), SPREADS * spread))
-    level = log(seconds[0])
-    for value in seconds[1:]:
+    level = log(usual)
+    for value in seconds:
         level += SMOOTHING * max(-furthest, min(furthest, log(value) - level))
     return exp(level)

@@ -51,14 +51,14 @@ class ProgressParser:
 
     Args:
         total_epochs: What the configuration asks for, until the log says it.
+        pace: With what is known of the step times already.
     """
 
-    def __init__(self, *, total_epochs: int | None = None) -> None:
+    def __init__(self, *, total_epochs: int | None = None, pace: Pace | None = None) -> None:
         self.resume_state: str | None = None
-        self.last_output_at: float | None = None
         self._tail = b""
         self._is_tail_taken = False
-        self._at = 0.0
+        self._at: float | None = None
         self._stage: Stage = Stage.QUEUED
         self._numbers: dict[str, int] = {} if total_epochs is None else {"epochs": total_epochs}
         self._named_bar: bytes | None = None
@@ -75,14 +75,14 @@ class ProgressParser:
         self._final_saved = False
         self._alarms: list[str] = []
         self._losses = _Losses()
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._message: list[bytes] = []
 
-    def feed(self, data: bytes, at: float) -> None:
-        """Take in the next bytes, which arrived at ``at`` seconds on any steady clock."""
+    def feed(self, data: bytes, at: float | None) -> None:
+        """Take in the next bytes, which arrived at ``at`` seconds on any steady clock; None: nobody saw when."""
         if not data:
             return
-        self._at = self.last_output_at = at
+        self._at = at
         if self._stage is Stage.QUEUED:
             self._stage = Stage.LOADING_MODEL
         *segments, tail = (self._tail + data).replace(b"\n", b"\r").split(b"\r")
@@ -92,8 +92,7 @@ class ProgressParser:
             self._is_tail_taken = False
         self._tail = tail[:_SEGMENT_BYTES]
         self._take_tail()
-        if self._bar_total is not None:
-            self._pace.steps_done(self._bar_done, at)
+        self._note_steps()
 
     def resume_from(self, step: int) -> None:
         """Say at which step the training went on, as ``train_state.json`` has it."""
@@ -122,7 +121,7 @@ class ProgressParser:
         pace, eta = self._pace.seconds_per_step, None
         if step is not None and total is not None:
             self._fraction = max(self._fraction, min(1.0, step / total)) if total else self._fraction
-            eta = self._pace.eta_s(total - self._offset, self._at)
+            eta = self._pace.eta_s(total - self._offset, self._at or 0.0)
         return Progress(
             fraction=None if step is None or not total else self._fraction,
             stage=self._stage.value,
@@ -230,8 +229,14 @@ class ProgressParser:
     def _pause(self, stage: Stage) -> None:
         self._stage = stage
         if stage in _PAUSES:
-            self._pace.steps_done(self._bar_done, self._at)
+            self._note_steps()
             self._pace.paused(stage.value)
+
+    def _note_steps(self) -> None:
+        if self._bar_total is not None and self._at is not None:
+            self._pace.steps_done(self._bar_done, self._at)
+        elif self._bar_total is not None:
+            self._pace.steps_done_unseen(self._bar_done)
 
     def _take_text(self, text: bytes) -> None:
         self._collect_message(text)
@@ -335,14 +340,14 @@ class _Losses:
     def __init__(self) -> None:
         self.is_diverged = False
         self._ready: list[LossPoint] = []
-        self._last: tuple[int, float, float] | None = None
+        self._last: tuple[int, float, float | None] | None = None
         self._before: float | None = None
         self._frames = 0
         self._first: list[float] = []
         self._limit = math.inf
         self._high_count = 0
 
-    def add(self, step: int, loss: float, at: float) -> None:
+    def add(self, step: int, loss: float, at: float | None) -> None:
         if self._last is None or step != self._last[0]:
             self._settle()
             self._frames = 0

@@ -83,9 +83,12 @@ class Terminal:
         rows = self._rows[max(0, start - self._first) : max(0, stop - self._first)]
         return tuple(_shown(row) for row in rows)
 
-    def raw_text_between(self, start: int, stop: int) -> str:
-        """The same lines in one string for a quick look: not cut, trailing blanks and all."""
-        return "\n".join(self._rows[max(0, start - self._first) : max(0, stop - self._first)])
+    def text_between(self, start: int, stop: int) -> str:
+        """The same lines in one string, quickly: they may end in blanks that are not shown."""
+        rows = self._rows[max(0, start - self._first) : max(0, stop - self._first)]
+        if max(map(len, rows), default=0) > MAX_LINE_CHARS:
+            rows = [_shown(row) for row in rows]
+        return "\n".join(rows)
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes of the log."""

@@ -23,6 +23,7 @@ KINDS = {
     ArtifactKind.STATE: "Training state",
     ArtifactKind.LOG: "Log",
     ArtifactKind.OTHER: "File",
+    ArtifactKind.INCOMPLETE: "Incomplete file, its training ended while it was written",
 }
 _ORDER = tuple(KINDS)
 FROZEN_EXPLANATION = (

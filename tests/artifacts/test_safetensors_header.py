@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from lib.artifacts.safetensors_header import SafetensorsHeader, read_header
+from lib.artifacts.safetensors_header import SafetensorsHeader, damage, read_header
 from lib.errors import ArtifactError
 
 
@@ -101,3 +101,16 @@ def test_what_is_no_safetensors_file_is_an_artifact_error(data: bytes) -> None:
 def test_an_alpha_behind_the_end_of_the_file_is_unknown() -> None:
     entry = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
     assert header_of(framed({"x.alpha": entry})).alpha is None
+
+
+def test_a_file_that_ends_too_early_is_damaged_and_a_whole_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    whole = save(KOHYA)
+    path.write_bytes(whole)
+    assert damage(path) == ""
+    path.write_bytes(whole[:-10])
+    assert damage(path) == "Its last 10 bytes are missing: it was not written completely."
+    path.write_bytes(whole[:20])
+    assert "within its safetensors header" in damage(path)
+    path.write_bytes(framed({}))
+    assert damage(path) == ""

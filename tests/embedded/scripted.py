@@ -8,14 +8,17 @@ from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, collect
 from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
 
+# The shortest whole safetensors files there are, told apart by their metadata.
+FIRST = b"\x1e" + bytes(7) + b'{"__metadata__":{"n":"first"}}'
+WEIGHTS = b"\x02" + bytes(7) + b"{}"
 # Prints like sd-scripts; ``OUTPUT`` is the output folder.
-TRAIN = """
+TRAIN = f"""
 print("running training / 学習開始", flush=True)
 for step in range(1, 5):
-    print(f"\\rsteps: {step * 25}%|##| {step}/4 [00:01<00:01, 1.00it/s, avr_loss=0.{9 - step}]", end="", flush=True)
+    print(f"\\rsteps: {{step * 25}}%|##| {{step}}/4 [00:01<00:01, 1.00it/s, avr_loss=0.{{9 - step}}]", end="", flush=True)
 print("\\nmodel saved.", flush=True)
-(OUTPUT / "lora-000001.safetensors").write_bytes(b"first")
-(OUTPUT / "lora.safetensors").write_bytes(b"weights")
+(OUTPUT / "lora-000001.safetensors").write_bytes({FIRST!r})
+(OUTPUT / "lora.safetensors").write_bytes({WEIGHTS!r})
 """
 
 

@@ -22,7 +22,7 @@ from lib.sources.embedded import EmbeddedSource
 from lib.sources.protocol import JobRequest, LocalFile
 from tests.artifacts.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 from tests.embedded.drill.processes import DATASET_ID, all_killed_at_the_end, make_dataset, wait_until
-from tests.embedded.scripted import REFERENCE, TRAIN
+from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS
 from tests.embedded.test_worker import Yard
 
 NAMES = ("lora-000001.safetensors", "lora.safetensors")
@@ -96,8 +96,8 @@ def test_the_worker_shares_the_files_of_a_job(source: EmbeddedSource, shelf: Obj
 
     shutil.rmtree(source.data_dir / "jobs" / job.id / "1" / "output")
     weights, disposition = fetched(source, job, "1/lora.safetensors")
-    assert (weights, disposition) == (b"weights", 'attachment; filename="lora.safetensors"')
-    assert fetched(source, job, "1/lora-000001.safetensors")[0] == b"first"
+    assert (weights, disposition) == (WEIGHTS, 'attachment; filename="lora.safetensors"')
+    assert fetched(source, job, "1/lora-000001.safetensors")[0] == FIRST
     assert fetched(source, job, "1/sample/a b_e000001_00.png")[0] == b"png"
     assert [check.ok for check in source.health() if check.name == "Artifact store"] == [True]
 
@@ -121,7 +121,7 @@ def test_a_store_that_is_down_costs_the_copies_and_nothing_else(
     assert SECRET not in said
     located = source.locate_artifact(job.id, "1/lora.safetensors")
     assert isinstance(located, LocalFile)
-    assert located.path.read_bytes() == b"weights"
+    assert located.path.read_bytes() == WEIGHTS
     assert [check.ok for check in source.health() if check.name == "Artifact store"] == [False]
 
     # What was not copied then is not copied later; a retry trains anew and copies its own files.
@@ -132,7 +132,7 @@ def test_a_store_that_is_down_costs_the_copies_and_nothing_else(
     assert keys(shelf, job) == [f"2/{name}" for name in NAMES]
     for attempt in ("1", "2"):
         shutil.rmtree(source.data_dir / "jobs" / job.id / attempt / "output")
-    assert fetched(source, job, "2/lora.safetensors")[0] == b"weights"
+    assert fetched(source, job, "2/lora.safetensors")[0] == WEIGHTS
     with pytest.raises(ArtifactError, match="not in the store"):
         source.locate_artifact(job.id, "1/lora.safetensors")
 

@@ -16,11 +16,11 @@ from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.worker import Worker, work
 from lib.errors import ArtifactError, StoreError
 from lib.jobs.config import TrainingSettings
-from lib.jobs.job import ArtifactKind, Job, JobStatus
+from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
 from lib.settings import ROOT
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
-from tests.embedded.scripted import RECIPES, REFERENCE, TRAIN, ScriptedRecipe
+from tests.embedded.scripted import FIRST, RECIPES, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
 from tests.embedded.test_supervisor import wait_for
 
 
@@ -92,7 +92,7 @@ def test_a_job_from_queue_to_file(yard: Yard) -> None:
     files = {artifact.id: artifact for artifact in job.artifacts}
     assert set(files) == {"1/lora.safetensors", "1/lora-000001.safetensors"}
     assert files["1/lora.safetensors"].kind is ArtifactKind.LORA
-    assert yard.source.locate_artifact(job.id, "1/lora.safetensors").path.read_bytes() == b"weights"
+    assert yard.source.locate_artifact(job.id, "1/lora.safetensors").path.read_bytes() == WEIGHTS
     assert b"model saved." in yard.source.read_log(job.id, attempt=1, offset=0).data
 
 
@@ -125,8 +125,20 @@ def test_a_dataset_that_is_gone_by_then(yard: Yard) -> None:
     assert yard.dataset_id in ended.failure.message
 
 
+def test_a_lora_file_that_was_not_written_completely_is_none(yard: Yard) -> None:
+    half = f"(OUTPUT / 'lora.safetensors').write_bytes({FIRST[:-1]!r})\n"
+    ended = yard.run_to_end(yard.submit(half))
+    assert (ended.status, ended.artifacts[0].kind) == (JobStatus.FAILED, ArtifactKind.INCOMPLETE)
+    assert ended.failure is not None
+    assert (ended.failure.cause, "lora.safetensors is no complete" in ended.failure.message) == ("no_output", True)
+    kept = yard.run_to_end(yard.submit(TRAIN + half, "two"))
+    kinds = {artifact.name: artifact.kind for artifact in kept.artifacts}
+    assert kept.status is JobStatus.SUCCEEDED
+    assert kinds == {"lora-000001.safetensors": ArtifactKind.CHECKPOINT, "lora.safetensors": ArtifactKind.INCOMPLETE}
+
+
 def test_cancel_while_running_and_retry(yard: Yard) -> None:
-    script = "(OUTPUT / 'lora.safetensors').write_bytes(b'1'); print('first', flush=True); time.sleep(600)"
+    script = f"(OUTPUT / 'lora.safetensors').write_bytes({WEIGHTS!r}); print('first', flush=True); time.sleep(600)"
     job = yard.submit(script)
     staff = yard.hire()
     yard.run_until(staff, job, lambda now: now.artifacts)
@@ -157,6 +169,37 @@ def test_a_worker_takes_over_from_one_that_was_killed(yard: Yard) -> None:
     assert (ended.status, ended.attempt, ended.attempts[0].exit_code) == (JobStatus.SUCCEEDED, 1, 0)
     losses = yard.folder / "jobs" / job.id / "1" / "losses"
     assert losses.stat().st_size == 4 * 24
+
+
+GATED = """
+for step in range(1, 13):
+    while step == 9 and not (OUTPUT / "go").exists():
+        time.sleep(0.02)
+    print(f"\\rsteps: {step}%|##| {step}/100 [00:01<00:01, 1.00it/s, avr_loss={step}]", end="", flush=True)
+while True:
+    time.sleep(600)
+"""
+
+
+def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followed_run, "READ_AT_ONCE_BYTES", 100)  # several looks until it has caught up
+    job = yard.submit(GATED)
+    yard.run_until(yard.hire(), job, lambda now: now.progress.step == 8)
+    (claim,) = yard.source._store.runs.running()
+    measured = Progress(step=8, total_steps=100, fraction=0.08, seconds_per_step=7.0, eta_s=644.0)
+    yard.source._store.runs.record_progress(claim, measured, (), None)
+    before = yard.source.loss_points(job.id, attempt=1)
+    assert [point.step for point in before] == [1, 2, 3, 4, 5, 6, 7]
+    staff = yard.hire()
+    steps = []
+    taken_over = yard.run_until(staff, job, lambda now: steps.append(now.progress.step) or now.progress.epoch)
+    assert set(steps) == {8}
+    assert (taken_over.progress.seconds_per_step, taken_over.progress.eta_s) == (7.0, pytest.approx(92 * 7.0))
+    (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
+    yard.run_until(staff, job, lambda now: now.progress.step == 12)
+    after = yard.source.loss_points(job.id, attempt=1)
+    assert after[:7] == before
+    assert [(point.step, point.at is None) for point in after[7:]] == [(8, True), (9, False), (10, False), (11, False)]
 
 
 def test_a_claim_without_a_start_goes_back_into_the_queue(yard: Yard) -> None:

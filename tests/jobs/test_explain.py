@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lib.jobs.explain import count_loras, main, printed_pace
+from lib.jobs.explain import count_loras, is_binary, main, printed_pace
 
 ROOT = Path(__file__).parent.parent.parent
 RECORDINGS = ROOT / "tests" / "recordings" / "trainers"
@@ -179,14 +180,46 @@ def test_a_loss_that_is_no_number_is_a_word(
     assert bool(report["alarms"]) == isinstance(loss, str)
 
 
-def test_logs_that_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_without_a_word_needs_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"")
-    assert explain(capsys, log)["status"] == "running"
     assert explain(capsys, log, "--exit-code", "1")["cause"] == "unknown"
     assert explain(capsys, log, "--exit-code", "0")["cause"] == "no_output"
-    log.write_bytes(bytes(range(256)) * 20)
-    assert explain(capsys, log, "--exit-code", "3")["cause"] == "unknown"
+    assert explain(capsys, log, "--exit-code", "-9")["cause"] == "killed"
+
+
+BY_EXIT_FILE: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"exit_code": -9, "finished_at": 1.0}, "failed", "killed"),
+    ({"exit_code": 0}, "failed", "no_output"),
+    ({"exit_code": -9, "cancelled": True}, "cancelled", "interrupted"),
+    ({"exit_code": -15, "timed_out": True}, "failed", "timeout"),
+    ({"exit_code": None, "start_error": "accelerate: No such file or directory"}, "failed", "missing_trainer"),
+    ({"exit_code": None}, "running", None),
+    ({"exit_code": "9"}, "running", None),
+]
+
+
+@pytest.mark.parametrize(("written", "status", "cause"), BY_EXIT_FILE)
+def test_what_the_supervisor_wrote_beside_the_log_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: dict[str, Any], status: str, cause: str | None
+) -> None:
+    (tmp_path / "log").write_bytes(recording("sd-scripts-sigkill").read_bytes())
+    (tmp_path / "exit.json").write_text(json.dumps(written).ljust(1024))
+    for named in (tmp_path, tmp_path / "log"):
+        report = explain(capsys, named)
+        assert (report["status"], report["cause"], report["step"]) == (status, cause, 5)
+        assert report["message"]
+    given = explain(capsys, tmp_path, "--exit-code", "-2")
+    assert (given["status"], given["cause"]) == ("cancelled", "interrupted")
+
+
+@pytest.mark.parametrize("written", [b"", b"[1]", b"\xff", b"{"])
+def test_an_exit_file_that_cannot_be_read_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: bytes
+) -> None:
+    (tmp_path / "log").write_bytes(recording("sd-scripts-sigkill").read_bytes())
+    (tmp_path / "exit.json").write_bytes(written)
+    assert explain(capsys, tmp_path)["status"] == "running"
 
 
 def test_the_standard_input_is_read(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,13 +228,31 @@ def test_the_standard_input_is_read(capsys: pytest.CaptureFixture[str], monkeypa
     assert explain(capsys, "-", "--exit-code", "1")["cause"] == "corrupt_image"
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in (tmp_path / "none", tmp_path):
-        assert main([str(path)]) == 2
+@pytest.mark.parametrize("name", ["none", ".", "empty", "blank", "binary", "image.png", "a/b", "loop"])
+def test_what_is_no_log_is_one_plain_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "blank").write_bytes(b"\n \0\0\0\n")
+    (tmp_path / "binary").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(50_000))
+    (tmp_path / "a").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    path = tmp_path / name
+    for arguments in ([], ["--exit-code", "1"] if name not in ("empty", "blank") else []):
+        assert main([str(path), *arguments]) == 2
         out = capsys.readouterr()
         assert not out.out
         assert out.err.count("\n") == 1
         assert str(path) in out.err
+        assert out.err.endswith(".\n")
+        assert "[Errno" not in out.err
+
+
+def test_text_with_odd_bytes_is_a_log() -> None:
+    bars = recording("sd-scripts-success").read_bytes()
+    assert not is_binary(bars)
+    assert not is_binary(bars[:3_000] + b"\0" * 100_000)  # as a power cut leaves it
+    assert not is_binary("学習開始 steps, 訓練".encode("shift-jis") + b" INFO loading the model, please wait")
+    assert not is_binary(b"")
 
 
 def test_as_a_real_process_in_a_plain_locale() -> None:

@@ -164,7 +164,7 @@ def test_what_a_person_or_the_limit_ended_is_called_so() -> None:
 @pytest.mark.parametrize(
     ("exit_code", "cause", "fact"),
     [
-        (-9, "killed", "signal 9 (SIGKILL)"),
+        (-9, "killed", "signal 9 (SIGKILL), likely out of memory"),
         (-15, "interrupted", "signal 15 (SIGTERM)"),
         (-2, "interrupted", "signal 2 (SIGINT)"),
         (-11, "killed", "signal 11 (SIGSEGV)"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lib.jobs.pace import Pace, expected_s
-from tests.benchmarks.bench_eta import errors
+from lib.jobs.pace import Pace, expected_s, followed_s
+from tests.benchmarks.bench_eta import MADE_UP, errors, made_up_errors
 from tests.jobs.recordings import RECORDINGS, meta
 
 
@@ -96,8 +96,23 @@ def test_a_hiccup_in_a_steady_run_hardly_counts_and_a_new_pace_does_at_once() ->
 def test_a_slow_step_counts_more_where_steps_differ_or_few_are_known() -> None:
     steady, uneven = [1.0] * 19, [0.7, 1.0, 1.4] * 6 + [1.0]
     assert expected_s([*steady, 3.0]) < 1.1
-    assert 1.5 < expected_s([*uneven, 3.0]) < 1.8
+    assert 1.5 < followed_s([*uneven, 3.0]) < 1.8
     assert 1.5 < expected_s([*steady[:5], 3.0]) < 1.8
+    assert expected_s([8.0, *steady]) < 1.1
+
+
+def test_where_steps_differ_regularly_their_mean_counts() -> None:
+    assert expected_s([0.6, 0.6, 0.6, 2.2] * 5) == pytest.approx(1.0)
+    assert expected_s([0.6, 2.2, 0.6, 0.6] * 5) == pytest.approx(1.0)
+    assert expected_s([0.5, 1.5] * 10) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", MADE_UP)
+def test_the_eta_of_made_up_runs_is_right_within_a_fifth(kind: str) -> None:
+    ours, tqdm, largest_jump = made_up_errors(kind)
+    assert ours <= 0.2
+    assert ours <= tqdm + 0.02
+    assert largest_jump < 0.8
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

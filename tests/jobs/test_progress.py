@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 import pytest
 
 from lib.jobs.job import LossPoint, Progress, Stage
+from lib.jobs.pace import Pace
 from lib.jobs.progress import ProgressParser
 from tests.jobs.recordings import RECORDINGS, chunks_of, raw_log
 
@@ -126,7 +127,6 @@ def test_the_recorded_run_at_every_moment(name: str) -> None:
     carried = int(name.endswith(("sigkill", "sigkill-midrun")))  # killed before the loss of the last step was printed
     assert [point.step for point in losses] == list(range(expected.first_step, (expected.step or 0) + 1 - carried))
     assert parser.alarms == expected.alarms
-    assert parser.last_output_at == list(chunks_of(name))[-1][0]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -319,8 +319,27 @@ def test_a_log_read_late_all_at_once_has_no_measured_pace() -> None:
     assert (now.step, now.eta_s, now.seconds_per_step) == (10, None, 2.0)
 
 
+def test_a_log_read_late_is_not_timed_and_the_pace_known_before_goes_on() -> None:
+    saved = "\nsaving checkpoint: x.safetensors\n"
+    text = [bar("steps", step, 100, f", avr_loss=0.{step:02}") + saved * (step % 10 == 0) for step in range(25)]
+    parser = ProgressParser(pace=Pace(known_s=4.0))
+    for piece in ("".join(text[:12]), "".join(text[12:])):
+        parser.feed(piece.encode(), None)
+    assert (parser.progress.step, parser.progress.seconds_per_step) == (24, 4.0)
+    assert parser.progress.eta_s == pytest.approx(76 * 4.0)
+    # The step that was under way is not timed: nobody saw its beginning.
+    for step, at in ((25, 1_000.0), (26, 1_004.0), (27, 1_008.0)):
+        parser.feed(bar("steps", step, 100, ", avr_loss=1").encode(), at)
+    assert (parser.progress.seconds_per_step, parser.progress.eta_s) == (4.0, pytest.approx(73 * 4.0))
+    assert [(point.step, point.at) for point in parser.drain_losses()[-3:]] == [(24, None), (25, 1000.0), (26, 1004.0)]
+    # The rhythm of the saves was read all the same: at 30, then every 10 steps.
+    for step, at in ((28, 1_012.0), (29, 1_016.0), (30, 1_020.0)):
+        parser.feed(bar("steps", step, 100).encode() + saved.encode() * (step == 30), at)
+    parser.feed(bar("steps", 31, 100).encode(), 1_034.0)
+    assert parser.progress.eta_s == pytest.approx(69 * 4.0 + 6 * 10.0)
+
+
 def test_before_any_output_it_is_queued_with_what_the_configuration_says() -> None:
     parser = ProgressParser(total_epochs=7)
     parser.feed(b"", 5.0)
     assert parser.progress == Progress(stage="queued", total_epochs=7)
-    assert parser.last_output_at is None
