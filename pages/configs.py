@@ -4,14 +4,14 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.ui.config_form import show_config_form, show_leave_guard
 from lib.ui.config_panel import (
     show_config_actions,
-    show_config_form,
     show_config_list,
     show_exports,
     show_new_config,
+    show_orphaned_edits,
     show_read_only_config,
-    show_saved,
 )
 from lib.ui.errors import explained_errors
 from lib.ui.place_link import show_place_link
@@ -30,6 +30,7 @@ if read_only:
 
 with explained_errors("Failed to load the configurations", retry=True):
     configs = services.list_configs()
+    show_orphaned_edits(configs)
     if config_id == "new" and not read_only:
         st.title("New configuration")
         show_config_form(TrainingConfig(id="", name="", settings=TrainingSettings()))
@@ -37,7 +38,6 @@ with explained_errors("Failed to load the configurations", retry=True):
         config = services.get_config(config_id)
         st.set_page_config(page_title=f"{plain(config.name, limit=80)} · Configurations")
         st.title(escaped(config.name, limit=120))
-        show_saved()
         if read_only:
             show_read_only_config(config)
         else:
@@ -50,3 +50,4 @@ with explained_errors("Failed to load the configurations", retry=True):
         if not configs:
             st.info("No configurations yet.")
         show_config_list(configs)
+show_leave_guard()

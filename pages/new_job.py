@@ -9,8 +9,16 @@ from lib.ui.dataset_picker import dataset_problem, entered_dataset, pick_dataset
 from lib.ui.errors import explained_errors
 from lib.ui.review_panel import Review, show_review
 from lib.ui.scroll import start_at_top
+from lib.ui.settings_form import value_problems
 from lib.ui.text import escaped
-from lib.ui.wizard import changed_settings, chosen_id, read_draft, starting_settings, time_limit_minutes
+from lib.ui.wizard import (
+    changed_settings,
+    chosen_id,
+    read_draft,
+    starting_settings,
+    time_limit_minutes,
+    time_limit_problem,
+)
 from lib.ui.wizard_frame import (
     load_origin,
     show_bad_parameters,
@@ -23,9 +31,10 @@ from lib.ui.wizard_settings import (
     edit_time_limit,
     edit_values,
     entered_values,
-    has_name,
+    is_complete,
     pick_config,
     show_changes,
+    show_refusal,
 )
 
 st.title("New Training Job")
@@ -46,7 +55,8 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     settings, bad_parameters = changed_settings(before, draft.changes)
     limit_min, bad_limit = time_limit_minutes(draft.time_limit)
 
-    last_step = 1 if dataset_problem(dataset) else 3 if config or origin else 2
+    is_startable = bool(config or origin) and not value_problems(settings) and not time_limit_problem(limit_min)
+    last_step = 1 if dataset_problem(dataset) else 3 if is_startable else 2
     step = min(draft.step, last_step)
     show_steps(step)
     show_bad_parameters([*bad_parameters, *bad_limit])
@@ -61,9 +71,11 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
         edit_name(draft, entered)
         edit_values(settings, config, entered)
         edit_time_limit(limit_min, entered)
-        show_changes(config, settings, draft)
         problem = "" if config or origin else "Choose a configuration first."
-        show_navigation(step, chosen={"configId": config_id}, entered=entered, problem=problem, ready=has_name)
+        show_navigation(step, chosen={"configId": config_id}, entered=entered, problem=problem, ready=is_complete)
+        # Below the buttons: what appears with a first change must not move the button that is just being clicked.
+        show_refusal()
+        show_changes(config, settings, draft)
     elif dataset is not None:
         limit_s = None if limit_min is None else 60 * limit_min
         show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings, time_limit_s=limit_s))

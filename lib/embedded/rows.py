@@ -78,6 +78,7 @@ def job_from(row: sqlite3.Row) -> Job:
         settings=json.loads(row["settings"]),
         trainer=row["trainer"],
         size_bytes=row["size_bytes"],
+        time_limit_s=row["time_limit_s"],
         **_latest_attempt(row),
     )
 

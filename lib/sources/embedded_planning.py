@@ -9,11 +9,10 @@ from lib.embedded.attempt_folder import AttemptFolder
 from lib.embedded.store import Store
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.errors import StoreError
-from lib.jobs.config import setting_problems, total_steps
+from lib.jobs.config import job_name_problem, setting_problems, total_steps
 from lib.jobs.dataset import Dataset
 from lib.sources.protocol import JobRequest, Preview
 
-MAX_JOB_NAME_LENGTH = 200
 # Stands in the shown command line where the id of the job will be.
 ID_TO_COME = "JOB-ID"
 
@@ -32,7 +31,7 @@ class Planner:
     def field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
         """Field name -> why the request cannot be accepted; empty when it can."""
         problems = setting_problems(request.settings)
-        if problem := _name_problem(request.name):
+        if problem := job_name_problem(request.name):
             problems["name"] = problem
         if dataset is None:
             problems["dataset_id"] = "There is no such dataset."
@@ -100,12 +99,3 @@ class Planner:
         steps = total_steps(dataset.image_count, request.settings)
         former = "1 former job" if len(paces) == 1 else f"{len(paces)} former jobs"
         return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."
-
-
-def _name_problem(name: str) -> str:
-    length = len(name.strip())
-    if not length:
-        return "The job name is empty."
-    if length > MAX_JOB_NAME_LENGTH:
-        return f"The job name has {length:,} characters; at most {MAX_JOB_NAME_LENGTH} are allowed."
-    return ""

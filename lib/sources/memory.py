@@ -95,6 +95,7 @@ class MemorySource:
             config_id=request.config_id,
             config_name=config.name if config else None,
             trainer=request.settings.trainer,
+            time_limit_s=request.time_limit_s,
         )
         self.add(job)
         self.submissions[request.submission_id] = job.id
@@ -186,7 +187,8 @@ class MemorySource:
         problems = setting_problems(config.settings)
         if problem := name_problem(config.name):
             problems["name"] = problem
-        if any(other.name == config.name and other.id != config.id for other in self.configs.values()):
+        others = (other for other in self.configs.values() if other.id != config.id)
+        if any(other.name.casefold() == config.name.casefold() for other in others):
             problems["name"] = "A configuration with this name exists already."
         if problems:
             raise InvalidRequest("The configuration cannot be saved.", fields=problems)

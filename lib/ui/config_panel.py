@@ -9,14 +9,15 @@ from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.config import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSettings
 from lib.jobs.config_file import FORMATS, export_config, parse_config
+from lib.ui.config_edits import continue_as_new, drop_edit, orphaned_edits, unsaved_edits
+from lib.ui.config_form import save_and_open
 from lib.ui.dataset_panel import act, count_text
 from lib.ui.errors import explained_errors
 from lib.ui.place_link import show_place_link
-from lib.ui.settings_form import show_settings_fields, trainer_options, value_text, with_extra
+from lib.ui.settings_form import measured_text, trainer_options, value_text
 from lib.ui.text import escaped, plain
 from lib.ui.url_state import write_params
 
-_SAVED = "config-saved"
 _MIME = {"toml": "application/toml", "json": "application/json"}
 
 
@@ -54,6 +55,7 @@ def file_name(config: TrainingConfig, file_format: str) -> str:
 def show_config_list(configs: Sequence[TrainingConfig]) -> None:
     """All configurations, the default one first; each name is a link to its page."""
     st.caption(count_text(len(configs), "configuration", "configurations"))
+    unsaved = unsaved_edits()
     for config in configs:
         with st.container(border=True, gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -61,6 +63,8 @@ def show_config_list(configs: Sequence[TrainingConfig]) -> None:
                 show_place_link(f"**{name}**", {"id": config.id})
                 if config.is_default:
                     st.badge("Default", icon=":material/star:")
+                if config.id in unsaved:
+                    _show_unsaved()
             if config.description:
                 st.markdown(escaped(config.description, limit=300))
             st.caption(escaped(config_summary(config.settings)))
@@ -68,14 +72,43 @@ def show_config_list(configs: Sequence[TrainingConfig]) -> None:
 
 def show_new_config() -> None:
     """The ways to a new configuration: a blank form, or a file."""
-    show_place_link("New configuration", {"id": "new"}, icon=":material/add:")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        show_place_link("New configuration", {"id": "new"}, icon=":material/add:")
+        if "" in unsaved_edits():
+            _show_unsaved()
     with st.expander("Import a configuration from a file"), st.form("import-config", border=False):
         uploaded = st.file_uploader("TOML or JSON file", type=list(FORMATS), max_upload_size=1, key="config-file")
         if st.form_submit_button("Import"):
             with explained_errors("The configuration was not imported"):
                 if uploaded is None:
                     raise InvalidRequest("No file was chosen.")
-                _save(parse_config(uploaded.getvalue(), filename=uploaded.name))
+                save_and_open(parse_config(uploaded.getvalue(), filename=uploaded.name))
+
+
+def _show_unsaved() -> None:
+    st.badge("Unsaved changes", icon=":material/edit:", color="orange")
+
+
+def show_orphaned_edits(configs: Sequence[TrainingConfig]) -> None:
+    """What was typed into a configuration that somebody deleted meanwhile, and the ways on with it."""
+    for config_id, edit in orphaned_edits(configs).items():
+        name = escaped(edit.base.name, limit=80)
+        st.warning(f"{name} was deleted elsewhere. Your changes to it are kept here.", icon=":material/warning:")
+        with st.container(horizontal=True):
+            st.button(
+                "Continue as a new configuration",
+                key=f"continue {config_id}",
+                disabled="" in unsaved_edits(),
+                help="Save or discard the other new configuration first." if "" in unsaved_edits() else None,
+                on_click=_continue_as_new,
+                args=(config_id,),
+            )
+            st.button("Discard changes", key=f"discard {config_id}", on_click=drop_edit, args=(config_id,))
+
+
+def _continue_as_new(config_id: str) -> None:
+    continue_as_new(config_id)
+    write_params({"id": "new"})
 
 
 def show_config_actions(config: TrainingConfig, names: Sequence[str]) -> None:
@@ -85,7 +118,7 @@ def show_config_actions(config: TrainingConfig, names: Sequence[str]) -> None:
         if st.button("Duplicate", icon=":material/content_copy:"):
             copy = replace(config, id="", name=copy_name(config.name, names), is_default=False)
             with explained_errors():
-                _save(copy)
+                save_and_open(copy)
         if st.button("Make default", icon=":material/star:", disabled=config.is_default):
             done = f"{escaped(config.name, limit=80)} is the default now"
             act(lambda: services.save_config(replace(config, is_default=True)), done=done)
@@ -122,41 +155,19 @@ def _confirm_deletion(config: TrainingConfig) -> None:
     st.caption("Jobs that used it keep their own copy of the settings.")
     if st.button("Delete for good", type="primary"):
         done = f"Deleted the configuration {escaped(config.name, limit=80)}"
-        act(lambda: services.delete_config(config.id), done=done, then={"id": None})
+        act(lambda: _delete(config.id), done=done, then={"id": None})
 
 
-def show_config_form(config: TrainingConfig) -> None:
-    """Every value of a configuration; nothing is saved before "Save configuration"."""
-    with st.form(f"config-{config.id or 'new'}", enter_to_submit=False):
-        name = st.text_input("Name", config.name, max_chars=300)
-        description = st.text_input("Description", config.description, max_chars=500)
-        settings, extra = show_settings_fields(config.settings, key=f"config-{config.id}")
-        submitted = st.form_submit_button("Save configuration", type="primary")
-    if submitted:
-        with explained_errors():
-            settings = with_extra(settings, extra)
-            _save(replace(config, name=name or "", description=description or "", settings=settings))
-
-
-def show_saved() -> None:
-    """Say once that a configuration was saved: the page runs afresh after it, and a toast would be lost."""
-    if name := st.session_state.pop(_SAVED, ""):
-        st.success(f"Saved {escaped(name, limit=80)}.", icon=":material/check:")
-
-
-def _save(config: TrainingConfig) -> None:
-    """Save, open its page, and say so there. Raises InvalidRequest."""
-    saved = services.save_config(config)
-    st.session_state[_SAVED] = saved.name
-    write_params({"id": saved.id})
-    st.rerun()
+def _delete(config_id: str) -> None:
+    services.delete_config(config_id)
+    drop_edit(config_id)
 
 
 def show_read_only_config(config: TrainingConfig) -> None:
     """Every value of a configuration that cannot be changed here."""
     rows = {"Trainer": trainer_options(config.settings.trainer)[config.settings.trainer]}
     rows |= {"Base model": value_text(config.settings.base_model)}
-    rows |= {rule.label: f"{value_text(getattr(config.settings, rule.name))} {rule.unit}".strip() for rule in RANGES}
+    rows |= {rule.label: measured_text(rule, getattr(config.settings, rule.name)) for rule in RANGES}
     rows |= {"Sample prompts": value_text(config.settings.sample_prompts)}
     rows |= {str(key): value_text(value) for key, value in config.settings.extra.items()}
     _show_use(config)

@@ -179,7 +179,7 @@ def show_scan(dataset_id: str) -> None:
 def show_new_dataset() -> None:
     """A form for an empty dataset; its page opens for the upload."""
     with st.form("new-dataset", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Dataset name", max_chars=200, placeholder="e.g. red-sneakers", width=320)
+        name = st.text_input("Dataset name", placeholder="e.g. red-sneakers", width=320)
         submitted = st.form_submit_button("Create dataset", type="primary")
     if submitted:
         with explained_errors("The dataset was not created"):

@@ -29,7 +29,8 @@ def pick_dataset(datasets: Sequence[Dataset], draft: Draft) -> Dataset | None:
         key=_KEY,
         format_func=lambda each: plain(by_id[each].name, limit=100) or "(no name)",
         placeholder="Choose a dataset",
-        on_change=lambda: write_draft({"datasetId": st.session_state[_KEY]}),
+        # The step too: the link may have asked for a later one that could not be shown, and would jump there now.
+        on_change=lambda: write_draft({"datasetId": st.session_state[_KEY], "step": None}),
     )
     with right:
         if chosen is None:

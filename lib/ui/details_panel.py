@@ -79,6 +79,8 @@ def show_job_information(job: Job) -> None:
     st.page_link(WIZARD_PAGE, label="Use this configuration", icon=":material/replay:", query_params={"from": job.id})
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     _show_times(job)
+    if job.time_limit_s is not None:
+        st.markdown(f"Time limit: {duration_text(job.time_limit_s)}")
     if job.size_bytes is not None:
         st.markdown(f"Files: {size_text(job.size_bytes)}")
     if rows := setting_rows(job, _configuration(job)):

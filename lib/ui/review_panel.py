@@ -14,7 +14,7 @@ from lib.jobs.job import Job
 from lib.sources.protocol import JobRequest, Preview
 from lib.ui.dataset_panel import count_text
 from lib.ui.errors import explained_errors, show_error
-from lib.ui.settings_form import trainer_options, value_text
+from lib.ui.settings_form import measured_text, trainer_options, value_text
 from lib.ui.settings_table import SettingRow, settings_table
 from lib.ui.text import escaped
 from lib.ui.times import duration_text, relative_time
@@ -61,7 +61,7 @@ def settings_rows(settings: TrainingSettings, config: TrainingConfig | None) -> 
     said = {each.name: value_text(each.before) for each in differences}
     values = {"trainer": trainer_options(settings.trainer)[settings.trainer]}
     values |= {"base_model": value_text(settings.base_model)}
-    values |= {rule.name: f"{value_text(getattr(settings, rule.name))} {rule.unit}".strip() for rule in RANGES}
+    values |= {rule.name: measured_text(rule, getattr(settings, rule.name)) for rule in RANGES}
     values |= {"sample_prompts": value_text(settings.sample_prompts)}
     if settings.extra or "extra" in said:
         values["extra"] = value_text(settings.extra)
@@ -120,7 +120,7 @@ def show_start(review: Review, *, blocked: bool) -> None:
     if made := _made().get(draft):
         _show_made(made)
         return
-    error: DashboardError | None = st.session_state.pop(_FAILED, None)
+    error: DashboardError | None = st.session_state.pop(_FAILED, {}).get(draft)
     is_unsure = isinstance(error, SubmissionUnsure)
     if error is not None:
         show_error(error, title=NOT_KNOWN if is_unsure else NOT_CREATED)
@@ -154,7 +154,7 @@ def _create(review: Review, draft: str) -> None:
         try:
             job = services.create_job(review.request(draft))
         except DashboardError as error:
-            st.session_state[_FAILED] = error
+            st.session_state[_FAILED] = {draft: error}
         finally:
             st.session_state.pop(_SENDING, None)
         if job is not None:

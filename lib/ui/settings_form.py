@@ -1,20 +1,19 @@
 """Fields for training settings, with their ranges and units; the wizard and the configurations page share them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib import services
-from lib.jobs.config import RANGES, SettingRange, TrainingSettings
-from lib.jobs.config_file import extra_text, parse_extra
-from lib.ui.text import escaped
+from lib.jobs.config import RANGES, SettingRange, TrainingSettings, number_problem, setting_problems
+from lib.ui.notes import show_note
 
-MAX_PROMPTS_LENGTH = 5_000
+# Characters. The fields take more, so that a pasted text is not refused without a word, and the page says it.
+TEXT_LIMITS = {"base_model": 1_000, "sample_prompts": 5_000}
 FIELDS_PER_ROW = 4
-PROMPTS_LABEL = "Sample prompts"
+PROMPTS_LABEL, PROMPTS_HINT = "Sample prompts", "One sample image per prompt and epoch"
 BASE_MODEL_LABEL, BASE_MODEL_HINT = "Base model", "A model's name or path, as the trainer expects it"
 
 
@@ -35,20 +34,56 @@ def range_text(rule: SettingRange) -> str:
     return f"{span} {rule.unit}".strip()
 
 
-def show_number_field(rule: SettingRange, *, key: str, **options: Any) -> float | int | None:
-    """A number field that keeps its range; seed it by ``value`` or by the session state of ``key``."""
-    kind = int if rule.is_integer else float
-    value: float | int | None = st.number_input(
+def measured_text(rule: SettingRange, value: float) -> str:
+    """``8 images per step``, ``1 image per step``."""
+    return f"{value_text(value)} {rule.unit_of_one if value == 1 and rule.unit_of_one else rule.unit}".strip()
+
+
+def show_number_field(rule: SettingRange, *, key: str, changed: str = "", **options: Any) -> float | int:
+    """A number field, seeded by the session state of ``key``, and the line below it.
+
+    The field itself takes any number. One that knows its range keeps what lies outside to itself: the page would go on
+    with the value before, without a word.
+    """
+    value: float | int = st.number_input(
         rule.label,
-        min_value=kind(rule.minimum),
-        max_value=kind(rule.maximum),
-        step=kind(1) if rule.is_integer else 1e-5,
+        step=rule.kind(1) if rule.is_integer else 1e-5,
         format="%d" if rule.is_integer else "%g",
         key=key,
         **options,
     )
-    st.caption(escaped(range_text(rule)))
+    show_field_note(range_text(rule), problem=number_note(rule, value), changed=changed)
     return value
+
+
+def number_note(rule: SettingRange, value: object) -> str:
+    """``Must be between 1 and 64.``, to be read beside the field's label; empty when the value is fine."""
+    return number_problem(rule, value).removeprefix(f"{rule.label} ").capitalize()
+
+
+def show_field_note(text: str, *, problem: str = "", changed: str = "") -> None:
+    """The one line below a field: what may stand in it, or that it was changed, or what is wrong with it.
+
+    Always one line, so that nothing below moves: a button that moves while it is being clicked loses the click.
+    """
+    if problem:
+        show_note(problem, color="red")
+    elif changed:
+        show_note(f"Changed: the configuration says {changed}", color="orange")
+    else:
+        show_note(text)
+
+
+def text_problem(text: str, limit: int) -> str:
+    """What is wrong with a text; empty when it is short enough."""
+    return f"{len(text):,} characters; at most {limit:,} are allowed." if len(text) > limit else ""
+
+
+def value_problems(settings: TrainingSettings) -> dict[str, str]:
+    """Field name -> what is wrong with what a person may have typed there; empty when all is well."""
+    texts = {"base_model": settings.base_model, "sample_prompts": "\n".join(settings.sample_prompts)}
+    long = {name: text_problem(text, TEXT_LIMITS[name]) for name, text in texts.items()}
+    return setting_problems(settings) | {name: problem for name, problem in long.items() if problem}
 
 
 def field_cells() -> Iterator[tuple[SettingRange, DeltaGenerator]]:
@@ -56,42 +91,6 @@ def field_cells() -> Iterator[tuple[SettingRange, DeltaGenerator]]:
     for start in range(0, len(RANGES), FIELDS_PER_ROW):
         rules = RANGES[start : start + FIELDS_PER_ROW]
         yield from zip(rules, st.columns(FIELDS_PER_ROW), strict=False)
-
-
-def show_settings_fields(settings: TrainingSettings, *, key: str) -> tuple[TrainingSettings, str]:
-    """All fields of a configuration, for use inside a form; the text of ``extra`` is not parsed yet."""
-    left, right = st.columns(2)
-    names = trainer_options(settings.trainer)
-    with left:
-        trainer = st.selectbox(
-            "Trainer", list(names), index=list(names).index(settings.trainer), format_func=names.__getitem__
-        )
-    with right:
-        base_model = st.text_input(BASE_MODEL_LABEL, settings.base_model, placeholder=BASE_MODEL_HINT)
-    values: dict[str, Any] = {}
-    for rule, cell in field_cells():
-        with cell:
-            value = getattr(settings, rule.name)
-            values[rule.name] = show_number_field(rule, key=f"{key}-{rule.name}", value=value)
-    prompts = st.text_area(
-        f"{PROMPTS_LABEL}, one per line", "\n".join(settings.sample_prompts), max_chars=MAX_PROMPTS_LENGTH
-    )
-    extra = st.text_area("Further options as TOML", extra_text(settings.extra), placeholder="clip_skip = 2")
-    return (
-        replace(
-            settings,
-            trainer=trainer or settings.trainer,
-            base_model=base_model or "",
-            sample_prompts=prompt_lines(prompts or ""),
-            **{name: value for name, value in values.items() if value is not None},
-        ),
-        extra or "",
-    )
-
-
-def with_extra(settings: TrainingSettings, text: str) -> TrainingSettings:
-    """The settings with trainer-specific values from TOML lines. Raises InvalidRequest."""
-    return replace(settings, extra=parse_extra(text))
 
 
 def prompt_lines(text: str) -> tuple[str, ...]:

@@ -16,15 +16,14 @@ import streamlit as st
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings
 from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import Job
-from lib.ui.settings_form import MAX_PROMPTS_LENGTH, prompt_lines
+from lib.ui.settings_form import TEXT_LIMITS, prompt_lines
 
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
-MAX_NAME_LENGTH = 5_000
-MAX_MODEL_LENGTH = 1_000
 TIME_LIMIT = "timeLimit"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
-TEXTS = {"base_model": MAX_MODEL_LENGTH, "sample_prompts": MAX_PROMPTS_LENGTH}
-CHANGEABLE = (*(rule.name for rule in RANGES), *TEXTS)
+CHANGEABLE = (*(rule.name for rule in RANGES), *TEXT_LIMITS)
+# A browser keeps whole numbers exact up to here.
+MAX_EXACT = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +47,8 @@ def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
         step=int(step) if step in ("1", "2", "3") else 1,
         dataset_id=params.get("datasetId", (job.dataset_id if job else "") or "")[:300],
         config_id=params.get("configId", (job.config_id if job else "") or "")[:300],
-        name=params.get("name", job.name if job else "")[:MAX_NAME_LENGTH],
-        time_limit=params.get(TIME_LIMIT, ""),
+        name=params.get("name", job.name if job else ""),
+        time_limit=params.get(TIME_LIMIT, limit_parameter(job.time_limit_s) if job else ""),
         submission_id=params.get("draft", "")[:100],
         from_job=params.get("from", "")[:300],
         changes={name: params[name] for name in CHANGEABLE if name in params},
@@ -64,30 +63,45 @@ def starting_settings(config: TrainingConfig | None, job: Job | None) -> Trainin
 
 
 def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tuple[TrainingSettings, list[str]]:
-    """The settings with the URL's changes, and the parameters that cannot be used."""
+    """The settings with the URL's changes, and the parameters that are no value of their kind.
+
+    A number that is out of range is kept, so that its field can show it and say what is wrong.
+    """
     values: dict[str, Any] = {}
     problems = []
     for rule in RANGES:
         if (text := changes.get(rule.name)) is not None:
             number = _number(text)
-            if number is None or not rule.minimum <= number <= rule.maximum or (rule.is_integer and number % 1):
+            if number is None or (rule.is_integer and (number % 1 or abs(number) > MAX_EXACT)):
                 problems.append(f"{rule.name}={text[:40]}")
             else:
-                values[rule.name] = int(number) if rule.is_integer else number
+                values[rule.name] = rule.kind(number)
     if "base_model" in changes:
-        values["base_model"] = changes["base_model"][:MAX_MODEL_LENGTH]
+        values["base_model"] = changes["base_model"]
     if "sample_prompts" in changes:
-        values["sample_prompts"] = prompt_lines(changes["sample_prompts"][:MAX_PROMPTS_LENGTH])
+        values["sample_prompts"] = prompt_lines(changes["sample_prompts"])
     return replace(before, **values), problems
 
 
 def time_limit_minutes(text: str) -> tuple[int | None, list[str]]:
-    """The time limit in whole minutes, None for none, and the parameter if it cannot be used."""
+    """The time limit in whole minutes, None for none, and the parameter if it is no whole number."""
     if not text:
         return None, []
-    if text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= MAX_TIME_LIMIT_MIN:
+    if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 16:
         return int(text), []
     return None, [f"{TIME_LIMIT}={text[:40]}"]
+
+
+def time_limit_problem(minutes: int | None) -> str:
+    """What is wrong with a time limit; empty when it is fine."""
+    if minutes is None or 1 <= minutes <= MAX_TIME_LIMIT_MIN:
+        return ""
+    return f"Must be between 1 and {MAX_TIME_LIMIT_MIN} (30 days)."
+
+
+def limit_parameter(limit_s: float | None) -> str:
+    """A job's time limit as the wizard knows one: in whole minutes, rounded up."""
+    return "" if limit_s is None else str(math.ceil(limit_s / 60))
 
 
 def change_text(value: Any) -> str:

@@ -126,6 +126,41 @@ def test_a_failed_job_is_retried_with_another_learning_rate(page: Page, dashboar
     assert jobs_named(source, "broke, slower") == [made]
 
 
+def test_next_is_hit_though_the_page_just_heard_of_a_change(page: Page, dashboard: Dashboard):
+    page.set_viewport_size({"width": 1280, "height": 1600})  # all of it: a new step scrolls to its top a moment later
+    page.goto(f"{dashboard.url}/new?step=2&name=quick+hands")
+    step_is(page, "Configure Training")
+    page.get_by_role("spinbutton", name="Batch size").fill("3")
+    # Pressing the button ends the typing; the answer comes before the button is let go, and must not move it.
+    page.get_by_role("button", name="Next").hover()
+    page.mouse.down()
+    expect(page.get_by_text("Changed: the configuration says 2")).to_be_visible()
+    page.mouse.up()
+    step_is(page, "Review and Start")
+
+
+def test_unsaved_changes_outlive_a_look_around_and_the_browser_asks_before_they_go(
+    page: Page, dashboard: Dashboard, source: EmbeddedSource
+):
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.goto(f"{dashboard.url}/configs?id={source.list_configs()[0].id}")
+    page.get_by_role("spinbutton", name="Epochs").fill("78")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Unsaved changes: Epochs")).to_be_visible()
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("heading", name="LoRA Training Jobs")).to_be_visible()
+    page.get_by_role("link", name="Configurations").click()
+    expect(page.get_by_text("Unsaved changes")).to_be_visible()
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("78")
+    page.reload()
+    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("10")
+    assert asked == ["beforeunload"]
+    assert source.list_configs()[0].settings.epochs == 10
+
+
 def open_list_with(page: Page, url: str, name: str) -> None:
     """Open a list that holds ``name``: what was made behind the dashboard's back shows once its shared read is over."""
     deadline = time.monotonic() + 60
@@ -149,7 +184,7 @@ def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
     page.wait_for_url(f"**/configs?id={config.id}")
     page.get_by_role("spinbutton", name="Epochs").fill("77")
     page.get_by_role("button", name="Save configuration").click()
-    expect(page.get_by_text("Saved")).to_be_visible()
+    expect(page.get_by_text("Saved To be edited")).to_be_visible()
     page.get_by_role("button", name="All configurations").click()
     page.wait_for_url("**/configs")
     page.go_back()

@@ -49,6 +49,16 @@ def test_create(house: House, able: Callable[..., None]) -> None:
     assert [each.id for each in house.source.list_jobs(JobQuery()).jobs] == [job.id]
 
 
+def test_a_job_carries_its_time_limit_also_into_its_next_attempt(house: House, able: Callable[..., None]) -> None:
+    able("create", "cancel", "retry", "attempts")
+    job = house.source.create_job(request_for(house, time_limit_s=5_400.0))
+    house.source.cancel_job(job.id)
+    house.source.retry_job(job.id)
+    (listed,) = house.source.list_jobs(JobQuery()).jobs
+    assert job.time_limit_s == house.source.get_job(job.id).time_limit_s == listed.time_limit_s == 5_400.0
+    assert house.source.create_job(request_for(house, "two")).time_limit_s is None
+
+
 def test_a_submission_makes_one_job(house: House, able: Callable[..., None]) -> None:
     able("create")
     ids = {house.source.create_job(request_for(house, "again")).id for _ in range(3)}
@@ -199,6 +209,14 @@ def test_configurations(house: House, able: Callable[..., None]) -> None:
     house.source.delete_config(saved.id)
     with pytest.raises(InvalidRequest):
         house.source.get_config(saved.id)
+
+
+def test_names_of_configurations_differ_by_more_than_case(house: House, able: Callable[..., None]) -> None:
+    able("manage_configs")
+    with pytest.raises(InvalidRequest) as refused:
+        house.source.save_config(TrainingConfig(id="", name="QUICK", settings=TrainingSettings()))
+    assert "name" in refused.value.fields
+    house.source.save_config(replace(house.source.get_config(house.config_id), name="QUICK"))
 
 
 def test_a_configuration_in_use_stays(house: House, able: Callable[..., None]) -> None:

@@ -1,7 +1,10 @@
 """The configurations page in every state."""
 
+from dataclasses import replace
+
 import pytest
 
+from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.job import Job, JobStatus
@@ -21,7 +24,7 @@ def filled(source):
 
 
 def texts(app) -> str:
-    shown = [*app.title, *app.markdown, *app.info, *app.error, *app.caption]
+    shown = [*app.title, *app.markdown, *app.info, *app.warning, *app.error, *app.caption]
     return "\n".join(str(each.value) for each in shown).replace("\\", "")
 
 
@@ -50,7 +53,8 @@ def test_a_change_is_saved(filled, open_page):
     field(app, "Further options as TOML").set_value("clip_skip = 1\nfp8 = true")
     app = button(app, "Save configuration").click().run()
     assert not app.error
-    assert [each.value for each in app.success] == ["Saved Quick."]
+    assert [each.value for each in app.toast] == ["Saved Quick"]
+    assert "Unsaved" not in texts(app)
     settings = filled.configs["c1"].settings
     assert (settings.epochs, settings.extra) == (12, {"clip_skip": 1, "fp8": True})
     assert settings.sample_prompts == ("a dot",)
@@ -71,8 +75,89 @@ def test_further_options_that_are_no_toml_name_their_key(filled, open_page):
     app = open_page("configs", id="c1")
     field(app, "Further options as TOML").set_value("clip_skip")
     app = button(app, "Save configuration").click().run()
-    assert "extra: Not TOML" in texts(app)
+    assert "Further options as TOML: Not TOML" in texts(app)
     assert filled.configs["c1"].settings.extra == {"clip_skip": 2}
+
+
+def test_errors_are_those_of_the_present_text(filled, open_page):
+    app = open_page("configs", id="c1")
+    app = field(app, "Further options as TOML").set_value("clip_skip").run()
+    assert "Not TOML" in texts(app)
+    app = button(app, "Save configuration").click().run()
+    assert app.error
+    app = field(app, "Epochs").set_value(0).run()
+    assert not app.error, "what was wrong when it was tried to save is not what is wrong now"
+    assert "Must be between 1 and 1000" in texts(app)
+    assert "Not TOML" in texts(app), "the text is still what it was"
+    app = field(app, "Further options as TOML").set_value("clip_skip = 1").run()
+    assert "Not TOML" not in texts(app)
+    app = button(app, "Save configuration").click().run()
+    assert [each.value.count("\n- ") for each in app.error] == [1]
+    assert "Epochs: Must be between" in texts(app)
+    field(app, "Epochs").set_value(3)
+    app = button(app, "Save configuration").click().run()
+    assert not app.error
+    assert (filled.configs["c1"].settings.epochs, filled.configs["c1"].settings.extra) == (3, {"clip_skip": 1})
+
+
+def test_a_name_over_the_limit_stays_as_typed_and_the_limit_is_said(filled, open_page):
+    app = open_page("configs", id="c1")
+    field(app, "Name").set_value("n" * 101)
+    app = button(app, "Save configuration").click().run()
+    assert texts(app).count("The name has 101 characters; at most 100 are allowed.") == 2
+    assert field(app, "Name").value == "n" * 101
+    assert filled.configs["c1"].name == "Quick"
+
+
+def test_unsaved_changes_are_shown_and_kept_while_other_pages_are_looked_at(filled, open_page):
+    app = open_page("configs", id="c1")
+    assert "Unsaved" not in texts(app)
+    app = field(app, "Epochs").set_value(12).run()
+    assert "**Unsaved changes:** Epochs" in texts(app)
+    app = button(app, "All configurations").click().run()
+    assert texts(app).count("Unsaved changes") == 1
+    app = button(app, "New configuration").click().run()
+    app = field(app, "Name").set_value("Half done").run()
+    app = button(app, "All configurations").click().run()
+    app = app.switch_page("../pages/datasets.py").run()
+    app = app.switch_page("../pages/configs.py").run()
+    assert texts(app).count("Unsaved changes") == 2
+    app = button(app, "**Quick**").click().run()
+    assert field(app, "Epochs").value == 12
+    assert filled.configs["c1"].settings.epochs == 9
+    app = button(app, "Discard changes").click().run()
+    assert (field(app, "Epochs").value, "Unsaved" in texts(app)) == (9, False)
+    app = button(app, "All configurations").click().run()
+    app = button(app, "New configuration").click().run()
+    assert field(app, "Name").value == "Half done"
+
+
+def test_what_somebody_else_saved_is_not_overwritten_without_a_question(filled, open_page):
+    app = open_page("configs", id="c1")
+    theirs = replace(filled.configs["c1"], description="theirs")
+    filled.configs["c1"] = theirs
+    field(app, "Epochs").set_value(12)
+    app = button(app, "Save configuration").click().run()
+    assert filled.configs["c1"] == theirs
+    assert "Somebody else saved this configuration after you began: Description" in texts(app)
+    app = button(app, "Save mine over it").click().run()
+    assert (filled.configs["c1"].settings.epochs, filled.configs["c1"].description) == (12, "")
+    assert not app.warning
+    filled.configs["c1"] = theirs
+    assert field(app.run(), "Description").value == "theirs", "where nothing was typed, what is stored is shown"
+
+
+def test_changes_to_a_configuration_that_somebody_deleted_can_go_on_as_a_new_one(filled, open_page):
+    app = field(open_page("configs", id="c1"), "Epochs").set_value(12).run()
+    del filled.configs["c1"]
+    services.forget_reads()
+    app = button(app, "Save configuration").click().run()
+    assert "Quick was deleted elsewhere" in texts(app)
+    assert "c1" not in filled.configs
+    app = button(app, "Continue as a new configuration").click().run()
+    app = button(app, "Save configuration").click().run()
+    assert [(each.name, each.settings.epochs) for each in filled.configs.values()][1:] == [("Quick", 12)]
+    assert "deleted elsewhere" not in texts(app)
 
 
 def test_a_duplicate_is_a_new_one_that_is_not_the_default(filled, open_page):

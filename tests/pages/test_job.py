@@ -255,3 +255,9 @@ def test_what_a_source_does_not_tell_is_unknown(full: MemorySource, open_page: O
     app = open_page("job", id="bare")
     assert not app.exception
     assert "Trainer: unknown" in texts(app)
+    assert "Time limit" not in texts(app)
+
+
+def test_a_time_limit_is_part_of_the_job_information(full: MemorySource, open_page: Open) -> None:
+    full.add(Job(id="limited", name="", status=JobStatus.PENDING, time_limit_s=5_400))
+    assert "Time limit: 1h 30m 0s" in texts(open_page("job", id="limited"))

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lib.errors import SourceUnavailable, StoreError, SubmissionUnsure
+from lib import services
+from lib.errors import InvalidRequest, SourceUnavailable, StoreError, SubmissionUnsure
 from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
@@ -107,16 +108,47 @@ def test_three_steps_make_one_job(filled, open_wizard, monkeypatch):
     (job,) = [each for each in filled.jobs.values() if each.name == "my job"]
     assert (job.dataset_id, job.config_id, job.status) == ("d1", "c1", JobStatus.PENDING)
     assert [request.time_limit_s for request in sent] == [5_400]
+    assert job.time_limit_s == 5_400
 
 
 def test_next_without_a_name_stays_and_says_so(filled, open_wizard):
     app = button(open_wizard(step="2", datasetId="d1", name=" "), "Next").click().run()
     assert [each.value for each in app.header] == ["Configure Training"]
-    assert "Give the job a name first" in texts(app)
+    assert texts(app).count("Give the job a name first") == 2, (
+        "beside the field and, on a phone far from it, the button"
+    )
     box(app, "Job name").set_value("now it has one")
     app = button(app, "Next").click().run()  # typed and clicked in one go
     assert [each.value for each in app.header] == ["Review and Start"]
     assert "**Job name:** now it has one" in texts(app)
+
+
+def test_what_is_out_of_range_or_too_long_stays_as_typed_and_next_says_the_limit(filled, open_wizard):
+    app = open_wizard(step="2", datasetId="d1", configId="c1")
+    box(app, "Job name").set_value("n" * 201)
+    box(app, "Batch size").set_value(65)
+    box(app, "Time limit (minutes)").set_value(43_201)
+    app = button(app, "Next").click().run()
+    assert [each.value for each in app.header] == ["Configure Training"]
+    (refusal,) = [each.value.replace("\\", "") for each in app.error]
+    assert "Job name: The job name has 201 characters; at most 200 are allowed." in refusal
+    assert "Batch size: Must be between 1 and 64." in refusal
+    assert "Time limit (minutes): Must be between 1 and 43200" in refusal
+    assert (len(box(app, "Job name").value), box(app, "Batch size").value) == (201, 65)
+    box(app, "Job name").set_value("n" * 200)
+    box(app, "Batch size").set_value(64)
+    box(app, "Time limit (minutes)").set_value(None)
+    app = button(app, "Next").click().run()
+    assert [each.value for each in app.header] == ["Review and Start"]
+    assert not app.error
+
+
+def test_a_link_to_the_review_with_a_value_out_of_range_leads_to_its_field(filled, open_wizard):
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", batch_size="0")
+    assert [each.value for each in app.header] == ["Configure Training"]
+    assert "Must be between 1 and 64" in texts(app)
+    app = box(app, "Batch size").set_value(4).run()
+    assert [each.value for each in app.header] == ["Configure Training"], "a mended field does not leave the step"
 
 
 def test_a_default_that_nobody_touched_is_in_the_link_too(filled, open_wizard):
@@ -151,6 +183,20 @@ def test_a_retry_takes_dataset_name_and_the_jobs_own_settings(filled, open_wizar
     app = button(app, "Start training").click().run()
     made = filled.jobs["job-0002"]
     assert (made.name, made.dataset_id) == ("broke", "d2")
+
+
+def test_a_retry_offers_the_jobs_time_limit_and_one_that_was_emptied_stays_empty(filled, open_wizard):
+    filled.add(replace(filled.jobs["j1"], time_limit_s=5_400))
+    app = open_wizard(**{"from": "j1", "step": "2"})
+    limit = box(app, "Time limit (minutes)")
+    assert limit.value == 90
+    app = button(limit.set_value(None).run(), "Next").click().run()
+    assert "**Time limit:** none" in texts(app)
+    app = button(app, "Back").click().run()
+    assert box(app, "Time limit (minutes)").value is None
+    app = open_wizard(**{"from": "j1", "step": "2", "epochs": "3"})
+    app = button(app, "Reset to the configuration").click().run()
+    assert box(app, "Time limit (minutes)").value == 90
 
 
 def test_a_reset_goes_back_to_the_configuration(filled, open_wizard):
@@ -219,6 +265,25 @@ def test_what_became_of_a_failed_submission_is_said_truly(filled, open_wizard, m
         assert not button(app, "Start training").disabled
 
 
+def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard, monkeypatch):
+    """The dataset went while the job was being sent: the refusal must not turn up beside the next choice."""
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
+
+    def fail(_request):
+        del filled.datasets["d1"]
+        services.forget_reads()
+        raise InvalidRequest("The job cannot be created.")
+
+    monkeypatch.setattr(filled, "create_job", fail)
+    app = button(app, "Start training").click().run()
+    assert [each.value for each in app.header] == ["Select Dataset"]
+    app = box(app, "Dataset").select("d2").run()
+    for _ in range(2):
+        app = button(app, "Next").click().run()
+    assert [each.value for each in app.header] == ["Review and Start"]
+    assert not app.error
+
+
 def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard, monkeypatch):
     warnings = ("The API knows no time limit; it is left out.", "Seed is left out.")
     monkeypatch.setattr(filled, "preview", lambda _request: Preview(warnings=warnings))
@@ -239,8 +304,10 @@ def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
 
 def test_values_that_cannot_be_used_are_named(filled, open_wizard):
     app = open_wizard(step="2", epochs="0", seed="x", learning_rate="1", timeLimit="-1")
-    assert "epochs=0, seed=x, timeLimit=-1" in texts(app).replace("\\", "")
-    assert (box(app, "Epochs").value, box(app, "Learning rate").value) == (9, 1.0)
+    assert "left out: seed=x" in texts(app).replace("\\", "")
+    assert (box(app, "Epochs").value, box(app, "Learning rate").value) == (0, 1.0)
+    assert box(app, "Time limit (minutes)").value == -1
+    assert texts(app).count("Must be between") == 2
 
 
 def test_a_dataset_without_images_goes_no_further(filled, open_wizard):

@@ -10,6 +10,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.sources.protocol import Preview
 from lib.ui.review_panel import estimate_text, settings_rows, steps_text
+from lib.ui.settings_form import value_problems
 from lib.ui.settings_table import settings_table
 from lib.ui.wizard import (
     Draft,
@@ -19,6 +20,7 @@ from lib.ui.wizard import (
     read_draft,
     starting_settings,
     time_limit_minutes,
+    time_limit_problem,
 )
 
 SETTINGS = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
@@ -50,8 +52,8 @@ def test_a_step_that_is_none_is_the_first(step):
     assert read_draft({"step": step}).step == 1
 
 
-def test_a_name_of_any_length_is_read_up_to_the_limit():
-    assert len(read_draft({"name": "n" * 100_000}).name) == 5_000
+def test_a_name_is_read_as_it_is_whatever_its_length():
+    assert len(read_draft({"name": "n" * 100_000}).name) == 100_000
     assert read_draft({"name": "\0 <b> ../ \u202e"}).name == "\0 <b> ../ \u202e"
 
 
@@ -72,20 +74,35 @@ def test_every_value_survives_the_url():
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("epochs", "0"),
         ("epochs", "2.5"),
         ("epochs", "many"),
         ("learning_rate", "nan"),
-        ("learning_rate", "1e-7"),
         ("batch_size", "inf"),
-        ("seed", "-1"),
         ("resolution", "9" * 500),
+        ("seed", str(2**53)),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named_and_left_out(name, text):
+def test_a_value_that_is_no_number_of_its_kind_is_named_and_left_out(name, text):
     changed, problems = changed_settings(SETTINGS, {name: text})
     assert changed == SETTINGS
     assert problems == [f"{name}={text[:40]}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("epochs", "0"),
+        ("learning_rate", "1e-7"),
+        ("seed", "-1"),
+        ("base_model", "m" * 1_001),
+        ("sample_prompts", "p" * 5_001),
+    ],
+)
+def test_a_value_out_of_range_is_kept_for_its_field_and_named_there(name, text):
+    changed, problems = changed_settings(SETTINGS, {name: text})
+    assert not problems
+    assert list(value_problems(changed)) == [name]
+    assert not value_problems(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -122,10 +139,32 @@ def test_an_estimate_is_called_one():
 def test_a_time_limit_is_in_minutes(text, minutes):
     assert time_limit_minutes(text) == (minutes, [])
 
+    assert not time_limit_problem(minutes)
 
-@pytest.mark.parametrize("text", ["0", "43201", "-5", "1.5", "²", "9" * 500, "none"])
-def test_a_time_limit_that_cannot_be_used_is_named_and_left_out(text):
+
+@pytest.mark.parametrize("text", ["1.5", "²", "9" * 500, "none", "--5"])
+def test_a_time_limit_that_is_no_number_is_named_and_left_out(text):
     assert time_limit_minutes(text) == (None, [f"timeLimit={text[:40]}"])
+
+
+@pytest.mark.parametrize("minutes", [0, 43_201, -5])
+def test_a_time_limit_out_of_range_is_kept_for_its_field_and_named_there(minutes):
+    assert time_limit_minutes(str(minutes)) == (minutes, [])
+    assert "between 1 and 43200" in time_limit_problem(minutes)
+
+
+@pytest.mark.parametrize(("limit_s", "minutes"), [(5_400, "90"), (61.5, "2"), (0.2, "1"), (None, "")])
+def test_a_jobs_time_limit_is_offered_in_whole_minutes_unless_the_url_says_another(limit_s, minutes):
+    job = replace(JOB, time_limit_s=limit_s)
+    assert read_draft({"from": "j1"}, job).time_limit == minutes
+    assert read_draft({"from": "j1", "timeLimit": ""}, job).time_limit == ""
+    assert read_draft({"from": "j1", "timeLimit": "7"}, job).time_limit == "7"
+
+
+def test_one_of_a_unit_is_one():
+    values = {row.label: row.value for row in settings_rows(TrainingSettings(epochs=1, repeats=3), None)}
+    assert (values["Epochs"], values["Batch size"]) == ("1 pass over the dataset", "1 image per step")
+    assert values["Repeats"] == "3 times each image per epoch"
 
 
 def test_the_review_marks_what_differs_and_escapes_it():
