@@ -36,6 +36,7 @@ from lib.jobs.job import Progress
 from lib.settings import ROOT, load_settings
 
 TICK_S = 0.2
+MOST_BLIND_LOOKS = 3
 BEAT_EVERY_S = 2.0
 STOP_GRACE_S = 10.0
 # Whoever only looks whether a lock is held takes it for a moment.
@@ -300,14 +301,21 @@ def _start_verdict(error: Exception) -> Verdict:
 
 def work(data_dir: Path, worker: Worker) -> None:
     """Drain the queue under the worker's lock, without ever leaving a job that came in at the last moment."""
+    blind_looks = 0
     while (lock := locks.take(data_dir / LOCK_NAME, patience_s=LOCK_PATIENCE_S)) is not None:
         try:
             worker.drain()
         finally:
             os.close(lock)
         # A submitter that saw the lock held relies on this look after it was freed.
-        if not worker.has_work():
-            return
+        try:
+            if not worker.has_work():
+                return
+            blind_looks = 0
+        except StoreError:  # a busy database is looked into again, one that is gone is not for ever
+            blind_looks += 1
+            if blind_looks == MOST_BLIND_LOOKS:
+                raise
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,6 +15,8 @@ _FRAME = re.compile(
     rb" \[[\d:?]+<[^,\]]*, {1,8}(?P<rate>[^,\]]+)(?P<postfix>[^\]]*)\]"
 )
 _WRAPPER = re.compile(rb"(?:\[[\w.:/ -]{1,40}\]:? ?|[\w.-]{1,40} +\| )")
+# Such as a launcher's and a rank's before one line.
+_MOST_WRAPPERS = 3
 _ESCAPE = re.compile(rb"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]?|\x1b\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)")
 _SIMPLETUNER = re.compile(rb"Epoch (\d{1,9})/(\d{1,9}),? Steps\Z")
 _LOSS = re.compile(rb", *(?:avr_loss|step_loss|train_loss|loss)=([^,\s]+)")
@@ -84,9 +86,14 @@ def parse_frame(segment: bytes) -> BarFrame | None:
     if b"%|" not in segment:
         return None
     match = _FRAME.match(segment)
+    for _ in range(_MOST_WRAPPERS):
+        wrapper = _WRAPPER.match(segment) if match is None else None
+        if wrapper is None:
+            break
+        segment = segment[wrapper.end() :]
+        match = _FRAME.match(segment)
     if match is None:
-        wrapper = _WRAPPER.match(segment)
-        return parse_frame(segment[wrapper.end() :]) if wrapper else None
+        return None
     description, done, total, rate, postfix = match.groups()
     loss = _LOSS.search(postfix) if postfix else None
     kind = _KINDS.get(description, BarKind.OTHER)

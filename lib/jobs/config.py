@@ -117,12 +117,12 @@ def setting_problems(settings: TrainingSettings) -> dict[str, str]:
 
 def number_problem(rule: SettingRange, value: object) -> str:
     """What is wrong with a value of this setting; empty when it is fine."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return f"{rule.label} must be a number."
-    if rule.is_integer and value != int(value):
-        return f"{rule.label} must be a whole number."
     if not rule.minimum <= value <= rule.maximum:
         return f"{rule.label} must be between {rule.minimum:.10g} and {rule.maximum:.10g}."
+    if rule.is_integer and value != int(value):
+        return f"{rule.label} must be a whole number."
     return ""
 
 

@@ -1,6 +1,8 @@
 """Configurations as files that people write: TOML or JSON, read strictly, with errors that name the key."""
 
 import json
+import math
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
@@ -106,10 +108,12 @@ def extra_text(extra: Mapping[str, Any]) -> str:
 def parse_extra(text: str) -> dict[str, Any]:
     """Trainer-specific values from TOML lines. Raises InvalidRequest."""
     try:
-        return _Settings(extra=tomllib.loads(text)).extra
-    except tomllib.TOMLDecodeError as error:
-        problem = f"Not TOML, write one `key = value` per line: {error}"
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = f"Not TOML, write one `key = value` per line: {_reason(error)}"
         raise InvalidRequest("The further options cannot be read.", fields={"extra": problem}) from error
+    try:
+        return _Settings(extra=values).extra
     except ValidationError as error:
         raise InvalidRequest("The further options cannot be used.", fields=_named_problems(error)) from error
 
@@ -117,15 +121,23 @@ def parse_extra(text: str) -> dict[str, Any]:
 def _payload(content: bytes, *, is_json: bool) -> Any:
     try:
         text = content.decode("utf-8-sig")
-        return json.loads(text) if is_json else tomllib.loads(text)
+        payload = json.loads(text) if is_json else tomllib.loads(text)
+        json.dumps(payload, ensure_ascii=False, default=str).encode()  # JSON can hold half a character
+        return payload
     except UnicodeDecodeError as error:
         raise InvalidRequest("The file is not UTF-8 text.") from error
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"The file is not JSON: {error.msg} in line {error.lineno}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest(f"The file is not TOML: {error}.") from error
-    except RecursionError as error:
-        raise InvalidRequest("The file is nested too deeply.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The file is not {'JSON' if is_json else 'TOML'}: {_reason(error)}.") from error
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds half a character"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "it holds a number that is too long"
 
 
 def _named_problems(error: ValidationError) -> dict[str, str]:
@@ -148,6 +160,8 @@ def _fitting(value: Any, default: Any) -> Any:
     if isinstance(default, str):
         return value if isinstance(value, str) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if abs(value) > sys.float_info.max or not math.isfinite(value):
         return None
     if isinstance(default, float):
         return float(value)

@@ -32,10 +32,8 @@ LEVEL = re.compile(
 )
 RANK_PREFIX = re.compile(r"^\[(?:rank|default)\d+\]:\s?")
 # rich's log line: time or 19 blanks, the level in 8 columns, the text, the file name flush right.
-RICH = re.compile(
-    r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +(?P<text>\S.*?)"
-    r"(?: +(?P<where>[\w./-]+\.py:\d+))?$"
-)
+RICH = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +(?P<text>\S.*)$")
+RICH_WHERE = re.compile(r"[\w./-]+\.py:\d+")
 RICH_INDENT = 29
 
 BAD_LEVELS = frozenset({"ERROR", "CRITICAL", "FATAL"})
@@ -174,16 +172,18 @@ def _read_entries(lines: Sequence[str]) -> Iterator[Entry]:
 
 def _unwrap(lines: Sequence[str], index: int, rich: re.Match[str]) -> tuple[int, str]:
     """Join a wrapped rich message: a piece that fills its column was cut inside a word, others at a blank."""
-    column = rich.start("where") - 1 - rich.start("text") if rich["where"] else 0
-    pieces = [rich["text"].rstrip()]
+    text, blank, where = rich["text"].rpartition(" ")
+    has_where = bool(blank and RICH_WHERE.fullmatch(where))
+    column = len(text) if has_where else 0
+    pieces = [(text if has_where else rich["text"]).rstrip()]
     last = index + 1
     while last < len(lines) and lines[last].startswith(" " * RICH_INDENT) and not RICH.match(lines[last]):
         pieces.append(lines[last].strip())
         last += 1
-    text = pieces[0]
+    message = pieces[0]
     for before, piece in pairwise(pieces):
-        text += ("" if column and _cells(before) >= column else " ") + piece
-    return last, text.rstrip()
+        message += ("" if column and _cells(before) >= column else " ") + piece
+    return last, message.rstrip()
 
 
 def _cells(text: str) -> int:

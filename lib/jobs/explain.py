@@ -149,7 +149,7 @@ def printed_pace(tail: bytes) -> float | None:
     for frame in re.split(rb"[\r\n]", tail):
         bar = BAR.search(frame.decode("utf-8", "replace")) if b"loss" in frame and b"%|" in frame else None
         rate = _RATE.search(bar["facts"] or "") if bar else None
-        if rate and (value := float(rate["rate"])) > 0:
+        if rate and 0 < (value := float(rate["rate"])) < math.inf:
             seconds.append(value if rate["unit"] == "s/it" else 1 / value)
     return median(seconds[-PACE_FRAMES:]) if seconds else None
 

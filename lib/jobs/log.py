@@ -73,12 +73,6 @@ class LogFollower:
             data, size = self._read(self._offset, _READ_BYTES) if self._offset < size else (b"", size)
         return self._view(size)
 
-    def widen(self, keep_lines: int) -> LogView:
-        """The view with more lines; reads the end of the log again."""
-        self._keep = max(self._keep, keep_lines)
-        self._restart()
-        return self.update()
-
     def _restart(self) -> None:
         self._terminal = Terminal(self._keep)
         self._offset = 0

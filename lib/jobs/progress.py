@@ -40,6 +40,7 @@ _HEADERS = (
     (b"optimization steps", "steps"),
 )
 _LOG_START = re.compile(rb"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)? *(?:INFO|WARNING|ERROR|DEBUG|CRITICAL) +")
+_LONGEST_SOURCE = 200
 _LOG_SOURCE = re.compile(rb" +\S+\.py:\d+ *\Z")
 _RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")
 _TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})", re.DOTALL)
@@ -388,7 +389,7 @@ def _unwrapped(lines: list[bytes]) -> bytes:
     """
     first = lines[0]
     start = len(match[0]) if (match := _LOG_START.match(first)) else 0
-    source = _LOG_SOURCE.search(first)
+    source = _LOG_SOURCE.search(first, max(start, len(first) - _LONGEST_SOURCE))
     width = len(first) - start if source is None else len(first.rstrip()) - len(source[0].strip()) - 1 - start
     message = first[start : source.start() if source else None].strip()
     before = len(message)

@@ -56,11 +56,6 @@ class EventFiles:
         return [LossPoint(step=scalar.step, loss=scalar.value, at=scalar.wall_time) for scalar in scalars]
 
 
-def read_tensorboard(folder: Path) -> list[LossPoint]:
-    """The losses in all event files below ``folder``, read once. Raises DashboardError as ``EventFiles`` does."""
-    return EventFiles(folder).losses()
-
-
 def _reader(path: Path) -> Any:
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -37,11 +37,6 @@ class LogChunk:
     data: bytes
     size_bytes: int
 
-    @property
-    def next_offset(self) -> int:
-        """Where to read on."""
-        return self.offset + len(self.data)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
@@ -207,7 +202,3 @@ class DatasetManager(Protocol):
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete one with its files; refused while an active job uses it."""
-
-
-class FullSource(JobSource, ConfigManager, DatasetManager, Protocol):
-    """A source that can do everything."""

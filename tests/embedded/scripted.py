@@ -15,7 +15,8 @@ WEIGHTS = b"\x02" + bytes(7) + b"{}"
 TRAIN = f"""
 print("running training / 学習開始", flush=True)
 for step in range(1, 5):
-    print(f"\\rsteps: {{step * 25}}%|##| {{step}}/4 [00:01<00:01, 1.00it/s, avr_loss=0.{{9 - step}}]", end="", flush=True)
+    bar = f"{{step * 25}}%|##| {{step}}/4 [00:01<00:01, 1.00it/s, avr_loss=0.{{9 - step}}]"
+    print(f"\\rsteps: {{bar}}", end="", flush=True)
 print("\\nmodel saved.", flush=True)
 (OUTPUT / "lora-000001.safetensors").write_bytes({FIRST!r})
 (OUTPUT / "lora.safetensors").write_bytes({WEIGHTS!r})

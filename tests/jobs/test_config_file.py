@@ -89,6 +89,10 @@ def test_an_error_names_its_key(change, key, words):
         (b"\xff\xfe\x00", "x.toml", "not UTF-8"),
         (b"#" * (MAX_FILE_BYTES + 1), "x.toml", "larger than 1 MB"),
         (b"[" * 100_000, "x.json", "nested too deeply"),
+        (b"a = " + b"[" * 100_000, "x.toml", "nested too deeply"),
+        (b'{"name": ' + b"9" * 5_000 + b"}", "x.json", "number that is too long"),
+        (b'{"name": "a\\ud800"}', "x.json", "half a character"),
+        (b'name = "x"\n[settings]\nepochs = ' + b"9" * 400, "x.toml", "cannot be used"),
         (b"[1]", "x.json", "not a configuration"),
     ],
 )
@@ -106,9 +110,12 @@ def test_a_missing_name_is_named():
 def test_a_jobs_copy_of_another_make_keeps_what_can_be_understood():
     payload = {"epochs": 7.0, "learning_rate": 1, "batch_size": "4", "seed": True, "extra": 1, "unet": "x"}
     assert settings_from_payload(payload) == replace(TrainingSettings(), epochs=7, learning_rate=1.0)
+    for value in (float("nan"), float("inf"), 10**400):
+        assert settings_from_payload({"epochs": value, "learning_rate": value}) == TrainingSettings()
 
 
-def test_further_options_that_cannot_be_read_say_so():
+@pytest.mark.parametrize("text", ["clip_skip", "a = " + "[" * 100_000, "a = " + "9" * 5_000])
+def test_further_options_that_cannot_be_read_say_so(text):
     with pytest.raises(InvalidRequest) as caught:
-        parse_extra("clip_skip")
+        parse_extra(text)
     assert "key = value" in caught.value.fields["extra"]

@@ -1,6 +1,7 @@
 """From a log's end and an exit code to one cause: recorded runs, well-known messages, and any text at all."""
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -571,3 +572,10 @@ def test_any_text_gets_a_verdict_proved_by_its_own_lines(
 
 def test_every_cause_has_a_hint() -> None:
     assert set(HINTS) == set(Cause)
+
+
+def test_a_long_line_of_a_logger_is_read_in_one_go() -> None:
+    line = "2024-01-01 00:00:00 INFO     x" + " " * 65_000 + "y"
+    started = time.process_time()
+    assert judge([line] * 4, exit_code=1, lora_count=0).status is JobStatus.FAILED
+    assert time.process_time() - started < 10  # a pattern that looks back at every blank takes minutes

@@ -60,17 +60,6 @@ def test_a_log_that_became_shorter_is_read_anew() -> None:
     assert follower.update().lines == ()
 
 
-@pytest.mark.parametrize("read_all_bytes", [1_000, 1 << 20])
-def test_widens_to_more_lines(read_all_bytes: int) -> None:
-    log = RecordedReads(many("line {0}\n", 5_000))
-    follower = LogFollower(log, keep_lines=100, read_all_bytes=read_all_bytes)
-    assert len(follower.update().lines) == 100
-    view = follower.widen(2_000)
-    assert view.lines[0] == "line 3000"
-    log.data += b"more\n"
-    assert follower.update().lines[0] == "line 3001"
-
-
 def test_a_long_line_is_cut_from_its_start_also_when_read_backwards() -> None:
     log = RecordedReads(b"start" + b"x" * 3_000_000 + b"end\nlast\n")
     view = LogFollower(log, read_all_bytes=1_000).update()

@@ -343,3 +343,12 @@ def test_before_any_output_it_is_queued_with_what_the_configuration_says() -> No
     parser = ProgressParser(total_epochs=7)
     parser.feed(b"", 5.0)
     assert parser.progress == Progress(stage="queued", total_epochs=7)
+
+
+def test_wrappers_before_a_bar_are_looked_through_but_not_for_ever() -> None:
+    bar = b"steps:  50%|#| 1/2 [00:01<00:01,  1.00it/s]"
+    parser = ProgressParser()
+    parser.feed(b"\rtrainer-0  | [rank0]: " + bar, 1.0)
+    assert (parser.progress.step, parser.progress.total_steps) == (1, 2)
+    parser.feed(b"\r" + b"[a] " * 5_000 + b"%|", 2.0)
+    assert parser.progress.step == 1
