@@ -10,12 +10,13 @@ import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from lib import services
 from lib.errors import ArtifactError, DashboardError, JobNotFound
 from lib.sources.protocol import LocalFile
-from lib.ui.addresses import own_path
+from lib.ui.addresses import PAGE_PATHS, own_path
 from lib.uploads import UPLOAD_ROUTES
 
 NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
@@ -55,12 +56,13 @@ def _file(found: LocalFile, *, inline: bool) -> Response:
 
 async def log(request: Request) -> Response:
     """The raw log of an attempt as a file, streamed; what is printed after the click does not belong to it."""
-    job_id, attempt = request.path_params["job_id"], request.path_params["attempt"]
+    job_id = request.path_params["job_id"]
 
     async def piece_at(offset: int, limit: int) -> tuple[bytes, int]:
         return await run_in_threadpool(services.read_log_bytes, job_id, attempt, offset, limit)
 
     try:
+        attempt = await run_in_threadpool(_known_attempt, job_id, request.path_params["attempt"])
         first, size = await piece_at(0, LOG_PIECE_BYTES)
     except DashboardError as error:
         return _problem(error)
@@ -78,10 +80,46 @@ async def log(request: Request) -> Response:
     return StreamingResponse(pieces(), media_type="text/plain; charset=utf-8", headers=headers)
 
 
+def _known_attempt(job_id: str, text: str) -> int:
+    """The number of an attempt that the job has had. Raises ArtifactError."""
+    latest = services.source().get_job(job_id).attempt
+    # At most nine digits: Python refuses to read thousands of them.
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= latest:
+        raise ArtifactError(f"The job has no attempt {text[:20]!r}.", hint="Open the job to see its attempts.")
+    return int(text)
+
+
 def _problem(error: DashboardError) -> Response:
     """The error as a small page of its own: a download opens in a new tab, where nothing else would explain it."""
     status = 404 if isinstance(error, JobNotFound | ArtifactError) else 503
     return _page("Download failed", str(error), error.hint, status)
+
+
+async def no_such_page(request: Request) -> Response:
+    """What an address shows that leads to no page."""
+    sentence = f"The dashboard has no page {request.url.path[:200]}."
+    return _page("No such page", sentence, "The address may be mistyped or from an older version.", 404)
+
+
+class UnknownPages(Route):
+    """Addresses that a person opens and that lead nowhere: Streamlit would show the overview or an empty page for them.
+
+    Only what a browser asks for as a page and what has no file's ending: whatever else Streamlit serves (its files,
+    components, sign-in) stays its own.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing but such addresses."""
+        match, child = super().matches(scope)
+        name = str(child.get("path_params", {}).get("name", ""))
+        first, last = name.split("/")[0], name.split("/")[-1]
+        is_known = name in PAGE_PATHS or first in _OF_STREAMLIT or not last or "." in last
+        accepted = dict(scope.get("headers", ())).get(b"accept", b"")
+        return (Match.NONE, {}) if is_known or b"text/html" not in accepted else (match, child)
+
+
+# Sign-in comes back to the first; the others are folders.
+_OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "static", "app", "auth"})
 
 
 def _page(title: str, sentence: str, hint: str, status: int) -> Response:
@@ -91,7 +129,7 @@ def _page(title: str, sentence: str, hint: str, status: int) -> Response:
         f"<title>{escape(title)}</title>"
         "<body style='font:16px/1.5 system-ui;max-width:40em;margin:10vh auto;padding:0 1em'>"
         f"<h1>{escape(title)}</h1><p>{escape(sentence)}</p><p>{escape(hint)}</p>"
-        f"<p><a href='{escape(own_path('/jobs'))}'>All jobs</a></p>"
+        f"<p><a href='{escape(own_path('/'))}'>Overview</a> · <a href='{escape(own_path('/jobs'))}'>All jobs</a></p>"
     )
     return HTMLResponse(body, status_code=status, headers=NO_STORE)
 
@@ -118,7 +156,7 @@ def _guarded(route: Route) -> Route:
         hint = "Whoever runs the dashboard adds it to server.allowedHosts."
         return _page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)
 
-    return Route(route.path, guarded, methods=route.methods)
+    return type(route)(route.path, guarded, methods=route.methods)
 
 
 def _prefixed(routes: list[Route]) -> list[BaseRoute]:
@@ -127,16 +165,16 @@ def _prefixed(routes: list[Route]) -> list[BaseRoute]:
     return [*routes, *(route for route in again if route.path not in {each.path for each in routes})]
 
 
-ROUTES = _prefixed(
-    [
-        Route("/healthz", healthz),
-        *map(
-            _guarded,
-            [
-                Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
-                Route("/logs/{job_id}/{attempt:int}", log),
-                *UPLOAD_ROUTES,
-            ],
-        ),
+def own_routes() -> list[BaseRoute]:
+    """All routes of our own, for the base path that is set."""
+    files = [
+        Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
+        Route("/logs/{job_id}/{attempt}", log),
+        *UPLOAD_ROUTES,
     ]
-)
+    # Below the base path alone: what lies outside is not ours to judge.
+    unknown = UnknownPages(own_path("/{name:path}"), no_such_page)
+    return [*_prefixed([Route("/healthz", healthz), *map(_guarded, files)]), _guarded(unknown)]
+
+
+ROUTES = own_routes()

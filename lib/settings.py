@@ -70,9 +70,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
     given = _checked(values, origins)
     return Settings(
         source=given.LORA_SOURCE,
-        data_dir=Path(given.LORA_DATA_DIR).expanduser().resolve() if given.LORA_DATA_DIR else ROOT / "data",
+        data_dir=Path(given.LORA_DATA_DIR) if given.LORA_DATA_DIR else ROOT / "data",
         max_parallel=given.LORA_MAX_PARALLEL,
-        sd_scripts_dir=Path(given.SD_SCRIPTS_DIR).expanduser().resolve() if given.SD_SCRIPTS_DIR else None,
+        sd_scripts_dir=Path(given.SD_SCRIPTS_DIR) if given.SD_SCRIPTS_DIR else None,
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
     )
@@ -105,10 +105,18 @@ def _bucket(text: str) -> str:
     return text
 
 
+def _absolute(text: str) -> str:
+    try:
+        return str(Path(text).expanduser().resolve()) if text else ""
+    except (RuntimeError, OSError, ValueError):  # ~name of nobody, links in a circle, a NUL
+        raise ValueError("names no folder of this machine; ~name needs a user of that name") from None
+
+
 def _existing_folder(text: str) -> str:
-    if not Path(text).expanduser().is_dir():
+    path = _absolute(text)
+    if not Path(path).is_dir():
         raise ValueError("names a folder that does not exist")
-    return text
+    return path
 
 
 def _without_bearer(text: object) -> object:
@@ -128,7 +136,7 @@ class _Given(BaseModel):
         Literal["embedded", "influencerai"],
         BeforeValidator(lambda text: text.strip().lower() if isinstance(text, str) else text),
     ] = "embedded"
-    LORA_DATA_DIR: str = ""
+    LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
     SD_SCRIPTS_DIR: Annotated[str, AfterValidator(_existing_folder)] | None = None
     INFLUENCERAI_API_URL: Address | None = None

@@ -41,3 +41,9 @@ def test_an_empty_log_and_an_unknown_job(client: TestClient) -> None:
     unknown = client.get("/logs/nope/1")
     assert unknown.status_code == 404
     assert "There is no job" in unknown.text
+
+
+@pytest.mark.parametrize("attempt", ["0", "3", "-1", "x", "²", "9" * 5_000])
+def test_an_attempt_that_never_was_is_not_found(client: TestClient, attempt: str) -> None:
+    answer = client.get(f"/logs/j%20%221%22/{attempt}")
+    assert (answer.status_code, "no attempt" in answer.text) == (404, True)

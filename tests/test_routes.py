@@ -1,5 +1,6 @@
 """/healthz and /download: ranges, names, redirects signed at click, and errors a person can read."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,18 +8,22 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, PresignedUrl
-from lib.routes import ROUTES, is_known_host
+from lib.routes import ROUTES, is_known_host, own_routes
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import LocalFile
 from lib.ui.addresses import own_path
 from lib.ui.job_actions import download_path
 
+APP = Path(__file__).parents[1] / "lib" / "app.py"
+AS_A_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BODY = bytes(range(256)) * 8
 NAME = 'Ария "v1" ねこ.safetensors'
 SIGNED = "http://127.0.0.1:9/bucket/key?X-Amz-Signature=secret"
@@ -116,6 +121,49 @@ def test_known_hosts_are_read_as_streamlit_reads_them(monkeypatch: pytest.Monkey
     assert [is_known_host(host) for host in ("a.b.c", "b.c", "ab.c")] == [True, False, False]
     monkeypatch.setattr(st, "get_option", lambda name: [])
     assert is_known_host("anything.test")
+
+
+@pytest.mark.parametrize("path", ["/nosuchpage", "/JOBS", "/jobs/job-1", "/%3Cb%3E"])
+def test_an_address_that_leads_nowhere_says_so(client: TestClient, path: str) -> None:
+    answer = client.get(path, headers=AS_A_BROWSER)
+    assert answer.status_code == 404
+    assert "No such page" in answer.text
+    assert ("href='/'" in answer.text, "href='/jobs'" in answer.text) == (True, True)
+    assert "<b>" not in answer.text
+
+
+def test_what_streamlit_serves_stays_its_own() -> None:
+    everything = Mount("/", PlainTextResponse("Streamlit"))
+    with TestClient(Starlette(routes=[*ROUTES, everything]), base_url="http://localhost") as client:
+        pages = ["/", *(f"/{name}" for name in re.findall(r'url_path="(\w+)"', APP.read_text("utf-8")))]
+        assert {"/jobs", "/job"} < set(pages)
+        others = [
+            "/oauth2callback",
+            "/auth/login",
+            "/_stcore/health",
+            "/component/a/b.html",
+            "/static/js/a.js",
+            "/a.png",
+            "/jobs/",
+        ]
+        for path in [*pages, *others]:
+            assert client.get(path, headers=AS_A_BROWSER).text == "Streamlit", path
+        # What a script or a program asks for is no page.
+        assert client.get("/nosuchpage", headers={"Accept": "*/*"}).text == "Streamlit"
+
+
+def test_below_a_base_path_only_its_own_addresses_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(st, "get_option", {"server.baseUrlPath": "/lora/", "server.allowedHosts": []}.get)
+    routes = [*own_routes(), Mount("/", PlainTextResponse("Streamlit"))]
+    with TestClient(Starlette(routes=routes), base_url="http://localhost") as client:
+        answers = {
+            path: client.get(path, headers=AS_A_BROWSER)
+            for path in ("/lora", "/lora/", "/lora/jobs", "/elsewhere", "/lora/nosuchpage", "/lora/healthz")
+        }
+    statuses = {path: answer.status_code for path, answer in answers.items()}
+    assert statuses.pop("/lora/nosuchpage") == 404
+    assert set(statuses.values()) == {200}
+    assert "href='/lora/jobs'" in answers["/lora/nosuchpage"].text
 
 
 def test_own_addresses_lie_below_the_base_path(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

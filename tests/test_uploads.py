@@ -73,7 +73,7 @@ def put(path: str, *chunks: bytes, headers: Mapping[str, str] = OURS, aborted: b
 def files(source: EmbeddedSource) -> set[str]:
     """Everything below the data folder that is no database and no description of a dataset."""
     found = {path.name for path in source.data_dir.rglob("*") if path.is_file()}
-    return {name for name in found if not name.startswith(("lora.db", ".dataset"))} - {"summary.json"}
+    return {name for name in found if not name.startswith(("lora.db", ".dataset"))} - {"summary.json", "datasets.lock"}
 
 
 def test_good_files_are_kept_and_bad_ones_refused_by_name(source, dataset_id):

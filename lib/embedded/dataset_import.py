@@ -7,6 +7,7 @@ or hostile upload leaves nothing behind.
 import filecmp
 import stat
 import tempfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from lib.embedded.dataset_names import is_noise, safe_name
-from lib.embedded.dataset_summary import MAX_CAPTION_BYTES
-from lib.embedded.pictures import ENDINGS, check_picture
+from lib.embedded.dataset_names import ENDINGS, MAX_CAPTION_BYTES, is_noise, safe_name
+from lib.embedded.pictures import check_picture
 from lib.jobs.dataset import ImportReport
 
 MAX_IMAGE_BYTES = 64 * 1024**2
@@ -37,13 +37,18 @@ class Refused(Exception):
 
 @dataclass
 class _Import:
-    """One upload on its way into ``folder``, through the temporary folder ``incoming``."""
+    """One upload on its way into ``folder``, through the temporary folder ``incoming``.
+
+    ``offered`` has the stems of a zip's images, ``taken`` those of the images taken in, with their folders in the zip.
+    """
 
     folder: Path
     incoming: Path
     kept: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     captions: int = 0
+    offered: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
 
     def attempt(self, shown_name: str, take_in: Callable[[], None]) -> None:
         """Take one file in, or note why not."""
@@ -85,7 +90,7 @@ def write_caption(path: Path, text: str, scratch: Path) -> None:
         unfinished.replace(path)
 
 
-def _take_file(upload: _Import, path: str, stream: IO[bytes], *, only_for_images: bool = False) -> None:
+def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
     """Take one image or caption in. Raises Refused."""
     safe = safe_name(path)
     if safe.problem:
@@ -95,8 +100,6 @@ def _take_file(upload: _Import, path: str, stream: IO[bytes], *, only_for_images
         raise Refused("It is a zip inside a zip.")
     if ending not in ENDINGS and ending != ".txt":
         raise Refused("It is not an image (PNG, JPEG, WebP, BMP), a caption (.txt) or a zip.")
-    if only_for_images and not _has_image(upload.folder, Path(safe.name).stem):
-        raise Refused("There is no image with this name, so it is the caption of nothing.")
     unfinished = upload.incoming / "file"
     try:
         _copy(stream, unfinished, MAX_CAPTION_BYTES if ending == ".txt" else MAX_IMAGE_BYTES)
@@ -153,8 +156,10 @@ def _take_zip(upload: _Import, stream: BinaryIO) -> None:
         with zipfile.ZipFile(_BoundedReader(file)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and not is_noise(entry.filename)]
             _check_archive(entries)
+            images = [entry.filename for entry in entries if Path(entry.filename).suffix.lower() in ENDINGS]
+            upload.offered = {Path(safe_name(path).name).stem for path in images}
             # Images first: a caption is only taken in beside its image.
-            for entry in sorted(entries, key=lambda each: each.filename.lower().endswith(".txt")):
+            for entry in sorted(entries, key=_is_caption):
                 upload.attempt(entry.filename, partial(_take_entry, upload, archive, entry))
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise Refused("The zip archive is damaged or not a zip.") from error
@@ -181,15 +186,40 @@ def _check_archive(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    if (problem := _entry_problem(entry)) is not None:
+    problem = _entry_problem(entry)
+    if problem is None and _is_caption(entry):
+        problem = _owner_problem(upload, entry.filename)
+    if problem is not None:
         raise Refused(problem)
     try:
         with archive.open(entry) as stream:
-            _take_file(upload, entry.filename, stream, only_for_images=entry.filename.lower().endswith(".txt"))
+            _take_file(upload, entry.filename, stream)
     except NotImplementedError as error:
         raise Refused("It is packed in a way that is not supported.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise Refused("It is damaged inside the zip.") from error
+    upload.taken.add(_without_ending(entry.filename))
+
+
+def _is_caption(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.lower().endswith(".txt")
+
+
+def _without_ending(path: str) -> str:
+    return unicodedata.normalize("NFC", path).rpartition(".")[0]
+
+
+def _owner_problem(upload: _Import, path: str) -> str | None:
+    """Why a zip's caption belongs to no image; folders are flattened, so that the name alone does not tell."""
+    if _without_ending(path) in upload.taken:
+        return None
+    name = Path(safe_name(path).name).stem
+    if name in upload.offered:
+        return "Its image was not taken in from the zip; an image of this name from another folder is another one."
+    # The zip has no such image at all: the caption is for one that was there before.
+    if not _has_image(upload.folder, name):
+        return "There is no image with this name, so it is the caption of nothing."
+    return None
 
 
 def _entry_problem(entry: zipfile.ZipInfo) -> str | None:

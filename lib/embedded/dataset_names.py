@@ -1,9 +1,12 @@
-"""Which file names an upload may have, and the single path component that is kept of each."""
+"""Which files a dataset may hold: their names and limits, and the one path component that is kept of an upload."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
 
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+MAX_PIXELS = 40_000_000  # a decoded picture then takes at most 160 MB
+MAX_CAPTION_BYTES = 64 * 1024
 MAX_NAME_BYTES = 200
 NOISE = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.embedded import json_file
-from lib.embedded.dataset_names import is_readable
-from lib.embedded.pictures import ENDINGS, Picture, PictureCache, duplicate_groups, is_current
+from lib.embedded.dataset_names import ENDINGS, MAX_CAPTION_BYTES, is_readable
+from lib.embedded.pictures import Picture, PictureCache, duplicate_groups, is_current
 from lib.jobs.dataset import Dataset
 
 SUMMARY_VERSION = 2
 MAX_TAGS = 300
-MAX_CAPTION_BYTES = 64 * 1024
 # File systems stamp times in steps: a change right after a reading can bear the same time as the one before.
 SETTLED_NS = 100_000_000
 
@@ -41,7 +40,7 @@ def summarize(folder: Path, cache: PictureCache) -> Dataset:
     if kept.get("version") == SUMMARY_VERSION and kept.get("state") == state:
         return _from_kept(folder, kept)
     facts = _collect(folder, cache.load())
-    settled = time.time_ns() - max(state) > SETTLED_NS
+    settled = all(abs(time.time_ns() - each) > SETTLED_NS for each in state)  # a time to come is not a recent one
     content = {"version": SUMMARY_VERSION, "state": state if settled else None, **facts}
     with suppress(OSError):  # a read-only or full disk: the facts are still true, only slower next time
         json_file.write_json(summary_file, content)
@@ -53,7 +52,18 @@ def _state(folder: Path, cache: PictureCache) -> list[int]:
         scanned_ns = cache.facts_file.stat().st_mtime_ns
     except FileNotFoundError:
         scanned_ns = 0
-    return [folder.stat().st_mtime_ns, scanned_ns]
+    # A file written over in place changes no folder; the sum also tells when an older one was put there.
+    times = _file_times(folder)
+    return [folder.stat().st_mtime_ns, scanned_ns, max(times, default=0), sum(times)]
+
+
+def _file_times(folder: Path) -> list[int]:
+    times = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # deleted since the folder was listed
+                times.append(entry.stat(follow_symlinks=False).st_mtime_ns)
+    return times
 
 
 def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import os
 import re
 import secrets
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from lib.embedded.dataset_import import import_upload, write_caption
-from lib.embedded.dataset_names import is_readable, safe_name
+from lib.embedded.dataset_names import MAX_CAPTION_BYTES, is_readable, safe_name
 from lib.embedded.dataset_summary import list_image_names, read_caption, read_json, summarize
 from lib.embedded.json_file import write_json
 from lib.embedded.pictures import PictureCache, is_current, make_thumbnail
@@ -25,7 +26,8 @@ from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 
 CACHE_FOLDER = ".cache"
 ABOUT_FILE = ".dataset.json"
-MAX_CAPTION_BYTES = 64 * 1024
+NAMES_PATIENCE_S = 10.0
+ABANDONED_AFTER_S = 3600.0
 
 
 class DatasetFolder:
@@ -39,14 +41,19 @@ class DatasetFolder:
         name = unicodedata.normalize("NFC", name).strip()
         if problem := name_problem(name):
             raise DatasetError(problem)
-        if any(other.name.casefold() == name.casefold() for other in self.list()):
-            raise DatasetError("There is already a dataset with this name.", hint="Choose another name.")
         dataset_id = f"{_slug(name)}-{secrets.token_hex(3)}"
-        with _told_disk_errors("The dataset could not be created"):
+        with _told_disk_errors("The dataset could not be created"), self._names_locked():
+            if any(other.name.casefold() == name.casefold() for other in self.list()):
+                raise DatasetError("There is already a dataset with this name.", hint="Choose another name.")
             (self.root / dataset_id).mkdir(parents=True)
             about = {"name": name, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
             write_json(self.root / dataset_id / ABOUT_FILE, about)
         return self.get(dataset_id)
+
+    def _names_locked(self) -> FileLock:
+        """Nobody else makes a dataset meanwhile, so that a name found free stays free."""
+        (self.root / CACHE_FOLDER).mkdir(parents=True, exist_ok=True)
+        return FileLock(self.root / CACHE_FOLDER / "datasets.lock", timeout=NAMES_PATIENCE_S)
 
     def list(self) -> Sequence[Dataset]:
         """All datasets by name; decodes nothing, and reads captions only after a change."""
@@ -82,6 +89,7 @@ class DatasetFolder:
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
         """Take in an image, a caption or a zip of both; what is refused is named with the reason."""
         folder = self.path(dataset_id)
+        self.clear_leftovers()
         with _told_disk_errors("The upload could not be stored"):
             return import_upload(folder, self.root / CACHE_FOLDER, name, stream)
 
@@ -142,8 +150,15 @@ class DatasetFolder:
             gone = self.root / CACHE_FOLDER / f"deleted-{secrets.token_hex(6)}"
             gone.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(gone)
-            shutil.rmtree(gone)
+            with suppress(FileNotFoundError):  # somebody clears what is left over, and was faster
+                shutil.rmtree(gone)
             shutil.rmtree(self._cache(dataset_id).folder, ignore_errors=True)
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes left of deleted datasets and of uploads."""
+        cache = self.root / CACHE_FOLDER
+        for path in (*cache.glob("deleted-*"), *filter(_is_abandoned, cache.glob("incoming-*"))):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _cache(self, dataset_id: str) -> PictureCache:
         return PictureCache(self.root / CACHE_FOLDER / "datasets" / dataset_id)
@@ -174,6 +189,15 @@ def _is_dataset(entry: "os.DirEntry[str]") -> bool:
 def _is_component(name: str) -> bool:
     """Whether the text names something directly inside a folder, and nothing hidden."""
     return bool(name) and not name.startswith(".") and not re.search(r"[/\\\x00-\x1f]", name) and len(name) <= 255
+
+
+def _is_abandoned(incoming: Path) -> bool:
+    """Whether nobody works on an upload any more: one that goes on writes a file every few seconds."""
+    try:
+        written_at = max(path.stat().st_mtime for path in (incoming, *incoming.iterdir()))
+    except OSError:  # it is just being finished
+        return False
+    return time.time() - written_at > ABANDONED_AFTER_S
 
 
 def _slug(name: str) -> str:

@@ -100,14 +100,14 @@ class JobFiles:
             raise StoreError(f"The training could not be told to stop ({error.strerror or error}).") from error
 
     def delete(self, job_id: str) -> None:
-        """Delete all files of a job: moved away at once, then taken apart."""
+        """Delete all files of a job: moved away at once, then taken apart; the worker takes what is left of it."""
         folder = self._data_dir / "jobs" / job_id
         trash = self._data_dir / "trash"
         try:
             trash.mkdir(exist_ok=True)
             gone = folder.rename(trash / f"{job_id}-{secrets.token_hex(4)}")
-            shutil.rmtree(gone)
         except FileNotFoundError:
-            return  # it never ran, or the worker emptied the trash first
+            return  # it never ran
         except OSError as error:
             raise StoreError(f"The job's files could not be deleted ({error.strerror or error}).") from error
+        shutil.rmtree(gone, ignore_errors=True)

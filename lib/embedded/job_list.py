@@ -8,10 +8,13 @@ from lib.embedded.rows import job_from
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery, SortBy
 
-JOB_COLUMNS = """
-    SELECT jobs.*, a.progress, a.failure, a.alarms, a.last_output_at
+_JOB_ROW = """
+    SELECT jobs.*, a.progress, {failure} AS failure, a.alarms, a.last_output_at
     FROM jobs LEFT JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
 """
+JOB_COLUMNS = _JOB_ROW.format(failure="a.failure")
+# A traceback may have many kilobytes, and no list shows it.
+_LISTED_COLUMNS = _JOB_ROW.format(failure="json_remove(a.failure, '$.traceback')")
 _SORT_COLUMNS = {
     SortBy.CREATED_AT: ("created_at", "id"),
     SortBy.NAME: ("name_key", "created_at", "id"),
@@ -72,7 +75,7 @@ def _page_ids(
 
 def _read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, ...]:
     marks = ", ".join("?" * len(ids))
-    rows = connection.execute(f"{JOB_COLUMNS} WHERE jobs.id IN ({marks})", ids)
+    rows = connection.execute(f"{_LISTED_COLUMNS} WHERE jobs.id IN ({marks})", ids)
     jobs = {row["id"]: job_from(row) for row in rows}
     return tuple(jobs[job_id] for job_id in ids if job_id in jobs)
 

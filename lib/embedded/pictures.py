@@ -15,12 +15,11 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lib.embedded.dataset_names import MAX_PIXELS
 from lib.embedded.json_file import write_json
 from lib.errors import DatasetError
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MAX_PIXELS = 40_000_000  # a decoded picture then takes at most 160 MB
 THUMBNAIL_PX = 256
 CACHE_VERSION = 1
 

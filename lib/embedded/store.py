@@ -3,7 +3,8 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,11 @@ from lib.embedded.rows import (
     artifact_from,
     attempt_from,
     job_from,
+    progress_from,
     settings_json,
 )
 from lib.embedded.run_store import RunStore
+from lib.embedded.trainers.recipe import shown_command
 from lib.errors import InvalidRequest, JobNotFound
 from lib.jobs.config import TrainingSettings
 from lib.jobs.job import Artifact, Job, JobStatus, Progress
@@ -28,6 +31,8 @@ _LAST_RANK = """(
     SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
     FROM jobs WHERE status = 'pending'
 )"""
+# No status of ``JobStatus``: such a job can be neither claimed, cancelled nor retried.
+DELETING = "deleting"
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -92,7 +97,7 @@ class Store:
             job_from(row),
             attempts=tuple(attempt_from(each) for each in attempts),
             artifacts=artifacts,
-            command=tuple(json.loads(attempts[-1]["command"])) if attempts else (),
+            command=shown_command(json.loads(attempts[-1]["command"])) if attempts else (),
             queue_position=place,
             payload={key: row[key] for key in row.keys() if key not in ("search_text", "name_key")},  # noqa: SIM118
         )
@@ -148,7 +153,7 @@ class Store:
                 """,
                 (config_id, limit),
             ).fetchall()
-        return [(row["duration_s"], Progress(**json.loads(row["progress"]))) for row in rows]
+        return [(row["duration_s"], progress_from(row["progress"])) for row in rows]
 
     # What people do
 
@@ -206,12 +211,25 @@ class Store:
             moved = [(row["queue_rank"], new_id) for row, new_id in zip(queue, ids, strict=True) if row["id"] != new_id]
             connection.executemany("UPDATE jobs SET queue_rank = ? WHERE id = ?", moved)
 
-    def delete(self, job_id: str) -> None:
-        """Forget an ended or pending job."""
+    @contextmanager
+    def deleting(self, job_id: str) -> Iterator[None]:
+        """Forget an ended or pending job once the block has removed what it leaves behind; keep it when that fails.
+
+        Meanwhile nobody can start it. A process that dies inside leaves a job that can be deleted again.
+        """
         with self.database.writing() as connection:
-            if _job_row(connection, job_id)["status"] == JobStatus.RUNNING:
+            former = _job_row(connection, job_id)["status"]
+            if former == JobStatus.RUNNING:
                 raise InvalidRequest("The job is running.", hint="Cancel it first.")
-            connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            connection.execute("UPDATE jobs SET status = ? WHERE id = ?", (DELETING, job_id))
+        try:
+            yield
+        except BaseException:
+            with self.database.writing() as connection:
+                connection.execute("UPDATE jobs SET status = ? WHERE id = ? AND status = ?", (former, job_id, DELETING))
+            raise
+        with self.database.writing() as connection:
+            connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
 
     def _insert(self, connection: sqlite3.Connection, submission: Submission) -> str:
         now = self._now()

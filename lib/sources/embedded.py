@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,6 +13,7 @@ from lib.embedded.job_files import JobFiles
 from lib.embedded.launcher import WorkerLauncher
 from lib.embedded.recipes import DEFAULT_RECIPES, load_recipes
 from lib.embedded.store import Store, Submission
+from lib.embedded.trainers.recipe import is_secret_option, shown_command
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.config import TrainingConfig
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
@@ -34,6 +36,11 @@ from lib.sources.protocol import (
 
 if TYPE_CHECKING:  # boto3 takes a second to import, and most have no store
     from lib.artifacts.object_store import ObjectStore
+
+SECRET_WARNING = (
+    "Everybody who opens the job can read the further option {}. Leave it out, and start the dashboard with the "
+    "trainer's own variable for it, such as HF_TOKEN."
+)
 
 
 class EmbeddedSource:
@@ -126,7 +133,9 @@ class EmbeddedSource:
         return job
 
     def preview(self, request: JobRequest) -> Preview:
-        return self._planner.preview(request, self._dataset_or_none(request.dataset_id))
+        found = self._planner.preview(request, self._dataset_or_none(request.dataset_id))
+        secrets = (SECRET_WARNING.format(name[:40]) for name in request.settings.extra if is_secret_option(name))
+        return replace(found, command=shown_command(found.command), warnings=(*found.warnings, *secrets))
 
     def cancel_job(self, job_id: str) -> None:
         attempt = self._store.cancel(job_id)
@@ -149,12 +158,11 @@ class EmbeddedSource:
         self._store.move(job_id, places)
 
     def delete_job(self, job_id: str) -> None:
-        is_running = self._store.get_job(job_id).status is JobStatus.RUNNING
-        if self._object_store is not None and not is_running and self._store.has_copies(job_id):
-            # First, so that a job whose copies cannot be deleted now is still there to be deleted later.
-            self._object_store.delete_prefix(f"jobs/{job_id}/")
-        self._store.delete(job_id)
-        self._files.delete(job_id)
+        # The job goes last: as long as anything of it is there, it can be deleted again.
+        with self._store.deleting(job_id):
+            if self._object_store is not None and self._store.has_copies(job_id):
+                self._object_store.delete_prefix(f"jobs/{job_id}/")
+            self._files.delete(job_id)
 
     def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
         job = self._store.get_job(job_id)

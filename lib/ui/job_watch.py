@@ -32,7 +32,8 @@ class Watch:
 
 def next_watch(watch: Watch, job: Job, read_at: datetime) -> Watch:
     """What was seen after one more read; a read that others still share is the same one and confirms nothing."""
-    if watch.read_at is not None and (read_at - watch.read_at).total_seconds() < SHARED_READ_S:
+    # A negative span: the clock was set back meanwhile, and this is another read.
+    if watch.read_at is not None and 0 <= (read_at - watch.read_at).total_seconds() < SHARED_READ_S:
         return watch
     return Watch(read_at=read_at, ended_reads=watch.ended_reads + 1 if job.status.is_terminal else 0)
 

@@ -22,6 +22,7 @@ class RestHouse:
         "test_a_listed_job_keeps_what_is_known": "The API keeps no cause, hint or evidence of a failure.",
         "test_preview_does_nothing": "The worker of the deployment builds the command line.",
         "test_retry": "A retry makes a new job.",
+        "test_names_of_configurations_differ_by_more_than_case": "The API tells names apart by case.",
     }
 
     def __init__(self, _folder: Path) -> None:

@@ -1,11 +1,14 @@
 import io
+import json
 import os
 import random
 import stat
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +18,8 @@ from PIL import Image
 from lib.embedded import dataset_import, pictures
 from lib.embedded.datasets import DatasetFolder
 from lib.errors import DatasetError
+
+STARTED_AT = time.time()
 
 
 def image_bytes(seed: int = 0, size: tuple[int, int] = (24, 16), kind: str = "PNG") -> bytes:
@@ -40,6 +45,11 @@ def datasets(tmp_path: Path) -> DatasetFolder:
 @pytest.fixture
 def cats(datasets: DatasetFolder) -> str:
     return datasets.create("Cats").id
+
+
+def set_age(path: Path, *, hours: float) -> None:
+    at = STARTED_AT - hours * 3600
+    os.utime(path, (at, at))
 
 
 def every_file(root: Path) -> set[str]:
@@ -100,8 +110,8 @@ def test_the_list_decodes_nothing_and_reads_captions_only_after_a_change(
 ) -> None:
     datasets.import_file(cats, "a.png", io.BytesIO(image_bytes()))
     folder = datasets.path(cats)
-    hour_ago = folder.stat().st_mtime_ns - 3_600_000_000_000
-    os.utime(folder, ns=(hour_ago, hour_ago))  # a change that is certainly over is trusted at once
+    for path in (folder, *folder.iterdir()):
+        set_age(path, hours=1)  # a change that is certainly over is trusted at once
     first = datasets.list()
     monkeypatch.setattr("lib.embedded.dataset_summary.list_image_names", None)
     monkeypatch.setattr("lib.embedded.dataset_summary.read_caption", None)
@@ -110,6 +120,32 @@ def test_the_list_decodes_nothing_and_reads_captions_only_after_a_change(
     monkeypatch.undo()
     datasets.set_caption(cats, "a.png", "new, words")
     assert dict(datasets.get(cats).tag_counts) == {"new": 1, "words": 1}
+
+
+@pytest.mark.parametrize("hours", [0.5, 3, -3], ids=["newer", "older", "of the future"])
+def test_a_caption_written_over_in_place_is_seen(datasets: DatasetFolder, cats: str, hours: float) -> None:
+    datasets.import_file(cats, "a.png", io.BytesIO(image_bytes()))
+    caption = datasets.path(cats) / "a.txt"
+    for tags, age in (("old", 2.0), ("new", hours)):
+        caption.write_text(tags)
+        for path in (*caption.parent.iterdir(), caption.parent):
+            set_age(path, hours=1)
+        set_age(caption, hours=age)
+        assert dict(datasets.get(cats).tag_counts) == {tags: 1}
+    summary = json.loads((datasets.root / ".cache" / "datasets" / cats / "summary.json").read_bytes())
+    assert summary["state"]  # trusted the next time, also when a file is of the future
+
+
+def test_a_name_is_given_once_however_many_ask(datasets: DatasetFolder) -> None:
+    def create(_: int) -> bool:
+        try:
+            return bool(DatasetFolder(datasets.root).create("Twins"))
+        except DatasetError as error:
+            return "already" not in str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(create, range(8))) == 1
+    assert [each.name for each in datasets.list()] == ["Twins"]
 
 
 def test_a_folder_put_there_by_hand_is_a_dataset(datasets: DatasetFolder) -> None:
@@ -351,6 +387,36 @@ def test_a_zip_of_a_trainers_folder_is_flattened_and_may_be_given_twice(datasets
         report = datasets.import_file(cats, "cats.zip", io.BytesIO(data))
         assert (report.kept, report.captions, report.refused) == (("é.png", "é.txt"), 1, {})
     assert [each.caption for each in datasets.images(cats)] == ["cat"]
+
+
+def test_a_zipped_caption_stays_with_the_image_of_its_own_folder(datasets: DatasetFolder, cats: str) -> None:
+    datasets.import_file(cats, "there.png", io.BytesIO(image_bytes(9)))
+    data = zip_bytes(
+        ("cats/001.png", image_bytes(1)),
+        ("dogs/001.png", image_bytes(2)),
+        ("dogs/001.txt", b"a dog"),
+        ("texts/there.txt", b"of an image that was there before"),
+    )
+    for _ in range(2):
+        report = datasets.import_file(cats, "both.zip", io.BytesIO(data))
+        assert report.kept == ("001.png", "there.txt")
+        assert "other content" in report.refused["dogs/001.png"]
+        assert "not taken in" in report.refused["dogs/001.txt"]
+    assert [each.caption for each in datasets.images(cats)] == ["", "of an image that was there before"]
+    alone = zip_bytes(("dogs/001.txt", b"a dog"), ("dogs/001.png", image_bytes(2)))
+    assert datasets.import_file(cats, "dogs.zip", io.BytesIO(alone)).kept == ()
+
+
+def test_what_killed_processes_left_goes_with_the_next_upload(datasets: DatasetFolder, cats: str) -> None:
+    cache = datasets.root / ".cache"
+    for name, hours in (("deleted-1", 0), ("incoming-old", 2), ("incoming-young", 2)):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "archive").write_bytes(b"large")
+        set_age(cache / name / "archive", hours=0 if name == "incoming-young" else hours)
+        set_age(cache / name, hours=hours)
+    datasets.import_file(cats, "a.png", io.BytesIO(image_bytes()))
+    assert {path.name for path in cache.iterdir() if path.is_dir()} <= {"incoming-young", "datasets"}
+    assert (cache / "incoming-young" / "archive").exists()
 
 
 def test_facts_of_a_former_file_are_not_those_of_its_successor(datasets: DatasetFolder, cats: str) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 import tomllib
 import unicodedata
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.embedded.trainers import RECIPES
-from lib.embedded.trainers.recipe import MAX_STEM_BYTES, TrainingRun, file_stem, prompt_lines
+from lib.embedded.trainers.recipe import MAX_STEM_BYTES, TrainingRun, file_stem, prompt_lines, shown_command
 from lib.embedded.trainers.sd_scripts import architecture
 from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
@@ -106,6 +107,18 @@ def test_sd_scripts_command_line(tmp_path: Path) -> None:
     assert f"--pretrained_model_name_or_path={Path.home() / 'm.safetensors'}" in SD.command(at_home)
 
 
+def test_a_shown_command_line_keeps_secrets_back_and_nothing_else(tmp_path: Path) -> None:
+    extra = {"huggingface_token": "S3CRET", "WANDB_API_KEY": ["S3CRET", "S3CRET"], "log_prefix": "a=b"}
+    harmless = {"keep_tokens": 1, "max_token_length": 225, "shuffle_caption": True}
+    settings = TrainingSettings(trainer="sd-scripts", base_model="m/sd15", extra={**extra, **harmless})
+    command = SD.command(make_run(tmp_path, settings))
+    shown = shown_command(command)
+    assert {"--huggingface_token=S3CRET", "S3CRET"} <= set(command)  # the trainer gets it
+    assert "S3CRET" not in " ".join(shown)
+    assert {"--huggingface_token=(not shown)", "--WANDB_API_KEY", "--log_prefix=a=b", "--keep_tokens=1"} <= set(shown)
+    assert [part for part in command if "S3CRET" not in part] == [part for part in shown if "(not shown)" not in part]
+
+
 def test_sd_scripts_files(tmp_path: Path) -> None:
     settings = TrainingSettings(repeats=4, batch_size=2, sample_prompts=("a\ncat --d 7", "# no comment", " "))
     run = make_run(tmp_path, settings)
@@ -188,6 +201,8 @@ def test_collect_reads_names_as_sd_scripts_writes_them(tmp_path: Path) -> None:
         (run.output_dir / name).parent.mkdir(exist_ok=True)
         (run.output_dir / name).write_bytes(b"12345")
     (run.output_dir / "link.safetensors").symlink_to(tmp_path)
+    in_latin_1 = os.fsencode(run.output_dir / "s") + b"\xe9lfie.safetensors"
+    Path(os.fsdecode(in_latin_1)).write_bytes(b"12345")
     found = {file.path: file for file in SD.collect(run.output_dir)}
     facts = {p: (f.kind, f.epoch, f.step, f.prompt_index, f.prompt) for p, f in found.items()}
     assert facts == {

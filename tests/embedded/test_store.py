@@ -20,7 +20,7 @@ from lib.embedded.run_store import Claim, Ending
 from lib.embedded.store import Store, Submission, new_job_id
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
-from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.config import TrainingSettings
 from lib.jobs.job import ArtifactKind, Failure, JobStatus, Progress
 from lib.jobs.query import JobQuery, SortBy
 from lib.sources.embedded import EmbeddedSource
@@ -267,6 +267,16 @@ def test_no_list_reads_rows_it_does_not_show(store: Store) -> None:
             assert any("COVERING INDEX" in step for step in plan) or few, (statement, plan)
 
 
+def test_a_traceback_comes_with_its_job_and_not_with_lists(store: Store) -> None:
+    store.submit(submission())
+    failure = Failure(cause="unknown", message="Ünknown.", evidence=("a", "b"), traceback="long\n" * 10_000)
+    claim = claimed(store)
+    store.runs.finish(claim, replace(ending(JobStatus.FAILED), failure=failure))
+    (listed,) = store.list_jobs(JobQuery()).jobs
+    assert listed.failure == replace(failure, traceback="")
+    assert store.get_job(claim.job_id).failure == failure
+
+
 # Files
 
 
@@ -326,6 +336,48 @@ def test_delete_takes_the_files_and_only_those(house: EmbeddedHouse) -> None:
     assert house.source.list_jobs(JobQuery()).total == 1
 
 
+@pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.PENDING])
+def test_nobody_starts_a_job_that_is_being_deleted(house: EmbeddedHouse, status: JobStatus) -> None:
+    store = house.source._store
+    job_id, _ = with_file(house)
+    if status is JobStatus.PENDING:
+        store.retry(job_id)
+
+    def delete_copies() -> None:
+        with store.deleting(job_id):
+            assert store.runs.claim_next() is None
+            with pytest.raises(InvalidRequest):
+                store.retry(job_id)
+            raise ArtifactError("the object store does not answer")
+
+    with pytest.raises(ArtifactError):
+        delete_copies()
+    assert house.source.get_job(job_id).status is status
+    assert dict(store.count_by_status()) == {status: 1}
+
+
+def test_a_deletion_cut_short_is_made_again(house: EmbeddedHouse) -> None:
+    job_id, output = with_file(house)
+    deleting = house.source._store.deleting(job_id)
+    deleting.__enter__()  # and then the process is killed
+    shutil.rmtree(output.parents[1])
+    with closing(EmbeddedSource(house.source.data_dir, launcher=house.launcher)) as source:
+        (left,) = source.list_jobs(JobQuery()).jobs
+        assert (left.id, left.status, left.raw_status) == (job_id, JobStatus.UNKNOWN, "deleting")
+        source.delete_job(job_id)
+        assert source.list_jobs(JobQuery()).total == 0
+    assert list((house.source.data_dir / "jobs").iterdir()) == []
+
+
+def test_files_that_stay_keep_their_job(house: EmbeddedHouse) -> None:
+    job_id, output = with_file(house)
+    (house.source.data_dir / "trash").write_bytes(b"in the way")
+    with pytest.raises(StoreError, match="could not be deleted"):
+        house.source.delete_job(job_id)
+    assert house.source.get_job(job_id).status is JobStatus.SUCCEEDED
+    assert (output / "lora.safetensors").exists()
+
+
 # Configurations, preview, worker
 
 
@@ -335,13 +387,6 @@ def test_a_job_keeps_its_own_copy_of_its_settings(house: EmbeddedHouse) -> None:
     house.source.save_config(replace(config, name="Other", settings=replace(config.settings, epochs=99)))
     kept = house.source.get_job(job.id)
     assert (kept.settings["epochs"], kept.config_name) == (3, "Quick")
-
-
-def test_names_of_configurations_differ_by_more_than_case(house: EmbeddedHouse) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        house.source.save_config(TrainingConfig(id="", name=" QUICK ", settings=TrainingSettings()))
-    assert "name" in refused.value.fields
-    house.source.save_config(replace(house.source.get_config(house.config_id), name="QUICK"))
 
 
 def test_preview_says_what_would_run_and_how_long(house: EmbeddedHouse) -> None:
@@ -376,6 +421,17 @@ def test_preview_says_what_would_run_and_how_long(house: EmbeddedHouse) -> None:
 def test_preview_says_what_stands_against_a_job(house: EmbeddedHouse, values: dict[str, object], words: str) -> None:
     problems = " ".join(house.source.preview(request_for(house, **values)).problems)
     assert words in problems
+
+
+def test_a_secret_option_is_warned_of_and_reaches_the_trainer_alone(house: EmbeddedHouse) -> None:
+    secret = TrainingSettings(trainer="sd-scripts", base_model="m", extra={"huggingface_token": "S3CRET"})
+    request = request_for(house, settings=secret)
+    found = house.source.preview(request)
+    assert "--huggingface_token=(not shown)" in found.command
+    assert [("huggingface_token" in warning, "HF_TOKEN" in warning) for warning in found.warnings] == [(True, True)]
+    job = house.source.create_job(request)
+    house.source._store.runs.record_command(claimed(house.source._store), ["train", "--huggingface_token=S3CRET"])
+    assert house.source.get_job(job.id).command == ("train", "--huggingface_token=(not shown)")
 
 
 def test_whoever_submits_or_finds_active_jobs_wants_a_worker(house: EmbeddedHouse) -> None:

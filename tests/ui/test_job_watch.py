@@ -44,6 +44,13 @@ def test_an_end_is_confirmed_by_a_second_read_not_by_the_same_one() -> None:
         assert watch.is_confirmed is confirmed
 
 
+def test_a_clock_set_back_hides_no_end() -> None:
+    ended, watch = make_job(JobStatus.SUCCEEDED), Watch()
+    for minutes in (0, -60):
+        watch = next_watch(watch, ended, NOW + timedelta(minutes=minutes))
+    assert watch.is_confirmed
+
+
 def test_an_end_that_is_taken_back_counts_for_nothing() -> None:
     watch = Watch()
     for seconds, status in ((0, JobStatus.SUCCEEDED), (2, JobStatus.RUNNING), (4, JobStatus.SUCCEEDED)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib.artifacts.file_names import describe_file
+from lib.embedded.dataset_names import is_readable
 from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
@@ -17,6 +18,9 @@ from lib.jobs.job import ArtifactKind
 FALLBACK_STEM = "lora"
 MAX_STEM_BYTES = 96
 PROMPTS_FILE = Path("sample", "prompt.txt")
+NOT_SHOWN = "(not shown)"
+# At the end of the name: --huggingface_token and --wandb_api_key, but not --keep_tokens or --max_token_length.
+_SECRET_OPTION = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,25 @@ def file_stem(name: str) -> str:
     return stem or FALLBACK_STEM
 
 
+def is_secret_option(name: str) -> bool:
+    """Whether an option is named as one whose value nobody else should read."""
+    return _SECRET_OPTION.search(name) is not None
+
+
+def shown_command(command: Sequence[str]) -> tuple[str, ...]:
+    """An argv fit to be shown: the values of options named as secrets are left out."""
+    shown: list[str] = []
+    is_secret = False
+    for part in command:
+        option, equals, _ = part.partition("=")
+        if part.startswith("--"):
+            is_secret = is_secret_option(option)
+            shown.append(f"{option}={NOT_SHOWN}" if is_secret and equals else part)
+        else:
+            shown.append(NOT_SHOWN if is_secret else part)
+    return tuple(shown)
+
+
 def _kept(character: str) -> str:
     if unicodedata.category(character)[0] in "LMN" or character in "_.+,()":
         return character
@@ -114,14 +137,15 @@ def write_prompts(run: TrainingRun, lines: Sequence[str]) -> None:
 
 
 def collect_kohya(output_dir: Path) -> list[FoundFile]:
-    """Files named as sd-scripts names them. Links and hidden (unfinished) files are left out."""
+    """Files named as sd-scripts names them. Links, hidden (unfinished) files and unreadable names are left out."""
     prompts = _written_prompts(output_dir)
     paths = [Path(folder, name) for folder, _, names in os.walk(output_dir, onerror=_ignore_gone) for name in names]
     found = []
     for path in sorted(paths):
         relative = path.relative_to(output_dir)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if not hidden and relative != PROMPTS_FILE and not path.is_symlink():
+        is_found = not hidden and relative != PROMPTS_FILE and is_readable(str(relative))
+        if is_found and not path.is_symlink():
             found.append(_found_file(path, relative, prompts))
     return [file for file in found if file is not None]
 

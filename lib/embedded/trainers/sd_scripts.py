@@ -1,7 +1,6 @@
 """The recipe of kohya's sd-scripts: LoRA for Stable Diffusion 1.5 and SDXL."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -139,6 +138,9 @@ def launcher(sd_scripts_dir: Path | None) -> list[str]:
 
 def dataset_toml(run: TrainingRun) -> str:
     """The dataset as sd-scripts' ``--dataset_config`` wants it."""
+    # Here: the tiny trainer passes through this module as well, and must not load pydantic to start.
+    from lib.jobs.config_file import extra_text
+
     settings = run.settings
     return "\n".join(
         (
@@ -151,16 +153,10 @@ def dataset_toml(run: TrainingRun) -> str:
             f"batch_size = {settings.batch_size}",
             "",
             "[[datasets.subsets]]",
-            f"image_dir = {_toml_string(str(run.dataset_path))}",
-            f"num_repeats = {settings.repeats}",
+            extra_text({"image_dir": str(run.dataset_path), "num_repeats": settings.repeats}),
             "",
         )
     )
-
-
-def _toml_string(text: str) -> str:
-    # JSON's escapes are TOML's, except that TOML wants DEL escaped as well.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _sample_arguments(run: TrainingRun) -> list[str]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib.embedded.dataset_names import ENDINGS, MAX_PIXELS
 from lib.embedded.trainers.tiny.network import Array
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 PATCH_PX = 8
 PATCH_VALUES = PATCH_PX * PATCH_PX * 3
 CAPTION_VALUES = 64
@@ -23,7 +23,6 @@ PLACE_VALUES = 4 * len(WAVES)
 LEVEL_VALUES = 8
 FEATURES = PATCH_VALUES + AROUND_VALUES + PLACE_VALUES + LEVEL_VALUES + CAPTION_VALUES
 MAX_CACHE_BYTES = 256 * 1024**2
-MAX_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
