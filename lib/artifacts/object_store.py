@@ -24,10 +24,21 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 LINK_LIFE = timedelta(minutes=10)
-CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 15
+CHECK_TIMEOUT_S = 2.5
 MOST_LISTED = 10_000
 SETTINGS_HINT = "Check S3_ENDPOINT, S3_KEY, S3_SECRET, S3_BUCKET and AWS_REGION."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Patience:
+    """How long the store may be silent, in seconds, and how often it is tried."""
+
+    connect_s: float = 3
+    read_s: float = 15
+    tries: int = 2
+
+
+USUAL = _Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +60,13 @@ class StoreCheck:
 
 
 class ObjectStore:
-    """One bucket. Safe to use from several threads; opens its connection at the first call."""
+    """One bucket. Safe to use from several threads; opens its connections at the first call."""
 
     def __init__(self, settings: S3Settings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._settings = settings
         self._now = now
         self._lock = threading.Lock()
-        self._opened: S3Client | None = None
+        self._opened: dict[_Patience, S3Client] = {}
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.address})"
@@ -134,12 +145,13 @@ class ObjectStore:
                 if kept := answer.get("Errors"):
                     raise ArtifactError(f"The store kept {len(kept)} of {len(keys)} files: {kept[0].get('Code')}.")
 
-    def check(self) -> StoreCheck:
-        """Whether the bucket answers. Never raises."""
+    def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> StoreCheck:
+        """Whether the bucket answers, tried once and briefly: somebody waits for the page. Never raises."""
         started = time.perf_counter()
+        brief = _Patience(connect_s=timeout_s, read_s=timeout_s, tries=1)
         try:
             with self._explained():
-                self._client().list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+                self._client(brief).list_objects_v2(Bucket=self.bucket, MaxKeys=1)
             ok, message = True, self.address
         except ArtifactError as error:
             ok, message = False, str(error)
@@ -148,15 +160,14 @@ class ObjectStore:
     def close(self) -> None:
         """Give the connections back."""
         with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+            while self._opened:
+                self._opened.popitem()[1].close()
 
-    def _client(self) -> "S3Client":
+    def _client(self, patience: _Patience = USUAL) -> "S3Client":
         with self._lock:
-            if self._opened is None:
-                self._opened = _open(self._settings)
-            return self._opened
+            if patience not in self._opened:
+                self._opened[patience] = _open(self._settings, patience)
+            return self._opened[patience]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -179,7 +190,7 @@ class ObjectStore:
             raise ArtifactError(f"The file cannot be read: {error.strerror}.") from error
 
 
-def _open(settings: S3Settings) -> "S3Client":
+def _open(settings: S3Settings, patience: _Patience) -> "S3Client":
     # A session of its own: boto3's default session is shared and not safe to use from several threads.
     client: S3Client = boto3.session.Session().client(
         "s3",
@@ -189,9 +200,9 @@ def _open(settings: S3Settings) -> "S3Client":
         aws_secret_access_key=settings.secret or None,
         config=Config(
             signature_version="s3v4",
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            retries={"total_max_attempts": 2, "mode": "standard"},
+            connect_timeout=patience.connect_s,
+            read_timeout=patience.read_s,
+            retries={"total_max_attempts": patience.tries, "mode": "standard"},
             s3={"addressing_style": "path" if settings.endpoint else "auto"},
             # Stores other than AWS refuse the checksums that newer boto3 versions add by default.
             request_checksum_calculation="when_required",

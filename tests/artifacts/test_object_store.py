@@ -1,5 +1,6 @@
 """The object store against rclone's S3 server, which checks signatures and expiry."""
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from lib.artifacts.object_store import ObjectStore
+from lib.artifacts.object_store import CHECK_TIMEOUT_S, ObjectStore
 from lib.errors import ArtifactError
 from tests.artifacts.s3_server import BUCKET, SECRET, S3Server, s3_server
 
@@ -104,6 +105,20 @@ def test_the_check_tells_whether_the_bucket_answers(store: ObjectStore, server: 
     found = down.check()
     assert (found.ok, "does not answer" in found.message) == (False, True)
     down.close()
+
+
+def test_a_check_of_a_store_that_hangs_is_given_up_at_once(server: S3Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        hanging = ObjectStore(replace(server.settings, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        found = hanging.check(timeout_s=0.2)
+        hanging.close()
+        assert (found.ok, "does not answer" in found.message) == (False, True)
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):  # there was no second try
+            silent.accept()
+    assert found.latency_ms < 10_000
+    assert CHECK_TIMEOUT_S <= 3
 
 
 def test_a_file_that_is_not_there_cannot_be_uploaded(store: ObjectStore, tmp_path: Path) -> None:

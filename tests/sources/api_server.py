@@ -36,11 +36,12 @@ def iso(at: datetime) -> str:
 
 @dataclass(kw_only=True)
 class Trouble:
-    """What goes wrong for requests whose ``METHOD /path`` matches, so many times."""
+    """What goes wrong for requests whose ``METHOD /path`` matches, so many times, after ``skip`` good ones."""
 
     pattern: str
     kind: str
     times: int = 1_000_000
+    skip: int = 0
     release: threading.Event = field(default_factory=threading.Event)
     happened: threading.Event = field(default_factory=threading.Event)
 
@@ -83,9 +84,9 @@ class ApiServer:
             self._server.server_close()
             self._server = None
 
-    def trouble(self, pattern: str, kind: str, times: int = 1_000_000) -> Trouble:
+    def trouble(self, pattern: str, kind: str, times: int = 1_000_000, skip: int = 0) -> Trouble:
         """Misbehave from now on, in one of the ways of ``_misbehave``."""
-        trouble = Trouble(pattern=pattern, kind=kind, times=times)
+        trouble = Trouble(pattern=pattern, kind=kind, times=times, skip=skip)
         with self._lock:
             self._troubles.append(trouble)
         return trouble
@@ -139,6 +140,9 @@ class ApiServer:
         with self._lock:
             for trouble in self._troubles:
                 if trouble.times > 0 and re.search(trouble.pattern, line):
+                    if trouble.skip:
+                        trouble.skip -= 1
+                        continue
                     trouble.times -= 1
                     return trouble
         return None

@@ -12,7 +12,16 @@ import pytest
 
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
 from lib.sources.influencerai import InfluencerClient
-from lib.sources.influencerai.answers import AnswerTooLarge, Conflict, NotFound, ServerFailed, TooSlow, refusal
+from lib.sources.influencerai.answers import (
+    AnswerTooLarge,
+    Conflict,
+    NotFound,
+    NotSent,
+    ServerFailed,
+    TooSlow,
+    parse_json,
+    refusal,
+)
 from lib.sources.influencerai.client import path_of
 from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, recorded
 from tests.sources.conftest import IMPATIENT, PATIENT
@@ -106,15 +115,25 @@ def test_what_changes_something_is_sent_once(
     api.tokens.add("given-token")
     client = connect(IMPATIENT if trouble == "hang" else PATIENT, token="given-token")
     api.trouble("POST /jobs", trouble)
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(SourceUnavailable) as caught:
         client.send("POST", "/jobs", {"type": "lora-training", "payload": {}})
+    assert not isinstance(caught.value, NotSent)
     assert api.count("POST /jobs") == 1
 
 
-def test_nobody_listens(api: ApiServer, client: InfluencerClient) -> None:
+@pytest.mark.parametrize("settings", [{}, {"token": "given-token"}])
+def test_nobody_listens(api: ApiServer, connect: Callable[..., InfluencerClient], settings: dict[str, str]) -> None:
+    client = connect(**settings)
     api.stop()
-    with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached: the connection was refused\."):
+    with pytest.raises(NotSent, match=r"127\.0\.0\.1:\d+ cannot be reached: the connection was refused\."):
         client.get("/jobs")
+
+
+def test_a_lone_surrogate_is_no_text_and_the_rest_stays() -> None:
+    body = rb'{"a\ud800": ["x\uDFFF", "\ud83d\ude00", "\\ud800", {"b": 1.5}], "c": null}'
+    assert parse_json(body, JSON, host="api.test") == {"a?": ["x?", "😀", "\\ud800", {"b": 1.5}], "c": None}
+    assert "\ud800" not in parse_json(b'["\xed\xa0\x80"]', JSON, host="api.test")[0]
+    assert list(refusal(400, rb'{"errors": {"a\ud800": ["b"]}}', JSON, host="api.test").fields) == ["a?"]  # type: ignore[attr-defined]
 
 
 def test_an_expired_token_is_replaced_by_one_sign_in_however_many_threads_need_it(

@@ -1,6 +1,8 @@
 """The job index against a real server: everything is found, nothing is asked too often, nothing stale is passed off."""
 
+import gc
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -329,6 +331,22 @@ def test_rows_of_a_megabyte_are_read_in_smaller_pages(api: ApiServer, connect: C
     page = source.list_jobs(JobQuery())
     assert (page.total, page.incomplete) == (112, "")
     source.close()
+
+
+def test_what_is_remembered_of_a_row_is_small(api: ApiServer, source: InfluencerSource) -> None:
+    for number in range(8):
+        result = {"blob": "x" * 1_000_000, "stack": "y" * 100_000, "progress": {"percent": number, "logs": ["z"]}}
+        api.add_job(status="running", result=result)
+    tracemalloc.start()
+    try:
+        shown = source.list_jobs(JobQuery()).jobs
+        jobs = [source.get_job(job.id) for job in shown]
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(shown), len(jobs), jobs[0].payload["id"]) == (8, 8, jobs[0].id)
+    assert kept_bytes < 2_000_000
 
 
 def test_something_else_than_a_list_is_an_error(api: ApiServer, source: InfluencerSource) -> None:

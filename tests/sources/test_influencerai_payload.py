@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import BadPayload
-from lib.jobs.job import ArtifactKind, JobStatus
+from lib.jobs.job import ArtifactKind, JobStatus, PresignedUrl
 from lib.sources.influencerai.payload import read_artifacts, read_snapshot, read_snapshots
 from tests.sources.api_server import RECORDINGS, recorded
 
@@ -129,6 +129,30 @@ def test_configuration_keys(payload: dict[str, Any], expected: str | None) -> No
 def test_unknown_words_are_kept(word: str | None, status: JobStatus) -> None:
     snapshot = read_snapshot({"id": "a", "status": word})
     assert (snapshot.status, snapshot.raw_status) == (status, word or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "year"),
+    [
+        ("0001-01-01T00:00:00Z", None),
+        ("1969-12-31T23:59:59Z", None),
+        ("1970-01-01T00:00:00Z", 1970),
+        ("9000-12-31T23:59:59Z", 9000),
+        ("9999-12-31T23:59:59Z", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("yesterday", None),
+        (0, None),
+    ],
+)
+def test_a_year_that_no_clock_says_is_unknown(text: object, year: int | None) -> None:
+    link = "https://s3/b/a?X-Amz-Date=99991231T230000Z&X-Amz-Expires=60"
+    files = [{"filename": "a", "url": link}, {"filename": "b", "url": "https://s3/b/b", "expiresAt": text}]
+    snapshot = read_snapshot({"id": "a", "createdAt": text, "finishedAt": text, "result": {"artifacts": files}})
+    links = [artifact.frozen_link for artifact in snapshot.artifacts]
+    assert all(links)
+    times = [snapshot.created_at, snapshot.finished_at, links[1].expires_at if links[1] else None]
+    assert [at.year if at else None for at in times] == [year] * 3
+    assert links[0] == PresignedUrl(url=link, expires_at=None)
 
 
 def test_artifacts_come_in_three_shapes_and_each_file_once() -> None:

@@ -1,21 +1,25 @@
 """The source against a real server: one job, new jobs, configurations, health."""
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable, SubmissionUnsure
-from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.config import TrainingConfig, TrainingSettings, setting_problems
 from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
+from lib.sources.influencerai.answers import NotSent
+from lib.sources.influencerai.submission import Submissions
 from lib.sources.protocol import JobRequest
 from tests.sources.api_server import START, ApiServer, iso
-from tests.sources.conftest import AT_ONCE
+from tests.sources.conftest import AT_ONCE, PATIENT
 
 DATASET = "cmwtedhsk000d9n7dpxohdhqz"
 CONFIG = "cmwte97ft00004h7dp7ige61y"
@@ -78,10 +82,9 @@ def test_a_job_whose_answer_was_lost_is_found_and_not_posted_again(api: ApiServe
 def test_what_is_not_known_is_said_and_never_posted_again(
     api: ApiServer, source: InfluencerSource, trouble: str, list_fails: str
 ) -> None:
-    source.list_datasets()
     api.trouble("POST /jobs", trouble)
     if list_fails:
-        api.trouble(r"GET /jobs\?", list_fails)
+        api.trouble(r"GET /jobs\?", list_fails, skip=1)
     for _ in range(3):
         with pytest.raises(SubmissionUnsure, match="may or may not have been created") as caught:
             source.create_job(request())
@@ -91,6 +94,37 @@ def test_what_is_not_known_is_said_and_never_posted_again(
     api.add_job("late", payload={"clientSubmissionId": "s1"})
     assert source.create_job(request()).id == "late"
     assert posts(api) == 1
+
+
+@pytest.mark.parametrize("jobs_since", [0, 3])
+def test_a_dashboard_that_was_started_anew_does_not_post_again(
+    api: ApiServer, source: InfluencerSource, connect: Callable[..., InfluencerClient], jobs_since: int
+) -> None:
+    for _ in range(3):  # too large to be read at once
+        api.add_job(result="x" * 400_000)
+    job = source.create_job(request())
+    for _ in range(jobs_since):
+        api.add_job()
+    client = connect(replace(PATIENT, list_bytes=1 << 20))
+    anew = InfluencerSource(client, files=None, pace=AT_ONCE, background=False)
+    assert anew.create_job(request()).id == job.id
+    assert posts(api) == 1
+    anew.close()
+
+
+def test_what_surely_did_not_arrive_may_be_sent_again(api: ApiServer, client: InfluencerClient) -> None:
+    submissions = Submissions(client)
+    api.stop()
+    with pytest.raises(NotSent, match="the connection was refused"):
+        submissions.submit("s1", {})
+    api.start()
+    api.trouble("POST /jobs", "401", times=1)
+    api.trouble("POST /auth/login", "reset", skip=1)
+    with pytest.raises(NotSent, match="broke the connection"):
+        submissions.submit("s1", {})
+    api.calm()
+    assert submissions.submit("s1", {}).id == next(iter(api.jobs))
+    assert (posts(api), len(api.jobs)) == (2, 1)
 
 
 def test_a_refused_post_may_be_tried_again(api: ApiServer, source: InfluencerSource) -> None:
@@ -248,6 +282,42 @@ def test_configurations_are_kept_in_the_api(api: ApiServer, source: InfluencerSo
     for gone in (source.get_config, source.delete_config):
         with pytest.raises(InvalidRequest, match="no such configuration"):
             gone(saved.id)
+
+
+def test_values_of_other_types_are_read_as_ours(api: ApiServer, source: InfluencerSource) -> None:
+    odd = {
+        "modelName": 7,
+        "epochs": "10",
+        "learningRate": "2e-4",
+        "batchSize": True,
+        "resolution": 64.0,
+        "networkDim": 10**300,
+        "networkAlpha": 0.5,
+    }
+    api.configs = [{"id": "odd", "name": "Odd", **odd}]
+    found = source.get_config("odd").settings
+    usual = TrainingSettings(trainer="sd-scripts")
+    as_read: dict[str, Any] = {"base_model": "7", "epochs": 10, "learning_rate": 2e-4, "resolution": 64}
+    assert found == replace(usual, **as_read, network_alpha=0.5)  # type: ignore[arg-type]
+    assert [type(each) for each in (found.epochs, found.resolution)] == [int, int]
+    assert {"resolution", "network_alpha"} == set(setting_problems(found))  # as the API says, and said to be wrong
+    api.add_job("a", payload={"config": {"id": "odd", **odd}})
+    settings = source.get_job("a").settings
+    assert (settings["epochs"], settings["base_model"], settings["batch_size"]) == (10, "7", True)
+
+
+def test_a_large_row_is_shown_shortened_and_retried_whole(api: ApiServer, source: InfluencerSource) -> None:
+    nested: list[object] = []
+    for _ in range(200):
+        nested = [nested]
+    payload = {"trainingName": "x", "notes": "y" * 100_000, "nested": nested}
+    api.add_job("old", status="failed", finishedAt=iso(START), updatedAt=iso(START), payload=payload)
+    shown = source.get_job("old").payload
+    assert (shown["id"], len(shown["payload"]["notes"])) == ("old", 2001)
+    assert json.dumps(shown).count("[") < 60
+    retried = source.retry_job("old")
+    sent = api.jobs[retried.id]["payload"]
+    assert {**sent, **payload} == sent
 
 
 def test_bad_configurations_name_their_fields(source: InfluencerSource) -> None:

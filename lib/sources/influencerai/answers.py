@@ -8,6 +8,7 @@ from typing import Any
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
 
 LONGEST_SENTENCE = 300
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*|bearer\s+\S+", re.IGNORECASE)
 
 
@@ -28,6 +29,10 @@ class ServerFailed(SourceUnavailable):
 
     After any other 5xx and after 408 nothing is certain: a gateway says them of an API that may still be at work.
     """
+
+
+class NotSent(SourceUnavailable):
+    """The API was not reached or nobody was signed in, so it surely did nothing."""
 
 
 class TooSlow(SourceUnavailable):
@@ -62,8 +67,8 @@ def refusal(status: int, body: bytes, content_type: str, *, host: str) -> Source
 def explain_body(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
     """What an error's body says: one sentence (may be empty), and field -> what is wrong with it."""
     try:
-        answer = json.loads(body)
-    except ValueError:
+        answer = _read_json(body)
+    except (ValueError, RecursionError):
         return _plain_sentence(body, content_type), {}
     if not isinstance(answer, Mapping):
         return (_sentence(answer) if isinstance(answer, str) else ""), {}
@@ -74,7 +79,7 @@ def explain_body(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
 def parse_json(body: bytes, content_type: str, *, host: str) -> Any:
     """The JSON of a good answer. Raises BadPayload, saying what came instead."""
     try:
-        return json.loads(body)
+        return _read_json(body)
     except (ValueError, RecursionError) as error:
         looks_html = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
         what = "a web page instead of data" if looks_html else "an answer that is cut off or garbled"
@@ -82,6 +87,15 @@ def parse_json(body: bytes, content_type: str, *, host: str) -> Any:
         raise BadPayload(
             f"The InfluencerAI API at {host} sent {what}.", hint=hint if looks_html else "Trying again may help."
         ) from error
+
+
+def _read_json(body: bytes) -> Any:
+    """The JSON with "?" for every lone surrogate: that is valid JSON, but no text that could be sent on or saved."""
+    text = body.decode(json.detect_encoding(body), "replace")
+    answer = json.loads(text)
+    if SURROGATE.search(text):  # of a pair as well: then the text stays as it is
+        return json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+    return answer
 
 
 def _fields(errors: object) -> dict[str, str]:

@@ -8,7 +8,7 @@ from lib.errors import BadPayload, InvalidRequest
 from lib.jobs.config import TrainingConfig, TrainingSettings, settings_differences
 from lib.jobs.dataset import Dataset
 from lib.sources.influencerai.client import InfluencerClient
-from lib.sources.influencerai.payload import META_NAME, SETTING_NAMES, our_settings, parse_time
+from lib.sources.influencerai.payload import META_NAME, SETTING_NAMES, our_settings, parse_time, setting_value
 
 PAGE_ROWS = 100
 MOST_PAGES = 100
@@ -122,10 +122,8 @@ def _walk(client: InfluencerClient, path: str) -> list[Any]:
 
 
 def _settings(row: Mapping[str, Any]) -> TrainingSettings:
-    values: dict[str, Any] = {}
-    for theirs, ours in SETTING_NAMES.items():
-        if isinstance(row.get(theirs), int | float | str) and not isinstance(row.get(theirs), bool):
-            values[ours] = row[theirs]
+    found = {ours: setting_value(ours, row.get(theirs)) for theirs, ours in SETTING_NAMES.items()}
+    values = {name: value for name, value in found.items() if value is not None}
     return TrainingSettings(**{"trainer": TRAINER, **values, **our_settings(row)})
 
 

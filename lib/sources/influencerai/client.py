@@ -1,4 +1,4 @@
-"""HTTP to the InfluencerAI API: pooled, bounded in time and size, signs in by itself; the only user of requests."""
+"""HTTP to the InfluencerAI API: pooled, bounded in time and size, signs in by itself."""
 
 import threading
 import time
@@ -9,12 +9,12 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
 from urllib3.util import Retry
 
 from lib.errors import AccessDenied, BadPayload, SourceError, SourceUnavailable
 from lib.settings import InfluencerSettings
-from lib.sources.influencerai.answers import AnswerTooLarge, NotFound, TooSlow, parse_json, refusal
+from lib.sources.influencerai.answers import AnswerTooLarge, NotFound, NotSent, TooSlow, parse_json, refusal
 from lib.sources.influencerai.header_deadline import BoundedAdapter
 
 MIB = 1 << 20
@@ -106,7 +106,7 @@ class InfluencerClient:
         return self._answer(*self._exchange("GET", path, "", MIB, None, None)).data
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """POST, PATCH or DELETE: sent once, whatever happens."""
+        """POST, PATCH or DELETE: carried out at most once. Raises NotSent when it surely was not."""
         return self._call(method, path, body=body, most_bytes=self._limits.one_bytes).data
 
     def _call(
@@ -135,19 +135,21 @@ class InfluencerClient:
     def _sign_in(self, *, known: str) -> str:
         """A token other than ``known``, which was refused; one sign-in however many threads need it."""
         with self._sign_in_lock:
-            if self._token != known:
-                return self._token
-            if self._rejected and self._clock() < self._rejected[0]:
-                raise self._rejected[1].with_traceback(None)
-            if not (self._settings.email and self._settings.password):
-                raise AccessDenied(
-                    f"The InfluencerAI API at {self.host} does not accept INFLUENCERAI_TOKEN.",
-                    hint="It lasts 12 hours. With INFLUENCERAI_EMAIL and INFLUENCERAI_PASSWORD no token is needed.",
-                )
-            self._token = self._fresh_token()
+            if self._token == known:
+                try:
+                    self._token = self._fresh_token()
+                except SourceUnavailable as error:
+                    raise NotSent(str(error), hint=error.hint) from error
             return self._token
 
     def _fresh_token(self) -> str:
+        if self._rejected and self._clock() < self._rejected[0]:
+            raise self._rejected[1].with_traceback(None)
+        if not (self._settings.email and self._settings.password):
+            raise AccessDenied(
+                f"The InfluencerAI API at {self.host} does not accept INFLUENCERAI_TOKEN.",
+                hint="It lasts 12 hours. With INFLUENCERAI_EMAIL and INFLUENCERAI_PASSWORD no token is needed.",
+            )
         credentials = {"email": self._settings.email, "password": self._settings.password}
         status, headers, content = self._exchange("POST", "/auth/login", "", MIB, None, credentials)
         kind = headers.get("content-type", "")
@@ -217,6 +219,8 @@ class InfluencerClient:
             what = "cannot be reached: its name is not known"
         else:
             what = "broke the connection"
+        if _never_connected(error):
+            kind = NotSent
         return kind(
             f"The InfluencerAI API at {self.host} {what}.",
             hint="Is the deployment running, and INFLUENCERAI_API_URL right? The dashboard goes on trying.",
@@ -228,6 +232,13 @@ def path_of(*parts: str) -> str:
     if any(part in ("", ".", "..") for part in parts):
         raise NotFound("There is nothing with this id.")
     return "".join(f"/{quote(part, safe='', errors='replace')}" for part in parts)
+
+
+def _never_connected(error: Exception) -> bool:
+    """Whether no connection was made: then nothing was sent. After any other error something may have been."""
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def _retry(count: int) -> Retry:

@@ -108,7 +108,7 @@ class JobHistory:
         last = self._last
         if last and last.updated_at and snapshot.updated_at and snapshot.updated_at < last.updated_at:
             return
-        self._last = snapshot
+        self._last = snapshot.without_bulk()
         if self._is_late_write(snapshot, now):
             self._follow(self.runs[-1], snapshot, now)
             return
@@ -123,7 +123,7 @@ class JobHistory:
         self._artifacts = snapshot.artifacts
 
     def job(self) -> Job:
-        """The job as it is to be shown."""
+        """The job as it is to be shown, without the raw answer."""
         snapshot = self._last
         assert snapshot is not None, "a history begins with an observation"
         job = job_of(snapshot, status=self._shown, raw_status=self._raw_shown, artifacts=self._artifacts)
@@ -235,7 +235,7 @@ class JobHistories:
         self._most_log_bytes = most_log_bytes
 
     def observe(self, snapshot: Snapshot, now: datetime, *, was_pending: bool = False) -> Job:
-        """Remember one read, and give the job as it is to be shown."""
+        """Remember one read, and give the job as it is to be shown, without the raw answer."""
         with self._lock:
             history = self._histories.get(snapshot.id)
             if history is None:
@@ -307,7 +307,6 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         config_name=snapshot.config_name,
         settings=snapshot.settings,
         command=snapshot.command,
-        payload=snapshot.payload,
     )
 
 

@@ -117,7 +117,7 @@ class JobRows:
 
 def reduced(job: Job) -> Job:
     """The job without what only its monitor shows."""
-    return replace(job, payload={}, settings=_compact(job.settings), command=(), artifacts=(), attempts=())
+    return replace(job, settings=_compact(job.settings), command=(), artifacts=(), attempts=())
 
 
 def _compact(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from lib.artifacts.file_names import describe_file
 from lib.artifacts.presigned import frozen_link
 from lib.errors import BadPayload
+from lib.jobs.config import TrainingSettings
 from lib.jobs.job import Artifact, ArtifactKind, JobStatus, Stage
 
 JOB_TYPE = "lora-training"
@@ -35,6 +36,11 @@ SETTING_NAMES = {
     "networkDim": "network_dim",
     "networkAlpha": "network_alpha",
 }
+USUAL_SETTINGS = TrainingSettings()
+LARGEST_NUMBER = 2**53 - 1  # JavaScript's: beyond it neither the API nor a browser counts
+# What no clock says, and what cannot be put into every time zone.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+LONGEST_KEPT_TEXT, DEEPEST_KEPT = 2_000, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,10 @@ class Snapshot:
     artifacts: tuple[Artifact, ...] = ()
     submission_id: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
+
+    def without_bulk(self) -> "Snapshot":
+        """The snapshot as it may be remembered for many jobs: a row can have a megabyte."""
+        return replace(self, payload={}, logs=(), stack="")
 
 
 def read_snapshot(row: object) -> Snapshot:
@@ -124,15 +134,46 @@ def read_snapshots(rows: Iterable[object]) -> tuple[list[Snapshot], int]:
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """An inline configuration under our names; what has no name of ours keeps its own, in snake_case."""
-    theirs = {
-        SETTING_NAMES.get(str(name), re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()): value
-        for name, value in config.items()
-        if name not in ("id", "name") and value is not None
-    }
+    theirs: dict[str, Any] = {}
+    for name, value in config.items():
+        if name in ("id", "name") or value is None:
+            continue
+        if ours := SETTING_NAMES.get(str(name)):
+            fitting = setting_value(ours, value)
+            theirs[ours] = value if fitting is None else fitting
+        else:
+            theirs[re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()] = value
     meta = _mapping(config.get("meta"))
     if META_NAME in meta:
         theirs["meta"] = {name: value for name, value in meta.items() if name != META_NAME}
     return {**theirs, **our_settings(config)}
+
+
+def setting_value(name: str, found: object) -> str | int | float | None:
+    """What the API says of a setting of ours, in our type and in whatever range; None when it cannot be meant.
+
+    A fraction where we count whole numbers stays one: the forms say so.
+    """
+    kind = type(getattr(USUAL_SETTINGS, name))
+    if kind is str:
+        return _word(found)
+    number = _number(found)
+    if number is None or abs(number) > LARGEST_NUMBER:
+        return None
+    return int(number) if kind is int and number == int(number) else number
+
+
+def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
+    """A payload as it is kept for people to look at: long texts cut, as are branches that nest endlessly."""
+    if isinstance(found, str):
+        return found if len(found) <= LONGEST_KEPT_TEXT else f"{found[:LONGEST_KEPT_TEXT]}…"
+    if not isinstance(found, Mapping | list):
+        return found
+    if levels == 0:
+        return "…"
+    if isinstance(found, list):
+        return [shortened(each, levels - 1) for each in found]
+    return {name: shortened(each, levels - 1) for name, each in found.items()}
 
 
 def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,14 +213,15 @@ def artifact_id(job_id: str, key: str) -> str:
 
 
 def parse_time(text: object) -> datetime | None:
-    """An ISO 8601 time as aware UTC; None for anything else."""
+    """An ISO 8601 time as aware UTC; None for anything else, and for a year that no clock says."""
     if not isinstance(text, str):
         return None
     try:
         at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+    return _plausible(at)
 
 
 def _artifact(job_id: str, found: Mapping[str, Any]) -> Artifact | None:
@@ -189,7 +231,7 @@ def _artifact(job_id: str, found: Mapping[str, Any]) -> Artifact | None:
     filename = filename or _last_part(key) or _last_part(_path(url)) or _last_part(_word(found.get("path")))
     if not filename:
         return None
-    facts = describe_file(key or filename)
+    facts, link = describe_file(key or filename), frozen_link(url, parse_time(found.get("expiresAt")))
     return Artifact(
         id=artifact_id(job_id, key) if key else filename,
         name=_last_part(filename) or filename,
@@ -199,8 +241,12 @@ def _artifact(job_id: str, found: Mapping[str, Any]) -> Artifact | None:
         epoch=facts.epoch,
         step=facts.step,
         prompt_index=facts.prompt_index,
-        frozen_link=frozen_link(url, parse_time(found.get("expiresAt"))),
+        frozen_link=replace(link, expires_at=_plausible(link.expires_at)) if link else None,
     )
+
+
+def _plausible(at: datetime | None) -> datetime | None:
+    return at if at and FIRST_YEAR <= at.year <= LAST_YEAR else None
 
 
 def _failure_message(result: Mapping[str, Any], progress: Mapping[str, Any]) -> str:
@@ -226,7 +272,7 @@ def _stage(found: object) -> str | None:
 
 
 def _fraction(percent: object) -> float | None:
-    number = _number(percent)
+    number = _number(percent.strip().removesuffix("%") if isinstance(percent, str) else percent)
     return min(max(number / 100, 0.0), 1.0) if number is not None else None
 
 
@@ -242,7 +288,7 @@ def _first_count(*found: object) -> int | None:
 def _number(found: object) -> float | None:
     if isinstance(found, str):
         try:
-            found = float(found.strip().removesuffix("%"))
+            found = float(found)
         except ValueError:
             return None
     if isinstance(found, bool) or not isinstance(found, int | float):

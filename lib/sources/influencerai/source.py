@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ from lib.sources.influencerai.deployment_health import fetch_outcomes, health_ch
 from lib.sources.influencerai.history import JobHistories, JobHistory
 from lib.sources.influencerai.index import JobIndex, Pace
 from lib.sources.influencerai.job_rows import JobRows
-from lib.sources.influencerai.payload import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot
+from lib.sources.influencerai.payload import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
 from lib.sources.influencerai.shared_reads import SharedReads
 from lib.sources.influencerai.stored_files import locate, stored_artifacts
 from lib.sources.influencerai.submission import Submissions
@@ -233,21 +234,23 @@ class InfluencerSource:
         return self._health.get("", lambda: health_checks(self._client, self._files, self._now))
 
     def _read_job(self, job_id: str) -> Job:
+        return self._shown(self._read_row(job_id))
+
+    def _read_row(self, job_id: str) -> Snapshot:
         if len(job_id) > LONGEST_ID:
             raise JobNotFound(job_id)
         try:
-            snapshot = read_snapshot(self._client.get(path_of("jobs", job_id)))
+            return read_snapshot(self._client.get(path_of("jobs", job_id)))
         except NotFound:
             self._rows.forget(job_id)
             self._histories.forget(job_id)
             raise JobNotFound(job_id) from None
-        return self._shown(snapshot)
 
     def _shown(self, snapshot: Snapshot) -> Job:
         job = self._histories.observe(snapshot, self._now())
         if snapshot.type == JOB_TYPE:
             self._rows.put(job)
-        return job
+        return replace(job, payload=shortened(snapshot.payload))
 
     def _see(self, job_id: str) -> None:
         """Logs and losses are read off the job's own answers; they stay readable while the API does not answer."""
@@ -264,7 +267,7 @@ class InfluencerSource:
         return self._rows.named(self._shown(snapshot))
 
     def _retry(self, job: Job) -> Job:
-        asked = job.payload.get("payload")
+        asked = self._read_row(job.id).payload.get("payload")  # whole: what the job shows of it is shortened
         if not isinstance(asked, Mapping):
             raise InvalidRequest(
                 "The job does not say what it was started with, so it cannot be started again.",

@@ -1,4 +1,4 @@
-"""New jobs: POST /jobs is sent at most once per submission, and looked for when no answer came."""
+"""New jobs: one per submission. It is looked for before POST /jobs is sent, and when no clear answer came."""
 
 import threading
 from collections import OrderedDict
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.errors import BadPayload, InvalidRequest, SourceError, SourceUnavailable, SubmissionUnsure
-from lib.sources.influencerai.answers import ServerFailed
+from lib.sources.influencerai.answers import AnswerTooLarge, NotSent, ServerFailed
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.payload import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, read_snapshots
 
@@ -41,6 +41,7 @@ class Submissions:
 
         Raises:
             SubmissionUnsure: It is not known whether the job was created; the hint ends with ``anyway``.
+            SourceError: The job was not created now; to submit it again is safe.
         """
         submission = self._submission(submission_id)
         with submission.lock:
@@ -53,16 +54,18 @@ class Submissions:
     ) -> Snapshot:
         failed: ServerFailed | None = None
         if not submission.is_unsure:
+            # What became of it may only be forgotten: the dashboard was started anew, or another one sent it.
+            if found := self._find(submission_id):
+                return found
             submission.is_unsure = True  # until an answer says otherwise
             try:
                 return self._post(submission_id, payload)
             except ServerFailed as error:
                 failed = error
-            except (SourceUnavailable, BadPayload):
-                pass
-            except SourceError:
-                submission.is_unsure = False
-                raise
+            except SourceError as error:
+                if isinstance(error, NotSent) or not isinstance(error, SourceUnavailable | BadPayload):
+                    submission.is_unsure = False
+                    raise
         try:
             found = self._find(submission_id)
         except SourceError as error:
@@ -80,11 +83,20 @@ class Submissions:
 
     def _find(self, submission_id: str) -> Snapshot | None:
         """The job of a submission among the newest ones."""
-        rows = self._client.get_list("/jobs", {"type": JOB_TYPE, "take": NEWEST_ROWS}).data
+        rows = self._newest_rows()
         if not isinstance(rows, list):
             raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something else than a list.")
         snapshots, _ = read_snapshots(rows)
         return next((each for each in snapshots if each.submission_id == submission_id), None)
+
+    def _newest_rows(self, count: int = NEWEST_ROWS) -> Any:
+        """The newest rows; fewer when they are too large."""
+        try:
+            return self._client.get_list("/jobs", {"type": JOB_TYPE, "take": count}).data
+        except AnswerTooLarge:
+            if count == 1:
+                raise
+            return self._newest_rows(count // 4)
 
     def _submission(self, submission_id: str) -> _Submission:
         if not submission_id:
