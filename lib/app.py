@@ -5,6 +5,7 @@ import streamlit as st
 from lib import services
 from lib.ui.errors import explained_errors
 from lib.ui.toasts import show_announced
+from lib.ui.url_state import note_url
 
 st.set_page_config(page_title="LoRA Dashboard", page_icon="📈", layout="wide")
 
@@ -20,6 +21,7 @@ page = st.navigation(
     position="top",
 )
 
+note_url()
 with explained_errors(retry=True):
     services.source()
     show_announced()

@@ -2,6 +2,9 @@
 
 import streamlit as st
 
+# As ``lib/app.py`` names them; the overview has none.
+PAGE_PATHS = ("jobs", "new", "datasets", "configs", "job")
+
 
 def own_path(path: str) -> str:
     """``/jobs`` as the browser must ask for it: below ``server.baseUrlPath`` where one is set."""

@@ -16,6 +16,7 @@ from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
 from lib.ui.addresses import own_path
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.focus import ask_for_focus, give_focus_back
+from lib.ui.place_link import follow_link
 from lib.ui.text import escaped, plain
 from lib.ui.theme import is_cancelling
 from lib.ui.times import size_text
@@ -26,7 +27,6 @@ SHOWN_NAMES = 10
 SHOWN_FILES = 30
 _PENDING_DIALOG = "dialog to open"
 _KIND_ORDER = tuple(ArtifactKind)
-_OF_ONE_JOB = ("attempt", "view")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
             _show_links(jobs)
         _show_downloads(jobs, key)
         for action in (RETRY, CANCEL, DELETE):
-            _show_button(action, jobs, key, leave_to)
+            _show_button(action, jobs, key, leave_to, is_elsewhere=links)
         give_focus_back(f"{key}-{action.name}" for action in (CANCEL, DELETE))
 
 
@@ -197,7 +197,7 @@ def _file_label(file: Artifact) -> str:
     return f"{escaped(file.name, limit=80)}{size}"
 
 
-def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str) -> None:
+def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str, *, is_elsewhere: bool) -> None:
     reason = reason_disabled(action, jobs)
     # Where a retry is no next attempt but a new job, the button says so beforehand.
     note = reason or (services.reason_against("attempts") if action is RETRY else "")
@@ -220,11 +220,12 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
     errors = _retry(fitting, started)
     for error in errors:
         announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
-    if len(started) == 1:
-        # Streamlit leaves an entry for this page with the other's parameters: keep ours for Back.
-        kept = {name: value for name, value in st.query_params.items() if name not in _OF_ONE_JOB}
-        st.switch_page(JOB_PAGE, query_params={**kept, "id": started[0].id})
-    st.rerun()
+    if len(started) != 1:
+        st.rerun()
+    elif is_elsewhere:
+        follow_link(JOB_PAGE, {"id": started[0].id})
+    else:
+        st.switch_page(JOB_PAGE, query_params={"id": started[0].id})
 
 
 def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:

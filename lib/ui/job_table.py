@@ -21,11 +21,12 @@ from lib.ui.errors import explained_errors, show_error, show_retry
 from lib.ui.job_actions import JOB_PAGE, show_actions
 from lib.ui.job_csv import jobs_csv
 from lib.ui.job_filters import clear_filters, job_query
+from lib.ui.place_link import follow_link
 from lib.ui.stale import show_age, show_incomplete
 from lib.ui.text import escaped, plain
 from lib.ui.theme import CANCELLING, STATUS_LOOKS, status_text
 from lib.ui.times import duration_text, epoch_text, loss_text, now, viewer_zone
-from lib.ui.url_state import url_reader, write_params
+from lib.ui.url_state import settle_url, url_reader, write_params
 
 TICK_MS = 2_000
 RECOVERY_TICK_MS = 10_000
@@ -86,10 +87,12 @@ def show_jobs(bar: DeltaGenerator) -> None:
         bar: Where the actions for selected jobs and the page buttons go: pinned below the page, so that they
             neither hide under the fold nor move the rows.
     """
+    settle_url()
     # A fragment may later only write to a place where it wrote during the full run: take the place at once.
     bar.empty()
-    # Always there, so that what stands below keeps its place whether this shows something or not.
-    head = st.container()
+    # One place for the skeleton and for the age: a container that the skeleton has left would keep a gap until the next
+    # run, and the table would jump then.
+    head = st.empty()
     with explained_errors("Failed to load jobs"):
         try:
             reading, query = _read(job_query(url_reader()), head)
@@ -103,10 +106,12 @@ def show_jobs(bar: DeltaGenerator) -> None:
 
 def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) -> None:
     page = reading.value
-    if page.total == 0 and not page.incomplete:
-        _show_nothing(query)
+    if page.total == 0:
+        _show_gaps(page)
+        _show_nothing(page, query)
     else:
         _show_summary(page, query)
+        _show_gaps(page)
         selected = _show_table(page)
         with bar:
             _show_selection(selected)
@@ -136,11 +141,13 @@ def _show_failure(error: DashboardError) -> None:
     st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
 
 
-def _show_nothing(query: JobQuery) -> None:
+def _show_nothing(page: JobPage, query: JobQuery) -> None:
     if query.is_filtered:
-        st.header("No jobs found")
+        st.header("No jobs found so far" if page.incomplete else "No jobs found")
         st.markdown("Try adjusting your filters.")
         st.button("Clear filters", icon=":material/filter_alt_off:", on_click=clear_filters)
+    elif page.incomplete or page.skipped_rows:
+        st.header("No jobs to show")
     else:
         st.header("No training jobs yet")
         st.markdown("A job trains a LoRA on a dataset. It appears here as soon as it is created.")
@@ -160,6 +167,10 @@ def _show_summary(page: JobPage, query: JobQuery) -> None:
             on_click="ignore",
             key="jobs-csv",
         )
+
+
+def _show_gaps(page: JobPage) -> None:
+    """What the list does not show: rows not read yet, rows that could not be understood."""
     show_incomplete(page.incomplete)
     if page.skipped_rows:
         rows = "1 row" if page.skipped_rows == 1 else f"{page.skipped_rows:,} rows"
@@ -193,8 +204,7 @@ def _show_table(page: JobPage) -> list[Job]:
         alt="Training jobs. Select rows to act on them.",
     )
     if (click := st.session_state.get(f"open-{rows}")) is not None:
-        # Streamlit leaves an entry for this page with the other's parameters: keep ours, so that Back shows this list.
-        st.switch_page(JOB_PAGE, query_params={**st.query_params.to_dict(), "id": ids[click["row"]]})
+        follow_link(JOB_PAGE, {"id": ids[click["row"]]})
     selected = [page.jobs[row] for row in event["selection"]["rows"] if row < len(ids)]
     st.session_state[_SELECTED] = tuple(job.id for job in selected)
     return selected

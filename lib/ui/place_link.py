@@ -1,4 +1,4 @@
-"""A way to another place on the same page, such as from a list to one of its rows."""
+"""Ways to another place that are no plain link: on the same page, and from a button to another page."""
 
 from collections.abc import Mapping
 
@@ -15,3 +15,25 @@ def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str |
     """
     key = f"place {sorted(params.items(), key=str)}"
     st.button(label, key=key, icon=icon, type="tertiary", on_click=write_params, args=(params,))
+
+
+def follow_link(page: str, params: Mapping[str, str]) -> None:
+    """Go to another page by an unseen link that clicks itself: one history entry, with exactly these parameters.
+
+    ``st.switch_page`` makes two: first this page's address with the other's parameters, then the other page's.
+    """
+    st.html(_FOLLOW, unsafe_allow_javascript=True)
+    with st.container(key="way-on"):
+        st.page_link(page, label="Open", query_params=dict(params))
+
+
+# Several tries: the link is drawn a moment later.
+_FOLLOW = """<style>:has(> .st-key-way-on), .st-key-way-on { display: none }</style><script>
+let followed = false;
+for (const wait_ms of [0, 50, 150, 400, 1000, 2000]) {
+  setTimeout(() => {
+    const link = followed ? null : document.querySelector(".st-key-way-on a");
+    if (link) { followed = true; link.click(); }
+  }, wait_ms);
+}
+</script>"""

@@ -2,6 +2,11 @@
 
 Widgets follow it: ``mirror_url`` or ``follow_url`` set a widget before it is made, and the widget's ``on_change``
 calls ``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
+
+The browser sends an event with the URL that it has at that moment. Right after a change that is still the one before
+it, and what was just typed would be lost. So ``lib/app.py`` notes the URL in every full run, a widget changes what is
+noted, and a fragment reads it. The browser's URL is believed in full runs that no widget's change led to: a link,
+Back, Forward.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from lib.ui.text import plain
 
 Value = TypeVar("Value")
 MAX_VALUE_LENGTH = 200
+_NOTED = "page and parameters of the URL"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,17 +56,41 @@ class UrlReader:
         return default
 
 
+def note_url() -> None:
+    """Note this page's URL. Call it in every full run, before anything reads or writes parameters."""
+    st.session_state[_NOTED] = (_page(), st.query_params.to_dict())
+
+
+def settle_url() -> None:
+    """Give a fragment that was run with an old URL the page's own: ``st.rerun`` would take the old one along."""
+    params = _params()
+    if params != st.query_params.to_dict():
+        st.query_params.from_dict(params)
+
+
 def url_reader() -> UrlReader:
-    """Over the parameters of this visit's URL."""
-    return UrlReader(params=st.query_params.to_dict())
+    """Over the parameters of this page's URL."""
+    return UrlReader(params=_params())
 
 
 def write_params(changes: Mapping[str, str | None]) -> None:
     """Change parameters in one history entry; None or an empty text takes one away. No change makes no entry."""
-    before = st.query_params.to_dict()
+    before = _params()
     after = {name: value for name, value in {**before, **changes}.items() if value}
-    if after != before:
+    if not before == after == st.query_params.to_dict():
         st.query_params.from_dict(after)
+        st.session_state[_NOTED] = (_page(), after)
+
+
+def _params() -> dict[str, str]:
+    """The noted URL's parameters; the event's own where another page's URL is noted."""
+    page, params = st.session_state.get(_NOTED, ("", {}))
+    return dict(params) if page == _page() else st.query_params.to_dict()
+
+
+def _page() -> str:
+    context = get_script_run_ctx()
+    return context.page_script_hash if context else ""
 
 
 def mirror_url(key: str, value: object) -> None:

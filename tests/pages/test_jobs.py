@@ -125,6 +125,26 @@ def test_every_filter_change_lands_in_the_url_on_the_first_page(source: MemorySo
     assert shown(app) == ["Aria v1", *(f"Aria v{number}" for number in range(10, 20))]
 
 
+def test_a_change_sent_with_the_url_from_before_the_last_one_loses_nothing(
+    source: MemorySource, open_page: OpenPage
+) -> None:
+    source.add(*(make_job(number, JobStatus.FAILED) for number in range(50)))
+    app = open_page("jobs", skip="20")
+    app.text_input(key="filter-search").input("v1").run()
+    app.query_params = {"skip": "20"}  # the browser had not yet heard of the search
+    app.selectbox(key="filter-sort").select("name desc").run()
+    assert app.query_params == {"q": "v1", "sortBy": "name"}
+    assert app.text_input(key="filter-search").value == "v1"
+    app.query_params = {"skip": "20"}
+    app.text_input(key="filter-search").input("").run()
+    assert app.query_params == {"sortBy": "name"}
+    # Back: nothing was changed here, so the URL is right.
+    app.query_params = {"q": "v1", "sortBy": "name"}
+    app.run()
+    assert app.text_input(key="filter-search").value == "v1"
+    assert len(shown(app)) == 11
+
+
 def test_widgets_show_what_a_link_asks_for(source: MemorySource, open_page: OpenPage) -> None:
     app = open_page("jobs", status="lost,failed", sortBy="duration", q="aria", finishedFrom="2026-11-23T10:00:00Z")
     assert app.selectbox(key="filter-status").value == "failed,lost"
@@ -211,6 +231,15 @@ def test_what_is_missing_is_said(source: MemorySource, open_page: OpenPage) -> N
     ]
 
 
+def test_nothing_read_yet_is_not_said_to_be_nothing(source: MemorySource, open_page: OpenPage) -> None:
+    services.connect(PartialSource(now=lambda: NOW))
+    app = open_page("jobs")
+    assert [each.value for each in app.header] == ["No jobs to show"]
+    assert len(app.warning) == 2
+    assert not app.dataframe
+    assert [each.value for each in open_page("jobs", q="nobody").header] == ["No jobs found so far"]
+
+
 def test_actions_fit_what_is_selected_and_say_why_not(source: MemorySource, open_page: OpenPage) -> None:
     source.add(make_job(1, JobStatus.RUNNING), make_job(2))
     app = open_page("jobs")
@@ -278,9 +307,11 @@ def test_a_retry_that_is_a_new_job_says_so_and_leads_there(source: MemorySource,
     assert app.toast[0].value == "Started as 2 new jobs: job\\-001\\-again, job\\-002\\-again"
     app = select(open_page("jobs", status="failed"), "job-001")
     button(app, "Retry").click().run()
-    assert app.query_params == {"status": "failed", "id": "job-001-again"}
-    assert app.toast[0].value == "Started as a new job: job\\-001\\-again"
-    assert app.title[0].value == "Aria v1"
+    # The browser follows it by itself, and the next page shows the toast.
+    (way_on,) = [each.proto for each in app.get("page_link") if each.proto.label == "Open"]
+    assert (way_on.page, way_on.query_string) == ("job", "id=job-001-again")
+    assert app.query_params == {"status": "failed"}
+    assert app.run().toast[0].value == "Started as a new job: job\\-001\\-again"
 
 
 def test_a_job_that_is_being_cancelled_says_so_and_is_not_cancelled_twice(
