@@ -12,8 +12,10 @@ from statistics import fmean as mean
 from statistics import median
 
 MIN_STEPS = 5
-# Logs are read a few times a second: shorter steps are measured several at a time.
+# Logs are read a few times a second: shorter steps are measured several at a time. The longer a
+# training has run, the more steps: else a few seconds of a run of hours would decide about its end.
 SHORTEST_S = 0.5
+SHORTEST_SHARE = 0.01
 RECENT = 20
 # How the next steps are estimated. Chosen with the recordings and the made-up runs of
 # tests/benchmarks/bench_eta.py in view, in the middle of ranges that do about as well.
@@ -56,6 +58,7 @@ class Pace:
     def __init__(self, *, known_s: float | None = None) -> None:
         self._plain_s: deque[float] = deque([] if known_s is None else [known_s], maxlen=RECENT)
         self._short_s, self._short_count = 0.0, 0
+        self._plain_count = 0
         self._pauses: dict[str, _Pauses] = {}
         self._start: int | None = None
         self._step = 0
@@ -130,9 +133,10 @@ class Pace:
             if known := self._recent_s():
                 self._charge(seconds - count * median(known))
             return
+        self._plain_count += count
         self._short_s += seconds
         self._short_count += count
-        if self._short_s >= SHORTEST_S:
+        if self._short_s >= SHORTEST_S and self._short_count >= SHORTEST_SHARE * self._plain_count:
             self._plain_s.append(self._short_s / self._short_count)
             self._short_s, self._short_count = 0.0, 0
 
