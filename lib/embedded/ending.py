@@ -10,13 +10,13 @@ from lib.embedded.attempt_folder import AttemptFolder, Exit
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.causes import HINTS, Cause
 from lib.jobs.failure import Verdict, judge
+from lib.jobs.file_names import LORA_KINDS
 from lib.jobs.job import ArtifactKind, Failure, JobStatus
 from lib.jobs.terminal import plain_lines
 
 JUDGED_TAIL_BYTES = 512 << 10
 JUDGED_LINES = 2_000
 FULL_DISK_BYTES = 1 << 20
-_LORA_KINDS = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT})
 # A full disk often keeps a trainer from saying why it died.
 _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
 
@@ -27,7 +27,7 @@ def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
 
 
 def _is_damaged(output: Path, file: FoundFile) -> bool:
-    if file.kind not in _LORA_KINDS or not file.path.endswith(".safetensors"):
+    if file.kind not in LORA_KINDS or not file.path.endswith(".safetensors"):
         return False
     try:
         return bool(damage(output / file.path))
@@ -43,7 +43,7 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     verdict = judge(
         plain_lines(folder.log_end(JUDGED_TAIL_BYTES))[-JUDGED_LINES:],
         exit_code=exit_.exit_code,
-        lora_count=sum(file.kind in _LORA_KINDS for file in files),
+        lora_count=sum(file.kind in LORA_KINDS for file in files),
         cancelled=exit_.cancelled,
         timed_out=exit_.timed_out,
         alarms=tuple(alarms),
@@ -55,6 +55,13 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
         message = f"The trainer ended without an error, but {incomplete[-1]} is no complete LoRA file."
         return failed(Cause.NO_OUTPUT, message, verdict.failure.evidence)
     return verdict
+
+
+def judge_gone(folder: AttemptFolder) -> Verdict:
+    """The verdict when the folder was deleted, and with it all that could tell how the attempt ended."""
+    message = f"The folder of the training, {folder.path}, is gone, so nobody can tell how the training ended."
+    failure = Failure(cause=Cause.WORKER_LOST.value, message=message, hint="Retry the training.")
+    return Verdict(status=JobStatus.LOST, failure=failure)
 
 
 def failed(cause: Cause, message: str, evidence: tuple[str, ...] = (), hint: str = "") -> Verdict:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from lib.jobs.causes import HINTS, Cause
 from lib.jobs.evidence import BAR
 from lib.jobs.failure import Verdict, judge, judge_by_log
+from lib.jobs.file_names import LORA_KINDS, describe_file
 from lib.jobs.job import Failure, JobStatus, Progress, Stage
 from lib.jobs.progress import ProgressParser
 from lib.jobs.resume import resumed_step
@@ -32,13 +33,11 @@ LOG_NAME = "log"
 EXIT_NAME = "exit.json"
 
 _RATE = re.compile(r", *(?P<rate>\d+(?:\.\d+)?)(?P<unit>s/it|it/s)")
-_WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt"})
 # What shows nothing on a terminal and moves nothing there.
 _CONTROL_BYTES = bytes({*range(32), 127} - set(b"\a\b\t\n\v\f\r\x1b"))
 _CANCELLED = Failure(
     cause=Cause.INTERRUPTED, message="The training was cancelled by a person.", hint=HINTS[Cause.INTERRUPTED]
 )
-_NOT_WEIGHTS = ("optimizer", "scheduler", "random_states", "sampler")
 
 
 class NotALog(ValueError):
@@ -135,10 +134,7 @@ def read_ended(path: Path) -> Ended:
 def count_loras(output: Path) -> int:
     """How many LoRA files are below a folder; a ``*-state`` folder holds none, although it looks so."""
     return sum(
-        path.suffix in _WEIGHTS
-        and not path.name.startswith(_NOT_WEIGHTS)
-        and not any(part.endswith("-state") for part in path.relative_to(output).parts[:-1])
-        and path.is_file()
+        describe_file(path.relative_to(output).as_posix()).kind in LORA_KINDS and path.is_file()
         for path in output.rglob("*")
     )
 

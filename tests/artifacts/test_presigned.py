@@ -4,9 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.artifacts.file_names import describe_file
 from lib.artifacts.presigned import content_disposition, frozen_link, key_in_bucket, link_end
-from lib.jobs.job import ArtifactKind
 
 SIGNED = "https://s3.test/assets/lora-training/a/x%20y.safetensors?X-Amz-Date=20261123T150700Z&X-Amz-Expires=604800"
 
@@ -68,25 +66,3 @@ def test_the_key_behind_a_link(url: str, key: str | None) -> None:
 )
 def test_downloads_are_named_in_any_script_and_no_header_is_split(name: str, header: str) -> None:
     assert content_disposition(name) == header
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "epoch", "step", "prompt"),
-    [
-        ("aria.safetensors", ArtifactKind.LORA, None, None, None),
-        ("aria-000012.safetensors", ArtifactKind.CHECKPOINT, 12, None, None),
-        ("aria-step00000400.safetensors", ArtifactKind.CHECKPOINT, None, 400, None),
-        ("sample/aria_e000003_01_20261123150700_42.png", ArtifactKind.SAMPLE, 3, None, 1),
-        ("sample/aria_000400_00_20261123150700.png", ArtifactKind.SAMPLE, None, 400, 0),
-        ("preview.WEBP", ArtifactKind.SAMPLE, None, None, None),
-        ("aria-000001-state/optimizer.bin", ArtifactKind.STATE, None, None, None),
-        ("logs/20261123/events.out.tfevents.1", ArtifactKind.LOG, None, None, None),
-        ("train.log", ArtifactKind.LOG, None, None, None),
-        ("README.md", ArtifactKind.OTHER, None, None, None),
-    ],
-)
-def test_what_a_name_tells(
-    name: str, kind: ArtifactKind, epoch: int | None, step: int | None, prompt: int | None
-) -> None:
-    facts = describe_file(name)
-    assert (facts.kind, facts.epoch, facts.step, facts.prompt_index) == (kind, epoch, step, prompt)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from lib.artifacts.file_names import describe_file
 from lib.embedded.dataset_names import is_readable
 from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
+from lib.jobs.file_names import describe_file
 from lib.jobs.job import ArtifactKind
 
 FALLBACK_STEM = "lora"

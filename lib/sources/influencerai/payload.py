@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from lib.artifacts.file_names import describe_file
 from lib.artifacts.presigned import frozen_link
 from lib.errors import BadPayload
 from lib.jobs.config import TrainingSettings
+from lib.jobs.file_names import describe_file
 from lib.jobs.job import Artifact, ArtifactKind, JobStatus, Stage
 
 JOB_TYPE = "lora-training"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from lib.artifacts.file_names import describe_file
 from lib.artifacts.object_store import ObjectStore
 from lib.artifacts.presigned import key_in_bucket
 from lib.errors import ArtifactError
+from lib.jobs.file_names import describe_file
 from lib.jobs.job import Artifact, Job, PresignedUrl
 from lib.sources.influencerai.payload import artifact_id, job_prefix
 

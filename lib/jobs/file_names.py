@@ -9,6 +9,9 @@ from lib.jobs.job import ArtifactKind
 WEIGHTS = frozenset({".safetensors", ".pt", ".ckpt", ".bin"})
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 LOGS = frozenset({".log", ".jsonl"})
+# Beside the weights of a checkpoint lies what a training needs to go on (accelerate, diffusers).
+STATES = ("optimizer", "scheduler", "random_states", "sampler", "scaler")
+LORA_KINDS = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT})
 _EPOCH = re.compile(r"-(\d{6})$")
 _STEP = re.compile(r"-step(\d{8})$")
 # {name}_e{epoch:06d}_{prompt:02d}_{time}_{seed}.png, or {name}_{step:06d}_… when sampled by steps; the name is left
@@ -30,7 +33,7 @@ def describe_file(name: str) -> FileFacts:
     """The facts in a file's name; folders before it count too (``samples/a.png``)."""
     path = PurePosixPath(name)
     stem, suffix = path.stem, path.suffix.lower()
-    if any(part.endswith("-state") for part in path.parts[:-1]):
+    if any(part.endswith("-state") for part in path.parts[:-1]) or (suffix in WEIGHTS and stem.startswith(STATES)):
         return FileFacts(kind=ArtifactKind.STATE)
     if suffix in WEIGHTS:
         epoch, step = _number(_EPOCH, stem), _number(_STEP, stem)
