@@ -39,6 +39,8 @@ class _Patience:
 
 
 USUAL = _Patience()
+# While somebody waits for a page.
+LOOKING = _Patience(read_s=6, tries=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +103,13 @@ class ObjectStore:
     def head(self, key: str) -> int:
         """The object's size in bytes. Raises ArtifactError when it is not there."""
         with self._explained():
-            return int(self._client().head_object(Bucket=self.bucket, Key=key)["ContentLength"])
+            return int(self._client(LOOKING).head_object(Bucket=self.bucket, Key=key)["ContentLength"])
 
     def list(self, prefix: str) -> list[StoredObject]:
         """The objects whose keys begin with ``prefix``, by key; at most 10,000."""
         found: list[StoredObject] = []
         with self._explained():
-            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            pages = self._client(LOOKING).get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
                 found += [
                     StoredObject(key=row["Key"], size_bytes=int(row["Size"]), modified_at=_utc(row.get("LastModified")))
