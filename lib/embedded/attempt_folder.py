@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lib.embedded import locks
-from lib.embedded.json_file import read_json, write_json
+from lib.embedded.json_file import json_object, replace_json
+from lib.embedded.reach import is_there, open_if_there, read_if_there, stat_if_there
 from lib.jobs.job import LossPoint
 
 EVENTS_FOLDER = "logs"  # where a trainer may write TensorBoard event files
@@ -33,18 +34,27 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a trainer ended. ``exit_code`` is None when it never started; a negative one is a signal."""
+    """How a trainer ended.
+
+    Attributes:
+        exit_code: None when it never started; a negative one is a signal.
+        was_away: The folder could not be reached for a while.
+    """
 
     exit_code: int | None
     finished_at: float
     cancelled: bool = False
     timed_out: bool = False
     start_error: str = ""
+    was_away: bool = False
     free_bytes: int | None = None
 
 
 class AttemptFolder:
-    """Paths and small files of one attempt. Small files are replaced whole, so that nobody reads half of one."""
+    """Paths and small files of one attempt. Small files are replaced whole, so that nobody reads half of one.
+
+    Whoever asks for something while the folder itself is away is told so (OutOfReach): what is in it is unknown then.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,17 +75,27 @@ class AttemptFolder:
 
     def make(self) -> None:
         """Create the folder with an empty log."""
-        self.output.mkdir(parents=True, exist_ok=True)
+        self._make_path()
+        self.output.mkdir(exist_ok=True)
         self.log.touch()
+
+    def _make_path(self) -> None:
+        """Create the folder, but not the data folder, which is only away when it is not there."""
+        for folder in (*reversed(self.path.parents[:2]), self.path):
+            folder.mkdir(exist_ok=True)
+
+    def is_made(self) -> bool:
+        """Whether the folder was created. Raises OutOfReach when the data folder is away."""
+        return is_there(self.path, below=self.path.parents[2])
 
     def read_log(self, offset: int, limit: int) -> bytes:
         """At most ``limit`` bytes of the log; none when somebody deleted it."""
-        try:
-            with self.log.open("rb") as log:
-                log.seek(offset)
-                return log.read(limit)
-        except FileNotFoundError:
+        descriptor = open_if_there(self.log)
+        if descriptor is None:
             return b""
+        with os.fdopen(descriptor, "rb") as log:
+            log.seek(offset)
+            return log.read(limit)
 
     def log_end(self, limit: int) -> bytes:
         """The last ``limit`` bytes of the log."""
@@ -83,22 +103,17 @@ class AttemptFolder:
 
     def log_size(self) -> int:
         """Bytes of the log; 0 when somebody deleted it."""
-        try:
-            return self.log.stat().st_size
-        except FileNotFoundError:
-            return 0
+        stat = stat_if_there(self.log)
+        return stat.st_size if stat else 0
 
     def last_output_at(self) -> float | None:
         """Unix seconds of the last output; None when there was none."""
-        try:
-            stat = self.log.stat()
-        except FileNotFoundError:
-            return None
-        return stat.st_mtime if stat.st_size else None
+        stat = stat_if_there(self.log)
+        return stat.st_mtime if stat and stat.st_size else None
 
     def write_spec(self, spec: RunSpec) -> None:
         """Say what to run."""
-        write_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
+        replace_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
 
     def read_spec(self) -> RunSpec:
         """What to run."""
@@ -107,24 +122,25 @@ class AttemptFolder:
 
     def mark_started(self, **facts: int) -> None:
         """Say that the trainer is about to run; without this mark it certainly never did."""
-        write_json(self._started, facts)
+        replace_json(self._started, facts)
 
     def started(self) -> Mapping[str, int] | None:
         """The facts of ``mark_started``, as far as they can be read."""
-        return read_json(self._started)
+        data = read_if_there(self._started)
+        return None if data is None else json_object(data)
 
     def was_never_started(self) -> bool:
         """Whether certainly no trainer ran or will run: nothing was marked, and nobody is about to."""
-        return not locks.is_held(self.lock) and not self._started.exists() and self.read_exit() is None
+        return not locks.is_held(self.lock) and not is_there(self._started) and self.read_exit() is None
 
     def request_cancel(self) -> None:
         """Ask the supervisor to stop the trainer."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make_path()
         self._cancel.touch()
 
     def cancel_requested(self) -> bool:
         """Whether somebody asked to stop the trainer."""
-        return self._cancel.exists()
+        return is_there(self._cancel)
 
     def reserve_exit(self) -> None:
         """Take the disk space for the exit record now, so that it can be written when the disk is full."""
@@ -144,7 +160,8 @@ class AttemptFolder:
 
     def read_exit(self) -> Exit | None:
         """How the trainer ended; None while it runs, or when its supervisor did not live to record it."""
-        values = read_json(self._exit)
+        data = read_if_there(self._exit)
+        values = None if data is None else json_object(data)
         with contextlib.suppress(TypeError):  # another object than ours
             return None if values is None else Exit(**values)
         return None
@@ -179,10 +196,8 @@ class AttemptFolder:
 
     def trim_losses(self) -> int:
         """Cut off a half-written last loss; how many whole ones there are."""
-        try:
-            size = self.losses.stat().st_size
-        except FileNotFoundError:
-            return 0
+        stat = stat_if_there(self.losses)
+        size = stat.st_size if stat else 0
         if size % _LOSS.size:
             os.truncate(self.losses, size - size % _LOSS.size)
         return size // _LOSS.size

@@ -6,9 +6,10 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from lib.embedded.reach import HINT, OutOfReach, out_of_reach
 from lib.errors import StoreError
 
 SCHEMA_VERSION = 1
@@ -16,6 +17,8 @@ FILE_NAME = "lora.db"
 BUSY_TIMEOUT_S = 10.0
 MAX_IDLE_CONNECTIONS = 4
 LEAST_SPACE_BYTES = 128 << 10
+
+FileId = tuple[int, int]  # device and inode
 
 
 class DiskFullError(StoreError):
@@ -31,22 +34,33 @@ class Database:
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / FILE_NAME
-        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(MAX_IDLE_CONNECTIONS)
+        self._idle: queue.LifoQueue[tuple[FileId, sqlite3.Connection]] = queue.LifoQueue(MAX_IDLE_CONNECTIONS)
         _require_folder(data_dir)
-        with self.reading() as connection:
-            self._prepare(connection)
+        try:
+            with closing(_connect(self.path, "rwc")) as connection:
+                self._prepare(connection)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+
+    def file_id(self) -> FileId:
+        """Which file is at the path now: what is read from an open one that was moved away is no news.
+
+        Raises:
+            OutOfReach: None, or nobody can tell.
+        """
+        return require_database(self.path.parent)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for reads; single statements may also write."""
         with self._explained():
-            connection = self._borrow()
+            file_id, connection = self._borrow()
             try:
                 yield connection
             except BaseException:
                 connection.close()
                 raise
-            self._give_back(connection)
+            self._give_back(file_id, connection)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -65,19 +79,33 @@ class Database:
         """Close the idle connections; those in use are closed when they come back."""
         while True:
             try:
-                self._idle.get_nowait().close()
+                self._idle.get_nowait()[1].close()
             except queue.Empty:
                 return
 
-    def _borrow(self) -> sqlite3.Connection:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return _connect(self.path)
+    def _borrow(self) -> tuple[FileId, sqlite3.Connection]:
+        here = self.file_id()
+        with suppress(queue.Empty):
+            while True:
+                file_id, connection = self._idle.get_nowait()
+                if file_id == here:
+                    return here, connection
+                connection.close()  # another file took the place of the one it has open
+        return here, self._connect_again()
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _connect_again(self) -> sqlite3.Connection:
+        connection = _connect(self.path, "rw")
         try:
-            self._idle.put_nowait(connection)
+            if _user_version(connection) == SCHEMA_VERSION:
+                return connection
+            raise StoreError(f"The database {self.path} was replaced by another one.", hint="Restart the dashboard.")
+        except BaseException:
+            connection.close()
+            raise
+
+    def _give_back(self, file_id: FileId, connection: sqlite3.Connection) -> None:
+        try:
+            self._idle.put_nowait((file_id, connection))
         except queue.Full:
             connection.close()
 
@@ -117,11 +145,17 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
+            self.file_id()  # says so when it is away
             raise explain(error, self.path) from error
 
 
 _MOVE_ASIDE = (
     "Nothing was changed. To start anew, stop the dashboard and move the file aside: mv '{path}' '{path}.broken'"
+)
+_RESCUE = (
+    "Nothing was changed. Stop the dashboard and copy the file, with its -wal where there is one. "
+    "sqlite3 '{path}' .recover prints as SQL what can still be read, where sqlite3 was built for it. "
+    "To start anew, move the file aside: mv '{path}' '{path}.broken'"
 )
 
 
@@ -133,7 +167,7 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
             f"The disk of the data folder {path.parent} is full.", hint="Free some space; nothing was lost."
         )
     if "not a database" in text or "malformed" in text:
-        return StoreError(f"The database {path} is damaged ({text}).", hint=_MOVE_ASIDE.format(path=path))
+        return StoreError(f"The database {path} is damaged ({text}).", hint=_RESCUE.format(path=path))
     if "locked" in text or "busy" in text:
         return StoreError(f"The database {path} is in use and did not answer in time.", hint="Try again in a moment.")
     if "readonly" in text or "unable to open" in text:
@@ -152,6 +186,20 @@ def _is_full(path: Path) -> bool:
         return False
 
 
+def require_database(data_dir: Path) -> FileId:
+    """Which file the database is. Raises OutOfReach when there is none: it is only away, and not to be made anew."""
+    try:
+        found = (data_dir / FILE_NAME).stat()
+    except FileNotFoundError as error:
+        if data_dir.exists():  # such as the place where a disk that is away was mounted
+            message = f"The data folder {data_dir} is there, but its database {FILE_NAME} is not."
+            raise OutOfReach(message, hint=HINT) from error
+        raise out_of_reach(data_dir, error) from error
+    except OSError as error:
+        raise out_of_reach(data_dir, error) from error
+    return found.st_dev, found.st_ino
+
+
 def _require_folder(data_dir: Path) -> None:
     hint = "Create it, or set LORA_DATA_DIR to a folder that you may write to."
     try:
@@ -164,8 +212,12 @@ def _require_folder(data_dir: Path) -> None:
         raise StoreError(f"The data folder {data_dir} cannot be written to.", hint=hint)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open the file; only the mode ``rwc`` makes one where there is none."""
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")

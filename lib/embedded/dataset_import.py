@@ -45,6 +45,8 @@ class _Import:
     folder: Path
     incoming: Path
     kept: list[str] = field(default_factory=list)
+    already_there: list[str] = field(default_factory=list)
+    stray_captions: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     captions: int = 0
     offered: set[str] = field(default_factory=set)
@@ -59,7 +61,13 @@ class _Import:
                 self.refused[shown_name] = str(refusal)
 
     def report(self) -> ImportReport:
-        return ImportReport(kept=tuple(self.kept), refused=self.refused, captions=self.captions)
+        return ImportReport(
+            kept=tuple(self.kept),
+            already_there=tuple(self.already_there),
+            stray_captions=tuple(self.stray_captions),
+            refused=self.refused,
+            captions=self.captions,
+        )
 
 
 def import_upload(folder: Path, scratch: Path, name: str, stream: BinaryIO) -> ImportReport:
@@ -100,16 +108,21 @@ def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
         raise Refused("It is a zip inside a zip.")
     if ending not in ENDINGS and ending != ".txt":
         raise Refused("It is not an image (PNG, JPEG, WebP, BMP), a caption (.txt) or a zip.")
+    # Trainers read captions of this very ending only.
+    name = f"{Path(safe.name).stem}.txt" if ending == ".txt" else safe.name
     unfinished = upload.incoming / "file"
     try:
         _copy(stream, unfinished, MAX_CAPTION_BYTES if ending == ".txt" else MAX_IMAGE_BYTES)
         _check_content(unfinished, ending)
-        _place(unfinished, upload.folder / safe.name)
+        if not _place(unfinished, upload.folder / name):
+            upload.already_there.append(name)
     finally:
         unfinished.unlink(missing_ok=True)
     if ending == ".txt":
         upload.captions += 1
-    upload.kept.append(safe.name)
+        if not _has_image(upload.folder, Path(name).stem):
+            upload.stray_captions.append(name)
+    upload.kept.append(name)
 
 
 def _has_image(folder: Path, stem: str) -> bool:
@@ -141,12 +154,14 @@ def _check_content(path: Path, ending: str) -> None:
         raise Refused("The caption is not text.")
 
 
-def _place(unfinished: Path, target: Path) -> None:
+def _place(unfinished: Path, target: Path) -> bool:
+    """Move the file to its place; False when the dataset has the very same one already."""
     if target.exists() or target.is_symlink():
         if target.is_symlink() or not target.is_file() or not filecmp.cmp(unfinished, target, shallow=False):
             raise Refused("The dataset already has a file with this name and other content.")
-        return
+        return False
     unfinished.replace(target)
+    return True
 
 
 def _take_zip(upload: _Import, stream: BinaryIO) -> None:

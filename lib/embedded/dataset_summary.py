@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from lib.embedded.dataset_names import ENDINGS, MAX_CAPTION_BYTES, is_readable
 from lib.embedded.pictures import Picture, PictureCache, duplicate_groups, is_current
 from lib.jobs.dataset import Dataset
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 MAX_TAGS = 300
 # File systems stamp times in steps: a change right after a reading can bear the same time as the one before.
 SETTLED_NS = 100_000_000
@@ -27,6 +27,21 @@ def list_image_names(folder: Path) -> list[str]:
             for entry in entries
             if os.path.splitext(entry.name)[1].lower() in ENDINGS  # noqa: PTH122 (thousands of names)
             and not entry.name.startswith(".")
+            and is_readable(entry.name)
+            and entry.is_file(follow_symlinks=False)
+        )
+
+
+def list_stray_captions(folder: Path, image_names: Sequence[str]) -> list[str]:
+    """Names of the captions that belong to none of these images, sorted."""
+    owned = {f"{Path(name).stem}.txt" for name in image_names}
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(".txt")
+            and not entry.name.startswith(".")
+            and entry.name not in owned
             and is_readable(entry.name)
             and entry.is_file(follow_symlinks=False)
         )
@@ -68,7 +83,7 @@ def _file_times(folder: Path) -> list[int]:
 
 def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:
     names = list_image_names(folder)
-    captions = [caption for name in names if (caption := read_caption((folder / name).with_suffix(".txt")))]
+    captions = {name: caption for name in names if (caption := read_caption((folder / name).with_suffix(".txt")))}
     stats = {name: stat for name in names if (stat := _stat(folder / name)) is not None}
     # Facts of a former file of the same name would keep a good image from being trained on.
     known = {name: pictures[name] for name, stat in stats.items() if is_current(pictures.get(name), stat)}
@@ -77,16 +92,18 @@ def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:
         "images": len(names),
         "captions": len(captions),
         "bytes": sum(stat.st_size for stat in stats.values()),
-        "tags": count_tags(captions),
+        "tags": count_tags(captions.values()),
         "smallest": sizes[0][1:] if sizes else None,
         "largest": sizes[-1][1:] if sizes else None,
+        "uncaptioned": [name for name in names if name not in captions],
+        "stray_captions": list_stray_captions(folder, names),
         "undecodable": [name for name, each in known.items() if each.error],
         "duplicates": duplicate_groups(known),
         "scanned": len(known) == len(names),
     }
 
 
-def count_tags(captions: Sequence[str]) -> dict[str, int]:
+def count_tags(captions: Iterable[str]) -> dict[str, int]:
     """Comma-separated tags with their counts, most frequent first."""
     counts = Counter(tag for caption in captions for part in caption.split(",") if (tag := part.strip()))
     return dict(counts.most_common(MAX_TAGS))
@@ -128,6 +145,8 @@ def _from_kept(folder: Path, kept: Mapping[str, Any]) -> Dataset:
         smallest=(smallest[0], smallest[1]) if smallest else None,
         largest=(largest[0], largest[1]) if largest else None,
         tag_counts=kept["tags"],
+        uncaptioned=tuple(kept["uncaptioned"]),
+        stray_captions=tuple(kept["stray_captions"]),
         undecodable=tuple(kept["undecodable"]),
         duplicates=tuple(tuple(group) for group in kept["duplicates"]),
         scanned=kept["scanned"],

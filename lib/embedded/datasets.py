@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,10 +16,17 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from lib.embedded.dataset_import import import_upload, write_caption
-from lib.embedded.dataset_names import MAX_CAPTION_BYTES, is_readable, safe_name
-from lib.embedded.dataset_summary import list_image_names, read_caption, read_json, summarize
+from lib.embedded.dataset_names import ENDINGS, MAX_CAPTION_BYTES, is_readable, safe_name
+from lib.embedded.dataset_summary import (
+    list_image_names,
+    list_stray_captions,
+    read_caption,
+    read_json,
+    summarize,
+)
 from lib.embedded.json_file import write_json
-from lib.embedded.pictures import PictureCache, is_current, make_thumbnail
+from lib.embedded.pictures import PREVIEW_PX, PREVIEWS, PictureCache, is_current, make_thumbnail
+from lib.embedded.reach import HINT, OutOfReach, is_there
 from lib.errors import DatasetError
 from lib.jobs.config import name_problem
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
@@ -45,20 +52,20 @@ class DatasetFolder:
         with _told_disk_errors("The dataset could not be created"), self._names_locked():
             if any(other.name.casefold() == name.casefold() for other in self.list()):
                 raise DatasetError("There is already a dataset with this name.", hint="Choose another name.")
-            (self.root / dataset_id).mkdir(parents=True)
+            (self.root / dataset_id).mkdir()
             about = {"name": name, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
             write_json(self.root / dataset_id / ABOUT_FILE, about)
         return self.get(dataset_id)
 
     def _names_locked(self) -> FileLock:
         """Nobody else makes a dataset meanwhile, so that a name found free stays free."""
-        (self.root / CACHE_FOLDER).mkdir(parents=True, exist_ok=True)
+        for folder in (self.root, self.root / CACHE_FOLDER):  # not the data folder: it is away when it is missing
+            folder.mkdir(exist_ok=True)
         return FileLock(self.root / CACHE_FOLDER / "datasets.lock", timeout=NAMES_PATIENCE_S)
 
     def list(self) -> Sequence[Dataset]:
         """All datasets by name; decodes nothing, and reads captions only after a change."""
-        if not self.root.is_dir():
-            return ()
+        self._require_root()
         with _told_disk_errors("The datasets could not be listed"):
             ids = [entry.name for entry in os.scandir(self.root) if _is_dataset(entry)]
         found = [dataset for each in ids if (dataset := self._get_if_there(each)) is not None]
@@ -76,6 +83,7 @@ class DatasetFolder:
 
     def path(self, dataset_id: str) -> Path:
         """The dataset's folder. Raises DatasetError for an id that is unknown or leads elsewhere."""
+        self._require_root()
         folder = self.root / dataset_id if _is_component(dataset_id) else None
         with _told_disk_errors("The dataset could not be read"):
             is_there = folder is not None and not folder.is_symlink() and folder.is_dir()
@@ -86,6 +94,11 @@ class DatasetFolder:
             )
         return folder
 
+    def _require_root(self) -> None:
+        """Raise OutOfReach when there is no folder to look into: that is not the same as one without datasets."""
+        if not is_there(self.root):
+            raise OutOfReach(f"The folder of the datasets, {self.root}, is not there.", hint=HINT)
+
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
         """Take in an image, a caption or a zip of both; what is refused is named with the reason."""
         folder = self.path(dataset_id)
@@ -93,13 +106,33 @@ class DatasetFolder:
         with _told_disk_errors("The upload could not be stored"):
             return import_upload(folder, self.root / CACHE_FOLDER, name, stream)
 
-    def images(self, dataset_id: str, *, skip: int = 0, take: int = 50) -> Sequence[DatasetImage]:
-        """Files of a dataset by name, one page; sizes in pixels are there once they were scanned."""
+    def image_names(self, dataset_id: str) -> Sequence[str]:
+        """Names of all images, in their order."""
+        folder = self.path(dataset_id)
+        with _told_disk_errors("The dataset could not be read"):
+            return list_image_names(folder)
+
+    def images(
+        self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
+    ) -> Sequence[DatasetImage]:
+        """Images by name, one page of all or of those ``among``; sizes in pixels are there once they were scanned."""
         folder = self.path(dataset_id)
         pictures = self._cache(dataset_id).load()
         with _told_disk_errors("The dataset could not be read"):
-            names = list_image_names(folder)[max(0, skip) : max(0, skip) + max(0, take)]
-            return tuple(_dataset_image(folder / name, pictures) for name in names if (folder / name).exists())
+            wanted = None if among is None else set(among)
+            names = [name for name in list_image_names(folder) if wanted is None or name in wanted]
+            shown = names[max(0, skip) : max(0, skip) + max(0, take)]
+            return tuple(_dataset_image(folder / name, pictures) for name in shown if (folder / name).exists())
+
+    def image_path(self, dataset_id: str, image_name: str) -> Path:
+        """Where an image is. Raises DatasetError for a name that is unknown, leads elsewhere or is no image's."""
+        folder = self.path(dataset_id)
+        names = (image_name, unicodedata.normalize("NFC", image_name))
+        paths = [folder / name for name in names if not safe_name(name).problem and _is_component(name)]
+        for path in paths:
+            if path.suffix.lower() in ENDINGS and path.is_file() and not path.is_symlink():
+                return path
+        raise DatasetError(f"The dataset has no image {image_name[:80]!r}.", hint="It may have been deleted.")
 
     def scan(self, dataset_id: str, budget_s: float) -> float:
         """Collect picture facts and thumbnails for about ``budget_s``; the finished part in [0, 1]."""
@@ -115,16 +148,25 @@ class DatasetFolder:
 
     def thumbnail(self, dataset_id: str, image_name: str) -> Path:
         """A small cached WebP. Raises DatasetError when the image is missing or does not decode."""
-        path = self._image_path(dataset_id, image_name)
+        path = self.image_path(dataset_id, image_name)
         with _told_disk_errors("The image may be good, but its thumbnail could not be stored"):
             target = self._cache(dataset_id).thumbnail_path(path, path.stat())
             if not target.exists():
                 make_thumbnail(path, target)
         return target
 
+    def preview(self, dataset_id: str, image_name: str) -> Path:
+        """A large cached WebP, made when it is asked for. Raises DatasetError like ``thumbnail``."""
+        path = self.image_path(dataset_id, image_name)
+        with _told_disk_errors("The image may be good, but its preview could not be stored"):
+            target = self._cache(dataset_id).thumbnail_path(path, path.stat(), PREVIEWS)
+            if not target.exists():
+                make_thumbnail(path, target, side_px=PREVIEW_PX)
+        return target
+
     def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
         """Replace the caption of an image; an empty one removes it."""
-        path = self._image_path(dataset_id, image_name).with_suffix(".txt")
+        path = self.image_path(dataset_id, image_name).with_suffix(".txt")
         text = " ".join(caption.split())
         if len(text.encode("utf-8", "replace")) > MAX_CAPTION_BYTES:
             raise DatasetError(f"The caption is longer than {MAX_CAPTION_BYTES // 1024} KB.", hint="Shorten it.")
@@ -136,11 +178,18 @@ class DatasetFolder:
 
     def delete_image(self, dataset_id: str, image_name: str) -> None:
         """Delete an image, and its caption unless another image has the same stem."""
-        path = self._image_path(dataset_id, image_name)
+        path = self.image_path(dataset_id, image_name)
         with _told_disk_errors("The image could not be deleted"):
             path.unlink(missing_ok=True)
             if all(Path(name).stem != path.stem for name in list_image_names(path.parent)):
                 path.with_suffix(".txt").unlink(missing_ok=True)
+
+    def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
+        """Delete those of the named captions that belong to no image: one may have come since they were shown."""
+        folder = self.path(dataset_id)
+        with _told_disk_errors("The captions could not be deleted"):
+            for name in set(names).intersection(list_stray_captions(folder, list_image_names(folder))):
+                (folder / name).unlink(missing_ok=True)
 
     def delete(self, dataset_id: str) -> None:
         """Delete a dataset with all its files and everything derived from them."""
@@ -148,7 +197,7 @@ class DatasetFolder:
         with _told_disk_errors("The dataset could not be deleted"):
             # One rename first: a half deleted dataset is never listed.
             gone = self.root / CACHE_FOLDER / f"deleted-{secrets.token_hex(6)}"
-            gone.parent.mkdir(parents=True, exist_ok=True)
+            gone.parent.mkdir(exist_ok=True)
             folder.rename(gone)
             with suppress(FileNotFoundError):  # somebody clears what is left over, and was faster
                 shutil.rmtree(gone)
@@ -171,15 +220,6 @@ class DatasetFolder:
                 return None  # deleted since the folder was listed
             # One folder that cannot be read does not hide the others.
             return Dataset(id=dataset_id, name=dataset_id, status="unreadable", payload={"error": str(error)})
-
-    def _image_path(self, dataset_id: str, image_name: str) -> Path:
-        folder = self.path(dataset_id)
-        names = (image_name, unicodedata.normalize("NFC", image_name))
-        paths = [folder / name for name in names if not safe_name(name).problem and _is_component(name)]
-        for path in paths:
-            if path.is_file() and not path.is_symlink():
-                return path
-        raise DatasetError(f"The dataset has no image {image_name[:80]!r}.", hint="It may have been deleted.")
 
 
 def _is_dataset(entry: "os.DirEntry[str]") -> bool:

@@ -17,6 +17,7 @@ from lib.jobs.terminal import plain_lines
 JUDGED_TAIL_BYTES = 512 << 10
 JUDGED_LINES = 2_000
 FULL_DISK_BYTES = 1 << 20
+_WAS_AWAY = "The data folder was away for a while during the training, which may be why; then retry the training."
 # A full disk often keeps a trainer from saying why it died.
 _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
 
@@ -54,6 +55,9 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     if incomplete and verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT:
         message = f"The trainer ended without an error, but {incomplete[-1]} is no complete LoRA file."
         return failed(Cause.NO_OUTPUT, message, verdict.failure.evidence)
+    if exit_.was_away and verdict.failure and not exit_.timed_out:
+        hint = f"{_WAS_AWAY} {verdict.failure.hint}".rstrip()
+        return replace(verdict, failure=replace(verdict.failure, hint=hint))
     return verdict
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lib.embedded import locks
 from lib.embedded.attempt_folder import AttemptFolder, Exit, folder_size
-from lib.embedded.ending import checked_files, judge_end
+from lib.embedded.ending import checked_files, judge_end, judge_gone
 from lib.embedded.mirror import Mirror, MirrorCopy
-from lib.embedded.processes import GroupStop, groups_of_marked, is_marked, kill_marked
+from lib.embedded.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
+from lib.embedded.reach import OutOfReach, is_there
 from lib.embedded.run_store import Claim, Ending, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
 from lib.jobs.failure import Verdict
@@ -22,6 +23,8 @@ WRITE_EVERY_S = 1.0
 READ_AT_ONCE_BYTES = 4 << 20
 # A supervisor that lives ends a training in time; this much later it is taken for dead.
 LATE_LIMIT_S = 2.0
+# After so long without it, and without a process, the folder of an attempt is taken for deleted.
+GONE_AFTER_S = 30.0
 
 
 class FollowedRun:
@@ -63,11 +66,18 @@ class FollowedRun:
         self._judged: tuple[list[FoundFile], Verdict] | None = None
         self._copy: MirrorCopy | None = None
         self._looked_at = -float("inf")
+        self._missing_since: float | None = None
 
     def follow(self) -> bool:
         """Take in what is new; True once the end is recorded. Raises StoreError when that is to be tried again."""
-        exit_ = self._exit()
-        caught_up = self._read_log()
+        try:
+            exit_ = self._exit()
+            caught_up = self._read_log()
+        except OutOfReach:
+            if not self._is_gone():
+                raise
+            return self._finish_without_folder()
+        self._missing_since = None
         if exit_ is not None and caught_up:
             return self._finish(exit_)
         if not self._is_late:  # until then what is recorded is further
@@ -99,16 +109,45 @@ class FollowedRun:
         # The supervisor may have recorded the end between the two looks.
         if (exit_ := self._folder.read_exit()) is not None:
             return exit_
+        exit_ = self._unrecorded_exit()
+        # What was seen may be of a folder that somebody made where the true one is away.
+        self._store.require_reach()
         kill_marked(self.claim.mark)
+        return exit_
+
+    def _unrecorded_exit(self) -> Exit:
         cancelled = self._folder.cancel_requested()
-        never_started = self._folder.was_never_started() and not cancelled
+        last_output_at = self._folder.last_output_at()
+        never_started = last_output_at is None and self._folder.was_never_started() and not cancelled
         return Exit(
             exit_code=None,
-            finished_at=self._folder.last_output_at() or time.time(),
+            finished_at=last_output_at or time.time(),
             cancelled=cancelled,
             timed_out=self._stop.is_asked and not cancelled,
             start_error="its supervisor ended before the trainer began (see worker.log)" if never_started else "",
         )
+
+    def _is_gone(self) -> bool:
+        """Whether the folder was deleted: it stays away while the data folder is there, and nobody works on it."""
+        self._store.require_reach()
+        if self._folder.is_made() or find_marked(self.claim.mark):
+            self._missing_since = None
+            return False
+        self._missing_since = self._missing_since or time.monotonic()
+        return time.monotonic() - self._missing_since >= GONE_AFTER_S
+
+    def _finish_without_folder(self) -> bool:
+        verdict = judge_gone(self._folder)
+        progress = replace(self._parser.progress, eta_s=None)
+        ending = Ending(
+            status=verdict.status,
+            progress=progress,
+            failure=verdict.failure,
+            alarms=tuple(self._parser.alarms),
+            finished_at=time.time(),
+        )
+        self._store.finish(self.claim, ending)
+        return True
 
     def _stop_orphan(self) -> None:
         """Stop a trainer that survived its supervisor, where the supervisor would have done so."""
@@ -179,7 +218,9 @@ class FollowedRun:
         self._record_files(settled)
 
     def _collect(self) -> Sequence[FoundFile]:
-        return self._recipe.collect(self._folder.output) if self._recipe else ()
+        found = self._recipe.collect(self._folder.output) if self._recipe else ()
+        is_there(self._folder.output)  # raises: what could not be seen is not missing
+        return found
 
     def _record_files(self, files: list[FoundFile], keys: Mapping[str, str] | None = None) -> None:
         if keys or files != self._recorded:
@@ -220,7 +261,10 @@ class FollowedRun:
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
         """Files and verdict, made out once: copying takes many looks, and nothing changes any more."""
         files = checked_files(self._folder.output, self._collect())
-        return files, judge_end(self._folder, exit_, files, self._parser.alarms)
+        verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
+        is_there(self._folder.output)  # raises: what was not there meanwhile cannot be judged
+        self._store.require_reach()
+        return files, verdict
 
 
 def _measured_s(progress: Progress) -> float | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from lib.embedded.rows import job_from
 from lib.jobs.job import Job, JobStatus
-from lib.jobs.query import JobPage, JobQuery, SortBy
+from lib.jobs.query import JobPage, JobQuery, SortBy, search_key
 
 _JOB_ROW = """
     SELECT jobs.*, a.progress, {failure} AS failure, a.alarms, a.last_output_at
@@ -100,7 +100,7 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
         if at is not None:
             parts.append(condition)
             values.append(at.timestamp())
-    if needle := query.search.strip().casefold():
+    if needle := search_key(query.search):
         parts.append("instr(search_text, ?)")
         values.append(needle)
     return ("WHERE " + " AND ".join(parts) if parts else ""), values

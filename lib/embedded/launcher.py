@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lib.embedded import locks
 from lib.embedded.processes import let_end
+from lib.embedded.reach import OutOfReach
 from lib.embedded.recipes import DEFAULT_RECIPES
 from lib.errors import WorkerError
 from lib.settings import ROOT
@@ -54,8 +55,14 @@ class WorkerLauncher:
         return self._problem
 
     def is_running(self) -> bool:
-        """Whether a worker process lives."""
+        """Whether a worker process lives. Raises OutOfReach while the data folder is away."""
         return locks.is_held(self._data_dir / LOCK_NAME)
+
+    def _is_running_surely(self) -> bool:
+        try:
+            return self.is_running()
+        except OutOfReach as error:
+            raise WorkerError(f"The worker could not be started. {error}", hint=error.hint) from error
 
     def beat_age_s(self) -> float | None:
         """Seconds since the worker last showed that it works; None when it never did."""
@@ -79,7 +86,7 @@ class WorkerLauncher:
             at_once: Also shortly after a former start, because something new was submitted.
         """
         with self._lock:
-            if self.is_running() or self._is_starting() or (not at_once and not self._is_start_due()):
+            if self._is_running_surely() or self._is_starting() or (not at_once and not self._is_start_due()):
                 return
             if self._process is not None:
                 # A worker that was killed is no failing one, and its jobs must not wait long for the next.

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from lib.embedded.reach import open_if_there
+
 _POLL_S = 0.02
 
 
@@ -26,14 +28,32 @@ def take(path: Path, *, patience_s: float = 0.0) -> int | None:
             raise
 
 
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether the path leads to the locked file; what else is there may stand in for a folder that is away."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def is_deleted(descriptor: int) -> bool:
+    """Whether the locked file was deleted: a folder that was only moved away, or whose disk is, comes back."""
+    try:
+        return os.fstat(descriptor).st_nlink == 0
+    except OSError:  # the disk is away
+        return False
+
+
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock.
 
     The look takes a shared lock for a moment, so whoever takes the lock in earnest needs a little patience.
+
+    Raises:
+        OutOfReach: Nobody can tell: in a folder that was moved away, a lock is still held.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    descriptor = open_if_there(path)
+    if descriptor is None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

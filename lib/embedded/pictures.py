@@ -21,7 +21,9 @@ from lib.errors import DatasetError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 THUMBNAIL_PX = 256
+PREVIEW_PX = 1024
 CACHE_VERSION = 1
+THUMBNAILS, PREVIEWS = "thumbnails", "previews"
 
 # Pillow only warns of pictures beyond its own limit; nobody reads warnings in a server.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -80,8 +82,8 @@ def _too_large(width: int | None, height: int | None) -> str:
     return f"The image has {size}; at most {MAX_PIXELS // 1_000_000} million are decoded."
 
 
-def make_thumbnail(path: Path, target: Path) -> tuple[int, int]:
-    """Write a small WebP and return the picture's own (width, height).
+def make_thumbnail(path: Path, target: Path, *, side_px: int = THUMBNAIL_PX) -> tuple[int, int]:
+    """Write a WebP of at most ``side_px`` a side and return the picture's own (width, height).
 
     Raises:
         DatasetError: The picture does not decode.
@@ -89,10 +91,10 @@ def make_thumbnail(path: Path, target: Path) -> tuple[int, int]:
     """
     with opened_picture(path) as picture:
         size = picture.size
-        picture.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
+        picture.draft("RGB", (side_px, side_px))
         picture.load()
         small: Image.Image = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGBA")
-        small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        small.thumbnail((side_px, side_px))
         small = ImageOps.exif_transpose(small)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns()}")
@@ -108,10 +110,10 @@ class PictureCache:
         self.folder = folder
         self.facts_file = folder / "pictures.json"
 
-    def thumbnail_path(self, path: Path, stat: os.stat_result) -> Path:
-        """Where the thumbnail of this very state of the file is kept."""
+    def thumbnail_path(self, path: Path, stat: os.stat_result, kind: str = THUMBNAILS) -> Path:
+        """Where the thumbnail (or preview) of this very state of the file is kept."""
         key = f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}"
-        return self.folder / "thumbnails" / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.webp"
+        return self.folder / kind / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.webp"
 
     def load(self) -> dict[str, Picture]:
         """Name -> what is known. A cache that cannot be read is an empty cache."""
@@ -162,10 +164,10 @@ class PictureCache:
         return Picture(stat.st_size, stat.st_mtime_ns, digest, width, height)
 
     def _forget_others(self, names: set[str]) -> None:
-        folder = self.folder / "thumbnails"
-        for entry in os.scandir(folder) if folder.is_dir() else ():
-            if entry.name not in names and not entry.name.startswith("."):
-                Path(entry.path).unlink(missing_ok=True)
+        for folder in (self.folder / THUMBNAILS, self.folder / PREVIEWS):
+            for entry in os.scandir(folder) if folder.is_dir() else ():
+                if entry.name not in names and not entry.name.startswith("."):
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def _found(paths: Sequence[Path]) -> dict[str, os.stat_result]:

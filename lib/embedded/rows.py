@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,8 +92,10 @@ def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
     """What the latest attempt tells of a job; nothing when the job waits for its next one, or waited in vain."""
     if row["started_at"] is None:
         return {}
+    progress = progress_from(row["progress"])
     return {
-        "progress": progress_from(row["progress"]),
+        # What is being stopped will not go on to its end.
+        "progress": replace(progress, eta_s=None) if row["cancel_requested"] else progress,
         "failure": failure_from(row["failure"]),
         "alarms": tuple(json.loads(row["alarms"] or "[]")),
         "last_output_at": to_time(row["last_output_at"]),

@@ -75,6 +75,10 @@ class RunStore:
             )
         return claim
 
+    def require_reach(self) -> None:
+        """Raise OutOfReach while the data folder is away: nothing can be said about an attempt then."""
+        self._database.file_id()
+
     def running(self) -> list[Claim]:
         """The attempts that count as running."""
         with self._database.reading() as connection:

@@ -3,8 +3,8 @@ CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- grows with every submission, also when the clock is set back
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
-    name_key TEXT NOT NULL,                 -- casefolded, for sorting
-    search_text TEXT NOT NULL,              -- casefolded name, id, dataset and configuration, one per line
+    name_key TEXT NOT NULL,                 -- its ``search_key``, for sorting
+    search_text TEXT NOT NULL,              -- name, id, dataset and configuration as ``search_key`` gives them, one per line
     status TEXT NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,

@@ -24,7 +24,7 @@ from lib.embedded.trainers.recipe import shown_command
 from lib.errors import InvalidRequest, JobNotFound
 from lib.jobs.config import TrainingSettings
 from lib.jobs.job import Artifact, Job, JobStatus, Progress
-from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.query import JobPage, JobQuery, search_key
 
 # Behind every waiting job; the second part keeps ranks growing when the queue is empty.
 _LAST_RANK = """(
@@ -58,10 +58,20 @@ class Store:
         self.configs = ConfigStore(self.database, now)
         self.runs = RunStore(self.database, now)
         self._now = now
+        self._renew_search_texts()
 
     def close(self) -> None:
         """Close the connections."""
         self.database.close()
+
+    def _renew_search_texts(self) -> None:
+        """Collapse the spaces in what former versions stored: a query has none to collapse."""
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT seq, search_text FROM jobs WHERE instr(search_text, '  ')").fetchall()
+            for seq, text in rows:
+                renewed = "\n".join(map(search_key, text.split("\n")))
+                values = (renewed.partition("\n")[0], renewed, seq)
+                connection.execute("UPDATE jobs SET name_key = ?, search_text = ? WHERE seq = ?", values)
 
     # Reading
 
@@ -238,8 +248,8 @@ class Store:
         values = {
             "id": job_id,
             "name": submission.name,
-            "name_key": submission.name.casefold(),
-            "search_text": "\n".join(texts).casefold(),
+            "name_key": search_key(submission.name),
+            "search_text": "\n".join(map(search_key, texts)),
             "status": JobStatus.PENDING.value,
             "created_at": now.timestamp(),
             "updated_at": now.timestamp(),

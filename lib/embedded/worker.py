@@ -16,13 +16,14 @@ from pathlib import Path
 
 from lib.embedded import locks
 from lib.embedded.attempt_folder import AttemptFolder, RunSpec
-from lib.embedded.database import DiskFullError
+from lib.embedded.database import DiskFullError, require_database
 from lib.embedded.datasets import DatasetFolder
 from lib.embedded.ending import failed
 from lib.embedded.followed_run import FollowedRun
 from lib.embedded.launcher import BEAT_NAME, IDLE_GRACE_S, LOCK_NAME, LOG_NAME
 from lib.embedded.mirror import Mirror
-from lib.embedded.processes import let_end
+from lib.embedded.processes import find_marked, let_end
+from lib.embedded.reach import WAIT_AT_MOST_S, OutOfReach
 from lib.embedded.recipes import DEFAULT_RECIPES, load_recipes
 from lib.embedded.reserve import Reserve
 from lib.embedded.run_store import Claim, Ending
@@ -73,6 +74,8 @@ class Worker:
         self._stop_grace_s = stop_grace_s
         self._reserve = Reserve(data_dir)
         self._store = self._open_store()
+        self._file_id = self._store.database.file_id()
+        self._away_since: float | None = None
         self._runs = self._store.runs
         self._datasets = DatasetFolder(data_dir / "datasets")
         self._followed: dict[str, FollowedRun] = {}
@@ -85,6 +88,7 @@ class Worker:
         self._left_over: list[Claim] | None = None
 
     def _open_store(self) -> Store:
+        require_database(self._data_dir)  # a worker has no business where there is none
         try:
             return Store(self._data_dir)
         except DiskFullError:
@@ -95,11 +99,11 @@ class Worker:
         """Close the database; trainers go on."""
         self._store.close()
 
-    def drain(self) -> None:
-        """Work until there was nothing to do for a while."""
+    def drain(self, lock: int) -> None:
+        """Work until there was nothing to do for a while, or the locked file was deleted."""
         self._left_over = None  # another worker may have held the lock, and claimed, since the last time
         busy_at = time.monotonic()
-        while time.monotonic() - busy_at < IDLE_GRACE_S:
+        while time.monotonic() - busy_at < IDLE_GRACE_S and not locks.is_deleted(lock):
             if self.tick():
                 busy_at = time.monotonic()
             time.sleep(TICK_S)
@@ -109,7 +113,14 @@ class Worker:
         return self._store.has_active_jobs()
 
     def tick(self) -> bool:
-        """One round; whether there is anything to do. A full disk ends nothing: it is tried again."""
+        """One round; whether there is anything to do. A full disk ends nothing: it is tried again.
+
+        Raises:
+            WorkerError: Another data folder is where this worker's was; its jobs are another worker's.
+        """
+        if not self._is_in_reach():
+            is_patient = self._away_since is None or time.monotonic() - self._away_since < WAIT_AT_MOST_S
+            return is_patient and bool(self._followed or self._endings or self._left_over)
         self._beat()
         with self._survived("taking over"):
             self._take_over()
@@ -127,6 +138,19 @@ class Worker:
         with self._survived("an end"):
             self._record_endings()
         return bool(self._followed or self._endings) or self._left_over != [] or self._is_held()
+
+    def _is_in_reach(self) -> bool:
+        """Whether the data folder is there: while it is away, nothing that is not found in it has ended."""
+        try:
+            file_id = self._store.database.file_id()
+        except OutOfReach as error:
+            self._away_since = self._away_since or time.monotonic()
+            self._say("waiting", error)
+            return False
+        if file_id != self._file_id:
+            raise WorkerError(f"Another database is in the place of this worker's: {self._store.database.path}.")
+        self._away_since = None
+        return True
 
     def _advance(self, run: FollowedRun) -> bool:
         """Follow a run; whether its end is recorded, for which the reserve is given up when the disk is full."""
@@ -161,8 +185,11 @@ class Worker:
     def _is_hopeless(self, claim: Claim) -> bool:
         """Whether the end of a run cannot be made out: it must not stay "running" for ever."""
         errors = self._errors.get(claim.mark, 0)
-        if errors and locks.is_held(self._folder(claim).lock):
-            self._errors[claim.mark] = 0  # its end is still to come
+        try:
+            if errors and locks.is_held(self._folder(claim).lock):
+                self._errors[claim.mark] = 0  # its end is still to come
+                return False
+        except OutOfReach:
             return False
         return errors >= MOST_ERRORS
 
@@ -194,11 +221,17 @@ class Worker:
         folder = self._folder(claim)
         if claim.cancel_requested:
             folder.request_cancel()
-        if folder.was_never_started() and not folder.cancel_requested():
+        if self._was_never_started(claim, folder):
             if self._runs.unclaim(claim):
                 return  # the former worker died between claim and start
             folder.request_cancel()
         self._follow(claim, folder)
+
+    def _was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
+        """Whether the claim may be given back."""
+        if not folder.is_made():
+            return not find_marked(claim.mark)  # or the disk that the jobs' folder is on is away
+        return folder.was_never_started() and not folder.cancel_requested()
 
     def _is_held(self) -> bool:
         return time.monotonic() < self._held_until
@@ -217,7 +250,7 @@ class Worker:
                 self._start(claim, folder)
             except Exception as error:
                 self._say(claim.mark, error)
-                if _is_passing(error):
+                if _is_passing(error) or not self._is_in_reach():
                     self._held_until = time.monotonic() + HOLD_S
                     return
                 self._end(claim, _start_verdict(error))
@@ -304,7 +337,7 @@ def work(data_dir: Path, worker: Worker) -> None:
     blind_looks = 0
     while (lock := locks.take(data_dir / LOCK_NAME, patience_s=LOCK_PATIENCE_S)) is not None:
         try:
-            worker.drain()
+            worker.drain(lock)
         finally:
             os.close(lock)
         # A submitter that saw the lock held relies on this look after it was freed.
@@ -312,6 +345,8 @@ def work(data_dir: Path, worker: Worker) -> None:
             if not worker.has_work():
                 return
             blind_looks = 0
+        except OutOfReach:  # whoever looks at the folder once it is back starts a worker
+            return
         except StoreError:  # a busy database is looked into again, one that is gone is not for ever
             blind_looks += 1
             if blind_looks == MOST_BLIND_LOOKS:
@@ -336,7 +371,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mirror=_configured_mirror() if options.mirror else None,
     )
     with contextlib.closing(worker):
-        work(options.data_dir, worker)
+        try:
+            work(options.data_dir, worker)
+        except WorkerError as error:
+            _log.warning("%s Its trainings go on; the next worker takes over.", error)
 
 
 def _configured_mirror() -> Mirror | None:

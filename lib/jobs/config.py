@@ -1,6 +1,7 @@
 """Training configurations: the values a person may set, their ranges, and what differs."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,9 @@ from typing import Any
 
 MAX_NAME_LENGTH = 100
 MAX_JOB_NAME_LENGTH = 200
+NOT_SHOWN = "(not shown)"
+# At the end of the name: --huggingface_token and --wandb_api_key, but not --keep_tokens or --max_token_length.
+_SECRET_OPTION = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,16 @@ class Difference:
     label: str
     before: Any
     after: Any
+
+
+def is_secret_option(name: str) -> bool:
+    """Whether an option is named as one whose value nobody else should read."""
+    return _SECRET_OPTION.search(name) is not None
+
+
+def shown_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Trainer-specific values fit to be shown: those of options named as secrets are left out."""
+    return {name: NOT_SHOWN if is_secret_option(str(name)) else value for name, value in extra.items()}
 
 
 def setting_problems(settings: TrainingSettings) -> dict[str, str]:

@@ -16,6 +16,8 @@ class Dataset:
         caption_count: Images with a caption; None when unknown.
         smallest, largest: (width, height) in pixels of the smallest and largest image by area.
         tag_counts: Comma-separated caption tags with their counts, most frequent first.
+        uncaptioned: Names of images without a caption.
+        stray_captions: Names of captions that belong to no image.
         undecodable: Names of files that are no image anybody can decode.
         duplicates: Groups of names with the same bytes.
         scanned: Whether the picture facts above were collected; False while still to come.
@@ -32,6 +34,8 @@ class Dataset:
     smallest: tuple[int, int] | None = None
     largest: tuple[int, int] | None = None
     tag_counts: Mapping[str, int] = field(default_factory=dict)
+    uncaptioned: tuple[str, ...] = ()
+    stray_captions: tuple[str, ...] = ()
     undecodable: tuple[str, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
     scanned: bool = False
@@ -52,8 +56,18 @@ class DatasetImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What became of an upload: names that were kept, and name -> reason for those refused."""
+    """What became of an upload.
+
+    Attributes:
+        kept: Names of the uploaded files that the dataset holds now.
+        already_there: Those of them that it held before, with the same bytes.
+        stray_captions: Captions among the kept that belong to no image so far.
+        refused: Name -> reason.
+        captions: How many of the kept are captions.
+    """
 
     kept: tuple[str, ...] = ()
+    already_there: tuple[str, ...] = ()
+    stray_captions: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     captions: int = 0

@@ -84,9 +84,17 @@ def matches(job: Job, query: JobQuery) -> bool:
         return False
     if not _within(job.finished_at, query.finished_from, query.finished_until):
         return False
-    needle = query.search.strip().casefold()
+    needle = search_key(query.search)
     texts = (job.name, job.id, job.dataset_name or job.dataset_id or "", job.config_name or job.config_id or "")
-    return not needle or any(needle in text.casefold() for text in texts)
+    return not needle or any(needle in search_key(text) for text in texts)
+
+
+def search_key(text: str) -> str:
+    """What is compared in a search: no case, and spaces as a page shows them.
+
+    Word joiners go: shown names have some (``lib/ui/text.py``), and a name copied from a page is to be found.
+    """
+    return " ".join(text.replace("\u2060", "").split()).casefold()
 
 
 def _within(at: datetime | None, start: datetime | None, end: datetime | None) -> bool:
@@ -99,7 +107,7 @@ def _sort_key(job: Job, sort_by: SortBy, now: datetime) -> tuple[object, ...]:
     created = job.created_at or _EPOCH
     match sort_by:
         case SortBy.NAME:
-            return (job.name.casefold(), created)
+            return (search_key(job.name), created)
         case SortBy.STATUS:
             return (job.status.value, created)
         case SortBy.DURATION:

@@ -1,7 +1,7 @@
 """The embedded source: jobs of this machine, kept in SQLite and run by a worker process of their own."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,9 @@ from lib.embedded.job_files import JobFiles
 from lib.embedded.launcher import WorkerLauncher
 from lib.embedded.recipes import DEFAULT_RECIPES, load_recipes
 from lib.embedded.store import Store, Submission
-from lib.embedded.trainers.recipe import is_secret_option, shown_command
+from lib.embedded.trainers.recipe import shown_command
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
-from lib.jobs.config import TrainingConfig
+from lib.jobs.config import TrainingConfig, is_secret_option
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
@@ -70,6 +70,8 @@ class EmbeddedSource:
         self.data_dir = data_dir
         self._now = now
         self._store = Store(data_dir, now)
+        with contextlib.suppress(OSError):  # whoever looks into it says so
+            (data_dir / "datasets").mkdir(exist_ok=True)  # now or never: later a missing one is only away
         self._datasets = DatasetFolder(data_dir / "datasets")
         self._files = JobFiles(data_dir)
         self._object_store = files
@@ -192,6 +194,7 @@ class EmbeddedSource:
         return self._datasets.get(dataset_id)
 
     def create_dataset(self, name: str) -> Dataset:
+        self._store.database.file_id()  # not where the data folder is away
         try:
             return self._datasets.create(name)
         except DatasetError as error:
@@ -202,8 +205,13 @@ class EmbeddedSource:
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
         return self._datasets.import_file(dataset_id, name, stream)
 
-    def dataset_images(self, dataset_id: str, *, skip: int = 0, take: int = 50) -> Sequence[DatasetImage]:
-        return self._datasets.images(dataset_id, skip=skip, take=take)
+    def image_names(self, dataset_id: str) -> Sequence[str]:
+        return self._datasets.image_names(dataset_id)
+
+    def dataset_images(
+        self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
+    ) -> Sequence[DatasetImage]:
+        return self._datasets.images(dataset_id, skip=skip, take=take, among=among)
 
     def scan_dataset(self, dataset_id: str, *, budget_s: float) -> float:
         return self._datasets.scan(dataset_id, budget_s)
@@ -211,12 +219,21 @@ class EmbeddedSource:
     def thumbnail(self, dataset_id: str, image_name: str) -> Path:
         return self._datasets.thumbnail(dataset_id, image_name)
 
+    def image_preview(self, dataset_id: str, image_name: str) -> Path:
+        return self._datasets.preview(dataset_id, image_name)
+
+    def image_path(self, dataset_id: str, image_name: str) -> Path:
+        return self._datasets.image_path(dataset_id, image_name)
+
     def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
         self._datasets.set_caption(dataset_id, image_name, caption)
 
     def delete_image(self, dataset_id: str, image_name: str) -> None:
         self._refuse_if_used(dataset_id)
         self._datasets.delete_image(dataset_id, image_name)
+
+    def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
+        self._datasets.delete_stray_captions(dataset_id, names)
 
     def delete_dataset(self, dataset_id: str) -> None:
         self._refuse_if_used(dataset_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.embedded.launcher import LOG_NAME, WorkerLauncher
+from lib.embedded.reach import OutOfReach
 from lib.embedded.store import Store
 from lib.errors import DashboardError
 from lib.sources.protocol import HealthCheck
@@ -32,7 +33,7 @@ def check_health(
     looks: dict[str, _Look] = {
         "Source": lambda: _look_at_database(store),
         "Worker": lambda: _look_at_worker(store, launcher),
-        "Disk": lambda: _look_at_disk(data_dir),
+        "Disk": lambda: _look_at_disk(store, data_dir),
     }
     if files is not None:
         looks["Artifact store"] = lambda: _look_at_copies(files)
@@ -43,8 +44,10 @@ def _check(name: str, look: _Look, now: Callable[[], datetime]) -> HealthCheck:
     started = time.perf_counter()
     try:
         ok, message = look()
-    except (DashboardError, OSError) as error:
-        ok, message = False, str(error)
+    except DashboardError as error:
+        ok, message = False, f"{error} {error.hint}".rstrip()
+    except OSError as error:
+        ok, message = False, f"This cannot be checked now: {error.strerror or error}."
     latency_ms = (time.perf_counter() - started) * 1000
     return HealthCheck(name=name, ok=ok, message=message, checked_at=now(), latency_ms=latency_ms)
 
@@ -55,7 +58,10 @@ def _look_at_database(store: Store) -> tuple[bool | None, str]:
 
 
 def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None, str]:
-    is_needed = store.has_active_jobs()
+    try:
+        is_needed = store.has_active_jobs()
+    except OutOfReach:
+        return None, "Not known: the data folder, in which the jobs are, is away."
     if not launcher.is_running():
         if not is_needed:
             return None, "Not needed now: no job waits."
@@ -68,7 +74,11 @@ def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None
     return True, "The worker is at work." if is_needed else "The worker is idle and will end soon."
 
 
-def _look_at_disk(data_dir: Path) -> tuple[bool | None, str]:
+def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
+    try:
+        store.database.file_id()
+    except OutOfReach:
+        return False, "Not known: the data folder is away."  # and what is in its place may be another disk
     free_bytes = shutil.disk_usage(data_dir).free
     return free_bytes > LITTLE_SPACE_BYTES, f"{free_bytes / 1e9:,.1f} GB free in the data folder."
 

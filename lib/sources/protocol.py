@@ -1,6 +1,6 @@
 """What a source of jobs can be asked. Pages know this protocol and no source by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -185,8 +185,13 @@ class DatasetManager(Protocol):
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
         """Take in an image, a caption or a zip of both; what is refused is named."""
 
-    def dataset_images(self, dataset_id: str, *, skip: int = 0, take: int = 50) -> Sequence[DatasetImage]:
-        """Files of a dataset by name, one page."""
+    def image_names(self, dataset_id: str) -> Sequence[str]:
+        """Names of all images, in their order."""
+
+    def dataset_images(
+        self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
+    ) -> Sequence[DatasetImage]:
+        """Images by name, one page of all or of those whose names are ``among``."""
 
     def scan_dataset(self, dataset_id: str, *, budget_s: float) -> float:
         """Collect picture facts and thumbnails for at most ``budget_s``; the finished part in [0, 1]."""
@@ -194,11 +199,20 @@ class DatasetManager(Protocol):
     def thumbnail(self, dataset_id: str, image_name: str) -> Path:
         """A small cached WebP of an image. Raises DatasetError when it does not decode."""
 
+    def image_preview(self, dataset_id: str, image_name: str) -> Path:
+        """A large cached WebP of an image, made when it is asked for. Raises DatasetError like ``thumbnail``."""
+
+    def image_path(self, dataset_id: str, image_name: str) -> Path:
+        """The image's own file. Raises DatasetError."""
+
     def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
         """Replace the caption of an image."""
 
     def delete_image(self, dataset_id: str, image_name: str) -> None:
         """Delete an image with its caption; refused while an active job uses the dataset."""
+
+    def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
+        """Delete those of the named captions that belong to no image."""
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete one with its files; refused while an active job uses it."""

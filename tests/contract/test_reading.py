@@ -41,7 +41,7 @@ def ended(number: int, name: str, status: JobStatus, *, age: timedelta, lasted_s
 def known_jobs() -> list[Job]:
     """A job of each kind, with names that sort and search badly."""
     hour, day = timedelta(hours=1), timedelta(days=1)
-    running = ended(9, "zeta", JobStatus.RUNNING, age=2 * hour, lasted_s=0)
+    running = ended(9, "zeta  two", JobStatus.RUNNING, age=2 * hour, lasted_s=0)
     pending = ended(10, "Alpha", JobStatus.PENDING, age=hour, lasted_s=0)
     return [
         ended(1, "Größe", JobStatus.SUCCEEDED, age=20 * day, lasted_s=50),
@@ -60,6 +60,7 @@ QUERIES = [
     *(JobQuery(statuses=frozenset({status}), sort_by=SortBy.NAME) for status in JobStatus),
     JobQuery(statuses=frozenset({JobStatus.FAILED, JobStatus.LOST}), sort_by=SortBy.DURATION),
     *(JobQuery(search=text) for text in ("ALPHA", "größe", "  dogs ", "10%", "_x", "0004", "sdxl", "nothing", "*")),
+    *(JobQuery(search=text) for text in ("\u2060al\u2060pha", "alpha  10%", "zeta two", "\u2060")),
     *(JobQuery(search="a", sort_by=by, descending=down) for by, down in product(SortBy, (True, False))),
     JobQuery(search="alpha", statuses=frozenset({JobStatus.FAILED})),
     JobQuery(created_from=NOW - timedelta(days=3), created_until=NOW - timedelta(hours=9)),

@@ -7,6 +7,7 @@ from datetime import datetime
 from lib.embedded.rows import failure_json, progress_json
 from lib.embedded.store import Store
 from lib.jobs.job import Job, JobStatus
+from lib.jobs.query import search_key
 
 _JOB_COLUMNS = (
     "id name name_key search_text status attempt created_at started_at updated_at finished_at duration_s dataset_id "
@@ -39,8 +40,8 @@ def _job_row(job: Job, rank: int) -> tuple[object, ...]:
     return (
         job.id,
         job.name,
-        job.name.casefold(),
-        "\n".join(texts).casefold(),
+        search_key(job.name),
+        "\n".join(map(search_key, texts)),
         job.raw_status or job.status.value,
         job.attempt,
         _seconds(job.created_at) or 0.0,

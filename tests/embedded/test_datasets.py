@@ -39,6 +39,7 @@ def zip_bytes(*entries: tuple[str | zipfile.ZipInfo, bytes], compression: int = 
 
 @pytest.fixture
 def datasets(tmp_path: Path) -> DatasetFolder:
+    (tmp_path / "datasets").mkdir()
     return DatasetFolder(tmp_path / "datasets")
 
 
@@ -175,6 +176,46 @@ def test_captions_and_images_are_changed_one_by_one(datasets: DatasetFolder, cat
     assert {path.name for path in datasets.path(cats).iterdir()} == {"b.png", ".dataset.json"}
     with pytest.raises(DatasetError, match="longer"):
         datasets.set_caption(cats, "b.png", "x" * 70_000)
+
+
+def test_a_caption_without_an_image_is_told(datasets: DatasetFolder, cats: str) -> None:
+    report = datasets.import_file(cats, "Orphan.TXT", io.BytesIO(b"of nothing"))
+    assert (report.kept, report.stray_captions) == (("Orphan.txt",), ("Orphan.txt",))
+    assert datasets.get(cats).stray_captions == ("Orphan.txt",)
+    datasets.import_file(cats, "Orphan.png", io.BytesIO(image_bytes()))
+    datasets.import_file(cats, "other.png", io.BytesIO(image_bytes(1)))
+    assert (datasets.get(cats).stray_captions, datasets.get(cats).uncaptioned) == ((), ("other.png",))
+    assert datasets.import_file(cats, "Orphan.txt", io.BytesIO(b"of nothing")).stray_captions == ()
+    (datasets.path(cats) / "gone.txt").write_text("x")
+    (datasets.path(cats) / "late.txt").write_text("x")
+    datasets.delete_stray_captions(cats, ("gone.txt", "Orphan.txt", "../x.txt"))
+    assert datasets.get(cats).stray_captions == ("late.txt",)
+    assert (datasets.path(cats) / "Orphan.txt").exists()
+
+
+def test_images_are_listed_among_names(datasets: DatasetFolder, cats: str) -> None:
+    for number in range(4):
+        datasets.import_file(cats, f"{number}.png", io.BytesIO(image_bytes(number)))
+    among = ("3.png", "1.png", "../x.png", "gone.png", "2.png")
+    assert [each.name for each in datasets.images(cats, take=2, among=among)] == ["1.png", "2.png"]
+    assert datasets.images(cats, among=()) == ()
+    assert datasets.image_names(cats) == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_a_preview_is_large_and_goes_with_the_image(datasets: DatasetFolder, cats: str) -> None:
+    datasets.import_file(cats, "a.png", io.BytesIO(image_bytes(size=(1500, 300))))
+    preview = datasets.preview(cats, "a.png")
+    with Image.open(preview) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (1024, 205))
+    assert preview != datasets.thumbnail(cats, "a.png")
+    datasets.scan(cats, 10)
+    assert datasets.preview(cats, "a.png") == preview
+    assert preview.exists()
+    datasets.delete_image(cats, "a.png")
+    datasets.scan(cats, 10)
+    assert not preview.exists()
+    with pytest.raises(DatasetError, match="no image"):
+        datasets.preview(cats, "a.png")
 
 
 def test_thumbnails_are_made_once_and_follow_the_file(datasets: DatasetFolder, cats: str) -> None:
@@ -383,9 +424,10 @@ def test_a_zip_of_a_trainers_folder_is_flattened_and_may_be_given_twice(datasets
         ("__MACOSX/10_cat/._e.png", b"junk"),
         ("10_cat/.DS_Store", b"junk"),
     )
-    for _ in range(2):
+    for known in ((), ("é.png", "é.txt")):
         report = datasets.import_file(cats, "cats.zip", io.BytesIO(data))
         assert (report.kept, report.captions, report.refused) == (("é.png", "é.txt"), 1, {})
+        assert report.already_there == known
     assert [each.caption for each in datasets.images(cats)] == ["cat"]
 
 

@@ -166,7 +166,10 @@ class Slow:
         raise RuntimeError("cannot schedule new futures after shutdown")
 
 
-def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(yard: Yard, shelf: ObjectStore) -> None:
+def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(
+    yard: Yard, shelf: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "PAUSES_S", (0.0,))
     slow = Slow()
     job = yard.submit()
     job = yard.run_until(yard.hire(mirror=slow), job, lambda now: now.progress.stage == "uploading")
@@ -175,6 +178,9 @@ def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(yard:
     assert (job.status, job.attempt, job.alarms) == (JobStatus.SUCCEEDED, 1, ())
     assert keys(shelf, job) == [f"1/{name}" for name in NAMES]
     slow.go_on.set()
+    # The thread of the worker that died lives on here, as it could not if a whole process had died.
+    for thread in [each for each in threading.enumerate() if each.name == f"copy-{job.id}/1"]:
+        thread.join(DEADLINE_S)
 
 
 class Picky:

@@ -180,6 +180,8 @@ def test_tiny_command_and_problems(tmp_path: Path) -> None:
     assert tiny.problems(settings, READY, sd_scripts_dir=None) == []
     broken = Dataset(id="d", name="D", image_count=3, undecodable=("a.png",))
     assert "a.png" in tiny.problems(settings, broken, sd_scripts_dir=None)[0]
+    (problem,) = tiny.problems(replace(settings, extra={"clip_skip": 2, "b": True}), READY, sd_scripts_dir=None)
+    assert "b, clip_skip" in problem
     assert "not an image model" in tiny.label
     assert tiny.expected_bytes(settings) < SD.expected_bytes(settings)
 

@@ -56,6 +56,16 @@ def submission(number: int = 0) -> Submission:
     )
 
 
+def test_a_name_that_a_former_version_stored_with_two_spaces_is_found(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "data", lambda: NOW)) as store:
+        job = store.submit(replace(submission(), name="Two  spaces"))
+        with store.database.writing() as connection:
+            connection.execute("UPDATE jobs SET search_text = replace(search_text, 'two spaces', 'two  spaces')")
+        assert store.list_jobs(JobQuery(search="two spaces")).total == 0
+    with closing(Store(tmp_path / "data", lambda: NOW)) as store:
+        assert [each.id for each in store.list_jobs(JobQuery(search="TWO  Spaces")).jobs] == [job.id]
+
+
 def claimed(store: Store) -> Claim:
     claim = store.runs.claim_next()
     assert claim is not None
@@ -92,6 +102,7 @@ def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path: Path, dama
     assert str(path) in str(refused.value)
     assert refused.value.hint
     assert damage == "newer" or f"mv '{path}'" in refused.value.hint
+    assert (".recover" in refused.value.hint) == (damage in ("text", "header kept"))
     assert path.read_bytes() == before
 
 
@@ -179,12 +190,13 @@ def test_a_retried_job_waits_behind_the_others(store: Store) -> None:
 def test_progress_is_kept_until_the_end_and_not_after(store: Store) -> None:
     job = store.submit(submission())
     claim = claimed(store)
-    assert not store.runs.record_progress(claim, Progress(step=3, loss=0.5), ["nan_loss"], NOW.timestamp())
+    assert not store.runs.record_progress(claim, Progress(step=3, loss=0.5, eta_s=9), ["nan_loss"], NOW.timestamp())
     running = store.get_job(job.id)
     assert (running.status, running.progress.step, running.alarms) == (JobStatus.RUNNING, 3, ("nan_loss",))
     assert running.last_output_at == NOW
     assert store.cancel(job.id) == 1
-    assert store.get_job(job.id).raw_status == "cancelling"
+    stopping = store.get_job(job.id)
+    assert (stopping.raw_status, stopping.progress) == ("cancelling", Progress(step=3, loss=0.5))  # and no ETA
     assert store.runs.record_progress(claim, Progress(step=4), [], None)
     assert store.runs.finish(claim, ending(JobStatus.CANCELLED))
     assert not store.runs.finish(claim, ending(JobStatus.SUCCEEDED))

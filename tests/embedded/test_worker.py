@@ -320,10 +320,13 @@ def test_what_passes_fails_no_job(yard: Yard, monkeypatch: pytest.MonkeyPatch, e
 def test_a_worker_that_works_on_takes_over_what_another_claimed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
     staff = yard.hire()
-    staff.drain()
+    lock = locks.take(yard.folder / LOCK_NAME)
+    assert lock is not None
+    staff.drain(lock)
     job = yard.submit()
     assert yard.source._store.runs.claim_next() is not None  # by a worker that was killed then
-    wait_for(lambda: staff.drain() or yard.source.get_job(job.id).status.is_terminal, "left running")
+    wait_for(lambda: staff.drain(lock) or yard.source.get_job(job.id).status.is_terminal, "left running")
+    os.close(lock)
     assert yard.source.get_job(job.id).status is JobStatus.SUCCEEDED
 
 
@@ -360,8 +363,8 @@ def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard, mon
     class LateWorker:
         """Gets a job after it stopped looking for jobs, before its lock is free."""
 
-        def drain(self) -> None:
-            staff.drain()
+        def drain(self, lock: int) -> None:
+            staff.drain(lock)
             if not jobs:
                 jobs.append(yard.submit())
 

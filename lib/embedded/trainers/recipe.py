@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib.embedded.dataset_names import is_readable
-from lib.jobs.config import TrainingSettings
+from lib.jobs.config import NOT_SHOWN, TrainingSettings, is_secret_option
 from lib.jobs.dataset import Dataset
 from lib.jobs.file_names import describe_file
 from lib.jobs.job import ArtifactKind
@@ -18,9 +18,6 @@ from lib.jobs.job import ArtifactKind
 FALLBACK_STEM = "lora"
 MAX_STEM_BYTES = 96
 PROMPTS_FILE = Path("sample", "prompt.txt")
-NOT_SHOWN = "(not shown)"
-# At the end of the name: --huggingface_token and --wandb_api_key, but not --keep_tokens or --max_token_length.
-_SECRET_OPTION = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +89,6 @@ def file_stem(name: str) -> str:
     # A trainer appends -000001, -step00000010 and -state; a name that ends so would be taken for a checkpoint.
     stem = re.sub(r"-(?=(\d{6}|step\d{8}|state)$)", "_", _cut(stem, MAX_STEM_BYTES))
     return stem or FALLBACK_STEM
-
-
-def is_secret_option(name: str) -> bool:
-    """Whether an option is named as one whose value nobody else should read."""
-    return _SECRET_OPTION.search(name) is not None
 
 
 def shown_command(command: Sequence[str]) -> tuple[str, ...]:

@@ -35,8 +35,8 @@ class TinyRecipe:
     )
 
     def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
-        """What stands against the run: only a dataset without images."""
-        return dataset_problems(dataset)
+        """What stands against the run: the dataset, or options that would be ignored without a word."""
+        return [*dataset_problems(dataset), *_option_problems(settings.extra)]
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv, with sd-scripts' argument names."""
@@ -76,6 +76,13 @@ class TinyRecipe:
         """One file and one image per prompt and epoch."""
         samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE
         return settings.epochs * (settings.network_dim * BYTES_PER_RANK + samples)
+
+
+def _option_problems(extra: Mapping[str, object]) -> list[str]:
+    if not extra:
+        return []
+    named = ", ".join(name[:40] for name in sorted(extra)[:5]) + (", …" if len(extra) > 5 else "")
+    return [f"This trainer knows no further options: {named}. Take them out of the settings, or choose sd-scripts."]
 
 
 def dataset_problems(dataset: Dataset) -> list[str]:

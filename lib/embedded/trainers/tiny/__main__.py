@@ -18,18 +18,23 @@ def main(arguments: list[str]) -> int:
     """Train as the arguments say; 0 when a LoRA file was written."""
     parser = argparse.ArgumentParser(prog="tiny", description=__doc__)
     for name in ("train_data_dir", "output_dir"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+        parser.add_argument(f"--{name}", type=_absolute, required=True)
     parser.add_argument("--output_name", default="last")
     for name in ("network_dim", "max_train_epochs", "train_batch_size", "resolution", "dataset_repeats"):
         parser.add_argument(f"--{name}", type=_positive, required=True)
     for name in ("network_alpha", "learning_rate"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--sample_prompts", type=Path)
+    parser.add_argument("--sample_prompts", type=_absolute)
     plan = Plan(**vars(parser.parse_args(arguments)))
-    plan.output_dir.mkdir(parents=True, exist_ok=True)
+    plan.output_dir.mkdir(exist_ok=True)  # what it is in has to be there, or the data folder is away
+    os.chdir(plan.output_dir)  # from within, it is found even while the data folder is moved away
     with np.errstate(all="ignore"):  # a learning rate too high ends in NaN, which the printed loss shows
         return 0 if Training(plan).run() else 1
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
 
 
 def _positive(text: str) -> int:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +136,8 @@ class Training:
     def _end_epoch(self, epoch: int, step: int) -> None:
         is_last = epoch == self.plan.max_train_epochs
         name = self.plan.output_name if is_last else f"{self.plan.output_name}-{epoch:06d}"
-        path = self.plan.output_dir / f"{name}.safetensors"
-        say(f"\nsaving checkpoint: {path}")
+        path = Path(f"{name}.safetensors")
+        say(f"\nsaving checkpoint: {self.plan.output_dir / path}")
         values = metadata(self.plan, self.images, epoch=epoch, step=step)
         write_lora(path, self.network.tensors(self.plan.network_alpha), values)
         if is_last:
@@ -148,8 +149,8 @@ class Training:
 
     def _write_sample(self, index: int, prompt: str, epoch: int) -> None:
         say(f"prompt: {prompt}")
-        folder = self.plan.output_dir / "sample"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = Path("sample")
+        folder.mkdir(exist_ok=True)
         at = time.strftime("%Y%m%d%H%M%S")
         name = f"{self.plan.output_name}_e{epoch:06d}_{index:02d}_{at}_{self.plan.seed}.png"
         unfinished = folder / f".{index:02d}.part"
