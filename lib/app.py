@@ -4,6 +4,7 @@ import streamlit as st
 
 from lib import services
 from lib.ui.errors import explained_errors
+from lib.ui.theme import apply_styles
 from lib.ui.toasts import show_announced
 from lib.ui.url_state import note_url
 
@@ -21,6 +22,7 @@ page = st.navigation(
     position="top",
 )
 
+apply_styles()
 note_url()
 with explained_errors(retry=True):
     services.source()

@@ -1,4 +1,4 @@
-"""Routes of our own beside Streamlit's: /healthz, /download/{job_id}/{artifact} and /logs/{job_id}/{attempt}."""
+"""Routes of our own beside Streamlit's: /healthz, /download/{job_id}/{artifact}, /logs/{job_id}/{attempt}, /images."""
 
 import mimetypes
 import re
@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from lib import services
-from lib.errors import ArtifactError, DashboardError, JobNotFound
+from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
 from lib.sources.protocol import LocalFile
 from lib.ui.addresses import PAGE_PATHS, own_path
 from lib.uploads import UPLOAD_ROUTES
@@ -22,7 +22,7 @@ from lib.uploads import UPLOAD_ROUTES
 NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 LOG_PIECE_BYTES = 1 << 20
 Endpoint = Callable[[Request], Awaitable[Response]]
-INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
+INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
 
 
 async def healthz(_request: Request) -> Response:
@@ -52,6 +52,16 @@ def _file(found: LocalFile, *, inline: bool) -> Response:
         content_disposition_type="inline" if shown else "attachment",
         headers={**NO_STORE, "Cache-Control": "no-cache"},
     )
+
+
+async def image(request: Request) -> Response:
+    """An image of a dataset as it was uploaded."""
+    dataset_id, name = request.path_params["dataset_id"], request.path_params["name"]
+    try:
+        path = await run_in_threadpool(lambda: services.dataset_manager().image_path(dataset_id, name))
+    except DashboardError as error:
+        return _problem(error)
+    return _file(LocalFile(path=path, name=path.name), inline=True)
 
 
 async def log(request: Request) -> Response:
@@ -91,7 +101,7 @@ def _known_attempt(job_id: str, text: str) -> int:
 
 def _problem(error: DashboardError) -> Response:
     """The error as a small page of its own: a download opens in a new tab, where nothing else would explain it."""
-    status = 404 if isinstance(error, JobNotFound | ArtifactError) else 503
+    status = 404 if isinstance(error, JobNotFound | ArtifactError | DatasetError) else 503
     return _page("Download failed", str(error), error.hint, status)
 
 
@@ -170,6 +180,7 @@ def own_routes() -> list[BaseRoute]:
     files = [
         Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
         Route("/logs/{job_id}/{attempt}", log),
+        Route("/images/{dataset_id}/{name}", image, methods=["GET", "HEAD"]),
         *UPLOAD_ROUTES,
     ]
     # Below the base path alone: what lies outside is not ours to judge.

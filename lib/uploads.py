@@ -3,6 +3,7 @@
 import errno
 import shutil
 import tempfile
+from dataclasses import asdict
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ class Refused(Exception):
 
 
 async def upload(request: Request) -> Response:
-    """Take one file into a dataset: ``{"kept": […], "refused": {name: reason}, "captions": n}``."""
+    """Take one file into a dataset; the answer is the ``ImportReport`` as JSON."""
     dataset_id, name = request.path_params["dataset_id"], request.path_params["name"]
     try:
         _check_sender(request)
@@ -53,7 +54,7 @@ async def upload(request: Request) -> Response:
         return _answer({"error": DISK_FULL if full else "The file could not be written."}, 507 if full else 500)
     except ClientDisconnect:
         return Response(status_code=499)
-    return _answer({"kept": list(report.kept), "refused": dict(report.refused), "captions": report.captions}, 200)
+    return _answer(asdict(report), 200)
 
 
 def _check_sender(request: Request) -> None:

@@ -3,13 +3,15 @@
 import streamlit as st
 
 from lib import services
-from lib.ui.dataset_gallery import show_gallery
+from lib.ui.dataset_gallery import is_filtered, show_gallery
 from lib.ui.dataset_panel import (
+    LEAVE_DATASET,
     show_dataset_facts,
     show_dataset_list,
     show_deletion,
     show_new_dataset,
     show_scan,
+    show_stray_deletion,
 )
 from lib.ui.errors import explained_errors
 from lib.ui.place_link import show_place_link
@@ -20,11 +22,12 @@ from lib.ui.wizard_frame import show_bad_parameters
 
 reader = url_reader()
 page = reader.whole_number("page", 1, minimum=1, maximum=1_000_000)
+only_uncaptioned = is_filtered(reader)
 read_only = services.reason_against("manage_datasets")
 
 show_bad_parameters(reader.problems)
 if dataset_id := reader.text("id"):
-    show_place_link("All datasets", {"id": None, "page": None}, icon=":material/arrow_back:")
+    show_place_link("All datasets", LEAVE_DATASET, icon=":material/arrow_back:")
     with explained_errors("Failed to load the dataset", retry=True):
         dataset = services.get_dataset(dataset_id)
         st.set_page_config(page_title=f"{plain(dataset.name, limit=80)} · Datasets")
@@ -41,11 +44,12 @@ if dataset_id := reader.text("id"):
             )
             if not read_only:
                 show_deletion(dataset)
+                show_stray_deletion(dataset)
         if not read_only:
             show_upload_panel(dataset.id)
             if dataset.image_count and not dataset.scanned:
                 show_scan(dataset.id)
-            show_gallery(dataset, page)
+            show_gallery(dataset, page, only_uncaptioned=only_uncaptioned)
 else:
     st.title("Datasets")
     if read_only:

@@ -1,5 +1,6 @@
 """/healthz and /download: ranges, names, redirects signed at click, and errors a person can read."""
 
+import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
@@ -17,9 +19,11 @@ from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, PresignedUrl
 from lib.routes import ROUTES, is_known_host, own_routes
+from lib.sources.embedded import EmbeddedSource
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import LocalFile
 from lib.ui.addresses import own_path
+from lib.ui.image_editor import original_path
 from lib.ui.job_actions import download_path
 
 APP = Path(__file__).parents[1] / "lib" / "app.py"
@@ -110,6 +114,25 @@ def test_a_foreign_name_that_points_here_gets_nothing(client: TestClient, path: 
     answer = send(path, headers={"Host": "rebound.evil.test:8501"})
     assert answer.status_code == 403
     assert "server.allowedHosts" in answer.text
+
+
+def test_an_image_of_a_dataset_as_it_was_uploaded(tmp_path: Path, client: TestClient) -> None:
+    embedded = EmbeddedSource(tmp_path / "data")
+    services.connect(embedded)
+    dataset = embedded.create_dataset("red")
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(content, "PNG")
+    embedded.import_file(dataset.id, "a b%.png", io.BytesIO(content.getvalue()))
+    embedded.set_caption(dataset.id, "a b%.png", "red")
+    answer = client.get(original_path(dataset.id, "a b%.png"))
+    assert (answer.status_code, answer.content) == (200, content.getvalue())
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"].startswith("inline;")
+    for name in ("a b%.txt", "gone.png", ".dataset.json", "..%2f..%2flora.db"):
+        assert client.get(f"/images/{dataset.id}/{name}").status_code in (400, 404)
+    assert client.get("/images/x/a.png").status_code == 404
+    assert client.get(original_path(dataset.id, "a b%.png"), headers={"Host": "evil.test"}).status_code == 403
+    embedded.close()
 
 
 def test_known_hosts_are_read_as_streamlit_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:

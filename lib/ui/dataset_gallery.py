@@ -1,71 +1,72 @@
-"""A dataset's pictures page by page, and editing one: its caption, or deleting it."""
+"""A dataset's pictures page by page; an image's name opens its editor."""
 
 import streamlit as st
 
 from lib import services
 from lib.jobs.dataset import Dataset, DatasetImage
-from lib.ui.dataset_panel import act, resolution_text, show_pagination, thumbnail_of
-from lib.ui.kept_dialog import close_dialog, open_dialog, opened
+from lib.ui.dataset_panel import show_pagination, thumbnail_of
+from lib.ui.image_editor import has_unsaved_caption, open_editor, show_editor
+from lib.ui.notes import show_note
 from lib.ui.text import escaped, plain
-from lib.ui.times import size_text
+from lib.ui.url_state import UrlReader, mirror_url, write_params
 
 GALLERY_TAKE = 24
 THUMBNAIL_PX = 150
-MAX_CAPTION_LENGTH = 20_000
-_EDITOR = "edit-image"
+_SHOWN = ("all", "uncaptioned")
+_FILTER = "gallery-filter"
 
 
-def show_gallery(dataset: Dataset, page: int) -> None:
-    """One page of images with their captions; an image's name opens the editor."""
-    pages = max(1, -(-(dataset.image_count or 0) // GALLERY_TAKE))
+def is_filtered(reader: UrlReader) -> bool:
+    """Whether the URL asks for the images without caption only."""
+    return reader.choice("show", _SHOWN, _SHOWN[0]) == _SHOWN[1]
+
+
+def show_gallery(dataset: Dataset, page: int, *, only_uncaptioned: bool) -> None:
+    """One page of images with their captions, of all or of those that have none."""
+    if dataset.image_count:
+        mirror_url(_FILTER, only_uncaptioned)
+        st.toggle("Only without caption", key=_FILTER, on_change=_push_filter)
+    count = len(dataset.uncaptioned) if only_uncaptioned else dataset.image_count or 0
+    pages = max(1, -(-count // GALLERY_TAKE))
     page = min(page, pages)
     first = (page - 1) * GALLERY_TAKE
-    images = services.dataset_images(dataset.id, skip=first, take=GALLERY_TAKE)
+    if only_uncaptioned:
+        images = services.dataset_images(
+            dataset.id, take=GALLERY_TAKE, among=dataset.uncaptioned[first : first + GALLERY_TAKE]
+        )
+    else:
+        images = services.dataset_images(dataset.id, skip=first, take=GALLERY_TAKE)
     if pages > 1:
-        st.caption(f"Showing {first + 1:,}-{first + len(images):,} of {dataset.image_count:,}")
-    with st.container(horizontal=True, gap="medium"):
+        st.caption(f"Showing {first + 1:,}-{first + len(images):,} of {count:,}")
+    if only_uncaptioned and not images:
+        show_note("Every image has a caption.")
+    with st.container(horizontal=True, gap="medium", key="small-pictures"):
         for image in images:
-            _show_image(dataset, image)
+            _show_image(dataset, image, dataset.uncaptioned if only_uncaptioned else None)
     if pages > 1:
         show_pagination("gallery-page", pages, page)
-    if (subject := opened(_EDITOR)) and subject[0] == dataset.id:
-        _edit_image(dataset, subject[1])
+    show_editor(dataset)
 
 
-def _show_image(dataset: Dataset, image: DatasetImage) -> None:
+def _push_filter() -> None:
+    write_params({"show": _SHOWN[1] if st.session_state[_FILTER] else None, "page": None})
+
+
+def _show_image(dataset: Dataset, image: DatasetImage, among: tuple[str, ...] | None) -> None:
     with st.container(width=THUMBNAIL_PX, gap="xsmall"):
-        _show_picture(dataset, image)
-        name = escaped(image.name, limit=40)
+        path, problem = thumbnail_of(dataset.id, image)
+        if path is None:
+            st.markdown(f":red[{escaped(problem, limit=300)}]")
+        else:
+            st.image(path, width=THUMBNAIL_PX, alt=plain(image.caption or image.name, limit=200))
         st.button(
-            name,
+            escaped(image.name, limit=40),
             key=f"edit-{dataset.id}-{image.name}",
             type="tertiary",
             icon=":material/edit:",
-            on_click=open_dialog,
-            args=(_EDITOR, (dataset.id, image)),
+            on_click=open_editor,
+            args=(dataset.id, image.name, among),
         )
+        if has_unsaved_caption(dataset.id, image.name):
+            st.badge("Unsaved caption", icon=":material/edit:", color="orange")
         st.caption(escaped(image.caption, limit=90) or "no caption")
-
-
-def _show_picture(dataset: Dataset, image: DatasetImage) -> None:
-    path, problem = thumbnail_of(dataset.id, image)
-    if path is None:
-        st.markdown(f":red[{escaped(problem, limit=300)}]")
-    else:
-        st.image(path, width=THUMBNAIL_PX, alt=plain(image.caption or image.name, limit=200))
-
-
-@st.dialog("Edit image", width="medium", on_dismiss=close_dialog)
-def _edit_image(dataset: Dataset, image: DatasetImage) -> None:
-    """Change the caption or delete the image, which is kept as it was when the dialog opened."""
-    pixels = (image.width, image.height) if image.width and image.height else None
-    st.markdown(f"**{escaped(image.name, limit=200)}**")
-    st.caption(f"{resolution_text(pixels)} px · {size_text(image.size_bytes)}")
-    _show_picture(dataset, image)
-    name = escaped(image.name, limit=80)
-    caption = st.text_area("Caption", image.caption, max_chars=MAX_CAPTION_LENGTH, height=120)
-    with st.container(horizontal=True):
-        if st.button("Save caption", type="primary"):
-            act(lambda: services.set_caption(dataset.id, image.name, caption), done=f"Saved the caption of {name}")
-        if st.button("Delete image"):
-            act(lambda: services.delete_image(dataset.id, image.name), done=f"Deleted {name}")

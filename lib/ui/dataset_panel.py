@@ -1,6 +1,6 @@
 """What is known about datasets: the list, one dataset's facts, and creating and deleting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -24,7 +24,9 @@ SHOWN_TAGS = 40
 SHOWN_NAMES = 30
 SCAN_BUDGET_S = 0.4
 SCAN_TICK_MS = 700
-_DELETION = "delete-dataset"
+_DELETION, _STRAY_DELETION = "delete-dataset", "delete-stray-captions"
+# The URL of the list again.
+LEAVE_DATASET = {"id": None, "page": None, "show": None}
 
 
 def count_text(count: int | None, one: str, many: str) -> str:
@@ -79,6 +81,9 @@ def problem_texts(dataset: Dataset) -> list[str]:
         sets = count_text(len(dataset.duplicates), "set", "sets")
         groups = (_names(group, " = ") for group in dataset.duplicates[:SHOWN_NAMES])
         texts.append(f"{sets} of images with the same bytes: {'; '.join(groups)}")
+    if dataset.stray_captions:
+        have = count_text(len(dataset.stray_captions), "caption has", "captions have")
+        texts.append(f"{have} no image: {_names(dataset.stray_captions, ', ')}")
     return texts
 
 
@@ -101,7 +106,7 @@ def show_dataset_list(datasets: Sequence[Dataset], page: int, *, with_pictures: 
             if with_pictures:
                 show_thumbnails(dataset)
             for problem in problem_texts(dataset):
-                st.caption(f":orange[{problem}]")
+                st.markdown(f":small[:orange[{problem}]]")
     if pages > 1:
         show_pagination("datasets-page", pages, page)
 
@@ -122,7 +127,7 @@ def show_thumbnails(dataset: Dataset, take: int = PREVIEW_TAKE) -> None:
     if services.reason_against("manage_datasets"):
         return
     missing: dict[str, None] = {}
-    with explained_errors(), st.container(horizontal=True, gap="small"):
+    with explained_errors(), st.container(horizontal=True, gap="small", key=f"small-pictures-{dataset.id}"):
         for image in services.dataset_images(dataset.id, skip=0, take=take):
             path, problem = thumbnail_of(dataset.id, image)
             if path is not None:
@@ -204,11 +209,27 @@ def _confirm_deletion(dataset: Dataset) -> None:
         act(
             lambda: services.delete_dataset(dataset.id),
             done=f"Deleted the dataset {escaped(dataset.name, limit=80)}",
-            then={"id": None, "page": None},
+            then=LEAVE_DATASET,
         )
 
 
-def act(action: Callable[[], object], *, done: str, then: dict[str, str | None] | None = None) -> None:
+def show_stray_deletion(dataset: Dataset) -> None:
+    """The button that deletes captions without an image, which no gallery shows, and the question that it asks."""
+    if dataset.stray_captions:
+        st.button("Delete captions without image", on_click=open_dialog, args=(_STRAY_DELETION, dataset.id))
+    if opened(_STRAY_DELETION) == dataset.id:
+        _confirm_stray_deletion(dataset)
+
+
+@st.dialog("Delete captions without image", on_dismiss=close_dialog)
+def _confirm_stray_deletion(dataset: Dataset) -> None:
+    captions = count_text(len(dataset.stray_captions), "caption", "captions")
+    st.markdown(f"{captions} will be deleted for good: {_names(dataset.stray_captions, ', ')}")
+    if st.button("Delete for good", type="primary"):
+        act(lambda: services.delete_stray_captions(dataset.id, dataset.stray_captions), done=f"Deleted {captions}")
+
+
+def act(action: Callable[[], object], *, done: str, then: Mapping[str, str | None] | None = None) -> None:
     """Do it, change the URL, show the page afresh with ``done`` (Markdown) in a toast; or say why it did not work."""
     with explained_errors():
         action()

@@ -1,22 +1,37 @@
 """Step 1 of the wizard: which dataset to train on, with what is known about it beside it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import streamlit as st
 
+from lib import services
+from lib.errors import DashboardError
 from lib.jobs.dataset import Dataset
+from lib.jobs.query import JobQuery
 from lib.ui.dataset_panel import problem_texts, show_thumbnails, summary_text
 from lib.ui.text import escaped, plain
 from lib.ui.url_state import follow_url
-from lib.ui.wizard import Draft, chosen_id, write_draft
+from lib.ui.wizard import Draft, write_draft
 
 _KEY = "wizard-dataset"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def pick_dataset(datasets: Sequence[Dataset], draft: Draft) -> Dataset | None:
+def usual_dataset(datasets: Sequence[Dataset]) -> str:
+    """The id of the dataset that is most likely wanted: that of the last job, else the newest; one with images."""
+    usable = {each.id: each for each in datasets if each.image_count != 0}
+    with suppress(DashboardError):  # the wizard works without the jobs, too
+        for job in services.list_jobs(JobQuery()).jobs:
+            if job.dataset_id in usable:
+                return job.dataset_id
+    return max(usable.values(), key=lambda each: each.created_at or _EPOCH, default=Dataset(id="", name="")).id
+
+
+def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Draft) -> Dataset | None:
     """The select box "Dataset" and what is known about the chosen one; None while none is chosen."""
     by_id = {dataset.id: dataset for dataset in datasets}
-    chosen = by_id.get(chosen_id(draft.dataset_id, list(by_id)))
     if not datasets:
         st.info("There are no datasets yet. Create one and upload images first.")
         st.page_link("../pages/datasets.py", label="Datasets", icon=":material/photo_library:")

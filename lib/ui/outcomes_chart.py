@@ -103,12 +103,12 @@ def show_outcomes() -> None:
     st.header("Outcomes")
     window = window_of(url_reader())
     mirror_url("outcomes-window", window)
-    st.segmented_control(
+    st.radio(
         "Period",
         WINDOWS,
         format_func=WINDOW_LABELS.__getitem__,
         key="outcomes-window",
-        required=True,
+        horizontal=True,
         on_change=_push_window,
     )
     with explained_errors("The outcomes cannot be loaded", retry=True):

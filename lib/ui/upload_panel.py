@@ -86,13 +86,28 @@ function send(file, data, running, onProgress) {
   })
 }
 
+function some(names) {
+  return names.slice(0, 20).join(", ") + (names.length > 20 ? ` and ${names.length - 20} more` : "")
+}
+
 function summarize(box, total) {
   box.replaceChildren()
-  const line = document.createElement("p")
-  const images = total.kept - total.captions
-  line.textContent = `Kept ${images} ${images === 1 ? "image" : "images"} and ${total.captions} ` +
-    `${total.captions === 1 ? "caption" : "captions"}, refused ${total.refused.length}.`
-  box.append(line)
+  const say = (text) => {
+    const line = document.createElement("p")
+    line.textContent = text
+    box.append(line)
+  }
+  const captionsIn = (names) => names.filter((name) => name.endsWith(".txt")).length
+  const captions = captionsIn(total.kept) - captionsIn(total.known)
+  const images = total.kept.length - total.known.length - captions
+  say(`Kept ${images} ${images === 1 ? "image" : "images"} and ${captions} ` +
+    `${captions === 1 ? "caption" : "captions"}, refused ${total.refused.length}.`)
+  if (total.known.length)
+    say(`${total.known.length} ${total.known.length === 1 ? "file was" : "files were"} already there: ` +
+      some(total.known))
+  if (total.strays.length)
+    say(`${total.strays.length} ${total.strays.length === 1 ? "caption has" : "captions have"} no image: ` +
+      some(total.strays))
   if (!total.refused.length) return
   const list = document.createElement("ul")
   list.setAttribute("aria-label", "Refused files")
@@ -116,7 +131,7 @@ function summarize(box, total) {
 async function uploadAll(files, root, data, done) {
   const find = (name) => root.querySelector(name)
   const running = { stopped: false, arrived: false, request: null }
-  const total = { kept: 0, captions: 0, refused: [] }
+  const total = { kept: [], known: [], strays: [], refused: [] }
   const bytes = files.reduce((sum, file) => sum + file.size, 0) || 1
   let before = 0
   find(".running").hidden = false
@@ -145,8 +160,9 @@ async function uploadAll(files, root, data, done) {
     const answer = file.size > data.max_bytes
       ? { refused: { [file.name]: `It is larger than ${size(data.max_bytes)}.` } }
       : await send(file, data, running, report)
-    total.kept += (answer.kept || []).length
-    total.captions += answer.captions || 0
+    total.kept.push(...(answer.kept || []))
+    total.known.push(...(answer.already_there || []))
+    total.strays.push(...(answer.stray_captions || []))
     total.refused.push(...Object.entries(answer.refused || {}))
     before += file.size
   }
@@ -155,7 +171,7 @@ async function uploadAll(files, root, data, done) {
   summarize(find(".result"), total)
   find("input").value = ""
   find("input").focus({ preventScroll: true })
-  done({ kept: total.kept, refused: total.refused.length })
+  done({ kept: total.kept.length, refused: total.refused.length })
 }
 
 export default function (component) {

@@ -111,3 +111,48 @@ def test_an_upload_tells_its_progress_to_everybody_and_can_be_stopped(page: Page
     expect(page.get_by_text("Stopping after this file.")).to_be_visible()
     page.evaluate("answer()")
     expect(page.get_by_text("Kept 1 image and 0 captions, refused 1.")).to_be_visible()
+
+
+def test_images_are_captioned_one_after_the_other_and_nothing_typed_is_lost(page: Page, dashboard: Dashboard):
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{dashboard.url}/datasets")
+    page.get_by_label("Dataset name").fill("Captions")
+    page.get_by_role("button", name="Create dataset").click()
+    upload = page.get_by_label("Upload images, captions or a zip")
+    images = [{"name": f"{color}.png", "mimeType": "image/png", "buffer": png(color)} for color in COLORS]
+    files = [*images, {"name": "orphan.txt", "mimeType": "text/plain", "buffer": b"of nothing"}]
+    upload.set_input_files(files)
+    expect(page.get_by_text("Kept 4 images and 1 caption, refused 0.")).to_be_visible()
+    expect(page.get_by_text("1 caption has no image: orphan.txt")).to_have_count(2)  # the report and the warning
+    upload.set_input_files(files[:2])
+    expect(page.get_by_text("Kept 0 images and 0 captions, refused 0.")).to_be_visible()
+    expect(page.get_by_text("2 files were already there: red.png, green.png")).to_be_visible()
+
+    page.get_by_text("Only without caption").click()
+    page.wait_for_url("**show=uncaptioned*")
+    page.get_by_role("button", name="blue.png", exact=True).click()
+    dialog, caption = page.get_by_role("dialog"), page.get_by_label("Caption", exact=True)
+    original = dialog.get_by_role("link", name="Open the original")
+    assert page.request.get(f"{dashboard.url}{original.get_attribute('href')}").body() == png("blue")
+    caption.click()
+    caption.press_sequentially("blue square")
+    caption.press("Control+Enter")  # saves and goes on, with the focus where the next caption is written
+    expect(dialog.get_by_text("2 of 4. Saved the caption of blue.png.")).to_be_visible()
+    expect(caption).to_be_focused()
+    caption.press_sequentially("green squ")
+    caption.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("The caption of green.png is not saved.")).to_be_visible()
+    expect(page.get_by_text("Unsaved caption")).to_be_visible()
+    expect(page.get_by_role("button", name="blue.png", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="green.png", exact=True).click()
+    expect(caption).to_have_value("green squ")
+    dialog.get_by_role("button", name="Next").click()
+    expect(dialog.get_by_text("2 of 3. Saved the caption of green.png.")).to_be_visible()
+    dialog.get_by_role("button", name="Delete image").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("button", name="white.png", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="red.png", exact=True)).to_have_count(0)
+    assert all(url.startswith((dashboard.url, "data:", "blob:")) for url in requests)

@@ -102,8 +102,58 @@ def test_a_caption_is_edited_and_an_image_deleted(embedded, dataset, open_page):
     assert toasts(app) == ["Saved the caption of a.png"]
     assert embedded.dataset_images(dataset.id)[0].caption == "teal, flat"
     app = button(open_page("datasets", id=dataset.id), "b.png").click().run()
-    assert toasts(button(app, "Delete image").click().run()) == ["Deleted b.png"]
+    app = button(app, "Delete image").click().run()
+    assert "b.png** and its caption will be deleted for good" in texts(app)
+    assert len(embedded.dataset_images(dataset.id)) == 3
+    app = button(button(app, "Keep the image").click().run(), "Delete image").click().run()
+    assert toasts(button(app, "Delete for good").click().run()) == ["Deleted b.png"]
     assert [image.name for image in embedded.dataset_images(dataset.id)] == ["a.png", "broken.png"]
+
+
+def test_captions_are_written_one_after_the_other(embedded, dataset, open_page, monkeypatch):
+    app = open_page("datasets", id=dataset.id, show="uncaptioned", page="7")
+    assert app.toggle[0].value is True
+    assert {each.label.replace("\\", "") for each in app.button} >= {"b.png", "broken.png"}
+    assert "a.png" not in {each.label.replace("\\", "") for each in app.button}
+    app = button(app, "b.png").click().run()
+    assert "1 of 2. " in texts(app)
+    assert button(app, "Previous").disabled
+    app.text_area[0].set_value("teal")
+    app = button(app, "Next").click().run()
+    assert "2 of 2. Saved the caption of b.png." in texts(app)
+    assert embedded.get_dataset(dataset.id).uncaptioned == ("broken.png",)
+    app = button(app, "Previous").click().run()  # the filter does not take away what was just captioned
+    assert app.text_area[0].value == "teal"
+
+    def full(*_: object) -> None:
+        raise DatasetError("The caption could not be saved: No space left on device.", hint="Check the disk.")
+
+    monkeypatch.setattr(embedded, "set_caption", full)
+    app.text_area[0].set_value("teal, flat")
+    app = button(app, "Next").click().run()
+    assert "No space left on device" in texts(app)
+    assert app.text_area[0].value == "teal, flat"
+
+
+def test_every_image_may_have_a_caption(embedded, dataset, open_page):
+    for name in ("b.png", "broken.png"):
+        embedded.set_caption(dataset.id, name, "x")
+    app = open_page("datasets", id=dataset.id, show="uncaptioned")
+    assert "Every image has a caption." in texts(app)
+    app = app.toggle[0].set_value(False).run()
+    assert "show" not in app.query_params
+    assert "a.png" in {each.label.replace("\\", "") for each in app.button}
+
+
+def test_captions_without_an_image_are_named_and_can_be_deleted(embedded, dataset, open_page):
+    embedded.import_file(dataset.id, "<b>.txt", io.BytesIO(b"of nothing"))
+    assert "1 caption has no image: <b>.txt" in texts(open_page("datasets"))
+    app = button(open_page("datasets", id=dataset.id), "Delete captions without image").click().run()
+    assert "1 caption will be deleted for good: <b>.txt" in texts(app)
+    app = button(app, "Delete for good").click().run()
+    assert toasts(app) == ["Deleted 1 caption"]
+    assert embedded.get_dataset(dataset.id).stray_captions == ()
+    assert embedded.dataset_images(dataset.id)[0].caption
 
 
 def test_deleting_says_the_size_first_and_is_refused_while_used(embedded, dataset, open_page, monkeypatch):
