@@ -5,7 +5,7 @@ A failed call raises and is not cached.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +37,8 @@ from lib.sources.protocol import (
 
 # Just under the pages' tick of 2 s: one viewer's tick always reads afresh, many viewers share one read.
 SHARED_READ_S = 1.8
+# What a page reads every 10 s: what is shown is at most so much older than its tick, however many look.
+SHARED_SLOW_READ_S = 2.5
 SHORT_LOG_LINES = 500
 
 _connected: list[JobSource] = []
@@ -112,7 +114,7 @@ def get_job(job_id: str) -> Job:
     return source().get_job(job_id)
 
 
-@st.cache_data(ttl=10, show_spinner=False, max_entries=200)
+@st.cache_data(ttl=SHARED_SLOW_READ_S, show_spinner=False, max_entries=200)
 def artifacts(job_id: str, attempt: int, status: JobStatus) -> Sequence[Artifact]:
     """Files of a job with their sizes; attempt and status are part of the key, so that a change reads afresh."""
     return source().artifacts(source().get_job(job_id))
@@ -192,7 +194,7 @@ def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> 
     return _shared_log(job_id, attempt, keep_lines).read()
 
 
-@st.cache_resource(ttl=9, show_spinner=False, max_entries=64)
+@st.cache_resource(ttl=SHARED_SLOW_READ_S, show_spinner=False, max_entries=64)
 def drawn_loss(job_id: str, attempt: int, is_over: bool) -> DrawnLoss:
     """The losses of an attempt as a chart draws them, thinned once for all viewers."""
     points = source().loss_points(job_id, attempt=attempt)
@@ -276,9 +278,11 @@ def get_dataset(dataset_id: str) -> Dataset:
     return source().get_dataset(dataset_id)
 
 
-def dataset_images(dataset_id: str, *, skip: int, take: int) -> Sequence[DatasetImage]:
-    """One page of a dataset's files."""
-    return dataset_manager().dataset_images(dataset_id, skip=skip, take=take)
+def dataset_images(
+    dataset_id: str, *, skip: int = 0, take: int, among: Collection[str] | None = None
+) -> Sequence[DatasetImage]:
+    """One page of a dataset's images, of all or of those ``among``."""
+    return dataset_manager().dataset_images(dataset_id, skip=skip, take=take, among=among)
 
 
 def thumbnail(dataset_id: str, image_name: str) -> Path:
@@ -316,6 +320,12 @@ def set_caption(dataset_id: str, image_name: str, caption: str) -> None:
 def delete_image(dataset_id: str, image_name: str) -> None:
     """Delete an image with its caption."""
     dataset_manager().delete_image(dataset_id, image_name)
+    list_datasets.clear()
+
+
+def delete_stray_captions(dataset_id: str, names: Collection[str]) -> None:
+    """Delete those of the named captions that belong to no image."""
+    dataset_manager().delete_stray_captions(dataset_id, names)
     list_datasets.clear()
 
 

@@ -10,6 +10,7 @@ from lib.ui.config_panel import (
     show_config_list,
     show_exports,
     show_new_config,
+    show_obstacles,
     show_orphaned_edits,
     show_read_only_config,
 )
@@ -38,6 +39,7 @@ with explained_errors("Failed to load the configurations", retry=True):
         config = services.get_config(config_id)
         st.set_page_config(page_title=f"{plain(config.name, limit=80)} · Configurations")
         st.title(escaped(config.name, limit=120))
+        show_obstacles(config)
         if read_only:
             show_read_only_config(config)
         else:

@@ -7,13 +7,14 @@ from lib.ui.artifact_panel import show_files
 from lib.ui.attempts import choose_attempt, shown_attempt
 from lib.ui.details_panel import show_job_information
 from lib.ui.failure_panel import TITLES, show_failure
-from lib.ui.job_actions import show_pending
-from lib.ui.job_header import browser_title, open_job, show_choice, show_header, state_of
+from lib.ui.job_actions import show_actions, show_pending
+from lib.ui.job_header import LIST_PAGE, browser_title, open_job, show_choice, show_header, state_of
 from lib.ui.job_poll import draw, poll, show_slowly
+from lib.ui.live_times import keep_times_true
 from lib.ui.log_panel import show_log
 from lib.ui.log_tools import show_log_tools
 from lib.ui.loss_chart import show_loss
-from lib.ui.progress_panel import show_progress
+from lib.ui.progress_panel import show_alarms, show_progress
 from lib.ui.sample_gallery import show_samples
 from lib.ui.scroll import start_at_top
 from lib.ui.stale import show_age
@@ -29,6 +30,8 @@ if opened is None:
 job = opened.value
 show_header(job)
 attempt = choose_attempt(job)
+show_alarms(attempt)
+show_actions([job], key="job", links=False, leave_to=LIST_PAGE)
 has_begun = attempt.status is not JobStatus.PENDING
 is_about_log = st.query_params.get("view") == "logs"
 
@@ -37,7 +40,8 @@ is_about_log = st.query_params.get("view") == "logs"
 def watch() -> None:
     """What moves: drawn again every 2 s while the job is active, and nothing else of the page with it."""
     reading = open_job(job_id)
-    if reading is None or state_of(reading.value) != state_of(job):
+    is_elsewhere = st.query_params.get("id", "").strip() != job_id
+    if is_elsewhere or reading is None or state_of(reading.value) != state_of(job):
         st.rerun()
     current = reading.value
     st.set_page_config(page_title=browser_title(current))
@@ -50,16 +54,21 @@ def watch() -> None:
 files, loss = {"The files cannot be listed": show_files}, {"The loss cannot be read": show_loss}
 left, right = st.columns([3, 2], gap="large")
 with left:
-    if attempt.status in TITLES:
-        show_slowly("failure", job, attempt, {"The failure cannot be shown": show_failure})
-    if job.status is JobStatus.SUCCEEDED:
-        show_slowly("files", job, attempt, files)
-    watch()
-    show_log_tools(job, attempt)
+    # Who came for the log finds it first; what came of the job stands below it then.
+    above, below = st.container(), st.container()
+    with below if is_about_log else above:
+        if attempt.status in TITLES:
+            show_slowly("failure", job, attempt, {"The failure cannot be shown": show_failure})
+        if job.status is JobStatus.SUCCEEDED:
+            show_slowly("files", job, attempt, files)
+    with above if is_about_log else below:
+        watch()
+        show_log_tools(job, attempt)
     if has_begun:
         show_slowly("samples", job, attempt, {"The samples cannot be listed": show_samples})
 with right:
     if has_begun:
         show_slowly("results", job, attempt, loss if job.status is JobStatus.SUCCEEDED else loss | files)
     show_job_information(job)
+keep_times_true()
 start_at_top(f"job {job_id}")

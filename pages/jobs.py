@@ -17,4 +17,4 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
 url = url_reader()
 query = job_query(url)
 show_filters(query, url.problems)
-show_jobs(st.bottom.container())
+show_jobs(st.bottom.container(gap="xsmall"))

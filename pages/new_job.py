@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from lib import services
-from lib.ui.dataset_picker import dataset_problem, entered_dataset, pick_dataset
+from lib.ui.dataset_picker import dataset_problem, entered_dataset, pick_dataset, usual_dataset
 from lib.ui.errors import explained_errors
 from lib.ui.review_panel import Review, show_review
 from lib.ui.scroll import start_at_top
@@ -18,13 +18,13 @@ from lib.ui.wizard import (
     starting_settings,
     time_limit_minutes,
     time_limit_problem,
+    unknown_parameters,
 )
 from lib.ui.wizard_frame import (
     load_origin,
     show_bad_parameters,
     show_navigation,
     show_steps,
-    show_way_back_to_job,
 )
 from lib.ui.wizard_settings import (
     edit_name,
@@ -34,6 +34,7 @@ from lib.ui.wizard_settings import (
     is_complete,
     pick_config,
     show_changes,
+    show_obstacles,
     show_refusal,
 )
 
@@ -42,12 +43,12 @@ st.title("New Training Job")
 if reason := services.reason_against("create"):
     st.info(escaped(reason), icon=":material/lock:")
 
-show_way_back_to_job()
 with explained_errors("Failed to load what the wizard needs", retry=True):
     origin = load_origin()
     draft = read_draft(st.query_params.to_dict(), origin)
     datasets, configs = services.list_datasets(), services.list_configs()
-    dataset_id = chosen_id(draft.dataset_id, [each.id for each in datasets])
+    usual = "" if draft.dataset_id else usual_dataset(datasets)
+    dataset_id = chosen_id(draft.dataset_id, [each.id for each in datasets], usual)
     config_id = chosen_id(draft.config_id, [each.id for each in configs])
     dataset = next((each for each in datasets if each.id == dataset_id), None)
     config = next((each for each in configs if each.id == config_id), None)
@@ -59,14 +60,16 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     last_step = 1 if dataset_problem(dataset) else 3 if is_startable else 2
     step = min(draft.step, last_step)
     show_steps(step)
-    show_bad_parameters([*bad_parameters, *bad_limit])
+    show_bad_parameters([*unknown_parameters(st.query_params.to_dict()), *bad_parameters, *bad_limit])
     if step == 1:
-        pick_dataset(datasets, draft)
+        pick_dataset(datasets, dataset, draft)
         problem = dataset_problem(dataset)
         show_navigation(step, chosen={"datasetId": dataset_id}, entered=entered_dataset, problem=problem)
     elif step == 2:
         st.caption(f"Dataset: {escaped(dataset.name, limit=80)}" if dataset else "")
         pick_config(configs, config, draft)
+        if dataset:
+            show_obstacles(config, settings, dataset)
         entered = partial(entered_values, config_id, before)
         edit_name(draft, entered)
         edit_values(settings, config, entered)

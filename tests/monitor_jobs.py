@@ -59,6 +59,8 @@ def fill(source: MemorySource, now: datetime, folder: Path) -> None:
         _job("cancelled", JobStatus.CANCELLED, now, progress=HALFWAY),
         _job("lost", JobStatus.LOST, now, progress=HALFWAY),
         _job("odd", JobStatus.UNKNOWN, now, raw_status="paused_by_admin", progress=HALFWAY),
+        _job("stopping", JobStatus.RUNNING, now, raw_status="cancelling", progress=HALFWAY),
+        _job("nan", JobStatus.SUCCEEDED, now, alarms=("nan_loss",), artifacts=_files(source, "nan", folder)),
         _job("frozen", JobStatus.SUCCEEDED, now, artifacts=_frozen(now), duration_note="including time in the queue"),
         _job("hostile", JobStatus.RUNNING, now, name=HOSTILE, progress=HALFWAY, dataset_name=HOSTILE),
     )
@@ -70,6 +72,7 @@ def fill(source: MemorySource, now: datetime, folder: Path) -> None:
     source.logs["failed", 2] = b"the second attempt\n"
     nan_losses = [LossPoint(step=step, loss=float("nan"), at=None) for step in range(600, 603)]
     source.losses["failed", 2] = [*losses(600), *nan_losses]
+    source.losses["nan", 1] = [*losses(5), *(LossPoint(step=step, loss=float("nan")) for step in range(5, 202))]
 
 
 def log_lines(start: int, stop: int) -> bytes:

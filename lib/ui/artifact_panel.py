@@ -1,31 +1,22 @@
 """The files of a job: name, kind, size, time, a download that always works, and links that may have expired."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import streamlit as st
 
 from lib import services
-from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
+from lib.jobs.job import Artifact, Attempt, Job
 from lib.ui import times
 from lib.ui.job_actions import download_path
+from lib.ui.listed_files import KINDS, listed_files
+from lib.ui.live_times import show_timed_note
 from lib.ui.notes import show_age_note, show_note
 from lib.ui.text import escaped
-from lib.ui.times import absolute_time, relative_time, size_text, viewer_zone
+from lib.ui.times import absolute_time, size_text, viewer_zone
 
 SHOWN_FILES = 5
 WARN_BEFORE = timedelta(minutes=5)
-KINDS = {
-    ArtifactKind.LORA: "LoRA",
-    ArtifactKind.CHECKPOINT: "Checkpoint",
-    ArtifactKind.SAMPLE: "Sample",
-    ArtifactKind.STATE: "Training state",
-    ArtifactKind.LOG: "Log",
-    ArtifactKind.OTHER: "File",
-    ArtifactKind.INCOMPLETE: "Incomplete file, its training ended while it was written",
-}
-_ORDER = tuple(KINDS)
 FROZEN_EXPLANATION = (
     "The source wrote this link into the job once, and reading the job again gives the same link. "
     "Set S3_BUCKET and S3 credentials, and the dashboard signs a fresh link at every click."
@@ -54,18 +45,10 @@ def link_state(artifact: Artifact, now: datetime) -> LinkState:
     return LinkState(text=f"URL works until {absolute_time(link.expires_at, viewer_zone())}")
 
 
-def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[Artifact]:
-    """The files of an attempt in the order they matter: what was trained first, the newest before older ones."""
-    of_attempt = [file for file in artifacts if attempt is None or file.attempt == attempt.number]
-    files = [file for file in of_attempt if file.kind is not ArtifactKind.SAMPLE]
-    return sorted(files, key=lambda file: (_ORDER.index(file.kind), -_age_rank(file), file.name))
-
-
-def file_text(artifact: Artifact, now: datetime) -> str:
-    """``LoRA · 500 MB · epoch 3 · 2 minutes ago``."""
+def file_text(artifact: Artifact) -> str:
+    """``LoRA · 500 MB · epoch 3``."""
     parts = [KINDS[artifact.kind], size_text(artifact.size_bytes) if artifact.size_bytes is not None else ""]
     parts.append(f"epoch {artifact.epoch}" if artifact.epoch is not None else "")
-    parts.append(relative_time(artifact.created_at, now) if artifact.created_at else "")
     return " · ".join(part for part in parts if part)
 
 
@@ -94,9 +77,7 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(gap=None):
             st.markdown(f"**{escaped(file.name, limit=120)}**")
-            show_note(
-                file_text(file, now), note=absolute_time(file.created_at, viewer_zone()) if file.created_at else None
-            )
+            show_timed_note(file_text(file), file.created_at)
             if state.text:
                 color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
                 show_note(state.text, color=color)
@@ -119,11 +100,6 @@ def _show_refresh(key: str) -> None:
 
 def _show_all(key: str) -> None:
     st.session_state[key] = True
-
-
-def _age_rank(file: Artifact) -> float:
-    """Higher is newer; the final file, which has no epoch in its name, is the newest."""
-    return float("inf") if file.epoch is None and file.step is None else float(file.epoch or 0) * 1e9 + (file.step or 0)
 
 
 def _minutes(left: timedelta) -> str:

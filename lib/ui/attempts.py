@@ -69,6 +69,7 @@ def choose_attempt(job: Job) -> Attempt:
         key=key,
         on_change=_keep_choice,
         args=(key, attempts[-1].number),
+        label_visibility="collapsed",
         width=320,
     )
     return shown

@@ -9,7 +9,15 @@ import streamlit as st
 from lib.errors import InvalidRequest
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, name_problem
 from lib.jobs.config_file import extra_text, parse_extra
-from lib.ui.settings_form import BASE_MODEL_LABEL, PROMPTS_LABEL, TEXT_LIMITS, number_note, prompt_lines, text_problem
+from lib.ui.settings_form import (
+    BASE_MODEL_LABEL,
+    PROMPTS_LABEL,
+    TEXT_LIMITS,
+    field_number,
+    number_note,
+    prompt_lines,
+    text_problem,
+)
 
 MAX_DESCRIPTION_LENGTH = 500
 LABELS = {
@@ -61,7 +69,7 @@ class ConfigEdit:
         if problems := self.problems():
             named = {LABELS[name]: problem for name, problem in problems.items()}
             raise InvalidRequest("The configuration cannot be saved.", fields=named)
-        numbers = {rule.name: self.values[rule.name] for rule in RANGES}
+        numbers: dict[str, Any] = {rule.name: rule.kind(self.values[rule.name]) for rule in RANGES}
         settings = replace(
             stored.settings,
             trainer=self.values["trainer"],
@@ -83,7 +91,7 @@ def field_values(config: TrainingConfig) -> dict[str, Any]:
         "description": config.description,
         "trainer": settings.trainer,
         "base_model": settings.base_model,
-        **{rule.name: rule.kind(getattr(settings, rule.name)) for rule in RANGES},
+        **{rule.name: field_number(rule, getattr(settings, rule.name)) for rule in RANGES},
         "sample_prompts": "\n".join(settings.sample_prompts),
         "extra": extra_text(settings.extra),
     }

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from lib import services
+from lib.errors import InvalidRequest
 from lib.jobs.config import MAX_NAME_LENGTH, TrainingConfig, name_problem
 from lib.ui.config_edits import (
     LABELS,
@@ -23,6 +24,7 @@ from lib.ui.settings_form import (
     PROMPTS_HINT,
     TEXT_LIMITS,
     field_cells,
+    labelled,
     show_field_note,
     show_number_field,
     text_problem,
@@ -31,6 +33,11 @@ from lib.ui.settings_form import (
 from lib.ui.text import escaped
 from lib.ui.toasts import announce
 from lib.ui.url_state import write_params
+
+SECRETS_HELP = (
+    "No tokens or keys here: everybody who opens this page can read them. Trainers take them from environment "
+    "variables, such as HF_TOKEN and WANDB_API_KEY: set those where the dashboard is started."
+)
 
 
 def show_config_form(config: TrainingConfig) -> None:
@@ -81,7 +88,7 @@ def _show_fields(config_id: str, edit: ConfigEdit) -> None:
             show_number_field(rule, **_field(config_id, edit, rule.name))
     st.text_area(f"{LABELS['sample_prompts']}, one per line", **_field(config_id, edit, "sample_prompts"))
     show_field_note(PROMPTS_HINT, problem=text_problem(values["sample_prompts"], TEXT_LIMITS["sample_prompts"]))
-    st.text_area(LABELS["extra"], placeholder="clip_skip = 2", **_field(config_id, edit, "extra"))
+    st.text_area(LABELS["extra"], placeholder="clip_skip = 2", help=SECRETS_HELP, **_field(config_id, edit, "extra"))
     show_field_note("Passed on to the trainer; one key = value per line", problem=extra_problem(values["extra"]))
 
 
@@ -106,7 +113,10 @@ def _labels(names: tuple[str, ...]) -> str:
 
 def save_and_open(config: TrainingConfig, *, edited: str | None = None) -> None:
     """Save, open its page, and say so; ``edited`` is the id whose edit this was. Raises InvalidRequest."""
-    saved = services.save_config(config)
+    try:
+        saved = services.save_config(config)
+    except InvalidRequest as error:
+        raise labelled(error, LABELS) from error
     if edited is not None:
         drop_edit(edited)
     announce(f"Saved {escaped(saved.name, limit=80)}")

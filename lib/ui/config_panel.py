@@ -7,14 +7,14 @@ import streamlit as st
 
 from lib import services
 from lib.errors import InvalidRequest
-from lib.jobs.config import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSettings
+from lib.jobs.config import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSettings, shown_extra
 from lib.jobs.config_file import FORMATS, export_config, parse_config
 from lib.ui.config_edits import continue_as_new, drop_edit, orphaned_edits, unsaved_edits
 from lib.ui.config_form import save_and_open
 from lib.ui.dataset_panel import act, count_text
 from lib.ui.errors import explained_errors
 from lib.ui.place_link import show_place_link
-from lib.ui.settings_form import measured_text, trainer_options, value_text
+from lib.ui.settings_form import config_obstacles, measured_text, trainer_options, value_text
 from lib.ui.text import escaped, plain
 from lib.ui.url_state import write_params
 
@@ -135,6 +135,14 @@ def _show_use(config: TrainingConfig) -> None:
     )
 
 
+def show_obstacles(config: TrainingConfig) -> None:
+    """What stands against training with it here, as far as no dataset is to blame."""
+    datasets = (each for each in services.list_datasets() if each.image_count != 0 and not each.undecodable)
+    if dataset := next(datasets, None):
+        for problem in config_obstacles(config.settings, dataset):
+            st.warning(escaped(problem), icon=":material/warning:")
+
+
 def show_exports(config: TrainingConfig) -> None:
     """The configuration as a file of either format."""
     with st.container(horizontal=True):
@@ -169,6 +177,6 @@ def show_read_only_config(config: TrainingConfig) -> None:
     rows |= {"Base model": value_text(config.settings.base_model)}
     rows |= {rule.label: measured_text(rule, getattr(config.settings, rule.name)) for rule in RANGES}
     rows |= {"Sample prompts": value_text(config.settings.sample_prompts)}
-    rows |= {str(key): value_text(value) for key, value in config.settings.extra.items()}
+    rows |= {str(key): value_text(value) for key, value in shown_extra(config.settings.extra).items()}
     _show_use(config)
     st.markdown("\n".join(f"- {escaped(label)}: **{escaped(value, limit=400)}**" for label, value in rows.items()))

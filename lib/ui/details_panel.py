@@ -1,5 +1,6 @@
 """What is known about a job: dataset, configuration, settings and how they differ, command line, times."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -9,13 +10,22 @@ import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError
-from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, settings_differences
+from lib.jobs.config import (
+    NOT_SHOWN,
+    RANGES,
+    TrainingConfig,
+    TrainingSettings,
+    is_secret_option,
+    settings_differences,
+    shown_extra,
+)
 from lib.jobs.job import Job
 from lib.ui import times
 from lib.ui.failure_panel import WIZARD_PAGE
+from lib.ui.live_times import show_times
 from lib.ui.settings_table import SettingRow, settings_table
 from lib.ui.text import escaped, plain
-from lib.ui.times import UNKNOWN, duration_text, show_time, size_text
+from lib.ui.times import UNKNOWN, duration_text, size_text
 
 MAX_TEXT_CHARS = 2_000
 MAX_ITEMS = 200
@@ -58,9 +68,9 @@ def command_text(command: Sequence[str]) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """A payload fit to be shown: no signed link, no endless text."""
+    """A payload fit to be shown: no signed link, no option named as a secret, no endless text."""
     if isinstance(value, Mapping):
-        return {str(key): without_secrets(each) for key, each in list(value.items())[:MAX_ITEMS]}
+        return {str(key): _payload_value(str(key), each) for key, each in list(value.items())[:MAX_ITEMS]}
     if isinstance(value, list | tuple):
         rest = len(value) - MAX_ITEMS
         return [*map(without_secrets, value[:MAX_ITEMS]), *([f"… {rest:,} more"] if rest > 0 else [])]
@@ -71,12 +81,32 @@ def without_secrets(value: Any) -> Any:
     return value if isinstance(value, int | float | bool) or value is None else str(value)
 
 
+def _payload_value(key: str, value: Any) -> Any:
+    if key == "settings" and isinstance(value, str):
+        value = _parsed(value)
+    if key == "extra" and isinstance(value, Mapping):
+        value = shown_extra(value)
+    # A bare "key" elsewhere is a place in an object store.
+    is_secret = key != "key" and is_secret_option(key)
+    return NOT_SHOWN if is_secret and value else without_secrets(value)
+
+
+def _parsed(text: str) -> Any:
+    """Settings that a database keeps as JSON; as they are when they are none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def show_job_information(job: Job) -> None:
     """The panel "Job information"."""
     st.header("Job information", anchor=False)
     _show_link("Dataset", job.dataset_name, job.dataset_id, "../pages/datasets.py")
     _show_link("Configuration", job.config_name, job.config_id, "../pages/configs.py")
-    st.page_link(WIZARD_PAGE, label="Use this configuration", icon=":material/replay:", query_params={"from": job.id})
+    st.page_link(
+        WIZARD_PAGE, label="Use this configuration", icon=":material/edit_note:", query_params={"from": job.id}
+    )
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     _show_times(job)
     if job.time_limit_s is not None:
@@ -103,11 +133,8 @@ def _configuration(job: Job) -> TrainingConfig | None:
 
 
 def _show_times(job: Job) -> None:
-    show_time("Created", job.created_at)
-    if job.started_at:
-        show_time("Started", job.started_at)
-    if job.finished_at:
-        show_time("Finished", job.finished_at)
+    later = (("Started", job.started_at), ("Finished", job.finished_at))
+    show_times([("Created", job.created_at), *((label, at) for label, at in later if at)])
     # How long it runs already stands in the progress panel, which ticks; here it would stand still.
     duration = duration_text(job.duration_s(times.now()))
     if job.status.is_terminal and duration != UNKNOWN:
@@ -137,7 +164,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "; ".join(plain(each, limit=200) for each in value) or "none"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={each}" for key, each in value.items()) or "none"
+        return ", ".join(f"{key}={each}" for key, each in shown_extra(value).items()) or "none"
     if isinstance(value, float):
         return f"{value:g}"
     return plain(value, limit=500)

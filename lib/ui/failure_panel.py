@@ -7,12 +7,11 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job import Attempt, Failure, Job, JobStatus
-from lib.ui import times
 from lib.ui.errors import explained_errors
+from lib.ui.live_times import show_ended
 from lib.ui.log_panel import shown_text
 from lib.ui.notes import show_note
 from lib.ui.text import escaped
-from lib.ui.times import absolute_time, relative_time, viewer_zone
 
 WIZARD_PAGE = "../pages/new_job.py"
 LAST_LINES = 12
@@ -51,15 +50,6 @@ def exit_text(exit_code: int | None) -> str:
         return f"Ended by signal {-exit_code}"
 
 
-def ended_text(attempt: Attempt) -> str:
-    """``Failed at 23 Nov 2026, 13:05:09 CET (3 minutes ago)``."""
-    word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
-    if attempt.finished_at is None:
-        return f"{word} an unknown time"
-    at, moment = attempt.finished_at, times.now()
-    return f"{word} {absolute_time(at, viewer_zone())} ({relative_time(at, moment)})"
-
-
 def wizard_params(job: Job) -> Mapping[str, str]:
     """The URL parameters with which the wizard starts from this job."""
     wanted = {"from": job.id, "datasetId": job.dataset_id, "configId": job.config_id, "name": job.name}
@@ -80,14 +70,19 @@ def show_failure(job: Job, attempt: Attempt) -> bool:
                 st.markdown(escaped(cause_text(failure)), width="content")
             if text := exit_text(attempt.exit_code):
                 st.markdown(text, width="content")
-            st.markdown(escaped(ended_text(attempt)), width="content")
+            word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
+            if attempt.finished_at is None:
+                st.markdown(f"{word} an unknown time", width="content")
+            else:
+                show_ended(word, attempt.finished_at)
         with explained_errors("The log cannot be read"):
             reading = services.latest_log(job.id, attempt.number)
             _show_proof(failure, reading.value.lines)
             is_fresh = reading.problem is None
         st.page_link(
-            WIZARD_PAGE, label="Retry training", icon=":material/replay:", query_params=dict(wizard_params(job))
+            WIZARD_PAGE, label="Retry training", icon=":material/edit_note:", query_params=dict(wizard_params(job))
         )
+        show_note("Opens the form for a new job with these settings, to be changed first. It trains from step 0.")
     return is_fresh
 
 

@@ -12,10 +12,11 @@ import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError
-from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
+from lib.jobs.job import Artifact, Job, JobStatus
 from lib.ui.addresses import own_path
 from lib.ui.errors import explained_errors, show_error
 from lib.ui.focus import ask_for_focus, give_focus_back
+from lib.ui.listed_files import listed_files
 from lib.ui.place_link import follow_link
 from lib.ui.text import escaped, plain
 from lib.ui.theme import is_cancelling
@@ -25,8 +26,9 @@ from lib.ui.toasts import announce
 JOB_PAGE = "../pages/job.py"
 SHOWN_NAMES = 10
 SHOWN_FILES = 30
+RETRY_AT_ONCE = "Starts the next attempt of the same job at once, with the same settings."
 _PENDING_DIALOG = "dialog to open"
-_KIND_ORDER = tuple(ArtifactKind)
+_LEAVING = "page to go to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,10 @@ class _Asked:
 
 
 def show_pending() -> None:
-    """The dialog that a button asked for."""
+    """The dialog that a button asked for; or the way from a page whose job was just deleted, and nothing else then."""
+    if page := st.session_state.pop(_LEAVING, None):
+        follow_link(page, {})
+        st.stop()
     asked: _Asked | None = st.session_state.get(_PENDING_DIALOG)
     if asked is None:
         return
@@ -137,13 +142,24 @@ def download_path(job_id: str, artifact_id: str) -> str:
 
 
 def deletion_text(jobs: Sequence[Job]) -> str:
-    """How large what goes is: ``3 jobs, 1.5 GB``; says what is not known."""
+    """How large what goes is: ``3 jobs, 1.5 GB``; says what is not known. What never ran has no files."""
     count = _count(jobs)
-    sizes = [job.size_bytes for job in jobs if job.size_bytes is not None]
+    with_files = [job for job in jobs if job.size_bytes is not None or job.attempt or job.started_at]
+    if not with_files:
+        return f"{count} without files"
+    sizes = [job.size_bytes for job in with_files if job.size_bytes is not None]
     if not sizes:
         return f"{count}, size unknown"
-    unknown = len(jobs) - len(sizes)
+    unknown = len(with_files) - len(sizes)
     return f"{count}, {size_text(sum(sizes))}" + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def cancel_text(jobs: Sequence[Job]) -> str:
+    """What cancelling does: nothing that has not begun can stop."""
+    waiting = sum(job.status is JobStatus.PENDING for job in jobs)
+    if waiting < len(jobs):
+        return CANCEL.warning
+    return "It leaves the queue before it began." if waiting == 1 else "They leave the queue before they began."
 
 
 def _show_links(jobs: Sequence[Job]) -> None:
@@ -182,7 +198,7 @@ def _show_downloads(jobs: Sequence[Job], key: str) -> None:
 
 
 def _show_files(job: Job) -> None:
-    files = sorted(services.artifacts(job.id, job.attempt, job.status), key=lambda file: _KIND_ORDER.index(file.kind))
+    files = listed_files(services.artifacts(job.id, job.attempt, job.status))
     st.markdown(f"**{escaped(job.name or job.id, limit=80)}**")
     if not files:
         st.caption("No files yet." if job.status.is_active else "This job left no files.")
@@ -199,8 +215,7 @@ def _file_label(file: Artifact) -> str:
 
 def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str, *, is_elsewhere: bool) -> None:
     reason = reason_disabled(action, jobs)
-    # Where a retry is no next attempt but a new job, the button says so beforehand.
-    note = reason or (services.reason_against("attempts") if action is RETRY else "")
+    note = reason or (_retry_note() if action is RETRY else "")
     pressed = st.button(
         action.label, icon=action.icon, key=f"{key}-{action.name}", disabled=bool(reason), help=note or None
     )
@@ -226,6 +241,11 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
         follow_link(JOB_PAGE, {"id": started[0].id})
     else:
         st.switch_page(JOB_PAGE, query_params={"id": started[0].id})
+
+
+def _retry_note() -> str:
+    """What a click does; where that is no next attempt but a new job, why."""
+    return f"{services.reason_against('attempts') or RETRY_AT_ONCE} It trains from step 0."
 
 
 def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
@@ -275,7 +295,7 @@ def _show_confirmation(asked: _Asked) -> None:
     st.markdown("\n".join(f"- {_line(job, sized=action is DELETE)}" for job in jobs[:SHOWN_NAMES]))
     if len(jobs) > SHOWN_NAMES:
         st.markdown(f"… and {len(jobs) - SHOWN_NAMES} more.")
-    st.markdown(f"{deletion_text(jobs)}. {action.warning}" if action is DELETE else action.warning)
+    st.markdown(f"{deletion_text(jobs)}. {action.warning}" if action is DELETE else cancel_text(jobs))
     with st.container(horizontal=True):
         confirmed = st.button(f"{action.label} {_count(jobs)}", type="primary", icon=action.icon, key="dialog-confirm")
         if st.button(action.keep, key="dialog-keep"):
@@ -297,7 +317,7 @@ def _finish(asked: _Asked) -> None:
     for error in errors:
         announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
     if asked.leave_to:
-        st.switch_page(asked.leave_to)
+        st.session_state[_LEAVING] = asked.leave_to
     st.rerun()
 
 

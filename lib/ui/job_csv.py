@@ -4,12 +4,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lib.jobs.config import TrainingSettings
+from lib.jobs.config import TrainingSettings, shown_extra
 from lib.jobs.job import Job
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
 
@@ -72,6 +72,8 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
         **{name: job.settings.get(name) for name in SETTING_NAMES},
     }
     row["trainer"] = row["trainer"] or job.trainer
+    if isinstance(row["extra"], Mapping):
+        row["extra"] = shown_extra(row["extra"])
     return {name: _cell(value) for name, value in row.items()}
 
 

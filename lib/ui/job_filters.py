@@ -16,6 +16,7 @@ MAX_SKIP = 10_000_000
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
 FILTER_PARAMS = ("status", "q", *SPAN_PARAMS)
+PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take")
 STATUS_ORDER = tuple(JobStatus)
 SORT_LABELS = {
     "createdAt desc": "Newest first",
@@ -33,6 +34,7 @@ SORT_LABELS = {
 
 def job_query(reader: UrlReader) -> JobQuery:
     """The question that the URL asks; what cannot be used falls back and is named in ``reader.problems``."""
+    reader.refuse_unknown(PARAMS)
     return JobQuery(
         statuses=_statuses(reader),
         search=reader.text("q"),

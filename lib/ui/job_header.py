@@ -8,7 +8,6 @@ from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.last_good import Reading
 from lib.ui.errors import explained_errors, show_error
-from lib.ui.job_actions import show_actions
 from lib.ui.place_link import show_place_link
 from lib.ui.text import escaped, plain
 from lib.ui.theme import is_cancelling, show_status_badge, status_text
@@ -16,6 +15,14 @@ from lib.ui.times import percent_text
 
 OVERVIEW_PAGE, LIST_PAGE = "../pages/overview.py", "../pages/jobs.py"
 MAX_TITLE_CHARS = 120
+MAX_ALARMS = 3
+_BREADCRUMB = "breadcrumb"
+# Streamlit leaves a hand's breadth above a page and around a line of code; here the log should begin on the first
+# screen. A style alone takes no room.
+_DENSE = f"""<style>
+[data-testid=stMainBlockContainer] {{ padding-top: 4.25rem; }}
+.st-key-{_BREADCRUMB} pre {{ padding: .25rem .75rem; }}
+</style>"""
 
 
 def browser_title(job: Job) -> str:
@@ -29,7 +36,7 @@ def browser_title(job: Job) -> str:
 
 def state_of(job: Job) -> tuple[object, ...]:
     """What the whole page hangs on: when it changes, all is drawn again."""
-    return job.status, job.raw_status, job.attempt
+    return job.status, job.raw_status, job.attempt, job.alarms
 
 
 def open_job(job_id: str) -> Reading[Job] | None:
@@ -62,16 +69,17 @@ def show_choice() -> None:
 
 
 def show_header(job: Job) -> None:
-    """Breadcrumb, heading, status, id and the bar of actions."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+    """Breadcrumb that ends with the id to copy, heading, status and alarms."""
+    st.html(_DENSE)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key=_BREADCRUMB):
         st.page_link(OVERVIEW_PAGE, label="Dashboard")
         st.markdown("/", width="content")
         st.page_link(LIST_PAGE, label="LoRA Training")
-        st.markdown(f"/ {escaped(job.id, limit=40)}", width="content")
-    st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        show_status_badge(job.status, job.raw_status)
-        st.markdown("Job ID", width="content")
+        st.markdown("/ Job ID", width="content")
         st.code(plain(job.id, limit=200), language=None, width="content")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
+        show_status_badge(job.status, job.raw_status)
+        for alarm in job.alarms[:MAX_ALARMS]:
+            st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")
         st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)
-    show_actions([job], key="job", links=False, leave_to=LIST_PAGE)

@@ -14,6 +14,7 @@ from streamlit_autorefresh import st_autorefresh
 
 from lib import services
 from lib.errors import DashboardError
+from lib.jobs.causes import Cause
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.last_good import Reading
@@ -58,9 +59,20 @@ def job_rows(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
 
 
 def status_words(job: Job) -> list[str]:
-    """The status and, beside it, what to look at: ``Running``, ``nan loss``."""
-    alarms = [plain(alarm, limit=30).replace("_", " ") for alarm in job.alarms[:3]]
-    return [status_text(job.status, job.raw_status), *alarms]
+    """The status and, beside it, why or what to look at: ``Failed``, ``out of memory``; ``Running``, ``nan loss``."""
+    words = [job.failure.cause] if job.failure else []
+    if words == [Cause.UNKNOWN]:
+        words = ["cause unknown"]
+    notes = dict.fromkeys((*words, *job.alarms[:3]))
+    status = status_text(job.status, job.raw_status)
+    return [status, *(plain(note, limit=30).replace("_", " ") for note in notes if note)]
+
+
+def link_label(job: Job) -> str:
+    """One job in one line of Markdown: ``Aria v1: Failed, out of memory, 42 %``."""
+    words = [escaped(word) for word in status_words(job)]
+    done = [] if job.progress.fraction is None else [f"{job.progress.fraction:.0%}".replace("%", " %")]
+    return f"{escaped(job.name or job.id, limit=80)}: {', '.join((*words, *done))}"
 
 
 def page_texts(page: JobPage, query: JobQuery) -> tuple[str, str, str]:
@@ -84,8 +96,8 @@ def show_jobs(bar: DeltaGenerator) -> None:
     """The list for this URL. Refreshes itself while a shown job is active; only the list runs again then.
 
     Args:
-        bar: Where the actions for selected jobs and the page buttons go: pinned below the page, so that they
-            neither hide under the fold nor move the rows.
+        bar: Where the actions for selected jobs go: pinned below the page, so that they neither hide under the fold
+            nor move the rows.
     """
     settle_url()
     # A fragment may later only write to a place where it wrote during the full run: take the place at once.
@@ -115,7 +127,7 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) 
         selected = _show_table(page)
         with bar:
             _show_selection(selected)
-            _show_pages(page, query)
+        _show_below(page, query)
     if any(job.status.is_active for job in page.jobs):
         st_autorefresh(TICK_MS, key="jobs-tick")
     elif reading.problem is not None or page.incomplete:
@@ -156,17 +168,8 @@ def _show_nothing(page: JobPage, query: JobQuery) -> None:
 
 def _show_summary(page: JobPage, query: JobQuery) -> None:
     count, showing, _ = page_texts(page, query)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{count}**" + (f" · {showing}" if showing else ""), width="content")
-        st.download_button(
-            "Download CSV",
-            data=lambda: jobs_csv(query, services.source().list_jobs, now()),
-            file_name="jobs.csv",
-            mime="text/csv",
-            icon=":material/table_view:",
-            on_click="ignore",
-            key="jobs-csv",
-        )
+    # No button beside it: the table's own toolbar opens over the right end of this line.
+    st.markdown(f"**{count}**" + (f" · {showing}" if showing else ""), width="content")
 
 
 def _show_gaps(page: JobPage) -> None:
@@ -201,7 +204,7 @@ def _show_table(page: JobPage) -> list[Job]:
         on_select="rerun",
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [ids.index(each) for each in chosen if each in ids]}},
-        alt="Training jobs. Select rows to act on them.",
+        alt="Training jobs. Shift+Space selects a row.",
     )
     if (click := st.session_state.get(f"open-{rows}")) is not None:
         follow_link(JOB_PAGE, {"id": ids[click["row"]]})
@@ -233,22 +236,48 @@ def _columns(open_key: str) -> dict[str, Any]:
     return {
         "Open": config.ButtonColumn("Open", key=open_key, type="tertiary", width=58),
         "Name": config.TextColumn(width=180),
-        "Status": config.MultiselectColumn(options=list(known), color=list(known.values()), width=130),
-        "Progress": config.ProgressColumn(min_value=0, max_value=1, format="percent", width=130),
-        "Epoch": config.TextColumn(width=80, alignment="right"),
-        "Loss": config.TextColumn(width=80, alignment="right"),
-        "ETA": config.TextColumn(width=100, alignment="right"),
-        "Duration": config.TextColumn(width=110, alignment="right"),
-        "Created": config.DatetimeColumn(format="distance", timezone=zone, width=130),
+        # As wide as "Failed" with "permission denied" beside it.
+        "Status": config.MultiselectColumn(options=list(known), color=list(known.values()), width=200),
+        "Progress": config.ProgressColumn(min_value=0, max_value=1, format="percent", width=110),
+        "Epoch": config.TextColumn(width=75, alignment="right"),
+        "Loss": config.TextColumn(width=70, alignment="right"),
+        "ETA": config.TextColumn(width=95, alignment="right"),
+        "Duration": config.TextColumn(width=95, alignment="right"),
+        "Created": config.DatetimeColumn(format="distance", timezone=zone, width=115),
         "Created at": config.DatetimeColumn(format="localized", timezone=zone),
     }
+
+
+def _show_below(page: JobPage, query: JobQuery) -> None:
+    """The other pages, the whole list as a file, and this page without the table."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        _show_pages(page, query)
+        st.download_button(
+            "Download CSV",
+            data=lambda: jobs_csv(query, services.source().list_jobs, now()),
+            file_name="jobs.csv",
+            mime="text/csv",
+            icon=":material/table_view:",
+            on_click="ignore",
+            key="jobs-csv",
+        )
+    _show_links(page.jobs)
+
+
+def _show_links(jobs: Sequence[Job]) -> None:
+    """The table is drawn on a canvas, where a keyboard reaches no button: here each job is a link."""
+    links = st.expander("Jobs on this page as links", key="jobs-links", on_change="rerun")
+    if links.open:
+        with links:
+            for job in jobs:
+                st.page_link(JOB_PAGE, label=link_label(job), query_params={"id": job.id})
 
 
 def _show_pages(page: JobPage, query: JobQuery) -> None:
     _, _, position = page_texts(page, query)
     if not position:
         return
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
         _show_step("Previous page", ":material/chevron_left:", query.skip - query.take, disabled=query.skip == 0)
         st.markdown(position, width="content")
         beyond = query.skip + query.take

@@ -127,7 +127,6 @@ def tail_text(view: LogView, wanted: int) -> str:
 
 def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
     """The log area with its controls; ``tall`` when the log is what the reader came for. Tells whether it is fresh."""
-    st.header("Training logs", anchor="logs")
     key = f"log-{job.id}-{attempt.number}"
     follow, wanted = st.session_state.get(f"{key}-follow", True), st.session_state.get(f"{key}-count", LINE_COUNTS[0])
     held: ShownSpan | None = None if follow else st.session_state.get(f"{key}-span")
@@ -135,15 +134,15 @@ def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
     reading = services.latest_log(job.id, attempt.number, kept_lines(wanted, held))
     view = reading.value
     if not view.lines:
+        st.header("Training logs", anchor="logs")
         show_note("No log lines yet." if attempt.status.is_active else "This attempt left no log.")
         show_age_note(reading.problem, reading.read_at)
         return reading.problem is None
-    _show_controls(key, attempt)
     start = start_line(view, wanted, held)
     st.session_state[f"{key}-span"] = ShownSpan(
         wanted=wanted, start_line=start, end_line=end_line(view), numbering=view.numbering
     )
-    show_note(showing_text(end_line(view) - start, view))
+    _show_controls(key, attempt, showing_text(end_line(view) - start, view))
     show_age_note(reading.problem, reading.read_at)
     with st.container(height=TALL_PX if tall else HEIGHT_PX, autoscroll=follow, gap=None, key=_KEY):
         for piece in log_pieces(view, start):
@@ -153,10 +152,19 @@ def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
     return reading.problem is None
 
 
-def _show_controls(key: str, attempt: Attempt) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+def _show_controls(key: str, attempt: Attempt, showing: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.header("Training logs", anchor="logs", width="content")
         st.toggle("Auto-scroll", value=True, key=f"{key}-follow", disabled=attempt.status.is_terminal)
-        st.selectbox("Lines shown", LINE_COUNTS, format_func="Last {:,}".format, key=f"{key}-count", width=160)
+        st.selectbox(
+            "Lines shown",
+            LINE_COUNTS,
+            format_func="Last {:,}".format,
+            key=f"{key}-count",
+            label_visibility="collapsed",
+            width=130,
+        )
+        show_note(showing)
 
 
 def _shown_line(line: str) -> str:

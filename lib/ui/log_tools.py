@@ -17,6 +17,15 @@ from lib.ui.times import size_text
 
 SEARCH_BUDGET_S = 10.0
 COPIED_LINES = 1_000
+_COPIED = "copied-lines"
+# The button copies in the browser: the server's clipboard is another. What was copied stays marked. Nothing foreign.
+_COPY = f"""<style>.st-key-{_COPIED} textarea {{ font-family: monospace; font-size: .8rem; white-space: pre; }}</style>
+<script>
+document.querySelector(".st-key-{_COPIED}-all button").onclick = () => {{
+  document.querySelector(".st-key-{_COPIED} textarea").select();
+  document.execCommand("copy");
+}};
+</script>"""
 
 
 def log_path(job_id: str, attempt: int) -> str:
@@ -74,7 +83,8 @@ def _find_field(key: str) -> str | None:
         st.form(f"{key}-form", border=False, width="content"),
         st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"),
     ):
-        needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=220)
+        # Wider than this, Streamlit lays "Press Enter to submit form" over what is typed.
+        needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=180)
         is_asked = st.form_submit_button("Find", icon=":material/search:")
     return (needle or "") if is_asked else None
 
@@ -109,4 +119,6 @@ def _show_copy(job_id: str, attempt: int) -> None:
         if frozen not in st.session_state:
             view = services.latest_log(job_id, attempt, kept_lines(COPIED_LINES)).value
             st.session_state[frozen] = tail_text(view, COPIED_LINES)
-        st.text_area("Log lines", st.session_state[frozen], height=360, key=f"{frozen}-text", width=640)
+        st.text_area("Log lines", st.session_state[frozen], height=360, key=_COPIED, width=640)
+        st.button("Copy all", icon=":material/content_copy:", key=f"{_COPIED}-all")
+        st.html(_COPY, unsafe_allow_javascript=True)

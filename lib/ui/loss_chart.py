@@ -1,4 +1,4 @@
-"""The loss as a chart: raw and smoothed, losses that are no number marked, epochs marked."""
+"""The loss as a chart: as logged and smoothed, where it was no number as a band, epochs marked."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from lib.ui.attempts import shown_attempt
 from lib.ui.notes import show_age_note, show_note
 from lib.ui.times import loss_text
 
-RAW, SMOOTHED = "raw", "smoothed"
-MAX_EPOCH_MARKS = 60
-HEIGHT_PX = 260
+# Not "raw": what kohya's log prints is a running average already.
+RAW, SMOOTHED = "as logged", "smoothed"
+MAX_EPOCH_MARKS = 15
+HEIGHT_PX = 400
 
 
 def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
@@ -35,8 +36,20 @@ def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
     if smooth:
         parts.append(f"Smoothed it is {loss_text(smooth[-1].loss)} now.")
     if raw.marks:
-        parts.append(f"From step {raw.marks[0].step:,} on it was not a number or infinite at {_times(len(raw.marks))}.")
+        parts.append(f"It was {band_name(raw)}.")
     return " ".join(parts)
+
+
+def band_name(raw: DrawnPoints) -> str:
+    """``NaN from step 5``: where the loss was not a number or infinite; empty where it never was."""
+    if not raw.marks:
+        return ""
+    first, last = raw.marks[0].step, raw.marks[-1].step
+    kinds = {"NaN" if math.isnan(point.loss) else "infinite" for point in raw.marks}
+    what = " or ".join(sorted(kinds))
+    if raw.line and raw.line[-1].step > last:
+        return f"{what} at step {first:,}" if first == last else f"{what} between steps {first:,} and {last:,}"
+    return f"{what} from step {first:,}"
 
 
 def epoch_steps(progress: Progress) -> list[int]:
@@ -64,32 +77,56 @@ def loss_rows(
     return frame
 
 
-def mark_rows(raw: DrawnPoints, *, by_time: bool = False) -> list[dict[str, Any]]:
-    """Where the loss was not a number or infinite."""
-    return [
-        {"x": _json_x(point, by_time), "what": loss_text(point.loss), "step": point.step}
-        for point in raw.marks
-        if not (by_time and point.at is None)
-    ]
+def band_row(raw: DrawnPoints, *, by_time: bool = False) -> dict[str, Any] | None:
+    """One band from the first to the last loss that was not a number or infinite; None where there is none."""
+    marks = [point for point in raw.marks if not (by_time and point.at is None)]
+    if not marks:
+        return None
+    first, last = marks[0], marks[-1]
+    ends = {"x": _json_x(first, by_time), "x2": _json_x(last, by_time)}
+    return {**ends, "series": band_name(raw), "step": first.step, "last_step": last.step}
+
+
+def loss_domain(losses: Sequence[float], *, log_scale: bool = False) -> tuple[float, float] | None:
+    """The range of the y axis where the losses alone span none: a single value, or none at all."""
+    if not len(losses):
+        return (0.1, 1.0) if log_scale else (0.0, 1.0)
+    low, high = float(min(losses)), float(max(losses))
+    if low < high:
+        return None
+    margin = abs(low) / 2 or 1.0
+    return low - margin, low + margin
 
 
 def loss_spec(
-    marks: Sequence[dict[str, Any]], epochs: Sequence[int], *, by_time: bool = False, log_scale: bool = False
+    band: dict[str, Any] | None,
+    epochs: Sequence[int],
+    *,
+    domain: tuple[float, float] | None = None,
+    by_time: bool = False,
+    log_scale: bool = False,
 ) -> dict[str, Any]:
     """The chart as a Vega-Lite specification; the lines' rows come apart from it."""
-    x = {
+    x: dict[str, Any] = {
         "field": "x",
         "type": "temporal" if by_time else "quantitative",
         "title": "Time" if by_time else "Step",
         "scale": {"nice": False, "zero": False},
     }
-    scale = {"type": "log"} if log_scale else {"type": "linear", "zero": False}
-    y = {"field": "loss", "type": "quantitative", "title": None, "scale": scale}
-    layers = [_lines(x, y)]
+    if not by_time:
+        x["axis"] = {"format": ",d", "tickMinStep": 1}
+    scale: dict[str, Any] = {"type": "log", "nice": False} if log_scale else {"type": "linear", "zero": False}
+    if domain:
+        scale |= {"domain": list(domain), "nice": False}
+    # A loss that has come apart may have thirty digits.
+    axis = {"format": ".4~g"}
+    y = {"field": "loss", "type": "quantitative", "title": None, "scale": scale, "axis": axis}
+    color = _color(band["series"] if band else "")
+    layers = [_lines(x, y, color)]
+    if band:
+        layers.insert(0, _band(band, x, color))
     if epochs and not by_time:
-        layers.insert(0, _rules([{"x": step} for step in epochs], "epochs", x, "gray", 0.25))
-    if marks:
-        layers.append(_rules(list(marks), "not-finite", x, "red", 0.9))
+        layers.insert(0, _rules(epochs, x))
     return {"layer": layers, "height": HEIGHT_PX}
 
 
@@ -109,26 +146,31 @@ def show_loss(job: Job, attempt: Attempt) -> bool:
         by_time = st.toggle("Over time", key=f"{key}-time", disabled=not any(point.at for point in raw.line))
     summary = loss_summary(raw, smooth)
     rows = loss_rows(raw, smooth, by_time=by_time, positive=log_scale)
-    marks, epochs = mark_rows(raw, by_time=by_time), epoch_steps(progress)
-    spec = loss_spec(marks, epochs, by_time=by_time, log_scale=log_scale)
+    band, domain = band_row(raw, by_time=by_time), loss_domain(rows["loss"].tolist(), log_scale=log_scale)
+    spec = loss_spec(band, epoch_steps(progress), domain=domain, by_time=by_time, log_scale=log_scale)
     st.vega_lite_chart(rows, spec, key=key, alt=summary)
     show_note(summary)
     return reading.problem is None
 
 
-def _lines(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+def _color(band: str) -> dict[str, Any]:
+    names = {RAW: "#7fa3d9", SMOOTHED: "#d9730d", **({band: "#d33c3c"} if band else {})}
+    return {
+        "field": "series",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": list(names), "range": list(names.values())},
+        "legend": {"orient": "top"},
+    }
+
+
+def _lines(x: dict[str, Any], y: dict[str, Any], color: dict[str, Any]) -> dict[str, Any]:
     return {
         "mark": {"type": "line", "interpolate": "linear", "clip": True},
         "encoding": {
             "x": x,
             "y": y,
-            "color": {
-                "field": "series",
-                "type": "nominal",
-                "title": None,
-                "scale": {"domain": [RAW, SMOOTHED], "range": ["#7fa3d9", "#d9730d"]},
-                "legend": {"orient": "top"},
-            },
+            "color": color,
             "opacity": {"condition": {"test": f"datum.series === '{RAW}'", "value": 0.55}, "value": 1},
             "strokeWidth": {"condition": {"test": f"datum.series === '{RAW}'", "value": 1}, "value": 2.2},
             "tooltip": [
@@ -140,12 +182,29 @@ def _lines(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rules(rows: list[dict[str, Any]], name: str, x: dict[str, Any], color: str, opacity: float) -> dict[str, Any]:
-    tooltip = [{"field": "what", "type": "nominal", "title": "Loss"}, {"field": "step", "type": "quantitative"}]
+def _band(row: dict[str, Any], x: dict[str, Any], color: dict[str, Any]) -> dict[str, Any]:
+    """An edge as well, which shows even a single step."""
+    steps = [("step", "From step"), ("last_step", "To step")]
     return {
-        "data": {"name": name, "values": rows},
-        "mark": {"type": "rule", "color": color, "opacity": opacity, "strokeDash": [2, 3], "clip": True},
-        "encoding": {"x": x, **({"tooltip": tooltip} if name == "not-finite" else {})},
+        "data": {"name": "not-finite", "values": [row]},
+        "mark": {"type": "rect", "fillOpacity": 0.2, "stroke": "#d33c3c", "strokeWidth": 1, "clip": True},
+        "encoding": {
+            "x": x,
+            "x2": {"field": "x2"},
+            "color": color,
+            "tooltip": [
+                {"field": "series", "type": "nominal", "title": "Loss"},
+                *({"field": name, "type": "quantitative", "title": title, "format": ",d"} for name, title in steps),
+            ],
+        },
+    }
+
+
+def _rules(steps: Sequence[int], x: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data": {"name": "epochs", "values": [{"x": step} for step in steps]},
+        "mark": {"type": "rule", "color": "gray", "opacity": 0.25, "strokeDash": [2, 3], "clip": True},
+        "encoding": {"x": x},
     }
 
 
@@ -155,7 +214,3 @@ def _x(point: LossPoint, by_time: bool) -> float | int | datetime:
 
 def _json_x(point: LossPoint, by_time: bool) -> float | int:
     return (point.at or 0) * 1000 if by_time else point.step
-
-
-def _times(count: int) -> str:
-    return "one logged step" if count == 1 else f"{count:,} logged steps"

@@ -27,13 +27,15 @@ def follow_link(page: str, params: Mapping[str, str]) -> None:
         st.page_link(page, label="Open", query_params=dict(params))
 
 
-# Several tries: the link is drawn a moment later.
+# Several tries: the link is drawn a moment later. In a block: a second "let" beside the first would be an error.
 _FOLLOW = """<style>:has(> .st-key-way-on), .st-key-way-on { display: none }</style><script>
-let followed = false;
-for (const wait_ms of [0, 50, 150, 400, 1000, 2000]) {
-  setTimeout(() => {
-    const link = followed ? null : document.querySelector(".st-key-way-on a");
-    if (link) { followed = true; link.click(); }
-  }, wait_ms);
+{
+  let followed = false;
+  for (const wait_ms of [0, 50, 150, 400, 1000, 2000]) {
+    setTimeout(() => {
+      const link = followed ? null : document.querySelector(".st-key-way-on a");
+      if (link) { followed = true; link.click(); }
+    }, wait_ms);
+  }
 }
 </script>"""

@@ -1,16 +1,21 @@
 """How far a job is: the bar, epoch and step, how long still, how fast, and the loss."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
 import streamlit as st
 
 from lib import services
+from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
+from lib.jobs.query import JobQuery
 from lib.ui import times
 from lib.ui.errors import explained_errors
 from lib.ui.job_watch import is_silent
+from lib.ui.place_link import show_place_link
 from lib.ui.text import escaped
+from lib.ui.theme import is_cancelling
 from lib.ui.times import duration_text, loss_text, part_text, percent_text
 
 _BAR_NAMES = {
@@ -18,6 +23,10 @@ _BAR_NAMES = {
     JobStatus.CANCELLED: "Progress when cancelled",
     JobStatus.LOST: "Last known progress",
 }
+_RUNNING = JobQuery(statuses=frozenset({JobStatus.RUNNING}))
+_FACTS = "facts"
+# Four numbers in one row rather than in two. A style alone takes no room.
+_DENSE = f"""<style>.st-key-{_FACTS} [data-testid=stMetricValue] {{ font-size: 1.35rem; }}</style>"""
 _LOSS_IS_LOST = (
     "The loss became NaN or infinite: what was trained since then is most likely useless. "
     "Try a lower learning rate, or full precision."
@@ -90,8 +99,11 @@ def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
             Fact(label="Ran for", value=took, note=note),
         ]
     eta = None if progress.eta_s is None else duration_text(progress.eta_s)
+    remaining = Fact(
+        label="Estimated time remaining", value=_known(eta), note="" if eta else "Known after the first steps."
+    )
     return [
-        Fact(label="Estimated time remaining", value=_known(eta), note="" if eta else "Known after the first steps."),
+        *([] if _is_stopping(attempt, job) else [remaining]),
         Fact(label="Loss", value=_known(_loss(progress))),
         Fact(
             label="Speed",
@@ -132,6 +144,12 @@ def alarm_texts(attempt: Attempt) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+def show_alarms(attempt: Attempt) -> None:
+    """A warning for each alarm; it belongs above the files, which look like success without it."""
+    for text in alarm_texts(attempt):
+        st.warning(escaped(text), icon=":material/warning:")
+
+
 def show_progress(attempt: Attempt, job: Job) -> None:
     """The panel for one attempt in whatever state it is."""
     now = times.now()
@@ -140,36 +158,71 @@ def show_progress(attempt: Attempt, job: Job) -> None:
         return
     fraction = bar_fraction(attempt)
     st.progress(fraction or 0.0, text=bar_text(attempt))
-    st.markdown(_stage_line(attempt))
-    with st.container(horizontal=True, gap="medium"):
+    st.markdown(stage_line(attempt, job))
+    st.html(_DENSE)
+    with st.container(horizontal=True, gap="medium", key=_FACTS):
         for fact in progress_facts(attempt, job, now):
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
-    for text in alarm_texts(attempt):
-        st.warning(escaped(text), icon=":material/warning:")
     if attempt.number == job.attempt and (text := silence_text(job, now)):
         st.warning(text, icon=":material/hourglass_empty:")
 
 
+def ahead_text(ahead: Job) -> str:
+    """``about 2m 5s left (an estimate)``: when the job that runs now makes room; empty when nobody knows."""
+    if is_cancelling(ahead.status, ahead.raw_status):
+        return "which is stopping"
+    eta_s = ahead.progress.eta_s
+    return "" if eta_s is None else f"about {duration_text(eta_s)} left (an estimate)"
+
+
 def _show_waiting(job: Job) -> None:
     st.header("Waiting to start", anchor=False)
-    st.markdown(waiting_text(job))
-    refused = services.reason_against("move")
-    place = job.queue_position
+    if job.queue_position is not None and (ahead := _job_ahead()):
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.markdown(f"{waiting_text(job)} Running now:", width="content")
+            show_place_link(escaped(ahead.name or ahead.id, limit=60), {"id": ahead.id})
+            st.markdown(ahead_text(ahead), width="content")
+    else:
+        st.markdown(waiting_text(job))
+    refused, place = services.reason_against("move"), job.queue_position
     with st.container(horizontal=True):
-        for label, icon, places, is_end in (
-            ("Move up", ":material/arrow_upward:", -1, place == 1),
-            ("Move down", ":material/arrow_downward:", 1, False),
+        for label, icon, places, end in (
+            ("Move up", ":material/arrow_upward:", -1, "It is the next one already." if place == 1 else ""),
+            ("Move down", ":material/arrow_downward:", 1, "It is the last one already." if _is_last(place) else ""),
         ):
-            help_text = refused or ("It is the next one already." if is_end else None)
-            if st.button(label, icon=icon, disabled=bool(refused) or is_end, help=help_text):
+            if st.button(label, icon=icon, disabled=bool(refused or end), help=refused or end or None):
                 with explained_errors("The job could not be moved"):
                     services.move_job(job.id, places)
                     st.rerun()
 
 
-def _stage_line(attempt: Attempt) -> str:
+def _job_ahead() -> Job | None:
+    """The running job that will make room first, as far as is known."""
+    try:
+        jobs = services.list_jobs(_RUNNING).jobs
+    except DashboardError:  # the queue says enough without it
+        return None
+    return min(jobs, key=lambda job: math.inf if job.progress.eta_s is None else job.progress.eta_s, default=None)
+
+
+def _is_last(place: int | None) -> bool:
+    """Whether no pending job comes after this place."""
+    try:
+        return place is not None and place >= services.count_by_status().get(JobStatus.PENDING, 0)
+    except DashboardError:
+        return False
+
+
+def _is_stopping(attempt: Attempt, job: Job) -> bool:
+    return attempt.number == job.attempt and is_cancelling(job.status, job.raw_status)
+
+
+def stage_line(attempt: Attempt, job: Job) -> str:
+    """``Stage: training · Epoch 12/50 · Step 480/2000`` as Markdown; a job told to stop is ``Stopping…``."""
     parts = [count_text(attempt.progress)]
-    if attempt.status is JobStatus.RUNNING:
+    if _is_stopping(attempt, job):
+        parts.insert(0, "Stopping…")
+    elif attempt.status is JobStatus.RUNNING:
         stage = attempt.progress.stage
         word = "starting" if stage == Stage.QUEUED else escaped(stage, limit=80) if stage else "unknown"
         parts.insert(0, f"Stage: {word}")

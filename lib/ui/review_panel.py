@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 import streamlit as st
 
 from lib import services
-from lib.errors import DashboardError, SubmissionUnsure
+from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.sources.protocol import JobRequest, Preview
 from lib.ui.dataset_panel import count_text
 from lib.ui.errors import explained_errors, show_error
-from lib.ui.settings_form import measured_text, trainer_options, value_text
+from lib.ui.job_actions import JOB_PAGE
+from lib.ui.place_link import follow_link
+from lib.ui.settings_form import labelled, measured_text, trainer_options, value_text
 from lib.ui.settings_table import SettingRow, settings_table
 from lib.ui.text import escaped
 from lib.ui.times import duration_text, relative_time
@@ -25,6 +27,10 @@ FRESH = timedelta(seconds=60)
 NOT_CREATED, NOT_KNOWN = "The job was not created", "It is not known whether the job was created"
 _SENDING, _MADE, _FAILED = "wizard-sending", "wizard-made", "wizard-failed"
 _LABELS = {
+    "name": "Job name",
+    "dataset_id": "Dataset",
+    "config_id": "Configuration",
+    "time_limit_s": "Time limit",
     "trainer": "Trainer",
     "base_model": "Base model",
     **{rule.name: rule.label for rule in RANGES},
@@ -87,7 +93,8 @@ def estimate_text(preview: Preview) -> str:
     """``about 3m 20s (an estimate: …)``; says so when there is nothing to estimate from."""
     if preview.estimate_s is None:
         return "unknown: the pace of a former job with this configuration is not known"
-    basis = f": {preview.estimate_basis.rstrip('.')}" if preview.estimate_basis else ""
+    basis = preview.estimate_basis.rstrip(".")
+    basis = f": {basis[0].lower()}{basis[1:]}" if basis else ""
     return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
 
 
@@ -122,6 +129,8 @@ def show_start(review: Review, *, blocked: bool) -> None:
         return
     error: DashboardError | None = st.session_state.pop(_FAILED, {}).get(draft)
     is_unsure = isinstance(error, SubmissionUnsure)
+    if isinstance(error, InvalidRequest):
+        error = labelled(error, _LABELS)
     if error is not None:
         show_error(error, title=NOT_KNOWN if is_unsure else NOT_CREATED)
     sending = bool(draft) and st.session_state.get(_SENDING) == draft
@@ -160,7 +169,8 @@ def _create(review: Review, draft: str) -> None:
         if job is not None:
             _made()[draft] = job
             if job.created_at is None or datetime.now(UTC) - job.created_at < FRESH:
-                st.switch_page("../pages/job.py", query_params={"id": job.id})
+                follow_link(JOB_PAGE, {"id": job.id})
+                return
         st.rerun()
 
 
@@ -175,9 +185,7 @@ def _show_made(job: Job) -> None:
     st.info(f"This was started already, {relative_time(job.created_at, datetime.now(UTC))}, and made one job.")
     with st.container(horizontal=True, vertical_alignment="center"):
         name = escaped(job.name, limit=80)
-        st.page_link(
-            "../pages/job.py", label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id}
-        )
+        st.page_link(JOB_PAGE, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
         _show_another()
 
 

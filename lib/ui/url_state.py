@@ -50,6 +50,12 @@ class UrlReader:
             return int(value)
         return self.refuse(name, value, default)
 
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        """Note every parameter that the page does not have: what it was to do is not done."""
+        for name in self.params:
+            if name not in known:
+                self.refuse(plain(name, limit=40), self.params[name], None)
+
     def refuse(self, name: str, value: str, default: Value) -> Value:
         """Note that ``name`` cannot be used, and give the default."""
         self.problems.append(f"{name}={plain(value, limit=40)}")

@@ -16,14 +16,13 @@ import streamlit as st
 from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings
 from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import Job
-from lib.ui.settings_form import TEXT_LIMITS, prompt_lines
+from lib.ui.settings_form import MAX_EXACT, TEXT_LIMITS, prompt_lines
 
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
 TIME_LIMIT = "timeLimit"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
 CHANGEABLE = (*(rule.name for rule in RANGES), *TEXT_LIMITS)
-# A browser keeps whole numbers exact up to here.
-MAX_EXACT = 2**53 - 1
+PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "from", "draft", *CHANGEABLE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +52,13 @@ def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
         from_job=params.get("from", "")[:300],
         changes={name: params[name] for name in CHANGEABLE if name in params},
     )
+
+
+def unknown_parameters(params: Mapping[str, str]) -> list[str]:
+    """What the URL says and the wizard does not have: a misspelt setting must not be trained without a word."""
+    step = params.get("step", "1")
+    bad_step = [] if step in ("1", "2", "3") else [f"step={step[:40]}"]
+    return bad_step + [f"{name[:40]}={value[:40]}" for name, value in params.items() if name not in PARAMETERS]
 
 
 def starting_settings(config: TrainingConfig | None, job: Job | None) -> TrainingSettings:

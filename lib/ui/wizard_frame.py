@@ -10,22 +10,13 @@ from lib.ui.errors import explained_errors
 from lib.ui.text import escaped
 from lib.ui.wizard import STEPS, write_draft
 
-_COPY, _OPEN = ":material/content_copy:", ":material/open_in_new:"
+_COPY = ":material/content_copy:"
 
 
 def show_steps(step: int) -> None:
     """``Step 2 of 3: Configure Training``."""
     st.progress(step / len(STEPS), f"Step {step} of {len(STEPS)}")
     st.header(STEPS[step - 1])
-
-
-def show_way_back_to_job() -> None:
-    """Back from a job that was just started leads here with the job's id alone: say so instead of starting anew."""
-    if set(st.query_params) == {"id"}:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown("The job was created. This is an empty wizard for another one.")
-            job_id = st.query_params["id"]
-            st.page_link("../pages/job.py", label="Open the job", icon=_OPEN, query_params={"id": job_id})
 
 
 def load_origin() -> Job | None:
@@ -43,7 +34,7 @@ def load_origin() -> Job | None:
 def show_bad_parameters(problems: Sequence[str]) -> None:
     """Name what the link says but cannot be used."""
     if problems:
-        shown = ", ".join(escaped(each, limit=60) for each in problems)
+        shown = ", ".join(escaped(each, limit=90) for each in problems)
         st.warning(f"The link has values that cannot be used and were left out: {shown}")
 
 

@@ -12,13 +12,16 @@ from lib.jobs.config import (
     job_name_problem,
     settings_differences,
 )
+from lib.jobs.dataset import Dataset
 from lib.ui.settings_form import (
     BASE_MODEL_HINT,
     BASE_MODEL_LABEL,
     PROMPTS_HINT,
     PROMPTS_LABEL,
     TEXT_LIMITS,
+    config_obstacles,
     field_cells,
+    field_number,
     number_note,
     prompt_lines,
     show_field_note,
@@ -65,6 +68,21 @@ def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None
         st.warning(gone + (" The values are the job's own." if draft.from_job else " Choose another one."))
     elif config is not None and config.description:
         st.caption(escaped(config.description, limit=300))
+
+
+def show_obstacles(config: TrainingConfig | None, now: TrainingSettings, dataset: Dataset) -> None:
+    """What stands against training with the configuration here, before its values are gone through.
+
+    Each problem keeps its box when a value typed below settles it: nothing moves while "Next" is being clicked.
+    """
+    if config is None:
+        return
+    left = config_obstacles(now, dataset)
+    for problem in config_obstacles(config.settings, dataset):
+        if problem in left:
+            st.warning(escaped(problem), icon=":material/warning:")
+        else:
+            st.success(f"Settled below: {escaped(problem)}", icon=":material/check:")
 
 
 def _config_label(config: TrainingConfig) -> str:
@@ -146,7 +164,7 @@ def edit_values(now: TrainingSettings, config: TrainingConfig | None, entered: E
     for rule, cell in field_cells():
         with cell:
             key = f"wizard-{rule.name}"
-            follow_url(key, rule.kind(getattr(now, rule.name)))
+            follow_url(key, field_number(rule, getattr(now, rule.name)))
             show_number_field(rule, key=key, changed=said.get(rule.name, ""), on_change=_push, args=(entered,))
     follow_url("wizard-base_model", now.base_model)
     st.text_input(BASE_MODEL_LABEL, key="wizard-base_model", placeholder="none", on_change=_push, args=(entered,))

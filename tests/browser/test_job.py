@@ -151,12 +151,15 @@ def test_polling_ends_with_the_job_and_begins_with_it_again(page: Page, monitor:
 
 
 def test_the_log_can_be_searched_copied_and_downloaded(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     open_job(page, monitor, "run", "&view=logs")
     page.get_by_label("Find in log").fill("LINE 33")
     page.get_by_label("Find in log").press("Enter")
     expect(page.get_by_text("11 lines found. Search complete")).to_be_visible()
     page.get_by_role("button", name="Copy as text").click()
     expect(page.get_by_label("Log lines")).to_have_value(re.compile("^line 0: .*line 339: .*", re.DOTALL))
+    page.get_by_role("button", name="Copy all").click()
+    assert page.evaluate("navigator.clipboard.readText()").count("line ") == 340
     page.keyboard.press("Escape")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download full log").click()
@@ -165,6 +168,14 @@ def test_the_log_can_be_searched_copied_and_downloaded(page: Page, monitor: Dash
     page.get_by_label("Log scale").focus()
     page.keyboard.press("Space")
     expect(page.get_by_role("switch", name="Log scale")).to_be_checked()
+
+
+def test_times_go_on_while_the_page_of_an_ended_job_is_open(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    open_job(page, monitor, "done")
+    finished = page.get_by_text("29 minutes ago")
+    expect(finished).to_be_visible()
+    finished.evaluate("time => { time.dateTime = new Date(Date.now() - 45 * 60_000).toISOString(); }")
+    expect(page.get_by_text("45 minutes ago")).to_be_visible()
 
 
 def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, monitor: Dashboard, steer: Steer) -> None:

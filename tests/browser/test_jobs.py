@@ -197,6 +197,38 @@ def test_open_leads_to_the_job_and_one_step_back_to_the_list(listing: Dashboard,
     expect(link).to_have_attribute("href", re.compile(r"job\?id=job-007$"))
     link.click()
     expect(page).to_have_url(f"{listing.url}/job?id=job-007")
+    page.go_back()
+    expect(page.get_by_text("22 jobs")).to_be_visible()
+    # Once more in the same visit, and from another row.
+    row(page, 1, x=62)
+    expect(page).to_have_url(f"{listing.url}/job?id=job-013")
+    # Deleting a job leaves its page: one entry, and nothing of the job in the URL.
+    entries = page.evaluate("history.length")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete 1 job").click()
+    expect(page).to_have_url(f"{listing.url}/jobs")
+    expect(page.get_by_text("136 jobs")).to_be_visible()
+    expect(page.get_by_test_id("stToast")).to_contain_text("Deleted Aria v13")
+    assert page.evaluate("history.length") == entries + 1
+
+
+def test_a_keyboard_opens_a_job_by_its_link_also_while_the_list_ticks(
+    listing: Dashboard, steer: Steer, page: Page
+) -> None:
+    page.goto(f"{listing.url}/jobs?take=17")
+    expect(page.get_by_text("Showing 1-17 of 137")).to_be_visible()
+    links = page.get_by_role("link", name=re.compile(r"^Aria v\d+: "))
+    assert links.count() == 0
+    page.get_by_text("Jobs on this page as links").locator("xpath=ancestor::summary").focus()
+    page.keyboard.press("Enter")
+    expect(links).to_have_count(17)
+    before = reads(steer, "all")
+    wait_for(lambda: reads(steer, "all") >= before + 3, "three ticks")
+    page.keyboard.press("Tab")
+    expect(links.first).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{listing.url}/job?id=job-001")
 
 
 def test_the_table_stays_where_it_is_when_a_row_is_ticked(listing: Dashboard, steer: Steer, page: Page) -> None:

@@ -121,7 +121,6 @@ def test_a_failed_job_is_retried_with_another_learning_rate(page: Page, dashboar
     assert job.settings["epochs"] == source.get_job(failed).settings["epochs"]
     # Back: the draft says that it was sent, and sends nothing again.
     page.go_back()
-    page.go_back()
     expect(page.get_by_text("This was started already")).to_be_visible()
     assert jobs_named(source, "broke, slower") == [made]
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from lib import services
-from lib.errors import SourceUnavailable
+from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
-from lib.sources.protocol import Capabilities
+from lib.sources.protocol import Capabilities, Preview
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
 
@@ -198,18 +199,50 @@ def test_foreign_names_are_only_text(filled, open_page):
         assert not any("![](" in str(each.value) for each in [*app.title, *app.markdown, *app.caption])
 
 
+def test_a_fraction_where_a_whole_number_belongs_is_neither_rounded_nor_saved(filled, open_page):
+    odd = replace(filled.configs["c1"].settings, network_alpha=0.5)
+    filled.configs["c1"] = replace(filled.configs["c1"], settings=odd)
+    app = open_page("configs", id="c1")
+    assert (field(app, "Network alpha").value, "Unsaved" in texts(app)) == (0.5, False)
+    app = button(app, "Save configuration").click().run()
+    assert "Network alpha: Must be between 1 and 512." in texts(app)
+    field(app, "Network alpha").set_value(4.0)
+    app = button(app, "Save configuration").click().run()
+    assert not app.error
+    assert repr(filled.configs["c1"].settings.network_alpha) == "4"
+
+
+def test_a_refusal_of_the_source_names_the_fields_by_their_labels(filled, open_page, monkeypatch):
+    def refuse(_config):
+        raise InvalidRequest("It cannot be saved.", fields={"network_dim": "Too large."})
+
+    monkeypatch.setattr(filled, "save_config", refuse)
+    app = button(open_page("configs", id="c1"), "Save configuration").click().run()
+    assert "- Network dim (rank): Too large." in texts(app)
+
+
+def test_what_stands_against_a_configuration_is_said_on_its_page(filled, open_page, monkeypatch):
+    filled.datasets = {"d1": Dataset(id="d1", name="Alpha", image_count=16)}
+    monkeypatch.setattr(filled, "preview", lambda request: Preview(problems=(f"no {request.settings.trainer}",)))
+    assert [each.value for each in open_page("configs", id="c2").warning] == ["no unheard\\-of"]
+
+
 def test_a_configuration_that_is_gone_is_said(filled, open_page):
     assert "no such configuration" in texts(open_page("configs", id="gone"))
 
 
 def test_a_source_that_keeps_none_shows_them_and_says_why(filled, open_page):
     filled.capabilities = Capabilities(refused={"manage_configs": "Configurations are kept elsewhere."})
+    settings = replace(filled.configs["c1"].settings, extra={"hf_token": "hf_123"})
+    filled.configs["c1"] = replace(filled.configs["c1"], settings=settings)
     listed = open_page("configs")
     assert "kept elsewhere" in texts(listed)
     assert [each.label for each in listed.button][:1] == ["**Quick**"]
     assert len(listed.button) == 2, "only the ways to what there is"
     one = open_page("configs", id="c1")
     assert "Epochs: **9 passes over the dataset**" in texts(one)
+    assert "hf_token: **(not shown)**" in texts(one)
+    assert "hf_123" not in texts(one)
     assert not one.text_input
 
 

@@ -1,5 +1,7 @@
 """The monitor page in every state, as ``AppTest`` sees it."""
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
+from lib import services
 from lib.errors import SourceUnavailable, StoreError
-from lib.jobs.job import Job, JobStatus
+from lib.jobs.job import Job, JobStatus, Progress
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Capabilities
 from tests.monitor_jobs import SIGNED, fill
@@ -34,11 +37,12 @@ def texts(app: AppTest) -> str:
     written += [f"{link.proto.label} -> {link.proto.url}" for link in app.get("link_button")]
     written += [f"{link.proto.label} => {link.proto.page}?{link.proto.query_string}" for link in app.get("page_link")]
     written += [bar.proto.text for bar in app.get("progress")]
+    written += [re.sub("<[^>]+>", "", html.proto.body) for html in app.get("html")]
     return "\n".join(written).replace("\\", "")
 
 
 STATES = {
-    "waiting": ["Pending", "Waiting to start", "Next in the queue."],
+    "waiting": ["Pending", "Waiting to start", "Next in the queue. Running now:", "about 30m 30s left (an estimate)"],
     "run": [
         "Running",
         "Training progress: 42 %",
@@ -81,8 +85,11 @@ STATES = {
         "Failed at 23 Nov 2026, 11:30:45 UTC (29 minutes ago)",
         "Retry training => new?from=failed&datasetId=ds&configId=cfg&name=Aria+failed",
         "the second attempt",
-        "not a number or infinite at 3 logged steps",
+        "It was NaN from step 600.",
+        "Opens the form for a new job",
     ],
+    "stopping": ["Cancelling", "Stopping… · Epoch 12/50", "Loss: 0.0812"],
+    "nan": ["Succeeded", "nan loss", "The loss became NaN", "It was NaN from step 5.", "Training progress: 100 %"],
     "cancelled": ["Training cancelled", "stopped on request", "Progress when cancelled: 42 %", "line 339"],
     "lost": ["Training lost", "vanished without a word", "Last known progress: 42 %", "This attempt left no log."],
     "odd": ["Unknown (paused_by_admin)", "Training progress: 42 %"],
@@ -110,8 +117,8 @@ def test_what_every_state_shows(full: MemorySource, open_page: Open) -> None:
         "Learning rate | :orange[0.0002, changed: the configuration says 0.0001]",
         "Use this configuration => new?from=done",
         "train --name 'Aria v1'",
-        "Created 3 hours ago",
-        "Finished 29 minutes ago",
+        "Created 3 hours ago, 23 Nov 2026, 09:00:00 UTC",
+        "Finished 29 minutes ago, 23 Nov 2026, 11:30:45 UTC",
         "Duration: 1h 30m 45s",
     ):
         assert text in written
@@ -152,6 +159,43 @@ def test_a_pending_job_moves_in_the_queue(full: MemorySource, open_page: Open) -
     app = move_buttons(app)[0].click().run()
     assert "Next in the queue." in texts(app)
     assert [button.disabled for button in move_buttons(app)] == [True, False]
+    full.delete_job("waiting")
+    assert [button.disabled for button in move_buttons(app.button(key="refresh").click().run())] == [True, True]
+
+
+def test_what_waits_leads_to_the_job_that_makes_room_first(full: MemorySource, open_page: Open) -> None:
+    soon = replace(full.jobs["run"], id="soon", name="Almost done", progress=Progress(eta_s=125))
+    full.add(soon, replace(soon, id="unknown", progress=Progress()))
+    app = open_page("job", id="waiting")
+    assert "about 2m 5s left (an estimate)" in texts(app)
+    app = next(button for button in app.button if button.label == "Almost done").click().run()
+    assert app.query_params["id"] == "soon"
+    full.jobs = {"waiting": full.jobs["waiting"]}
+    services.forget_reads()
+    assert "Running now" not in texts(open_page("job", id="waiting"))
+
+
+def test_a_job_told_to_stop_promises_no_time(full: MemorySource, open_page: Open) -> None:
+    assert "remaining" not in texts(open_page("job", id="stopping"))
+
+
+def written_order(app: AppTest) -> list[str]:
+    """Headings, warnings and bars of the page in the order in which they are drawn."""
+    kinds = ("header", "warning", "progress")
+    return [str(getattr(each, "value", None) or each.proto.text) for each in app.main if each.type in kinds]
+
+
+def test_alarms_stand_above_the_files(full: MemorySource, open_page: Open) -> None:
+    order = written_order(open_page("job", id="nan"))
+    assert order.index("Artifacts") > next(at for at, text in enumerate(order) if text.startswith("The loss became"))
+
+
+@pytest.mark.parametrize(("job_id", "outcome"), [("failed", "Training failed"), ("done", "Artifacts")])
+def test_who_comes_for_the_log_finds_it_first(full: MemorySource, open_page: Open, job_id: str, outcome: str) -> None:
+    order = written_order(open_page("job", id=job_id))
+    assert order.index(outcome) < order.index("Training logs")
+    order = written_order(open_page("job", id=job_id, view="logs"))
+    assert order.index("Training logs") < order.index(outcome)
 
 
 def test_a_queue_that_cannot_be_reordered_says_why(full: MemorySource, open_page: Open) -> None:
@@ -197,6 +241,15 @@ def test_the_last_good_state_survives_a_failed_poll(full: MemorySource, open_pag
 def polls(app: AppTest) -> bool:
     """Whether any part of the page is drawn again by itself."""
     return any("autorefresh" in element.proto.component_name for element in app.get("component_instance"))
+
+
+def test_no_two_parts_tick_in_step(full: MemorySource, open_page: Open) -> None:
+    """Ticks of one moment are sent as one message, which draws only one of their parts."""
+    components = open_page("job", id="run").get("component_instance")
+    watch_ms, *slow_ms = sorted(json.loads(each.proto.json_args)["interval"] for each in components)
+    assert len(set(slow_ms)) == len(slow_ms) == 2
+    assert [interval % watch_ms for interval in slow_ms if interval % watch_ms == 0] == []
+    assert max(slow_ms) < 10_000
 
 
 def test_a_job_that_ends_is_confirmed_before_polling_stops(

@@ -302,7 +302,7 @@ def test_a_retry_that_is_a_new_job_says_so_and_leads_there(source: MemorySource,
     services.connect(NewJobSource(now=lambda: NOW, capabilities=Capabilities(refused={"attempts": attempts})))
     services.source().add(make_job(1, JobStatus.FAILED), make_job(2, JobStatus.FAILED))  # type: ignore[attr-defined]
     app = select(open_page("jobs"), "job-001", "job-002")
-    assert button(app, "Retry").help == attempts
+    assert button(app, "Retry").help == f"{attempts} It trains from step 0."
     button(app, "Retry").click().run()
     assert app.toast[0].value == "Started as 2 new jobs: job\\-001\\-again, job\\-002\\-again"
     app = select(open_page("jobs", status="failed"), "job-001")

@@ -50,6 +50,23 @@ def open_wizard():
     return open_wizard
 
 
+def test_the_dataset_of_the_last_job_is_chosen_else_the_newest_with_images(source, open_wizard):
+    sets = [("d1", "Aaa", 0, 9), ("d2", "Bbb", 4, 1), ("d3", "Ccc", 4, 3), ("d4", "Ddd", None, 2)]
+    source.datasets = {
+        id_: Dataset(id=id_, name=name, image_count=count, created_at=NOW + timedelta(days=day))
+        for id_, name, count, day in sets
+    }
+    assert box(open_wizard(), "Dataset").value == "d3"
+    for number, used in enumerate(("d4", "d2", "d1", "gone")):
+        at = NOW + timedelta(hours=number)
+        source.add(Job(id=used, name=used, status=JobStatus.FAILED, dataset_id=used, created_at=at))
+    services.forget_reads()
+    app = open_wizard()
+    assert box(app, "Dataset").value == "d2"
+    assert not button(app, "Next").disabled
+    assert box(open_wizard(datasetId="d1"), "Dataset").value == "d1"
+
+
 def texts(app: AppTest) -> str:
     """Everything that is said on the page."""
     shown = [*app.markdown, *app.info, *app.warning, *app.error, *app.caption, *app.code, *app.header]
@@ -237,6 +254,16 @@ def test_a_refusal_is_said_and_the_button_works_again(filled, open_wizard):
     assert [job.name for job in filled.jobs.values()] == ["broke", "named"]
 
 
+def test_a_refusal_names_the_fields_by_their_labels(filled, open_wizard, monkeypatch):
+    def refuse(_request):
+        raise InvalidRequest("The job cannot be created.", fields={"dataset_id": "There is no such dataset."})
+
+    monkeypatch.setattr(filled, "create_job", refuse)
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
+    app = button(app, "Start training").click().run()
+    assert "- Dataset: There is no such dataset." in texts(app).replace("\\", "")
+
+
 @pytest.mark.parametrize(
     ("error", "title"),
     [
@@ -352,8 +379,34 @@ def test_a_source_that_creates_no_jobs_says_why(filled, open_wizard):
     assert button(app, "Start training").disabled
 
 
-def test_back_from_the_new_job_offers_the_way_to_it(filled, open_wizard):
-    assert "The job was created" in texts(open_wizard(id="j1"))
+def test_what_a_link_says_and_the_wizard_does_not_have_is_named(filled, open_wizard):
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", learningRate="1", epochs="4")
+    (said,) = [each.value.replace("\\", "") for each in app.warning]
+    assert said == "The link has values that cannot be used and were left out: learningRate=1"
+    assert not open_wizard(step="3", datasetId="d1", configId="c1", name="x", timeLimit="5", draft="a").warning
+
+
+def test_what_stands_against_a_configuration_is_said_when_it_is_chosen(filled, open_wizard, monkeypatch):
+    def preview(request):
+        return Preview(problems=() if request.settings.base_model else ("No base model is set.",))
+
+    monkeypatch.setattr(filled, "preview", preview)
+    app = open_wizard(step="2", datasetId="d1", configId="c1")
+    assert [each.value for each in app.warning] == ["No base model is set\\."]
+    app = box(app, "Base model").set_value("sd15").run()
+    assert not app.warning
+    assert "No base model is set" in app.success[0].value, "the box stays, so that nothing moves"
+
+
+def test_a_fraction_where_a_whole_number_belongs_is_shown_as_it_is(filled, open_wizard):
+    odd = TrainingSettings(network_alpha=0.5)  # type: ignore[arg-type]
+    filled.configs["c1"] = TrainingConfig(id="c1", name="Quick", settings=odd)
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
+    assert box(app, "Network alpha").value == 0.5
+    assert "Must be between 1 and 512." in texts(app).replace("\\", "")
+    app = box(app, "Network alpha").set_value(4.0).run()
+    button(app, "Next").click().run()
+    assert param(app, "network_alpha") == "4"
 
 
 def test_a_click_right_after_typing_takes_along_what_was_typed(filled, open_wizard):

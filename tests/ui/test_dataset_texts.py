@@ -32,8 +32,10 @@ def test_bad_pictures_are_named_and_escaped():
         name="d",
         undecodable=("![](http://x).png", *(f"{number}.png" for number in range(40))),
         duplicates=(("a.png", "b.png"),),
+        stray_captions=("*a*.txt", "b.txt"),
     )
-    undecodable, duplicates = problem_texts(dataset)
+    undecodable, duplicates, strays = problem_texts(dataset)
+    assert strays == f"2 captions have no image: {escaped('*a*.txt')}, b\\.txt"
     assert undecodable.startswith(f"41 files do not decode: {escaped('![](http://x).png')}, 0\\.png")
     assert undecodable.endswith("and 11 more")
     assert duplicates == "1 set of images with the same bytes: a\\.png = b\\.png"
@@ -46,7 +48,16 @@ def test_a_dataset_without_images_cannot_be_trained_on():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1e-4, "0.0001"), (1e-6, "1e-6"), (16, "16"), ("", "none"), (("a", "b"), "a; b"), ({}, "none")]
+    ("value", "text"),
+    [
+        (1e-4, "0.0001"),
+        (1e-6, "1e-6"),
+        (16, "16"),
+        ("", "none"),
+        (("a", "b"), "a; b"),
+        ({}, "none"),
+        ({"a": True, "b": "True"}, "a = true, b = True"),
+    ],
 )
 def test_values_read_well(value, text):
     assert value_text(value) == text

@@ -1,13 +1,15 @@
 """Files, links, samples and settings of a job, in words."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, JobStatus, PresignedUrl
-from lib.ui.artifact_panel import LinkState, file_text, link_state, listed_files
+from lib.ui.artifact_panel import LinkState, file_text, link_state
 from lib.ui.details_panel import command_text, setting_rows, without_secrets
+from lib.ui.listed_files import listed_files
 from lib.ui.sample_gallery import sample_caption, sample_rows, sample_url
 from lib.ui.settings_table import settings_table
 
@@ -53,9 +55,8 @@ def test_the_final_file_comes_first_then_the_newest_checkpoint() -> None:
 
 
 def test_a_file_in_words() -> None:
-    file = make_file("a", epoch=3, size_bytes=524_288_000, created_at=NOW - timedelta(minutes=2))
-    assert file_text(file, NOW) == "Checkpoint · 500 MB · epoch 3 · 2 minutes ago"
-    assert file_text(make_file("a", ArtifactKind.OTHER), NOW) == "File"
+    assert file_text(make_file("a", epoch=3, size_bytes=524_288_000)) == "Checkpoint · 500 MB · epoch 3"
+    assert file_text(make_file("a", ArtifactKind.OTHER)) == "File"
 
 
 def test_samples_stand_by_epoch_and_prompt_newest_first() -> None:
@@ -102,6 +103,18 @@ def test_settings_beside_what_the_configuration_says() -> None:
 
 def test_the_command_line_can_be_pasted_into_a_shell() -> None:
     assert command_text(("train", "--name", "Aria v1; rm -rf /")) == "train --name 'Aria v1; rm -rf /'"
+
+
+def test_no_secret_among_further_options_is_shown() -> None:
+    settings = {"epochs": 5, "extra": {"wandb_api_key": "s3cret", "keep_tokens": 2}}
+    job = Job(id="j", name="", status=JobStatus.FAILED, settings=settings)
+    assert [row.value for row in setting_rows(job, None)] == ["5", "wandb_api_key=(not shown), keep_tokens=2"]
+    shown = {"epochs": 5, "extra": {"wandb_api_key": "(not shown)", "keep_tokens": 2}}
+    # One source keeps the settings as JSON, the other as they are.
+    raw = without_secrets({"settings": json.dumps(settings), "config": settings})
+    assert raw == {"settings": shown, "config": shown}
+    others = without_secrets({"accessToken": "s3cret", "key": "jobs/j/aria", "extra": {}})
+    assert others == {"accessToken": "(not shown)", "key": "jobs/j/aria", "extra": {}}
 
 
 def test_raw_data_holds_no_signed_link_and_no_endless_text() -> None:

@@ -58,6 +58,7 @@ def test_any_url_gives_a_question(params: dict[str, str]) -> None:
         ({"status": "failed,exploded"}, ["status=exploded"]),
         ({"sortBy": "colour", "sortOrder": "up"}, ["sortBy=colour", "sortOrder=up"]),
         ({"skip": "-4", "take": "1000"}, ["skip=-4", "take=1000"]),
+        ({"page": "2", "size": "1000", "take": "10"}, ["page=2", "size=1000"]),
         ({"createdFrom": "yesterday", "finishedUntil": "0001-01-01T00:00:00+23:59"}, None),
         ({"createdFrom": "0001-01-01T00:00", "finishedUntil": "9999-12-31T23:59:59"}, None),
     ],

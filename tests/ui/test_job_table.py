@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lib.jobs.job import Failure, Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.ui.job_csv import csv_row, jobs_csv
-from lib.ui.job_table import job_rows, last_page, page_texts
+from lib.ui.job_table import job_rows, last_page, link_label, page_texts, status_words
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -64,6 +64,21 @@ def test_a_row_shows_what_is_known_and_marks_what_is_not() -> None:
     assert {second[name] for name in ("Epoch", "Loss", "ETA", "Duration", "Dataset", "Configuration")} == {"–"}
 
 
+@pytest.mark.parametrize(
+    ("cause", "alarms", "words"),
+    [
+        ("out_of_memory", (), ["Failed", "out of memory"]),
+        ("nan_loss", ("nan_loss",), ["Failed", "nan loss"]),
+        ("unknown", ("nan_loss",), ["Failed", "cause unknown", "nan loss"]),
+    ],
+)
+def test_what_failed_says_why(cause: str, alarms: tuple[str, ...], words: list[str]) -> None:
+    failure = Failure(cause=cause, message="It failed.")
+    job = make_job(status=JobStatus.FAILED, failure=failure, alarms=alarms, progress=Progress(fraction=0.425))
+    assert status_words(job) == words
+    assert link_label(job) == f"Aria v1: {', '.join(words)}, 42 %"
+
+
 def test_an_ended_job_has_no_time_left() -> None:
     (row,) = job_rows([make_job(status=JobStatus.FAILED, progress=Progress(eta_s=100))], NOW)
     assert row["ETA"] == "–"
@@ -79,13 +94,20 @@ def test_the_csv_has_every_matching_job_of_all_pages_once() -> None:
 
 def test_the_csv_has_times_parameters_and_the_final_loss() -> None:
     failure = Failure(cause="out_of_memory", message="The GPU ran out of memory.")
+    prompts, extra = ["a, b", 'c "d"'], {"hf_token": "s3cret", "clip_skip": 2}
     job = make_job(
         status=JobStatus.FAILED,
         raw_status="failed",
         started_at=NOW - timedelta(seconds=90),
         finished_at=NOW,
         progress=Progress(loss=0.0873),
-        settings={"epochs": 50, "learning_rate": 1e-4, "sample_prompts": ["a, b", 'c "d"'], "trainer": "tiny"},
+        settings={
+            "epochs": 50,
+            "learning_rate": 1e-4,
+            "sample_prompts": prompts,
+            "trainer": "tiny",
+            "extra": extra,
+        },
         failure=failure,
     )
     (row,) = csv.DictReader(io.StringIO(jobs_csv(JobQuery(), lambda _query: page_with(job), NOW)))
@@ -101,6 +123,7 @@ def test_the_csv_has_times_parameters_and_the_final_loss() -> None:
         "tiny",
     )
     assert row["sample_prompts"] == '["a, b", "c \\"d\\""]'
+    assert row["extra"] == '{"hf_token": "(not shown)", "clip_skip": 2}'
     assert row["failure"] == "The GPU ran out of memory."
     assert row["batch_size"] == row["dataset"] == ""
 

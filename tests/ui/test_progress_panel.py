@@ -11,12 +11,14 @@ from lib.ui.attempts import all_attempts, attempt_label, is_latest, shown_attemp
 from lib.ui.failure_panel import cause_text, exit_text, wizard_params
 from lib.ui.job_header import browser_title
 from lib.ui.progress_panel import (
+    ahead_text,
     alarm_texts,
     bar_fraction,
     bar_text,
     count_text,
     progress_facts,
     speed_text,
+    stage_line,
     waiting_text,
 )
 
@@ -94,6 +96,19 @@ def test_every_alarm_we_raise_has_words(alarm: str) -> None:
     (text,) = alarm_texts(make_attempt(JobStatus.SUCCEEDED, alarms=(alarm,)))
     assert text.endswith(".")
     assert "Alarm" not in text
+
+
+def test_when_the_job_that_runs_now_makes_room() -> None:
+    assert ahead_text(replace(JOB, progress=Progress(eta_s=125))) == "about 2m 5s left (an estimate)"
+    assert ahead_text(replace(JOB, raw_status="cancelling", progress=Progress(eta_s=125))) == "which is stopping"
+    assert ahead_text(JOB) == ""
+
+
+def test_a_job_told_to_stop_has_no_stage_and_no_time_left() -> None:
+    stopping = replace(JOB, raw_status="cancelling")
+    latest = make_attempt(JobStatus.RUNNING, Progress(stage="training", step=4, eta_s=468))
+    assert stage_line(latest, stopping).startswith("Stopping… · ")
+    assert [fact.label for fact in progress_facts(latest, stopping, NOW)] == ["Loss", "Speed", "Running for"]
 
 
 def test_two_alarms_of_one_meaning_are_said_once() -> None:

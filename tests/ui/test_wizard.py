@@ -130,7 +130,7 @@ def test_the_review_counts_the_steps():
 
 def test_an_estimate_is_called_one():
     assert estimate_text(Preview(estimate_s=200, estimate_basis="Median of 2 former jobs.")) == (
-        "about 3m 20s (an estimate: Median of 2 former jobs)"
+        "about 3m 20s (an estimate: median of 2 former jobs)"
     )
     assert estimate_text(Preview()).startswith("unknown: the pace of a former job")
 
@@ -175,3 +175,10 @@ def test_the_review_marks_what_differs_and_escapes_it():
     assert "| Epochs | :orange[**3 passes over the dataset**, changed: the configuration says 9] |" in table
     assert "m\\|odel" in table
     assert "changed" not in settings_table(settings_rows(SETTINGS, None))
+
+
+def test_the_review_shows_no_secret():
+    secret = replace(SETTINGS, extra={"hf_token": "s3cret", "clip_skip": 2})
+    rows = settings_rows(secret, replace(CONFIG, settings=replace(secret, extra={"hf_token": "s3cret"})))
+    assert rows[-1].value == "hf_token = (not shown), clip_skip = 2"
+    assert rows[-1].configured == "hf_token = (not shown)"

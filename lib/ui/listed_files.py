@@ -1,0 +1,31 @@
+"""Which files of a job are listed, under which names, and in which order."""
+
+from collections.abc import Sequence
+
+from lib.jobs.job import Artifact, ArtifactKind, Attempt
+
+KINDS = {
+    ArtifactKind.LORA: "LoRA",
+    ArtifactKind.CHECKPOINT: "Checkpoint",
+    ArtifactKind.SAMPLE: "Sample",
+    ArtifactKind.STATE: "Training state",
+    ArtifactKind.LOG: "Log",
+    ArtifactKind.OTHER: "File",
+    ArtifactKind.INCOMPLETE: "Incomplete file, its training ended while it was written",
+}
+_ORDER = tuple(KINDS)
+
+
+def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[Artifact]:
+    """The files of an attempt (None: of all) in the order they matter: what was trained first, the newest before older.
+
+    Samples are shown as pictures, not listed.
+    """
+    of_attempt = [file for file in artifacts if attempt is None or file.attempt == attempt.number]
+    files = [file for file in of_attempt if file.kind is not ArtifactKind.SAMPLE]
+    return sorted(files, key=lambda file: (_ORDER.index(file.kind), -file.attempt, -_age_rank(file), file.name))
+
+
+def _age_rank(file: Artifact) -> float:
+    """Higher is newer; the final file, which has no epoch in its name, is the newest."""
+    return float("inf") if file.epoch is None and file.step is None else float(file.epoch or 0) * 1e9 + (file.step or 0)
