@@ -38,7 +38,7 @@ ECHOES = frozenset({Cause.DISTRIBUTED, Cause.NETWORK, Cause.MISSING_FILE, Cause.
 HINTS = {
     Cause.OUT_OF_MEMORY: "Lower the batch size, the resolution or the rank, or turn on gradient checkpointing, "
     "and see that nothing else uses the memory.",
-    Cause.KILLED: "See whether the kernel did it (`dmesg` then says: Out of memory) or the container's memory limit; "
+    Cause.KILLED: "See whether the kernel did it (dmesg then says: Out of memory) or the container's memory limit; "
     "if neither, somebody killed it, or the machine was shut down.",
     Cause.INTERRUPTED: "Start it again if this was not wanted.",
     Cause.MISSING_DATASET: "Check that the dataset has images and that its path is right.",

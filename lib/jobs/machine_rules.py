@@ -131,13 +131,13 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
         Cause.MISSING_LOGIN,
         r"api_key not configured|wandb\S*CommError.{0,80}(?i:permission denied|40[13])|WANDB_API_KEY",
         "The trainer reports to Weights & Biases (wandb), but nobody is signed in there.",
-        hint="Run `wandb login` or set WANDB_API_KEY where the trainer runs, or train without wandb (--log_with).",
+        hint="Run 'wandb login' or set WANDB_API_KEY where the trainer runs, or train without wandb (--log_with).",
     ),
     rule(
         Cause.MISSING_LOGIN,
         r"LocalTokenNotFoundError|Token is required .{0,40}no token found",
         "The hub asks for a token, but nobody is signed in there.",
-        hint="Run `hf auth login` or set HF_TOKEN where the trainer runs, or train without uploading to the hub.",
+        hint="Run 'hf auth login' or set HF_TOKEN where the trainer runs, or train without uploading to the hub.",
     ),
     rule(
         Cause.PERMISSION_DENIED,

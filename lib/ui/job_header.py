@@ -17,10 +17,8 @@ OVERVIEW_PAGE, LIST_PAGE = "../pages/overview.py", "../pages/jobs.py"
 MAX_TITLE_CHARS = 120
 MAX_ALARMS = 3
 _BREADCRUMB = "breadcrumb"
-# Streamlit leaves a hand's breadth above a page and around a line of code; here the log should begin on the first
-# screen. A style alone takes no room.
+# Streamlit leaves much room around a line of code; here the log should begin on the first screen.
 _DENSE = f"""<style>
-[data-testid=stMainBlockContainer] {{ padding-top: 4.25rem; }}
 .st-key-{_BREADCRUMB} pre {{ padding: .25rem .75rem; }}
 </style>"""
 

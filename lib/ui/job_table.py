@@ -26,7 +26,7 @@ from lib.ui.place_link import follow_link
 from lib.ui.stale import show_age, show_incomplete
 from lib.ui.text import escaped, plain
 from lib.ui.theme import CANCELLING, STATUS_LOOKS, status_text
-from lib.ui.times import duration_text, epoch_text, loss_text, now, viewer_zone
+from lib.ui.times import duration_text, epoch_text, loss_text, now, percent_text, viewer_zone, whole_percent
 from lib.ui.url_state import settle_url, url_reader, write_params
 
 TICK_MS = 2_000
@@ -43,7 +43,7 @@ def job_rows(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
             "Open": "Open",
             "Name": plain(job.name or job.id, limit=200),
             "Status": status_words(job),
-            "Progress": job.progress.fraction,
+            "Progress": whole_percent(job.progress.fraction),
             "Epoch": epoch_text(job.progress),
             "Loss": loss_text(job.progress.loss),
             "ETA": duration_text(job.progress.eta_s if job.status.is_active else None),
@@ -71,7 +71,7 @@ def status_words(job: Job) -> list[str]:
 def link_label(job: Job) -> str:
     """One job in one line of Markdown: ``Aria v1: Failed, out of memory, 42 %``."""
     words = [escaped(word) for word in status_words(job)]
-    done = [] if job.progress.fraction is None else [f"{job.progress.fraction:.0%}".replace("%", " %")]
+    done = [] if job.progress.fraction is None else [percent_text(job.progress.fraction)]
     return f"{escaped(job.name or job.id, limit=80)}: {', '.join((*words, *done))}"
 
 
@@ -238,7 +238,7 @@ def _columns(open_key: str) -> dict[str, Any]:
         "Name": config.TextColumn(width=180),
         # As wide as "Failed" with "permission denied" beside it.
         "Status": config.MultiselectColumn(options=list(known), color=list(known.values()), width=200),
-        "Progress": config.ProgressColumn(min_value=0, max_value=1, format="percent", width=110),
+        "Progress": config.ProgressColumn(min_value=0, max_value=100, format="%d %%", width=110),
         "Epoch": config.TextColumn(width=75, alignment="right"),
         "Loss": config.TextColumn(width=70, alignment="right"),
         "ETA": config.TextColumn(width=95, alignment="right"),

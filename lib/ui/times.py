@@ -83,11 +83,17 @@ def loss_text(loss: float | None) -> str:
     return f"{loss:.4f}" if loss == 0 or 1e-3 <= abs(loss) < 1e5 else f"{loss:.2e}"
 
 
+def whole_percent(fraction: float | None) -> int | None:
+    """Full percents in [0, 100]; a job that is not done never has 100."""
+    if fraction is None or not math.isfinite(fraction):
+        return None
+    return min(100, math.floor(max(0.0, fraction) * 100))
+
+
 def percent_text(fraction: float | None) -> str:
     """``42 %``; a job that is not done never shows ``100 %``; unknown is ``–``."""
-    if fraction is None or not math.isfinite(fraction):
-        return UNKNOWN
-    return "100 %" if fraction >= 1 else f"{math.floor(max(0.0, fraction) * 100)} %"
+    percent = whole_percent(fraction)
+    return UNKNOWN if percent is None else f"{percent} %"
 
 
 def part_text(done: int | None, total: int | None) -> str:

@@ -58,7 +58,7 @@ def test_a_row_shows_what_is_known_and_marks_what_is_not() -> None:
     unknown = make_job(2, JobStatus.UNKNOWN, name="", raw_status="exploded")
     first, second, third = job_rows([known, unknown, make_job(3, raw_status="cancelling")], NOW)
     assert third["Status"] == ["Cancelling"]
-    assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "nan loss"], 0.42, "12/50")
+    assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "nan loss"], 42, "12/50")
     assert (first["Loss"], first["ETA"], first["Duration"]) == ("NaN", "1h 30m 45s", "1m 30s")
     assert (second["Name"], second["Status"], second["Progress"]) == ("job-2", ["Unknown (exploded)"], None)
     assert {second[name] for name in ("Epoch", "Loss", "ETA", "Duration", "Dataset", "Configuration")} == {"–"}
