@@ -81,7 +81,7 @@ def read_header(read: ReadRange) -> SafetensorsHeader:
     try:
         tensors = {name: _tensor(entry) for name, entry in content.items()}
         texts = {str(key): str(value) for key, value in metadata.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ArtifactError("The safetensors header cannot be understood.") from error
     header = SafetensorsHeader(metadata=texts, tensors=tensors, size_bytes=8 + length, rank=_rank(texts, tensors))
     return SafetensorsHeader(
@@ -108,6 +108,8 @@ def _parse(data: bytes, length: int) -> dict[str, Any]:
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
     begin, end = entry["data_offsets"]
     shape = tuple(int(size) for size in entry["shape"])
+    if not 0 <= int(begin) <= int(end) < 1 << 63:
+        raise ValueError("no part of a file")
     return Tensor(dtype=str(entry["dtype"]), shape=shape, begin=int(begin), end=int(end))
 
 

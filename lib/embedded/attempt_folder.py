@@ -7,7 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lib.embedded import locks
@@ -149,6 +149,8 @@ class AttemptFolder:
     def write_exit(self, exit_: Exit) -> None:
         """Record the end."""
         short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
+        if not exit_.was_away:
+            del short["was_away"]  # a worker that has run since before there was such a field cannot read it
         data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)
         reserved = self._exit.with_suffix(".reserved")
         with reserved.open("r+b" if reserved.exists() else "wb") as file:
@@ -162,8 +164,9 @@ class AttemptFolder:
         """How the trainer ended; None while it runs, or when its supervisor did not live to record it."""
         data = read_if_there(self._exit)
         values = None if data is None else json_object(data)
+        known = {each.name for each in fields(Exit)}
         with contextlib.suppress(TypeError):  # another object than ours
-            return None if values is None else Exit(**values)
+            return None if values is None else Exit(**{name: values[name] for name in values if name in known})
         return None
 
     def append_losses(self, points: Sequence[LossPoint]) -> None:

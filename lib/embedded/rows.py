@@ -116,12 +116,15 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
     )
 
 
+_KINDS = frozenset(kind.value for kind in ArtifactKind)  # a newer version may know more
+
+
 def artifact_from(row: sqlite3.Row) -> Artifact:
     """An artifact from its row; its id is ``attempt/path``."""
     return Artifact(
         id=f"{row['attempt']}/{row['path']}",
         name=str(row["path"]).rpartition("/")[2],
-        kind=ArtifactKind(row["kind"]),
+        kind=ArtifactKind(row["kind"]) if row["kind"] in _KINDS else ArtifactKind.OTHER,
         key=row["key"] or f"jobs/{row['job_id']}/{row['attempt']}/output/{row['path']}",
         size_bytes=row["size_bytes"],
         created_at=to_time(row["created_at"]),

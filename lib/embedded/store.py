@@ -149,7 +149,7 @@ class Store:
     def has_name(self, name: str) -> bool:
         """Whether a job has this name already."""
         with self.database.reading() as connection:
-            found = connection.execute("SELECT 1 FROM jobs WHERE name_key = ? LIMIT 1", (name.casefold(),)).fetchone()
+            found = connection.execute("SELECT 1 FROM jobs WHERE name_key = ? LIMIT 1", (search_key(name),)).fetchone()
         return found is not None
 
     def former_runs(self, config_id: str, limit: int = 10) -> list[tuple[float, Progress]]:
@@ -229,6 +229,8 @@ class Store:
         """
         with self.database.writing() as connection:
             former = _job_row(connection, job_id)["status"]
+            if former == DELETING:  # whoever began did not live to end it
+                former = _last_status(connection, job_id)
             if former == JobStatus.RUNNING:
                 raise InvalidRequest("The job is running.", hint="Cancel it first.")
             connection.execute("UPDATE jobs SET status = ? WHERE id = ?", (DELETING, job_id))
@@ -239,7 +241,9 @@ class Store:
                 connection.execute("UPDATE jobs SET status = ? WHERE id = ? AND status = ?", (former, job_id, DELETING))
             raise
         with self.database.writing() as connection:
-            connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
+            found = connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
+            if not found.rowcount:
+                raise InvalidRequest("Somebody else was deleting the job, and could not.", hint="Delete it again.")
 
     def _insert(self, connection: sqlite3.Connection, submission: Submission) -> str:
         now = self._now()
@@ -282,6 +286,14 @@ def _job_row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:
     if row is None:
         raise JobNotFound(job_id)
     return row
+
+
+def _last_status(connection: sqlite3.Connection, job_id: str) -> str:
+    """How the newest attempt ended; a job that never ran does not come back into the queue."""
+    row = connection.execute(
+        "SELECT status FROM attempts WHERE job_id = ? ORDER BY number DESC LIMIT 1", (job_id,)
+    ).fetchone()
+    return str(row["status"]) if row else JobStatus.CANCELLED.value
 
 
 def _artifacts(connection: sqlite3.Connection, job_id: str) -> tuple[Artifact, ...]:

@@ -19,7 +19,7 @@ from lib.embedded.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.database import DiskFullError, require_database
 from lib.embedded.datasets import DatasetFolder
 from lib.embedded.ending import failed
-from lib.embedded.followed_run import FollowedRun
+from lib.embedded.followed_run import GONE_AFTER_S, FollowedRun
 from lib.embedded.launcher import BEAT_NAME, IDLE_GRACE_S, LOCK_NAME, LOG_NAME
 from lib.embedded.mirror import Mirror
 from lib.embedded.processes import find_marked, let_end
@@ -84,6 +84,7 @@ class Worker:
         self._said_at: dict[str, float] = {}
         self._beaten_at = -float("inf")
         self._held_until = -float("inf")
+        self._part_away_since = float("inf")
         # Claims to take over; None: not known yet.
         self._left_over: list[Claim] | None = None
 
@@ -250,13 +251,23 @@ class Worker:
                 self._start(claim, folder)
             except Exception as error:
                 self._say(claim.mark, error)
-                if _is_passing(error) or not self._is_in_reach():
+                if self._may_pass(error):
                     self._held_until = time.monotonic() + HOLD_S
                     return
                 self._end(claim, _start_verdict(error))
             else:
+                self._part_away_since = float("inf")
                 self._follow(claim, folder)
             self._left_over.remove(claim)
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether the machine kept a job from being started, and may not do so later."""
+        if not self._is_in_reach():
+            return True
+        if isinstance(error, OutOfReach):  # only the datasets are away: a short while, not for ever
+            self._part_away_since = min(self._part_away_since, time.monotonic())
+            return time.monotonic() - self._part_away_since < GONE_AFTER_S
+        return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
 
     def _start(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
@@ -321,13 +332,8 @@ class Worker:
 _MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not make out how; worker.log has the error.")
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether the machine kept a job from being started, and may not do so later."""
-    return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
-
-
 def _start_verdict(error: Exception) -> Verdict:
-    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError) else Cause.MISSING_TRAINER
+    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError | OutOfReach) else Cause.MISSING_TRAINER
     message = f"The training could not be started: {error}"
     return failed(cause, message, hint=error.hint if isinstance(error, DashboardError) else "")
 

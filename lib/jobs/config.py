@@ -120,7 +120,15 @@ def is_secret_option(name: str) -> bool:
 
 def shown_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     """Trainer-specific values fit to be shown: those of options named as secrets are left out."""
-    return {name: NOT_SHOWN if is_secret_option(str(name)) else value for name, value in extra.items()}
+    return {name: NOT_SHOWN if is_secret_option(str(name)) else shown_value(value) for name, value in extra.items()}
+
+
+def shown_value(value: Any) -> Any:
+    """The same for a value, which may be ``name=value`` or a list of such."""
+    if isinstance(value, list | tuple):
+        return [shown_value(each) for each in value]
+    name, equals, _ = value.partition("=") if isinstance(value, str) else ("", "", "")
+    return f"{name}={NOT_SHOWN}" if equals and is_secret_option(name) else value
 
 
 def setting_problems(settings: TrainingSettings) -> dict[str, str]:

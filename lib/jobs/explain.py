@@ -5,6 +5,7 @@ attempt; ``-`` reads the standard input.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import re
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.log} cannot be read: {error.strerror or error}.", file=sys.stderr)
         return 2
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(report, ensure_ascii=not is_utf8, indent=2, allow_nan=False))
+    with contextlib.suppress(BrokenPipeError):  # whoever reads has seen enough
+        print(json.dumps(report, ensure_ascii=not is_utf8, indent=2, allow_nan=False), flush=True)
     return 0
 
 

@@ -13,8 +13,9 @@ from statistics import median
 
 MIN_STEPS = 5
 # Logs are read a few times a second: shorter steps are measured several at a time. The longer a
-# training has run, the more steps: else a few seconds of a run of hours would decide about its end.
-SHORTEST_S = 0.5
+# training has run, the more, up to some seconds: else one second of a run of hours would decide
+# about its end.
+SHORTEST_S, LONGEST_S = 0.5, 10.0
 SHORTEST_SHARE = 0.01
 RECENT = 20
 # How the next steps are estimated. Chosen with the recordings and the made-up runs of
@@ -83,7 +84,8 @@ class Pace:
 
     def steps_done_unseen(self, step: int) -> None:
         """Note that ``step`` steps are finished, nobody saw when: times count again from the next one on."""
-        self._start = step if self._start is None else self._start
+        # The log was read from its first line, so its steps began at 0.
+        self._start = 0 if self._start is None else self._start
         if step > self._step:
             self._step = step
             self._paused.clear()
@@ -136,7 +138,8 @@ class Pace:
         self._plain_count += count
         self._short_s += seconds
         self._short_count += count
-        if self._short_s >= SHORTEST_S and self._short_count >= SHORTEST_SHARE * self._plain_count:
+        is_share = self._short_count >= SHORTEST_SHARE * self._plain_count
+        if self._short_s >= LONGEST_S or (self._short_s >= SHORTEST_S and is_share):
             self._plain_s.append(self._short_s / self._short_count)
             self._short_s, self._short_count = 0.0, 0
 

@@ -180,7 +180,7 @@ def _show_waiting(job: Job) -> None:
     if job.queue_position is not None and (ahead := _job_ahead()):
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.markdown(f"{waiting_text(job)} Running now:", width="content")
-            show_place_link(escaped(ahead.name or ahead.id, limit=60), {"id": ahead.id})
+            show_place_link(escaped(ahead.name or ahead.id, limit=60), {"id": ahead.id, "attempt": None, "view": None})
             st.markdown(ahead_text(ahead), width="content")
     else:
         st.markdown(waiting_text(job))

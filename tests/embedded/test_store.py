@@ -381,6 +381,26 @@ def test_a_deletion_cut_short_is_made_again(house: EmbeddedHouse) -> None:
     assert list((house.source.data_dir / "jobs").iterdir()) == []
 
 
+def test_a_deletion_that_fails_twice_gives_back_what_the_job_was(house: EmbeddedHouse) -> None:
+    store = house.source._store
+    job_id, _ = with_file(house)
+    first, second = store.deleting(job_id), store.deleting(job_id)
+    first.__enter__()
+    second.__enter__()
+    assert not first.__exit__(ArtifactError, ArtifactError("no answer"), None)
+    assert house.source.get_job(job_id).status is JobStatus.SUCCEEDED
+    with pytest.raises(InvalidRequest, match="Somebody else"):
+        second.__exit__(None, None, None)
+    assert house.source.list_jobs(JobQuery()).total == 1
+
+
+def test_a_name_with_blanks_is_known_as_taken(house: EmbeddedHouse) -> None:
+    house.source.create_job(replace(request_for(house), name="Aria  v1"))
+    assert house.source._store.has_name("aria  V1")
+    assert house.source._store.has_name("Aria v1")
+    assert not house.source._store.has_name("Aria")
+
+
 def test_files_that_stay_keep_their_job(house: EmbeddedHouse) -> None:
     job_id, output = with_file(house)
     (house.source.data_dir / "trash").write_bytes(b"in the way")

@@ -150,3 +150,12 @@ def test_the_trainer_holds_the_lock_when_its_supervisor_is_killed(folder: Attemp
     wait_for(lambda: not locks.is_held(folder.lock), "the lock is still held")
     assert folder.read_exit() is None
     assert not folder.was_never_started()
+
+
+def test_a_record_of_an_end_is_read_by_older_and_newer_workers(folder: AttemptFolder) -> None:
+    end = Exit(exit_code=3, finished_at=1.0)
+    folder.write_exit(end)
+    recorded = folder.path / "exit.json"
+    assert b"was_away" not in recorded.read_bytes()
+    recorded.write_bytes(recorded.read_bytes().replace(b"{", b'{"later": 1, ', 1))
+    assert folder.read_exit() == end

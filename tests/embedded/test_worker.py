@@ -116,6 +116,19 @@ def test_why_a_job_failed(yard: Yard, script: str, values: dict[str, object], ca
     assert job.failure.hint
 
 
+def test_datasets_that_stay_away_do_not_hold_the_queue_for_ever(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.embedded.worker.HOLD_S", 0.0)
+    job, away = yard.submit(), yard.folder / "away"
+    (yard.folder / "datasets").rename(away)
+    staff = yard.hire()
+    staff.tick()
+    assert yard.source.get_job(job.id).failure is None
+    monkeypatch.setattr("lib.embedded.worker.GONE_AFTER_S", 0.0)
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert ended.failure is not None
+    assert (ended.failure.cause, str(yard.folder / "datasets") in ended.failure.message) == ("missing_dataset", True)
+
+
 def test_a_dataset_that_is_gone_by_then(yard: Yard) -> None:
     job = yard.submit()
     yard.source._datasets.delete(yard.dataset_id)

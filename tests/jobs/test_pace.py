@@ -101,6 +101,28 @@ def test_a_slow_step_counts_more_where_steps_differ_or_few_are_known() -> None:
     assert expected_s([8.0, *steady]) < 1.1
 
 
+def test_another_pace_late_in_a_long_run_is_seen_soon() -> None:
+    pace, at = Pace(), 0.0
+    for step in range(2_031):
+        pace.steps_done(step, at)
+        at += 1.0 if step < 2_000 else 5.0
+    assert pace.seconds_per_step is not None
+    assert pace.seconds_per_step > 4.5
+    assert pace.eta_s(4_000, at - 5.0) == pytest.approx(1_970 * 5.0, rel=0.1)
+
+
+def test_the_rhythm_of_pauses_counts_from_the_start_also_after_a_takeover() -> None:
+    pace, at = Pace(known_s=1.0), 0.0
+    pace.steps_done_unseen(90)
+    for step in range(91, 103):
+        at += 1.0
+        if step == 101:
+            pace.paused("saving")
+            at += 30.0
+        pace.steps_done(step, at)
+    assert pace.eta_s(1_000, at) == pytest.approx(898 + 8 * 30, rel=0.05)
+
+
 def test_where_steps_differ_regularly_their_mean_counts() -> None:
     assert expected_s([0.6, 0.6, 0.6, 2.2] * 5) == pytest.approx(1.0)
     assert expected_s([0.6, 2.2, 0.6, 0.6] * 5) == pytest.approx(1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib.embedded.dataset_names import is_readable
-from lib.jobs.config import NOT_SHOWN, TrainingSettings, is_secret_option
+from lib.jobs.config import NOT_SHOWN, TrainingSettings, is_secret_option, shown_value
 from lib.jobs.dataset import Dataset
 from lib.jobs.file_names import describe_file
 from lib.jobs.job import ArtifactKind
@@ -101,7 +101,7 @@ def shown_command(command: Sequence[str]) -> tuple[str, ...]:
             is_secret = is_secret_option(option)
             shown.append(f"{option}={NOT_SHOWN}" if is_secret and equals else part)
         else:
-            shown.append(NOT_SHOWN if is_secret else part)
+            shown.append(NOT_SHOWN if is_secret else shown_value(part))
     return tuple(shown)
 
 
