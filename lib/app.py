@@ -4,6 +4,7 @@ import streamlit as st
 
 from lib import services
 from lib.ui.errors import explained_errors
+from lib.ui.link_clicks import keep_link_clicks
 from lib.ui.theme import apply_styles
 from lib.ui.toasts import show_announced
 from lib.ui.url_state import note_url
@@ -23,6 +24,7 @@ page = st.navigation(
 )
 
 apply_styles()
+keep_link_clicks()
 note_url()
 with explained_errors(retry=True):
     services.source()

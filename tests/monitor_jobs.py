@@ -57,6 +57,7 @@ def fill(source: MemorySource, now: datetime, folder: Path) -> None:
         _job("done", JobStatus.SUCCEEDED, now, progress=_with_loss(0.0412), artifacts=_files(source, "done", folder)),
         _failed(now),
         _job("cancelled", JobStatus.CANCELLED, now, progress=HALFWAY),
+        _job("never", JobStatus.CANCELLED, now, started_at=None, progress=Progress()),
         _job("lost", JobStatus.LOST, now, progress=HALFWAY),
         _job("odd", JobStatus.UNKNOWN, now, raw_status="paused_by_admin", progress=HALFWAY),
         _job("stopping", JobStatus.RUNNING, now, raw_status="cancelling", progress=HALFWAY),

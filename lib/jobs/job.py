@@ -182,6 +182,12 @@ class Attempt:
     failure: Failure | None = None
     alarms: tuple[str, ...] = ()
 
+    @property
+    def never_began(self) -> bool:
+        """Whether it was cancelled while it waited."""
+        is_untouched = self.started_at is None and self.progress.step is None and self.progress.fraction is None
+        return self.status is JobStatus.CANCELLED and is_untouched
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

@@ -1,7 +1,7 @@
 """Changes to configurations that are not saved yet. They live as long as the visit: looking elsewhere loses nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -37,21 +37,36 @@ class ConfigEdit:
     """What the fields of a configuration's form say.
 
     Attributes:
-        base: The configuration that the fields were filled from.
+        before: Field -> what it was filled with.
         values: Field -> what it says now, as the person typed it.
+        adopted: The fields that somebody else saved meanwhile, and that say so here.
     """
 
-    base: TrainingConfig
-    values: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, Any]
+    values: Mapping[str, Any]
+    adopted: tuple[str, ...] = ()
 
     @property
     def changed_fields(self) -> tuple[str, ...]:
         """The fields that do not say any more what they were filled with."""
-        return differing_fields(self.values, field_values(self.base))
+        return differing_fields(self.values, self.before)
 
-    def elsewhere(self, stored: TrainingConfig) -> tuple[str, ...]:
-        """The fields that somebody else saved since these were filled."""
-        return differing_fields(field_values(stored), field_values(self.base))
+    def clashing(self, stored: TrainingConfig) -> tuple[str, ...]:
+        """The fields that were changed here, and saved by somebody else with another value."""
+        newest = field_values(stored)
+        elsewhere, unlike = differing_fields(newest, self.before), differing_fields(newest, self.values)
+        return tuple(name for name in self.changed_fields if name in elsewhere and name in unlike)
+
+    def brought_up_to(self, stored: TrainingConfig) -> "ConfigEdit":
+        """The same changes on what is stored now, so that saving them reverts nothing that was not touched here."""
+        newest, mine = field_values(stored), self.changed_fields
+        clashing = self.clashing(stored)
+        adopted = {*self.adopted, *differing_fields(newest, self.before)}.difference(mine)
+        return ConfigEdit(
+            before={**newest, **{name: self.before[name] for name in clashing}},
+            values={**newest, **{name: self.values[name] for name in mine}},
+            adopted=tuple(name for name in LABELS if name in adopted),
+        )
 
     def problems(self) -> dict[str, str]:
         """Field -> why what it says cannot be saved."""
@@ -115,9 +130,10 @@ def extra_problem(text: str) -> str:
 def edit_of(config: TrainingConfig) -> ConfigEdit:
     """What was typed into this configuration's form; where nothing was, what is stored now."""
     edit = _edits().get(config.id)
-    if edit is None or (not edit.changed_fields and edit.elsewhere(config)):
-        edit = ConfigEdit(base=config, values=field_values(config))
-        _edits()[config.id] = edit
+    edit = edit.brought_up_to(config) if edit else None
+    if edit is None or not edit.changed_fields:
+        edit = ConfigEdit(before=field_values(config), values=field_values(config))
+    _edits()[config.id] = edit
     return edit
 
 
@@ -134,7 +150,7 @@ def drop_edit(config_id: str) -> None:
 def continue_as_new(config_id: str) -> None:
     """Let what was typed into a configuration that is gone be a new one."""
     blank = TrainingConfig(id="", name="", settings=TrainingSettings())
-    _edits()[""] = ConfigEdit(base=blank, values=_edits().pop(config_id).values)
+    _edits()[""] = ConfigEdit(before=field_values(blank), values=_edits().pop(config_id).values)
 
 
 def unsaved_edits() -> dict[str, ConfigEdit]:

@@ -14,6 +14,7 @@ from lib.ui.config_edits import (
     drop_edit,
     edit_of,
     extra_problem,
+    field_values,
     keep_edit,
     unsaved_edits,
 )
@@ -29,8 +30,9 @@ from lib.ui.settings_form import (
     show_number_field,
     text_problem,
     trainer_options,
+    value_text,
 )
-from lib.ui.text import escaped
+from lib.ui.text import escaped, plain
 from lib.ui.toasts import announce
 from lib.ui.url_state import write_params
 
@@ -43,26 +45,44 @@ SECRETS_HELP = (
 def show_config_form(config: TrainingConfig) -> None:
     """Every value of a configuration; nothing is saved before "Save configuration", and nothing typed is lost."""
     edit = edit_of(config)
-    changed, elsewhere = edit.changed_fields, edit.elsewhere(config)
+    changed, clashing = edit.changed_fields, edit.clashing(config)
     _show_fields(config.id, edit)
     # What appears stands beside or below the button: it stays where it is while it is being clicked.
     with st.container(horizontal=True, vertical_alignment="center"):
-        save = st.button("Save configuration", type="primary", disabled=bool(elsewhere))
+        save = st.button("Save configuration", type="primary", disabled=bool(clashing))
         if changed:
             st.button("Discard changes", icon=":material/undo:", on_click=drop_edit, args=(config.id,))
             st.markdown(f":orange[**Unsaved changes:** {_labels(changed)}]", width="content")
     if changed and config.id:
         show_note("Jobs, copies and exports take what is saved.")
-    if elsewhere:
-        st.warning(
-            f"Somebody else saved this configuration after you began: {_labels(elsewhere)}. "
-            "Discard your changes to see it as it is now, or save yours over it.",
-            icon=":material/warning:",
-        )
-        save = st.button("Save mine over it")
+    if edit.adopted:
+        adopted = ", ".join(LABELS[name] for name in edit.adopted)
+        show_note(f"Somebody else saved these meanwhile, and they are shown as they are now: {adopted}.")
+    if clashing:
+        save = _show_clash(config, clashing)
     if save:
         with explained_errors():
-            save_and_open(edit.config(config), edited=config.id)
+            save_and_open(edit.config(config), edited=config.id, adopted=edit.adopted)
+
+
+def _show_clash(stored: TrainingConfig, clashing: tuple[str, ...]) -> bool:
+    """What somebody else saved in the fields that were changed here too, and the way over it."""
+    theirs = "; ".join(f"{LABELS[name]} is {_stored_text(stored, name)} there now" for name in clashing)
+    st.warning(
+        f"Somebody else changed the same after you began: {escaped(theirs)}. "
+        "Discard your changes to see it as it is now, or save yours over it.",
+        icon=":material/warning:",
+    )
+    # Agreed is only to what was shown: once something else is there, the click that meant the former is not one.
+    newest = field_values(stored)
+    shown = hash(repr([(name, newest[name]) for name in clashing]))
+    return st.button("Save mine over it", key=f"save {stored.id} over {shown}")
+
+
+def _stored_text(stored: TrainingConfig, name: str) -> str:
+    settings = stored.settings
+    value = getattr(settings, name) if hasattr(settings, name) else getattr(stored, name)
+    return plain(value_text(value), limit=80)
 
 
 def _show_fields(config_id: str, edit: ConfigEdit) -> None:
@@ -111,15 +131,22 @@ def _labels(names: tuple[str, ...]) -> str:
     return ", ".join(escaped(LABELS[name]) for name in names)
 
 
-def save_and_open(config: TrainingConfig, *, edited: str | None = None) -> None:
-    """Save, open its page, and say so; ``edited`` is the id whose edit this was. Raises InvalidRequest."""
+def save_and_open(config: TrainingConfig, *, edited: str | None = None, adopted: tuple[str, ...] = ()) -> None:
+    """Save, open its page, and say so; raises InvalidRequest.
+
+    Args:
+        config: What to save.
+        edited: The id whose edit this was.
+        adopted: The fields that stay as somebody else saved them.
+    """
     try:
         saved = services.save_config(config)
     except InvalidRequest as error:
         raise labelled(error, LABELS) from error
     if edited is not None:
         drop_edit(edited)
-    announce(f"Saved {escaped(saved.name, limit=80)}")
+    kept = f", with {_labels(adopted)} as somebody else saved it" if adopted else ""
+    announce(f"Saved {escaped(saved.name, limit=80)}{kept}")
     write_params({"id": saved.id})
     st.rerun()
 

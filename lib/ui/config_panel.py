@@ -92,7 +92,7 @@ def _show_unsaved() -> None:
 def show_orphaned_edits(configs: Sequence[TrainingConfig]) -> None:
     """What was typed into a configuration that somebody deleted meanwhile, and the ways on with it."""
     for config_id, edit in orphaned_edits(configs).items():
-        name = escaped(edit.base.name, limit=80)
+        name = escaped(edit.before["name"], limit=80)
         st.warning(f"{name} was deleted elsewhere. Your changes to it are kept here.", icon=":material/warning:")
         with st.container(horizontal=True):
             st.button(

@@ -29,6 +29,8 @@ SENTENCES = {
 
 def failure_sentence(attempt: Attempt) -> str:
     """One sentence on what happened."""
+    if attempt.never_began and attempt.failure is None:
+        return "It was cancelled before it began."
     return attempt.failure.message if attempt.failure else SENTENCES[attempt.status]
 
 

@@ -34,7 +34,7 @@ def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
             f"at step {last.step:,}, lowest {loss_text(lowest.loss)} at step {lowest.step:,}."
         )
     if smooth:
-        parts.append(f"Smoothed it is {loss_text(smooth[-1].loss)} now.")
+        parts.append(f"Smoothed it ends at {loss_text(smooth[-1].loss)}.")
     if raw.marks:
         parts.append(f"It was {band_name(raw)}.")
     return " ".join(parts)
@@ -105,6 +105,7 @@ def loss_spec(
     domain: tuple[float, float] | None = None,
     by_time: bool = False,
     log_scale: bool = False,
+    total_steps: int | None = None,
 ) -> dict[str, Any]:
     """The chart as a Vega-Lite specification; the lines' rows come apart from it."""
     x: dict[str, Any] = {
@@ -115,6 +116,8 @@ def loss_spec(
     }
     if not by_time:
         x["axis"] = {"format": ",d", "tickMinStep": 1}
+        if total_steps:
+            x["scale"]["domainMax"] = total_steps
     scale: dict[str, Any] = {"type": "log", "nice": False} if log_scale else {"type": "linear", "zero": False}
     if domain:
         scale |= {"domain": list(domain), "nice": False}
@@ -137,7 +140,9 @@ def show_loss(job: Job, attempt: Attempt) -> bool:
     show_age_note(reading.problem, reading.read_at)
     raw, smooth, key = reading.value.raw, reading.value.smooth, f"loss-{job.id}-{attempt.number}"
     if not raw.line and not raw.marks:
-        show_note("No loss was recorded." if attempt.status.is_terminal else "No loss yet.")
+        is_known = attempt.progress.loss is not None
+        soon = "The losses are drawn in a moment." if is_known else "No loss yet."
+        show_note("No loss was recorded." if attempt.status.is_terminal else soon)
         return reading.problem is None
     # A trainer often tells its totals only after the page was opened.
     progress = shown_attempt(services.latest_job(job.id).value, str(attempt.number)).progress
@@ -147,7 +152,8 @@ def show_loss(job: Job, attempt: Attempt) -> bool:
     summary = loss_summary(raw, smooth)
     rows = loss_rows(raw, smooth, by_time=by_time, positive=log_scale)
     band, domain = band_row(raw, by_time=by_time), loss_domain(rows["loss"].tolist(), log_scale=log_scale)
-    spec = loss_spec(band, epoch_steps(progress), domain=domain, by_time=by_time, log_scale=log_scale)
+    epochs, total = epoch_steps(progress), progress.total_steps
+    spec = loss_spec(band, epochs, domain=domain, by_time=by_time, log_scale=log_scale, total_steps=total)
     st.vega_lite_chart(rows, spec, key=key, alt=summary)
     show_note(summary)
     return reading.problem is None

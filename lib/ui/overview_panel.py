@@ -1,6 +1,6 @@
 """The overview's panels. Each reads for itself and fails by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import streamlit as st
@@ -186,8 +186,16 @@ def _show_counts(counts: Mapping[JobStatus, int]) -> None:
             st.page_link(JOBS_PAGE, label=label, icon=icon, query_params=params)
 
 
+def in_queue_order(jobs: Sequence[Job]) -> list[Job]:
+    """What runs first, then what waits, the next one first."""
+    waits = {job.id: job.status is JobStatus.PENDING for job in jobs}
+    runs = [job for job in jobs if not waits[job.id]]
+    # Newest first as they come: where nobody knows the places the oldest is next.
+    return runs + sorted((job for job in reversed(jobs) if waits[job.id]), key=lambda job: job.queue_position or 0)
+
+
 def _show_active(page: JobPage) -> None:
-    jobs, total = page.jobs, page.total
+    jobs, total = in_queue_order(page.jobs), page.total
     ids = tuple(job.id for job in jobs)
     if st.session_state.setdefault(_ACTIVE_IDS, ids) != ids:
         st.session_state[_ACTIVE_IDS] = ids

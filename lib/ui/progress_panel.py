@@ -156,6 +156,8 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     if attempt.status is JobStatus.PENDING:
         _show_waiting(job)
         return
+    if attempt.never_began:
+        return  # there is nothing to say that the panel above has not said
     fraction = bar_fraction(attempt)
     st.progress(fraction or 0.0, text=bar_text(attempt))
     st.markdown(stage_line(attempt, job))

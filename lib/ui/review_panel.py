@@ -98,6 +98,17 @@ def estimate_text(preview: Preview) -> str:
     return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
 
 
+def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
+    """Says that the time limit (seconds) would end the job before its estimated end; empty when it would not."""
+    if limit_s is None or estimate_s is None or limit_s >= estimate_s:
+        return ""
+    limit, estimate = duration_text(limit_s), duration_text(estimate_s)
+    return (
+        f"The time limit of {limit} is shorter than the estimated {estimate}: "
+        "the training would be stopped before its end."
+    )
+
+
 def show_review(review: Review) -> None:
     """Everything that was chosen, the command line, problems and warnings, and "Start training"."""
     preview = services.preview(review.request("preview"))
@@ -116,7 +127,8 @@ def show_review(review: Review) -> None:
         st.code(shlex.join(preview.command), language=None, wrap_lines=True)
     for problem in preview.problems:
         st.error(escaped(problem), icon=":material/error:")
-    for warning in preview.warnings:
+    too_short = limit_warning(review.time_limit_s, preview.estimate_s)
+    for warning in (*preview.warnings, *filter(None, [too_short])):
         st.warning(escaped(warning), icon=":material/warning:")
     show_start(review, blocked=bool(preview.problems or services.reason_against("create")))
 

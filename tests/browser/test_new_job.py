@@ -228,3 +228,29 @@ def test_a_phone_and_a_desk_show_it_all_by_day_and_night_and_axe_finds_nothing(
         assert {rule: nodes for rule, nodes in found.items() if rule not in STREAMLIT_RULES} == {}, scheme
         grounds.add(page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"))
     assert len(grounds) == 2, "the page follows the system's scheme"
+
+
+@pytest.mark.parametrize("has_touch", [True, False], ids=["tap", "click"])
+def test_a_link_is_followed_also_from_a_field_with_fresh_text(
+    dashboard: Dashboard, browser: Browser, has_touch: bool
+) -> None:
+    """Down and up in the same moment, as a finger or a trackpad sends them."""
+    context = browser.new_context(has_touch=has_touch, viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(f"{dashboard.url}/configs?id={default_config(dashboard)}")
+    seed = page.get_by_label("Seed", exact=True)
+    expect(seed).to_be_visible(timeout=SOON_MS)
+    seed.fill("77")
+    link = page.get_by_role("link", name="Datasets").first
+    link.tap() if has_touch else link.click()
+    expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible(timeout=SOON_MS)
+    page.wait_for_timeout(500)  # an answer that comes late would bring the old address back
+    assert page.url == f"{dashboard.url}/datasets"
+    page.go_back()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("77", timeout=SOON_MS)
+    context.close()
+
+
+def default_config(dashboard: Dashboard) -> str:
+    with closing(open_embedded(Settings(data_dir=dashboard.data_dir))) as embedded:
+        return next(config.id for config in embedded.list_configs() if config.is_default)

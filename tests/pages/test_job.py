@@ -91,6 +91,7 @@ STATES = {
     "stopping": ["Cancelling", "Stopping… · Epoch 12/50", "Loss: 0.0812"],
     "nan": ["Succeeded", "nan loss", "The loss became NaN", "It was NaN from step 5.", "Training progress: 100 %"],
     "cancelled": ["Training cancelled", "stopped on request", "Progress when cancelled: 42 %", "line 339"],
+    "never": ["Training cancelled", "It was cancelled before it began.", "This attempt left no log."],
     "lost": ["Training lost", "vanished without a word", "Last known progress: 42 %", "This attempt left no log."],
     "odd": ["Unknown (paused_by_admin)", "Training progress: 42 %"],
     "frozen": ["URL expires in 3 minutes", "URL expired", "URL works until 26 Nov 2026", "Set S3_BUCKET"],
@@ -104,6 +105,12 @@ def test_every_state_says_what_it_is(full: MemorySource, open_page: Open, job_id
     written = texts(app).replace("**", "")
     assert [text for text in STATES[job_id] if text not in written] == []
     assert "evil.test" not in written
+
+
+def test_what_never_began_has_nothing_unknown(full: MemorySource, open_page: Open) -> None:
+    written = texts(open_page("job", id="never"))
+    assert "nknown" not in written
+    assert "Ran for" not in written
 
 
 def test_what_every_state_shows(full: MemorySource, open_page: Open) -> None:

@@ -311,6 +311,15 @@ def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard, m
     assert not app.error
 
 
+def test_a_time_limit_below_the_estimate_is_warned_of_and_not_refused(filled, open_wizard, monkeypatch):
+    monkeypatch.setattr(filled, "preview", lambda request: Preview(estimate_s=401.0))
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", timeLimit="1")
+    assert [each.value.replace("\\", "") for each in app.warning] == [
+        "The time limit of 1m 0s is shorter than the estimated 6m 41s: the training would be stopped before its end."
+    ]
+    assert not button(app, "Start training").disabled
+
+
 def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard, monkeypatch):
     warnings = ("The API knows no time limit; it is left out.", "Seed is left out.")
     monkeypatch.setattr(filled, "preview", lambda _request: Preview(warnings=warnings))

@@ -13,7 +13,7 @@ from lib.sources.last_good import Reading
 from lib.sources.protocol import HealthCheck, OutcomeBucket
 from lib.ui.job_filters import job_query
 from lib.ui.outcomes_chart import bucket_label, jobs_behind, outcome_rows, outcomes_chart, summary_text
-from lib.ui.overview_panel import count_links, health_text, live_tick_ms, progress_line
+from lib.ui.overview_panel import count_links, health_text, in_queue_order, live_tick_ms, progress_line
 from lib.ui.url_state import UrlReader
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -63,6 +63,16 @@ def test_bars_are_labelled_in_the_viewers_zone() -> None:
 )
 def test_progress_in_one_line(status: JobStatus, progress: Progress, line: str) -> None:
     assert progress_line(Job(id="1", name="a", status=status, progress=progress, queue_position=2)) == line
+
+
+def test_active_jobs_stand_in_the_order_of_the_queue() -> None:
+    jobs = [
+        Job(id=name, name=name, status=JobStatus.PENDING if place else JobStatus.RUNNING, queue_position=place)
+        for name, place in (("third", 3), ("runs", None), ("next", 1), ("second", 2))
+    ]
+    assert [job.id for job in in_queue_order(jobs)] == ["runs", "next", "second", "third"]
+    unknown = [Job(id=name, name=name, status=JobStatus.PENDING) for name in ("newest", "oldest")]
+    assert [job.id for job in in_queue_order(unknown)] == ["oldest", "newest"]
 
 
 def test_counts_show_zero_for_the_main_statuses_and_others_only_when_there_are_some() -> None:

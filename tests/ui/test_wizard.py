@@ -9,7 +9,7 @@ from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.sources.protocol import Preview
-from lib.ui.review_panel import estimate_text, settings_rows, steps_text
+from lib.ui.review_panel import estimate_text, limit_warning, settings_rows, steps_text
 from lib.ui.settings_form import value_problems
 from lib.ui.settings_table import settings_table
 from lib.ui.wizard import (
@@ -133,6 +133,11 @@ def test_an_estimate_is_called_one():
         "about 3m 20s (an estimate: median of 2 former jobs)"
     )
     assert estimate_text(Preview()).startswith("unknown: the pace of a former job")
+
+
+@pytest.mark.parametrize(("limit_s", "estimate_s"), [(None, 401.0), (60.0, None), (60.0, 60.0), (600.0, 401.0)])
+def test_a_time_limit_that_is_long_enough_or_cannot_be_judged_is_not_warned_of(limit_s, estimate_s):
+    assert limit_warning(limit_s, estimate_s) == ""
 
 
 @pytest.mark.parametrize(("text", "minutes"), [("", None), ("1", 1), ("43200", 43_200)])
