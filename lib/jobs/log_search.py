@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lib.jobs.log import ReadAt
 from lib.jobs.terminal import CUT_NOTE, SCREEN_ROWS, Terminal, plain_lines
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 19
 # Not for a look at the raw bytes: what moves the cursor or erases, control strings whose introducer
 # is a letter, because the look is at lower case, and those that may be too long for the terminal.
 _CONTROLS = bytes(set(range(0x20)) - {0x0A, 0x0D, 0x1B}) + b"\x7f"

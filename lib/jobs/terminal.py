@@ -142,10 +142,11 @@ class Terminal:
                 self._write_moves(text[:middle])
                 self._write_moves(text[middle:])
                 return
+        has_steps = "\t" in text or "\b" in text
         for number, piece in enumerate(_MOVES.split(text)):
             if number % 2:
                 self._move(piece)
-            elif "\t" in piece or "\b" in piece:
+            elif has_steps:
                 for count, part in enumerate(_STEPS.split(piece)):
                     self._move(part) if count % 2 else self._write(part)
             elif piece:

@@ -23,6 +23,7 @@ from lib.ui.job_actions import JOB_PAGE, show_actions
 from lib.ui.job_csv import jobs_csv
 from lib.ui.job_filters import clear_filters, job_query
 from lib.ui.place_link import follow_link
+from lib.ui.scroll import start_at_top
 from lib.ui.stale import show_age, show_incomplete
 from lib.ui.text import escaped, plain
 from lib.ui.theme import CANCELLING, STATUS_LOOKS, status_text
@@ -132,6 +133,7 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) 
         st_autorefresh(TICK_MS, key="jobs-tick")
     elif reading.problem is not None or page.incomplete:
         st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
+    start_at_top(f"jobs from {query.skip}")
 
 
 def _read(query: JobQuery, head: DeltaGenerator) -> tuple[Reading[JobPage], JobQuery]:
