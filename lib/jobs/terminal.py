@@ -53,6 +53,7 @@ class Terminal:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending = ""
         self._rows = [""]
+        self._may_be_long = False
         self._first = 0
         self._row = 0
         self._col = 0
@@ -86,7 +87,7 @@ class Terminal:
     def text_between(self, start: int, stop: int) -> str:
         """The same lines in one string, quickly: they may end in blanks that are not shown."""
         rows = self._rows[max(0, start - self._first) : max(0, stop - self._first)]
-        if max(map(len, rows), default=0) > MAX_LINE_CHARS:
+        if self._may_be_long and max(map(len, rows), default=0) > MAX_LINE_CHARS:
             rows = [_shown(row) for row in rows]
         return "\n".join(rows)
 
@@ -189,19 +190,23 @@ class Terminal:
             self._step_down()
             self._write_on_row(middle.pop(0))
         if middle:
-            self._append(middle)
+            self._append(middle, are_short=len(text) <= MAX_LINE_CHARS)
         self._step_down()
         self._write_on_row(last)
 
-    def _append(self, lines: list[str]) -> None:
+    def _append(self, lines: list[str], *, are_short: bool) -> None:
         skipped = len(lines) - self._keep
         if skipped > 0:
             self._forget_all()
             self._first += skipped
             lines = lines[skipped:]
-        self._rows += [
-            line if "\r" not in line and len(line) <= MAX_LINE_CHARS else _overlaid("", line)[0] for line in lines
-        ]
+        if are_short:
+            self._rows += [line if "\r" not in line else _overlaid("", line)[0] for line in lines]
+        else:
+            self._may_be_long = True
+            self._rows += [
+                line if "\r" not in line and len(line) <= MAX_LINE_CHARS else _overlaid("", line)[0] for line in lines
+            ]
         self._row = len(self._rows) - 1
 
     def _forget_all(self) -> None:
@@ -224,6 +229,7 @@ class Terminal:
             self._col += len(head)
         if separator:
             row, self._col = _overlaid(row, rest)
+        self._may_be_long |= len(row) > MAX_LINE_CHARS
         self._rows[self._row] = row
 
 
