@@ -8,7 +8,7 @@ a caption that says "out of memory" means nothing.
 import re
 
 from lib.jobs.causes import CRASH_HINT, Cause, Finding, Rule, rule
-from lib.jobs.input_rules import DATA_RULES, MODEL_RULES, PARENT_FOLDER, SETTINGS_RULES
+from lib.jobs.input_rules import DATA_RULES, MODEL_RULES, NO_IMAGES, SETTINGS_RULES
 from lib.jobs.machine_rules import NETWORK_RULES, SOFTWARE_RULES, SPACE_RULES
 
 # What proves a cause stands early; the limits keep a line of megabytes from costing seconds.
@@ -55,12 +55,7 @@ LINE_RULES: tuple[Rule, ...] = (
         r"\S*python\S*: No module named (?P<name>[\w.]+)",
         "The Python module {name} is not installed where the trainer runs.",
     ),
-    rule(
-        Cause.MISSING_DATASET,
-        r"No data found\. Please verify",
-        "The trainer found no images in the dataset folder.",
-        hint=PARENT_FOLDER,
-    ),
+    NO_IMAGES,
     rule(
         Cause.OUT_OF_MEMORY,
         r"#* ?OOM during training step",

@@ -11,6 +11,14 @@ PARENT_FOLDER = (
     "The folder given to the trainer must hold folders with images (such as 10_token), not the images themselves."
 )
 
+# Also as a line that nobody marks as an error.
+NO_IMAGES = rule(
+    Cause.MISSING_DATASET,
+    r"No data found\. Please verify",
+    "The trainer found no images in the dataset folder.",
+    hint=PARENT_FOLDER,
+)
+
 DATA_RULES: tuple[Rule, ...] = (
     # The loss.
     rule(
@@ -49,12 +57,7 @@ DATA_RULES: tuple[Rule, ...] = (
         file_before=_IMAGE_BEFORE,
     ),
     # The dataset.
-    rule(
-        Cause.MISSING_DATASET,
-        r"No data found\. Please verify",
-        "The trainer found no images in the dataset folder.",
-        hint=PARENT_FOLDER,
-    ),
+    NO_IMAGES,
     rule(
         Cause.MISSING_DATASET,
         r"Instance images? root doesn't exist|Class images? root doesn't exist",
