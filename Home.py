@@ -17,7 +17,7 @@ logging.getLogger("streamlit.runtime.caching.cache_data_api").addFilter(
 
 from lib import services  # noqa: E402  after the filter above
 from lib.errors import DashboardError  # noqa: E402
-from lib.routes import ROUTES  # noqa: E402
+from lib.web.routes import ROUTES  # noqa: E402
 
 
 @contextlib.asynccontextmanager

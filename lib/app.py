@@ -3,11 +3,11 @@
 import streamlit as st
 
 from lib import services
-from lib.ui.errors import explained_errors
 from lib.ui.link_clicks import keep_link_clicks
-from lib.ui.theme import apply_styles
-from lib.ui.toasts import show_announced
-from lib.ui.url_state import note_url
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.theme import apply_styles
+from lib.ui.parts.toasts import show_announced
+from lib.ui.parts.url import note_url
 
 st.set_page_config(page_title="LoRA Dashboard", page_icon="📈", layout="wide")
 

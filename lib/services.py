@@ -15,16 +15,15 @@ from typing import BinaryIO, cast
 import streamlit as st
 
 from lib.errors import DashboardError, NotSupported, SettingsError
-from lib.jobs.config import TrainingConfig
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
-from lib.jobs.log import LogFollower, LogView
-from lib.jobs.log_search import LogSearch
-from lib.jobs.log_search import find_in_log as search_log
-from lib.jobs.metrics import DrawnPoints, drawn_points, smoothed
+from lib.jobs.logs.losses import DrawnPoints, drawn_points, smoothed
+from lib.jobs.logs.search import LogSearch
+from lib.jobs.logs.search import find_in_log as search_log
+from lib.jobs.logs.tail import LogFollower, LogView
 from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings, load_settings
-from lib.sources.last_good import LastGood, Reading
 from lib.sources.protocol import (
     ConfigManager,
     DatasetManager,
@@ -34,6 +33,7 @@ from lib.sources.protocol import (
     OutcomeBucket,
     Preview,
 )
+from lib.sources.reads import LastGood, Reading
 
 # Just under the pages' tick of 2 s: one viewer's tick always reads afresh, many viewers share one read.
 SHARED_READ_S = 1.8
@@ -63,7 +63,7 @@ def _configured_source() -> JobSource:
 
 def _open_source(settings: Settings) -> JobSource:
     if settings.source == "embedded":
-        from lib.sources.embedded import open_embedded
+        from lib.sources.embedded.source import open_embedded
 
         return open_embedded(settings)
     if settings.source == "influencerai":

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from lib import services
-from lib.jobs.config import TrainingConfig, TrainingSettings
-from lib.ui.config_form import show_config_form, show_leave_guard
-from lib.ui.config_panel import (
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.ui.configs.form import show_config_form, show_leave_guard
+from lib.ui.configs.panels import (
     show_config_actions,
     show_config_list,
     show_exports,
@@ -14,10 +14,10 @@ from lib.ui.config_panel import (
     show_orphaned_edits,
     show_read_only_config,
 )
-from lib.ui.errors import explained_errors
-from lib.ui.place_link import show_place_link
-from lib.ui.text import escaped, plain
-from lib.ui.url_state import url_reader
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.links import show_place_link
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.url import url_reader
 
 config_id = url_reader().text("id")
 read_only = services.reason_against("manage_configs")

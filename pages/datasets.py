@@ -3,8 +3,7 @@
 import streamlit as st
 
 from lib import services
-from lib.ui.dataset_gallery import is_filtered, show_gallery
-from lib.ui.dataset_panel import (
+from lib.ui.datasets.facts import (
     LEAVE_DATASET,
     show_dataset_facts,
     show_dataset_list,
@@ -13,12 +12,13 @@ from lib.ui.dataset_panel import (
     show_scan,
     show_stray_deletion,
 )
-from lib.ui.errors import explained_errors
-from lib.ui.place_link import show_place_link
-from lib.ui.text import escaped, plain
-from lib.ui.upload_panel import show_upload_panel
-from lib.ui.url_state import url_reader
-from lib.ui.wizard_frame import show_bad_parameters
+from lib.ui.datasets.gallery import is_filtered, show_gallery
+from lib.ui.datasets.upload import show_upload_panel
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.links import show_place_link
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.url import url_reader
+from lib.ui.wizard.navigation import show_bad_parameters
 
 reader = url_reader()
 page = reader.whole_number("page", 1, minimum=1, maximum=1_000_000)

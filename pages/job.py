@@ -3,20 +3,20 @@
 import streamlit as st
 
 from lib.jobs.job import JobStatus
-from lib.ui.artifact_panel import show_files
-from lib.ui.attempts import choose_attempt, shown_attempt
-from lib.ui.details_panel import show_job_information
-from lib.ui.failure_panel import TITLES, show_failure
-from lib.ui.job_actions import show_actions, show_pending
-from lib.ui.job_header import LIST_PAGE, browser_title, open_job, show_choice, show_header, state_of
-from lib.ui.job_poll import draw, poll, show_slowly
-from lib.ui.live_times import keep_times_true
-from lib.ui.log_panel import show_log
-from lib.ui.log_tools import show_log_tools
-from lib.ui.loss_chart import show_loss
-from lib.ui.progress_panel import show_alarms, show_progress
-from lib.ui.sample_gallery import show_samples
-from lib.ui.scroll import start_at_top
+from lib.ui.monitor.artifacts import show_files
+from lib.ui.monitor.attempts import choose_attempt, shown_attempt
+from lib.ui.monitor.details import show_job_information
+from lib.ui.monitor.failure import TITLES, show_failure
+from lib.ui.monitor.header import LIST_PAGE, browser_title, open_job, show_choice, show_header, state_of
+from lib.ui.monitor.log import show_log
+from lib.ui.monitor.log_tools import show_log_tools
+from lib.ui.monitor.loss_chart import show_loss
+from lib.ui.monitor.polling import draw, poll, show_slowly
+from lib.ui.monitor.progress import show_alarms, show_progress
+from lib.ui.monitor.samples import show_samples
+from lib.ui.parts.browser import start_at_top
+from lib.ui.parts.job_actions import show_actions, show_pending
+from lib.ui.parts.live_times import keep_times_true
 from lib.ui.stale import show_age
 
 show_pending()

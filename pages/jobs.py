@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from lib.ui.job_actions import show_pending
-from lib.ui.job_filters import job_query, show_filters
-from lib.ui.job_table import NEW_JOB_PAGE, show_jobs
-from lib.ui.url_state import url_reader
+from lib.ui.job_list.table import NEW_JOB_PAGE, show_jobs
+from lib.ui.parts.job_actions import show_pending
+from lib.ui.parts.job_filters import job_query, show_filters
+from lib.ui.parts.url import url_reader
 
 st.set_page_config(page_title="Jobs · LoRA Dashboard")
 show_pending()

@@ -5,13 +5,12 @@ from functools import partial
 import streamlit as st
 
 from lib import services
-from lib.ui.dataset_picker import dataset_problem, entered_dataset, pick_dataset, usual_dataset
-from lib.ui.errors import explained_errors
-from lib.ui.review_panel import Review, show_review
-from lib.ui.scroll import start_at_top
-from lib.ui.settings_form import value_problems
-from lib.ui.text import escaped
-from lib.ui.wizard import (
+from lib.ui.parts.browser import start_at_top
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.settings_form import value_problems
+from lib.ui.parts.text import escaped
+from lib.ui.wizard.dataset_step import dataset_problem, entered_dataset, pick_dataset, usual_dataset
+from lib.ui.wizard.draft import (
     changed_settings,
     chosen_id,
     read_draft,
@@ -20,13 +19,14 @@ from lib.ui.wizard import (
     time_limit_problem,
     unknown_parameters,
 )
-from lib.ui.wizard_frame import (
+from lib.ui.wizard.navigation import (
     load_origin,
     show_bad_parameters,
     show_navigation,
     show_steps,
 )
-from lib.ui.wizard_settings import (
+from lib.ui.wizard.review_step import Review, show_review
+from lib.ui.wizard.settings_step import (
     edit_name,
     edit_time_limit,
     edit_values,

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from lib.ui.job_actions import show_pending
-from lib.ui.outcomes_chart import show_outcomes
-from lib.ui.overview_panel import NEW_JOB_PAGE, is_empty, show_failures, show_greeting, show_health, show_live
+from lib.ui.overview.outcomes_chart import show_outcomes
+from lib.ui.overview.panels import NEW_JOB_PAGE, is_empty, show_failures, show_greeting, show_health, show_live
+from lib.ui.parts.job_actions import show_pending
 
 st.set_page_config(page_title="Overview · LoRA Dashboard")
 show_pending()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.job import (
     Artifact,
     ArtifactKind,
@@ -17,6 +16,7 @@ from lib.jobs.job import (
     PresignedUrl,
     Progress,
 )
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import LocalFile
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FRAME, SURFACE, UI, SERVICES, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS = (
-    "frame surface ui services sources embedded artifacts settings jobs errors".split()
+FRAME, SURFACE, UI, SERVICES, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS, TINY = (
+    "frame surface ui services sources embedded artifacts settings jobs errors tiny_trainer".split()
 )
 ROOM_OF = {
     "Home": FRAME,
     "pages": SURFACE,
     "lib.app": FRAME,
-    "lib.routes": FRAME,
-    "lib.uploads": FRAME,
+    "lib.web": FRAME,
+    "lib.tiny_trainer": TINY,
     "lib.ui": UI,
     "lib.services": SERVICES,
     "lib.sources": SOURCES,
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     SETTINGS: {SETTINGS, ERRORS},
     JOBS: {JOBS, ERRORS},
     ERRORS: {ERRORS},
+    TINY: {TINY},
 }
 ONLY_IN = {
     "streamlit": {FRAME, SURFACE, UI, SERVICES},

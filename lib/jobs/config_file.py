@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from lib.errors import InvalidRequest
-from lib.jobs.config import TrainingConfig, TrainingSettings, name_problem, setting_problems
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings, name_problem, setting_problems
 
 MAX_FILE_BYTES = 1 << 20
 FORMATS = ("toml", "json")

@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any, BinaryIO
 
-from lib.jobs.causes import HINTS, Cause
-from lib.jobs.evidence import BAR
-from lib.jobs.failure import Verdict, judge, judge_by_log
-from lib.jobs.file_names import LORA_KINDS, describe_file
+from lib.jobs.artifact_names import LORA_KINDS, describe_file
+from lib.jobs.failures.causes import HINTS, Cause
+from lib.jobs.failures.evidence import BAR
+from lib.jobs.failures.judge import Verdict, judge, judge_by_log
 from lib.jobs.job import Failure, JobStatus, Progress, Stage
-from lib.jobs.progress import ProgressParser
-from lib.jobs.resume import resumed_step
-from lib.jobs.terminal import Terminal
+from lib.jobs.logs.progress import ProgressParser
+from lib.jobs.logs.resume import resumed_step
+from lib.jobs.logs.terminal import Terminal
 
 CHUNK_BYTES = 1 << 20
 TAIL_LINES = 2_000

@@ -98,7 +98,7 @@ class Failure:
     """Why an attempt failed.
 
     Attributes:
-        cause: A word of ``lib.jobs.failure``: out_of_memory, killed, missing_dataset, …, unknown.
+        cause: A word of ``lib.jobs.failures.judge``: out_of_memory, killed, missing_dataset, …, unknown.
         message: One plain sentence.
         hint: What to do next; may be empty.
         evidence: The lines of the log that prove it, in order.
@@ -197,7 +197,7 @@ class Job:
         raw_status: The source's own word.
         attempt: Number of the latest attempt, from 1; 0 when none was started.
         attempts: All attempts, oldest first; empty in lists.
-        settings: The job's own copy of its training settings (see ``lib.jobs.config``).
+        settings: The job's own copy of its training settings (see ``lib.jobs.training_settings``).
         command: The command line the trainer runs with, empty when unknown.
         queue_position: Place in the queue from 1, pending jobs only.
         time_limit_s: Seconds after which an attempt is stopped, None for no limit.

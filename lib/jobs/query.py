@@ -92,7 +92,7 @@ def matches(job: Job, query: JobQuery) -> bool:
 def search_key(text: str) -> str:
     """What is compared in a search: no case, and spaces as a page shows them.
 
-    Word joiners go: shown names have some (``lib/ui/text.py``), and a name copied from a page is to be found.
+    Word joiners go: shown names have some (``lib/ui/parts/text.py``), and a name copied from a page is to be found.
     """
     return " ".join(text.replace("\u2060", "").split()).casefold()
 

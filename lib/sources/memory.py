@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, SourceError
-from lib.jobs.config import TrainingConfig, name_problem, setting_problems
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.query import JobPage, JobQuery, select_jobs
+from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
 from lib.sources.protocol import (
     Capabilities,
     HealthCheck,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 
 WINDOWS = ("24h", "7d", "30d")
 _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}

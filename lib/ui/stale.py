@@ -5,8 +5,8 @@ from datetime import datetime
 import streamlit as st
 
 from lib.errors import DashboardError
-from lib.ui.text import escaped
-from lib.ui.times import now, relative_time
+from lib.ui.parts.format import now, relative_time
+from lib.ui.parts.text import escaped
 
 
 def show_age(problem: DashboardError | None, read_at: datetime) -> None:

@@ -62,7 +62,7 @@ def test_peft_and_diffusers_names() -> None:
 def test_a_file_the_tiny_trainer_writes_opens_with_the_library(tmp_path: Path) -> None:
     from safetensors import safe_open
 
-    from lib.embedded.trainers.tiny.lora_file import write_lora
+    from lib.tiny_trainer.lora_file import write_lora
 
     path = tmp_path / "кот.safetensors"
     write_lora(path, KOHYA, {"ss_network_dim": "4", "ss_output_name": "кот"})

@@ -21,7 +21,7 @@ from PIL import Image
 
 from lib import services
 from lib.services import UPLOAD_HEADER
-from lib.sources.embedded import EmbeddedSource
+from lib.sources.embedded.source import EmbeddedSource
 
 ROOT = Path(__file__).parents[2]
 RUNS = 5

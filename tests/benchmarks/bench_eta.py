@@ -16,8 +16,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
-from lib.jobs.pace import Pace
-from lib.jobs.progress import ProgressParser
+from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.progress import ProgressParser
 from tests.jobs.recordings import RECORDINGS, chunks_of, meta
 
 _TRAINING_FRAME = re.compile(rb"[\r\n][sS]teps: +\d+%\|[^|]*\| (\d+)/(\d+) \[[\d:]+<([\d:]+|\?)")

@@ -18,7 +18,7 @@ from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery, SortBy
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
-from tests.sources.api_server import EMAIL, PASSWORD, START, ApiServer, iso
+from tests.sources.influencerai.api_server import EMAIL, PASSWORD, START, ApiServer, iso
 
 VIEWERS = 50
 WATCH_S = 20.0

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from lib.sources.embedded import EmbeddedSource
+from lib.sources.embedded.source import EmbeddedSource
 from tests.benchmarks.bench_store import made_jobs
 from tests.browser.conftest import CHROMIUM, CHROMIUM_ARGS, ROOT
 from tests.embedded.known_jobs import put_jobs

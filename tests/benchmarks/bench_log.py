@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyte
 
-from lib.jobs.log import LogFollower
-from lib.jobs.log_search import find_in_log
-from lib.jobs.progress import ProgressParser
-from lib.jobs.terminal import Terminal
+from lib.jobs.logs.progress import ProgressParser
+from lib.jobs.logs.search import find_in_log
+from lib.jobs.logs.tail import LogFollower
+from lib.jobs.logs.terminal import Terminal
 from tests.jobs.recordings import raw_log
 
 MIB = 1 << 20

@@ -15,8 +15,8 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from lib import services
-from lib.embedded.store import Store
-from lib.sources.embedded import EmbeddedSource
+from lib.embedded.store.jobs import Store
+from lib.sources.embedded.source import EmbeddedSource
 from tests.benchmarks.bench_store import made_jobs
 from tests.embedded.known_jobs import put_jobs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib.jobs.job import Failure, Job, JobStatus, Progress
 from lib.jobs.query import JobQuery, SortBy
-from lib.sources.embedded import EmbeddedSource
+from lib.sources.embedded.source import EmbeddedSource
 from tests.embedded.known_jobs import put_jobs
 
 COUNTS = (100, 10_000, 100_000)

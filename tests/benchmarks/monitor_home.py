@@ -22,13 +22,13 @@ from starlette.routing import Route
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 
 from lib import services
-from lib.routes import ROUTES
 from lib.sources.memory import MemorySource
-from lib.ui import job_watch
+from lib.ui.monitor import poll_interval
+from lib.web.routes import ROUTES
 from tests.monitor_jobs import fill, log_lines
 
 POLL_MS = int(os.environ["BENCH_POLL_MS"])
-job_watch.POLL_MS = POLL_MS
+poll_interval.POLL_MS = POLL_MS
 source = MemorySource()
 fill(source, datetime.now(UTC), Path(os.environ["LORA_DATA_DIR"]))
 source.logs["run", 1] = log_lines(0, 10_000)

@@ -19,8 +19,8 @@ from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Artifact, ArtifactKind, Failure, Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
-from lib.routes import ROUTES
 from lib.sources.memory import MemorySource
+from lib.web.routes import ROUTES
 
 HOSTILE_NAMES = (
     "![](http://evil.test/pixel.png) <img src=http://evil.test/x.png onerror=alert(1)>",

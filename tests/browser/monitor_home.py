@@ -22,24 +22,24 @@ from starlette.routing import Route
 from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, Progress
-from lib.routes import ROUTES
 from lib.sources.memory import MemorySource
-from lib.ui import job_watch
+from lib.ui.monitor import poll_interval
+from lib.web.routes import ROUTES
 from tests.monitor_jobs import OUT_OF_MEMORY, fill, log_lines
 
 FOLDER = Path(os.environ["LORA_DATA_DIR"])
 source = MemorySource()
-job_watch.POLL_MS, job_watch.RESULTS_POLL_MS = 300, 1_500
-poll_interval_ms = job_watch.poll_interval_ms
+poll_interval.POLL_MS, poll_interval.RESULTS_POLL_MS = 300, 1_500
+poll_interval_ms = poll_interval.poll_interval_ms
 
 
-def counted_interval_ms(job: Job, watch: job_watch.Watch, now: datetime) -> int | None:
+def counted_interval_ms(job: Job, watch: poll_interval.Watch, now: datetime) -> int | None:
     """Every drawing of what ticks asks once when to tick again."""
     source.calls["ticks"] += 1
     return poll_interval_ms(job, watch, now)
 
 
-job_watch.poll_interval_ms = counted_interval_ms
+poll_interval.poll_interval_ms = counted_interval_ms
 
 
 def refill() -> None:

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from lib.artifacts.object_store import ObjectStore
 from tests.artifacts.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 from tests.browser.conftest import Dashboard
-from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
+from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
 
 JOB = "cmwaria0001"
 PREFIX = f"lora-training/{JOB}/"

@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from lib.jobs.config import TrainingSettings
-from lib.sources.embedded import EmbeddedSource
+from lib.jobs.training_settings import TrainingSettings
+from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.protocol import JobRequest
 from tests.browser.conftest import Dashboard
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page
 
-from lib.ui.live_times import RELATIVE_JS
-from lib.ui.times import relative_time
+from lib.ui.parts.format import relative_time
+from lib.ui.parts.live_times import RELATIVE_JS
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 AGES_S = (0, 4, 5, 59, 60, 89, 91, 3_569, 3_571, 5_399, 5_401, 84_599, 84_601, 86_400, 172_799, 172_800, 14 * 86_400)

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from lib.embedded.launcher import WorkerLauncher
-from lib.embedded.recipes import DEFAULT_RECIPES
-from lib.jobs.config import TrainingConfig, TrainingSettings
+from lib.embedded.trainers.registry import DEFAULT_RECIPES
+from lib.embedded.worker.launcher import WorkerLauncher
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, LossPoint
-from lib.sources.embedded import EmbeddedSource
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
 from tests.embedded.known_jobs import put_jobs
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from lib.jobs.job import Job, JobStatus, LossPoint
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
-from lib.sources.influencerai.history import JobHistory
+from lib.sources.influencerai.job_history import JobHistory
 from lib.sources.protocol import bucket_starts
 from tests.contract.houses import Clock
-from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, iso
-from tests.sources.conftest import AT_ONCE, PATIENT
+from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, iso
+from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
 
 class RestHouse:

@@ -8,9 +8,9 @@ from io import BytesIO
 import pytest
 
 from lib.errors import InvalidRequest, JobNotFound
-from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import JobRequest
 from tests.contract.houses import House
 from tests.contract.test_reading import known_jobs

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 
-from lib.embedded.rows import failure_json, progress_json
-from lib.embedded.store import Store
+from lib.embedded.store.jobs import Store
+from lib.embedded.store.rows import failure_json, progress_json
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import search_key
 

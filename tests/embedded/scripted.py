@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, collect_kohya
-from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import TrainingSettings
 
 # The shortest whole safetensors files there are, told apart by their metadata.
 FIRST = b"\x1e" + bytes(7) + b'{"__metadata__":{"n":"first"}}'

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import InvalidRequest
-from lib.jobs.config import RANGES, TrainingConfig, TrainingSettings
 from lib.jobs.config_file import (
     FORMATS,
     MAX_FILE_BYTES,
@@ -19,6 +18,7 @@ from lib.jobs.config_file import (
     settings_from_payload,
     settings_payload,
 )
+from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 NAMES = TEXTS.map(str.strip).filter(bool)

@@ -6,9 +6,9 @@ import pytest
 
 from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable
-from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import Capabilities, Preview
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"

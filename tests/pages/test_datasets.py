@@ -10,9 +10,9 @@ from PIL import Image
 
 from lib import services
 from lib.errors import DatasetError, SourceUnavailable
-from lib.jobs.config import TrainingSettings
 from lib.jobs.dataset import Dataset
-from lib.sources.embedded import EmbeddedSource
+from lib.jobs.training_settings import TrainingSettings
+from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.protocol import JobRequest
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"

@@ -10,11 +10,11 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from lib import services
-from lib.routes import ROUTES
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai import InfluencerClient, InfluencerSource
-from tests.sources.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
-from tests.sources.conftest import AT_ONCE, PATIENT
+from lib.web.routes import ROUTES
+from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
+from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
 Open = Callable[..., AppTest]
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -27,7 +27,7 @@ NO_LINK = {"name": "mock.safetensors", "url": "mock/loras/mock.safetensors"}
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     """The time that page and source see; a test moves it."""
     moments = [START]
-    monkeypatch.setattr("lib.ui.times.now", lambda: moments[-1])
+    monkeypatch.setattr("lib.ui.parts.format.now", lambda: moments[-1])
     return moments
 
 

@@ -24,7 +24,7 @@ Open = Callable[..., AppTest]
 @pytest.fixture
 def full(source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemorySource:
     """The source with a job of every kind, at a moment that does not move."""
-    monkeypatch.setattr("lib.ui.times.now", lambda: NOW)
+    monkeypatch.setattr("lib.ui.parts.format.now", lambda: NOW)
     fill(source, NOW, tmp_path)
     return source
 
@@ -264,7 +264,7 @@ def test_a_job_that_ends_is_confirmed_before_polling_stops(
 ) -> None:
     app = open_page("job", id="done")
     assert polls(app)
-    monkeypatch.setattr("lib.ui.job_watch.SHARED_READ_S", 0.0)
+    monkeypatch.setattr("lib.ui.monitor.poll_interval.SHARED_READ_S", 0.0)
     assert not polls(app.run())
     full.add(Job(id="done", name="again", status=JobStatus.RUNNING, attempt=2))
     assert polls(app.button(key="refresh").click().run())
@@ -277,7 +277,7 @@ def test_a_part_of_an_ended_job_that_cannot_be_read_is_tried_again(
     def refuse(*_: object, **__: object) -> None:
         raise StoreError("The store does not answer.")
 
-    monkeypatch.setattr("lib.ui.job_watch.CONFIRMING_READS", 0)
+    monkeypatch.setattr("lib.ui.monitor.poll_interval.CONFIRMING_READS", 0)
     with monkeypatch.context() as broken:
         broken.setattr(full, method, refuse)
         app = open_page("job", id="done")

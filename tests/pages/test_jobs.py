@@ -14,7 +14,7 @@ from lib.jobs.job import Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Capabilities
-from lib.ui.job_table import rows_key
+from lib.ui.job_list.table import rows_key
 from tests.pages.conftest import NOW
 
 OpenPage = Callable[..., AppTest]

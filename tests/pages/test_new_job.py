@@ -8,12 +8,12 @@ from streamlit.testing.v1 import AppTest
 
 from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable, StoreError, SubmissionUnsure
-from lib.jobs.config import TrainingConfig, TrainingSettings
 from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import Capabilities, Preview
-from lib.ui import review_panel
+from lib.ui.wizard import review_step
 from tests.pages.conftest import APP, NOW
 
 SETTINGS = TrainingSettings(epochs=9, learning_rate=1e-3)
@@ -232,7 +232,7 @@ def test_the_same_draft_makes_no_second_job(filled, open_wizard):
 
 
 def test_a_link_that_was_used_before_says_so_and_offers_another(filled, open_wizard, monkeypatch):
-    monkeypatch.setattr(review_panel, "FRESH", timedelta(0))
+    monkeypatch.setattr(review_step, "FRESH", timedelta(0))
     url = {"step": "3", "datasetId": "d1", "configId": "c1", "name": "old", "draft": "draft-1"}
     app = button(open_wizard(**url), "Start training").click().run()
     assert "was started already" in texts(app)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from lib.embedded.dataset_names import is_readable
-from lib.jobs.config import NOT_SHOWN, TrainingSettings, is_secret_option, shown_value
+from lib.embedded.datasets.file_names import is_readable
+from lib.jobs.artifact_names import describe_file
 from lib.jobs.dataset import Dataset
-from lib.jobs.file_names import describe_file
 from lib.jobs.job import ArtifactKind
+from lib.jobs.training_settings import NOT_SHOWN, TrainingSettings, is_secret_option, shown_value
 
 FALLBACK_STEM = "lora"
 MAX_STEM_BYTES = 96

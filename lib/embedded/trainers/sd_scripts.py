@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.embedded.attempt_folder import EVENTS_FOLDER
+from lib.embedded.files.attempt_folder import EVENTS_FOLDER
 from lib.embedded.trainers.recipe import (
     PROMPTS_FILE,
     FoundFile,
@@ -18,9 +18,9 @@ from lib.embedded.trainers.recipe import (
     prompt_lines,
     write_prompts,
 )
-from lib.embedded.trainers.tiny_recipe import dataset_problems
-from lib.jobs.config import TrainingSettings
+from lib.embedded.trainers.tiny import dataset_problems
 from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import TrainingSettings
 
 SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
 BYTES_PER_RANK = {"sd15": 1_200_000, "sdxl": 7_200_000}  # a 16 bit file of rank 128 has 151 MB and 912 MB

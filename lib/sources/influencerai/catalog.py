@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.errors import BadPayload, InvalidRequest
-from lib.jobs.config import TrainingConfig, TrainingSettings, settings_differences
 from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_differences
 from lib.sources.influencerai.client import InfluencerClient
-from lib.sources.influencerai.payload import META_NAME, SETTING_NAMES, our_settings, parse_time, setting_value
+from lib.sources.influencerai.snapshot import META_NAME, SETTING_NAMES, our_settings, parse_time, setting_value
 
 PAGE_ROWS = 100
 MOST_PAGES = 100

@@ -14,7 +14,7 @@ from urllib3.util import Retry
 
 from lib.errors import AccessDenied, BadPayload, SourceError, SourceUnavailable
 from lib.settings import InfluencerSettings
-from lib.sources.influencerai.answers import AnswerTooLarge, NotFound, NotSent, TooSlow, parse_json, refusal
+from lib.sources.influencerai.api_errors import AnswerTooLarge, NotFound, NotSent, TooSlow, parse_json, refusal
 from lib.sources.influencerai.header_deadline import BoundedAdapter
 
 MIB = 1 << 20

@@ -9,11 +9,12 @@ from typing import Any
 
 from lib.artifacts.object_store import ObjectStore
 from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceError
-from lib.jobs.config import TrainingConfig, name_problem, setting_problems
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
-from lib.sources.influencerai.answers import Conflict, NotFound
+from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
+from lib.sources.influencerai.api_errors import Conflict, NotFound
+from lib.sources.influencerai.artifacts import locate, stored_artifacts
 from lib.sources.influencerai.catalog import (
     Names,
     config_payload,
@@ -26,13 +27,12 @@ from lib.sources.influencerai.catalog import (
     settings_payload,
 )
 from lib.sources.influencerai.client import LONGEST_ID, InfluencerClient, path_of
-from lib.sources.influencerai.deployment_health import fetch_outcomes, health_checks
-from lib.sources.influencerai.history import JobHistories, JobHistory
-from lib.sources.influencerai.index import JobIndex, Pace
-from lib.sources.influencerai.job_rows import JobRows
-from lib.sources.influencerai.payload import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
+from lib.sources.influencerai.health import fetch_outcomes, health_checks
+from lib.sources.influencerai.index_rows import JobRows
+from lib.sources.influencerai.job_history import JobHistories, JobHistory
+from lib.sources.influencerai.job_index import JobIndex, Pace
 from lib.sources.influencerai.shared_reads import SharedReads
-from lib.sources.influencerai.stored_files import locate, stored_artifacts
+from lib.sources.influencerai.snapshot import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
 from lib.sources.influencerai.submission import Submissions
 from lib.sources.protocol import Capabilities, HealthCheck, JobRequest, LocalFile, LogChunk, OutcomeBucket, Preview
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.errors import BadPayload, InvalidRequest, SourceError, SourceUnavailable, SubmissionUnsure
-from lib.sources.influencerai.answers import AnswerTooLarge, NotSent, ServerFailed
+from lib.sources.influencerai.api_errors import AnswerTooLarge, NotSent, ServerFailed
 from lib.sources.influencerai.client import InfluencerClient
-from lib.sources.influencerai.payload import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, read_snapshots
+from lib.sources.influencerai.snapshot import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, read_snapshots
 
 MOST_REMEMBERED = 1000
 NEWEST_ROWS = 20

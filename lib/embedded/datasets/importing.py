@@ -1,0 +1,283 @@
+"""Taking in uploads: images, captions, and zip archives of both. Good files are kept, bad ones refused by name.
+
+Everything is written to a temporary folder first and moved into the dataset when it proved good, so that a broken
+or hostile upload leaves nothing behind.
+"""
+
+import filecmp
+import stat
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from lib.embedded.datasets.file_names import ENDINGS, MAX_CAPTION_BYTES, is_noise, safe_name
+from lib.embedded.datasets.thumbnails import check_picture
+from lib.jobs.dataset import ImportReport
+
+MAX_IMAGE_BYTES = 64 * 1024**2
+MAX_ZIP_BYTES = 8 * 1024**3
+MAX_ENTRIES = 20_000
+MAX_TOTAL_BYTES = 8 * 1024**3
+MAX_RATIO = 100
+RATIO_FLOOR_BYTES = 1024**2  # small files compress well without being bombs
+MAX_DIRECTORY_BYTES = 16 * 1024**2
+CHUNK_BYTES = 1024**2
+MAX_REFUSALS = 1000
+
+
+class Refused(Exception):
+    """Why a file is not taken in: one plain sentence."""
+
+
+@dataclass
+class _Import:
+    """One upload on its way into ``folder``, through the temporary folder ``incoming``.
+
+    ``offered`` has the stems of a zip's images, ``taken`` those of the images taken in, with their folders in the zip.
+    """
+
+    folder: Path
+    incoming: Path
+    kept: list[str] = field(default_factory=list)
+    already_there: list[str] = field(default_factory=list)
+    stray_captions: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    captions: int = 0
+    offered: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
+
+    def attempt(self, shown_name: str, take_in: Callable[[], None]) -> None:
+        """Take one file in, or note why not."""
+        try:
+            take_in()
+        except Refused as refusal:
+            if len(self.refused) < MAX_REFUSALS:
+                self.refused[shown_name] = str(refusal)
+
+    def report(self) -> ImportReport:
+        return ImportReport(
+            kept=tuple(self.kept),
+            already_there=tuple(self.already_there),
+            stray_captions=tuple(self.stray_captions),
+            refused=self.refused,
+            captions=self.captions,
+        )
+
+
+def import_upload(folder: Path, scratch: Path, name: str, stream: BinaryIO) -> ImportReport:
+    """Take an uploaded file into a dataset folder.
+
+    Args:
+        folder: The dataset's folder.
+        scratch: A folder on the same file system, for files that are not proved good yet.
+        name: The file's name as the browser gave it; may be hostile.
+        stream: The content; read in pieces, never whole.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="incoming-", ignore_cleanup_errors=True) as incoming:
+        upload = _Import(folder=folder, incoming=Path(incoming))
+        if name.lower().endswith(".zip") and not safe_name(name).problem:
+            upload.attempt(name, lambda: _take_zip(upload, stream))
+        else:
+            upload.attempt(name, lambda: _take_file(upload, name, stream))
+        return upload.report()
+
+
+def write_caption(path: Path, text: str, scratch: Path) -> None:
+    """Replace a caption file in one step."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="incoming-") as incoming:
+        unfinished = Path(incoming, "caption.txt")
+        unfinished.write_text(text, encoding="utf-8", errors="replace")
+        unfinished.replace(path)
+
+
+def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
+    """Take one image or caption in. Raises Refused."""
+    safe = safe_name(path)
+    if safe.problem:
+        raise Refused(safe.problem)
+    ending = Path(safe.name).suffix.lower()
+    if ending == ".zip":
+        raise Refused("It is a zip inside a zip.")
+    if ending not in ENDINGS and ending != ".txt":
+        raise Refused("It is not an image (PNG, JPEG, WebP, BMP), a caption (.txt) or a zip.")
+    # Trainers read captions of this very ending only.
+    name = f"{Path(safe.name).stem}.txt" if ending == ".txt" else safe.name
+    unfinished = upload.incoming / "file"
+    try:
+        _copy(stream, unfinished, MAX_CAPTION_BYTES if ending == ".txt" else MAX_IMAGE_BYTES)
+        _check_content(unfinished, ending)
+        if not _place(unfinished, upload.folder / name):
+            upload.already_there.append(name)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    if ending == ".txt":
+        upload.captions += 1
+        if not _has_image(upload.folder, Path(name).stem):
+            upload.stray_captions.append(name)
+    upload.kept.append(name)
+
+
+def _has_image(folder: Path, stem: str) -> bool:
+    return any((folder / f"{stem}{ending}").exists() for ending in (*ENDINGS, *map(str.upper, ENDINGS)))
+
+
+def _copy(stream: IO[bytes], target: Path, limit_bytes: int) -> None:
+    size_bytes = 0
+    with target.open("wb") as file:
+        while chunk := stream.read(CHUNK_BYTES):
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
+                raise Refused(f"It is larger than {_size_text(limit_bytes)}.")
+            file.write(chunk)
+    if size_bytes == 0:
+        raise Refused("It is empty.")
+
+
+def _check_content(path: Path, ending: str) -> None:
+    if ending != ".txt":
+        if problem := check_picture(path):
+            raise Refused(problem)
+        return
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Refused("The caption is not UTF-8 text.") from None
+    if "\0" in text:
+        raise Refused("The caption is not text.")
+
+
+def _place(unfinished: Path, target: Path) -> bool:
+    """Move the file to its place; False when the dataset has the very same one already."""
+    if target.exists() or target.is_symlink():
+        if target.is_symlink() or not target.is_file() or not filecmp.cmp(unfinished, target, shallow=False):
+            raise Refused("The dataset already has a file with this name and other content.")
+        return False
+    unfinished.replace(target)
+    return True
+
+
+def _take_zip(upload: _Import, stream: BinaryIO) -> None:
+    """Take in what is good of a zip. Raises Refused when the archive as a whole is not acceptable."""
+    file = stream if _is_seekable(stream) else _spooled(upload, stream)
+    try:
+        with zipfile.ZipFile(_BoundedReader(file)) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir() and not is_noise(entry.filename)]
+            _check_archive(entries)
+            images = [entry.filename for entry in entries if Path(entry.filename).suffix.lower() in ENDINGS]
+            upload.offered = {Path(safe_name(path).name).stem for path in images}
+            # Images first: a caption is only taken in beside its image.
+            for entry in sorted(entries, key=_is_caption):
+                upload.attempt(entry.filename, partial(_take_entry, upload, archive, entry))
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise Refused("The zip archive is damaged or not a zip.") from error
+    finally:
+        if file is not stream:
+            file.close()
+
+
+def _is_seekable(stream: BinaryIO) -> bool:
+    return bool(getattr(stream, "seekable", lambda: False)())
+
+
+def _spooled(upload: _Import, stream: BinaryIO) -> BinaryIO:
+    path = upload.incoming / "archive"
+    _copy(stream, path, MAX_ZIP_BYTES)
+    return path.open("rb")
+
+
+def _check_archive(entries: list[zipfile.ZipInfo]) -> None:
+    if len(entries) > MAX_ENTRIES:
+        raise Refused(f"The zip holds {len(entries)} files; at most {MAX_ENTRIES} are taken in.")
+    if sum(entry.file_size for entry in entries) > MAX_TOTAL_BYTES:
+        raise Refused(f"The zip unpacks to more than {_size_text(MAX_TOTAL_BYTES)}, as a zip bomb does.")
+
+
+def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    problem = _entry_problem(entry)
+    if problem is None and _is_caption(entry):
+        problem = _owner_problem(upload, entry.filename)
+    if problem is not None:
+        raise Refused(problem)
+    try:
+        with archive.open(entry) as stream:
+            _take_file(upload, entry.filename, stream)
+    except NotImplementedError as error:
+        raise Refused("It is packed in a way that is not supported.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        raise Refused("It is damaged inside the zip.") from error
+    upload.taken.add(_without_ending(entry.filename))
+
+
+def _is_caption(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.lower().endswith(".txt")
+
+
+def _without_ending(path: str) -> str:
+    return unicodedata.normalize("NFC", path).rpartition(".")[0]
+
+
+def _owner_problem(upload: _Import, path: str) -> str | None:
+    """Why a zip's caption belongs to no image; folders are flattened, so that the name alone does not tell."""
+    if _without_ending(path) in upload.taken:
+        return None
+    name = Path(safe_name(path).name).stem
+    if name in upload.offered:
+        return "Its image was not taken in from the zip; an image of this name from another folder is another one."
+    # The zip has no such image at all: the caption is for one that was there before.
+    if not _has_image(upload.folder, name):
+        return "There is no image with this name, so it is the caption of nothing."
+    return None
+
+
+def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
+    # zipfile turns backslashes and NULs of a name into harmless ones; the name as written is the one to judge.
+    if (problem := safe_name(entry.orig_filename).problem) or (problem := safe_name(entry.filename).problem):
+        return problem
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "It is a symbolic link."
+    if kind not in (0, stat.S_IFREG):
+        return "It is not an ordinary file."
+    if entry.flag_bits & 0x1:
+        return "It is encrypted."
+    # The other decoders raise errors of their own, and the ratio below is no limit for them.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "It is compressed in a way that is not supported; make the zip with the usual method (deflate)."
+    if entry.file_size > RATIO_FLOOR_BYTES and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
+        return f"It is compressed more than {MAX_RATIO}:1, as a zip bomb is."
+    return None
+
+
+class _BoundedReader:
+    """A file whose single reads are bounded: zipfile reads an archive's whole directory at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_DIRECTORY_BYTES:
+            raise Refused("The zip's table of contents is too large.")
+        data = self._file.read(MAX_DIRECTORY_BYTES + 1 if size < 0 else size)
+        if len(data) > MAX_DIRECTORY_BYTES:
+            raise Refused("The zip's table of contents is too large.")
+        return data
+
+
+def _size_text(size_bytes: int) -> str:
+    for unit, factor in (("GB", 1024**3), ("MB", 1024**2), ("KB", 1024)):
+        if size_bytes >= factor:
+            return f"{size_bytes // factor} {unit}"
+    return f"{size_bytes} bytes"

@@ -1,0 +1,216 @@
+"""The folder of one attempt, ``data/jobs/<job>/<attempt>/``: log, output, and what its processes tell each other."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from lib.embedded.files import locks
+from lib.embedded.files.availability import is_there, open_if_there, read_if_there, stat_if_there
+from lib.embedded.files.json_file import json_object, replace_json
+from lib.jobs.job import LossPoint
+
+EVENTS_FOLDER = "logs"  # where a trainer may write TensorBoard event files
+_LOSS = struct.Struct("<qdd")  # step, loss, unix seconds; nan for an unknown time
+_EXIT_BYTES = 1024
+_START_ERROR_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What the supervisor is to run. ``stop_grace_s`` lies between SIGTERM and SIGKILL."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+    time_limit_s: float | None = None
+    stop_grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a trainer ended.
+
+    Attributes:
+        exit_code: None when it never started; a negative one is a signal.
+        was_away: The folder could not be reached for a while.
+    """
+
+    exit_code: int | None
+    finished_at: float
+    cancelled: bool = False
+    timed_out: bool = False
+    start_error: str = ""
+    was_away: bool = False
+    free_bytes: int | None = None
+
+
+class AttemptFolder:
+    """Paths and small files of one attempt. Small files are replaced whole, so that nobody reads half of one.
+
+    Whoever asks for something while the folder itself is away is told so (OutOfReach): what is in it is unknown then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log"
+        self.output = path / "output"
+        self.losses = path / "losses"
+        self.event_logs = path / EVENTS_FOLDER
+        self.lock = path / "lock"
+        self._spec = path / "spec.json"
+        self._started = path / "started.json"
+        self._exit = path / "exit.json"
+        self._cancel = path / "cancel"
+
+    @classmethod
+    def of(cls, data_dir: Path, job_id: str, attempt: int) -> "AttemptFolder":
+        """The folder of an attempt of a job."""
+        return cls(data_dir / "jobs" / job_id / str(attempt))
+
+    def make(self) -> None:
+        """Create the folder with an empty log."""
+        self._make_path()
+        self.output.mkdir(exist_ok=True)
+        self.log.touch()
+
+    def _make_path(self) -> None:
+        """Create the folder, but not the data folder, which is only away when it is not there."""
+        for folder in (*reversed(self.path.parents[:2]), self.path):
+            folder.mkdir(exist_ok=True)
+
+    def is_made(self) -> bool:
+        """Whether the folder was created. Raises OutOfReach when the data folder is away."""
+        return is_there(self.path, below=self.path.parents[2])
+
+    def read_log(self, offset: int, limit: int) -> bytes:
+        """At most ``limit`` bytes of the log; none when somebody deleted it."""
+        descriptor = open_if_there(self.log)
+        if descriptor is None:
+            return b""
+        with os.fdopen(descriptor, "rb") as log:
+            log.seek(offset)
+            return log.read(limit)
+
+    def log_end(self, limit: int) -> bytes:
+        """The last ``limit`` bytes of the log."""
+        return self.read_log(max(0, self.log_size() - limit), limit)
+
+    def log_size(self) -> int:
+        """Bytes of the log; 0 when somebody deleted it."""
+        stat = stat_if_there(self.log)
+        return stat.st_size if stat else 0
+
+    def last_output_at(self) -> float | None:
+        """Unix seconds of the last output; None when there was none."""
+        stat = stat_if_there(self.log)
+        return stat.st_mtime if stat and stat.st_size else None
+
+    def write_spec(self, spec: RunSpec) -> None:
+        """Say what to run."""
+        replace_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
+
+    def read_spec(self) -> RunSpec:
+        """What to run."""
+        values = json.loads(self._spec.read_bytes())
+        return RunSpec(**{**values, "argv": tuple(values["argv"])})
+
+    def mark_started(self, **facts: int) -> None:
+        """Say that the trainer is about to run; without this mark it certainly never did."""
+        replace_json(self._started, facts)
+
+    def started(self) -> Mapping[str, int] | None:
+        """The facts of ``mark_started``, as far as they can be read."""
+        data = read_if_there(self._started)
+        return None if data is None else json_object(data)
+
+    def was_never_started(self) -> bool:
+        """Whether certainly no trainer ran or will run: nothing was marked, and nobody is about to."""
+        return not locks.is_held(self.lock) and not is_there(self._started) and self.read_exit() is None
+
+    def request_cancel(self) -> None:
+        """Ask the supervisor to stop the trainer."""
+        self._make_path()
+        self._cancel.touch()
+
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked to stop the trainer."""
+        return is_there(self._cancel)
+
+    def reserve_exit(self) -> None:
+        """Take the disk space for the exit record now, so that it can be written when the disk is full."""
+        self._exit.with_suffix(".reserved").write_bytes(b" " * _EXIT_BYTES)
+
+    def write_exit(self, exit_: Exit) -> None:
+        """Record the end."""
+        short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
+        if not exit_.was_away:
+            del short["was_away"]  # a worker that has run since before there was such a field cannot read it
+        data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)
+        reserved = self._exit.with_suffix(".reserved")
+        with reserved.open("r+b" if reserved.exists() else "wb") as file:
+            file.write(data)
+            file.flush()
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())
+        reserved.replace(self._exit)
+
+    def read_exit(self) -> Exit | None:
+        """How the trainer ended; None while it runs, or when its supervisor did not live to record it."""
+        data = read_if_there(self._exit)
+        values = None if data is None else json_object(data)
+        known = {each.name for each in fields(Exit)}
+        with contextlib.suppress(TypeError):  # another object than ours
+            return None if values is None else Exit(**{name: values[name] for name in values if name in known})
+        return None
+
+    def append_losses(self, points: Sequence[LossPoint]) -> None:
+        """Add losses at the end, all or none."""
+        if not points:
+            return
+        data = b"".join(
+            _LOSS.pack(point.step, point.loss, math.nan if point.at is None else point.at) for point in points
+        )
+        with self.losses.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)
+                raise
+
+    def read_losses(self) -> list[LossPoint]:
+        """Every loss, in the order seen; a half-written last one is left out."""
+        try:
+            data = self.losses.read_bytes()
+        except FileNotFoundError:
+            return []
+        whole = len(data) - len(data) % _LOSS.size
+        return [
+            LossPoint(step=step, loss=loss, at=None if math.isnan(at) else at)
+            for step, loss, at in _LOSS.iter_unpack(data[:whole])
+        ]
+
+    def trim_losses(self) -> int:
+        """Cut off a half-written last loss; how many whole ones there are."""
+        stat = stat_if_there(self.losses)
+        size = stat.st_size if stat else 0
+        if size % _LOSS.size:
+            os.truncate(self.losses, size - size % _LOSS.size)
+        return size // _LOSS.size
+
+
+def folder_size(path: Path) -> int:
+    """Bytes of all files below a folder; 0 when there is none."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 (pathlib is 5 times slower)
+    return total

@@ -1,0 +1,113 @@
+"""The files of jobs, to read and delete: logs, losses, artifacts; never anything outside a job's own folder."""
+
+import contextlib
+import secrets
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from lib.embedded.files.attempt_folder import AttemptFolder
+from lib.embedded.files.tensorboard import EventFiles
+from lib.embedded.trainers.recipe import file_stem
+from lib.errors import ArtifactError, DashboardError, StoreError
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, LossPoint
+
+MOST_KEPT_EVENT_FILES = 8  # attempts that are looked at now
+NOT_IN_FOLDER = "The file is not one of the job's own files."
+
+
+class JobFiles:
+    """``data/jobs``. Ids given here must be those of known jobs."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._lock = threading.Lock()
+        self._event_files: dict[Path, EventFiles] = {}
+
+    def attempt(self, job_id: str, attempt: int) -> AttemptFolder:
+        """The folder of one attempt."""
+        return AttemptFolder.of(self._data_dir, job_id, attempt)
+
+    def read_log(self, job_id: str, attempt: int, offset: int, limit: int) -> tuple[bytes, int]:
+        """At most ``limit`` bytes from ``offset``, and the size of the log now; nothing while there is no log."""
+        try:
+            with self.attempt(job_id, attempt).log.open("rb") as log:
+                size = log.seek(0, 2)
+                log.seek(offset)
+                return log.read(limit), size
+        except FileNotFoundError:
+            return b"", 0
+        except OSError as error:
+            raise StoreError(f"The log cannot be read ({error.strerror or error}).") from error
+
+    def loss_points(self, job_id: str, attempt: int) -> Sequence[LossPoint]:
+        """The losses by step: those of each step from event files where there are some, else the log's averages."""
+        folder = self.attempt(job_id, attempt)
+        if folder.event_logs.is_dir() and (points := self._event_losses(folder)):
+            return tuple(points)
+        try:
+            points = folder.read_losses()
+        except OSError as error:
+            raise StoreError(f"The losses cannot be read ({error.strerror or error}).") from error
+        by_step = {point.step: point for point in points}
+        return tuple(by_step[step] for step in sorted(by_step))
+
+    def _event_losses(self, folder: AttemptFolder) -> list[LossPoint]:
+        """The losses of the event files; none when they cannot be read, or not here."""
+        with self._lock:
+            files = self._event_files.pop(folder.path, None) or EventFiles(folder.event_logs)
+            self._event_files[folder.path] = files  # now the youngest
+            while len(self._event_files) > MOST_KEPT_EVENT_FILES:
+                del self._event_files[next(iter(self._event_files))]
+            with contextlib.suppress(DashboardError):
+                return list(files.losses())
+        return []
+
+    def log_artifact(self, job: Job, attempt: Attempt) -> Artifact | None:
+        """The log of an attempt as a file to download; None when there is none."""
+        path = self.attempt(job.id, attempt.number).log
+        if path.is_symlink() or not path.is_file():
+            return None
+        return Artifact(
+            id=f"log/{attempt.number}",  # never the id of an artifact, which begins with a number
+            name=f"{file_stem(job.name)}-attempt-{attempt.number}.log",
+            kind=ArtifactKind.LOG,
+            key=path.relative_to(self._data_dir).as_posix(),
+            size_bytes=path.stat().st_size,
+            created_at=attempt.started_at,
+            attempt=attempt.number,
+        )
+
+    def artifact_path(self, job_id: str, artifact_id: str) -> Path | None:
+        """Where ``attempt/path`` is; None when it is gone. Raises ArtifactError if that is elsewhere."""
+        attempt, _, relative = artifact_id.partition("/")
+        parts = PurePosixPath(relative)
+        is_plain = relative and "\0" not in relative and not parts.is_absolute() and ".." not in parts.parts
+        if not attempt.isdecimal() or not is_plain:
+            raise ArtifactError(NOT_IN_FOLDER)
+        root = self.attempt(job_id, int(attempt)).output
+        path = root.joinpath(*parts.parts)
+        if path.resolve() != root.resolve().joinpath(*parts.parts):  # a symbolic link on the way
+            raise ArtifactError(NOT_IN_FOLDER)
+        return path if path.is_file() else None
+
+    def request_cancel(self, job_id: str, attempt: int) -> None:
+        """Ask the supervisor of an attempt to stop its trainer."""
+        try:
+            self.attempt(job_id, attempt).request_cancel()
+        except OSError as error:
+            raise StoreError(f"The training could not be told to stop ({error.strerror or error}).") from error
+
+    def delete(self, job_id: str) -> None:
+        """Delete all files of a job: moved away at once, then taken apart; the worker takes what is left of it."""
+        folder = self._data_dir / "jobs" / job_id
+        trash = self._data_dir / "trash"
+        try:
+            trash.mkdir(exist_ok=True)
+            gone = folder.rename(trash / f"{job_id}-{secrets.token_hex(4)}")
+        except FileNotFoundError:
+            return  # it never ran
+        except OSError as error:
+            raise StoreError(f"The job's files could not be deleted ({error.strerror or error}).") from error
+        shutil.rmtree(gone, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""Losses from TensorBoard event files, by the optional ``tensorboard`` package (never tensorflow)."""
+
+from pathlib import Path
+from typing import Any
+
+from lib.errors import DashboardError
+from lib.jobs.job import LossPoint
+from lib.jobs.logs.losses import by_step
+
+# The loss of one step as sd-scripts, OneTrainer and diffusers name it; the first one found in a file counts.
+LOSS_TAGS = ("loss/current", "loss/train_step", "train_loss", "step_loss", "loss")
+_INSTALL_HINT = "Install the optional reader: uv sync --extra tensorboard"
+_FILE_NAMES = "events.out.tfevents.*"
+
+
+class EventFiles:
+    """All event files below a folder, read on where they grew. Not safe to use from several threads at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._readers: dict[Path, Any] = {}
+        self._state: list[tuple[str, int, int]] = []
+        self._points: list[LossPoint] = []
+
+    def losses(self) -> list[LossPoint]:
+        """The losses by step; a later file wins over an earlier one.
+
+        A file that is still being written counts as far as it is complete.
+
+        Raises:
+            DashboardError: The package is not installed, or a file cannot be read.
+        """
+        try:
+            paths = sorted(self._folder.rglob(_FILE_NAMES), key=lambda path: path.name)
+            stats = [path.stat() for path in paths]
+        except OSError as error:
+            raise DashboardError(f"The event files cannot be read ({error.strerror or error}).") from error
+        state = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
+        if state != self._state:
+            self._points = by_step(point for path in paths for point in self._losses(path))
+            self._state = state
+        return self._points
+
+    def _losses(self, path: Path) -> list[LossPoint]:
+        try:
+            if path not in self._readers:
+                self._readers[path] = _reader(path)
+            events = self._readers[path].Reload()
+            tags = events.Tags()["scalars"]
+            tag = next((name for name in LOSS_TAGS if name in tags), None)
+            scalars = events.Scalars(tag) if tag else []
+        except DashboardError:
+            raise
+        except Exception as error:  # the package raises errors of several libraries for damaged files
+            raise DashboardError(f"The event file {path.name} cannot be read ({type(error).__name__}).") from error
+        return [LossPoint(step=scalar.step, loss=scalar.value, at=scalar.wall_time) for scalar in scalars]
+
+
+def _reader(path: Path) -> Any:
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError as error:
+        raise DashboardError("TensorBoard event files cannot be read here.", hint=_INSTALL_HINT) from error
+    # Scalars without limit, everything else as little as the reader can keep.
+    limits = {"scalars": 0, "images": 1, "audio": 1, "histograms": 1, "compressedHistograms": 1, "tensors": 1}
+    return EventAccumulator(str(path), size_guidance=limits)

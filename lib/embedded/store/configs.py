@@ -1,0 +1,87 @@
+"""The training configurations in the database: no two share a name, at most one is the default."""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+
+from lib.embedded.store.database import Database
+from lib.embedded.store.rows import config_from, settings_json
+from lib.errors import InvalidRequest
+from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
+
+NAME_TAKEN = "A configuration with this name exists already."
+
+
+class ConfigStore:
+    """Configurations by id. Jobs keep their own copy, so a change here never changes a job."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def list(self) -> list[TrainingConfig]:
+        """All configurations, the default one first, then by name."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT * FROM configs ORDER BY is_default DESC, name_key, id").fetchall()
+        return [config_from(row) for row in rows]
+
+    def get(self, config_id: str) -> TrainingConfig:
+        """One configuration. Raises InvalidRequest."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT * FROM configs WHERE id = ?", (config_id,)).fetchone()
+        if row is None:
+            raise InvalidRequest("There is no such configuration.", hint="It may have been deleted.")
+        return config_from(row)
+
+    def save(self, config: TrainingConfig) -> TrainingConfig:
+        """Create (empty id) or change one. Raises InvalidRequest with field messages."""
+        name = config.name.strip()
+        problems = setting_problems(config.settings)
+        if problem := name_problem(name):
+            problems["name"] = problem
+        at = self._now().timestamp()
+        config_id = config.id or f"config-{secrets.token_hex(5)}"
+        with self._database.writing() as connection:
+            taken = connection.execute(
+                "SELECT 1 FROM configs WHERE name_key = ? AND id <> ?", (name.casefold(), config_id)
+            ).fetchone()
+            if taken:
+                problems["name"] = NAME_TAKEN
+            if problems:
+                raise InvalidRequest("The configuration cannot be saved.", fields=problems)
+            if config.is_default:
+                connection.execute("UPDATE configs SET is_default = 0 WHERE is_default = 1")
+            connection.execute(
+                """
+                INSERT INTO configs VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
+                    settings = excluded.settings, description = excluded.description,
+                    is_default = excluded.is_default, updated_at = excluded.updated_at
+                """,
+                (
+                    config_id,
+                    name,
+                    name.casefold(),
+                    settings_json(config.settings),
+                    config.description,
+                    int(config.is_default),
+                    at,
+                    at,
+                ),
+            )
+        return self.get(config_id)
+
+    def delete(self, config_id: str) -> None:
+        """Delete one; refused while an active job uses it."""
+        self.get(config_id)
+        with self._database.writing() as connection:
+            user = connection.execute(
+                "SELECT name FROM jobs WHERE status IN ('pending', 'running') AND config_id = ? LIMIT 1",
+                (config_id,),
+            ).fetchone()
+            if user:
+                raise InvalidRequest(
+                    f"The configuration is used by the job {user['name'][:80]!r}, which has not ended.",
+                    hint="Wait for the job to end, or cancel it.",
+                )
+            connection.execute("DELETE FROM configs WHERE id = ?", (config_id,))

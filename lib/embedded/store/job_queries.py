@@ -1,0 +1,128 @@
+"""Lists, counts and outcomes: the queries that must stay fast with 100,000 jobs."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from lib.embedded.store.rows import job_from
+from lib.jobs.job import Job, JobStatus
+from lib.jobs.query import JobPage, JobQuery, SortBy, search_key
+
+_JOB_ROW = """
+    SELECT jobs.*, a.progress, {failure} AS failure, a.alarms, a.last_output_at
+    FROM jobs LEFT JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
+"""
+JOB_COLUMNS = _JOB_ROW.format(failure="a.failure")
+# A traceback may have many kilobytes, and no list shows it.
+_LISTED_COLUMNS = _JOB_ROW.format(failure="json_remove(a.failure, '$.traceback')")
+_SORT_COLUMNS = {
+    SortBy.CREATED_AT: ("created_at", "id"),
+    SortBy.NAME: ("name_key", "created_at", "id"),
+    SortBy.STATUS: ("status", "created_at", "id"),
+    SortBy.DURATION: ("duration_s", "created_at", "id"),
+    SortBy.FINISHED_AT: ("finished_at", "created_at", "id"),
+}
+_SORT_INDEX = {
+    SortBy.CREATED_AT: "jobs_created",
+    SortBy.NAME: "jobs_name",
+    SortBy.STATUS: "jobs_status",
+    SortBy.DURATION: "jobs_duration",
+    SortBy.FINISHED_AT: "jobs_finished",
+}
+# So many rows are sorted faster than they are looked for in a sorted index.
+FEW = 2_000
+
+
+def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
+    """One page of the jobs that match, filtered, sorted and cut by SQLite. Ties are in the order of their ids."""
+    where, values = _conditions(query)
+    if query.search.strip():
+        ids = _page_ids(connection, query, "jobs_search", where, values)
+        # Most searches find less than a page: then there is nothing left to count.
+        is_all = query.skip == 0 and len(ids) < query.take
+        total = len(ids) if is_all else _count(connection, "INDEXED BY jobs_search", where, values)
+    else:
+        total = _count(connection, "", where, values) if where else sum(count_by_status(connection).values())
+        ids = _page_ids(connection, query, _best_index(query, total), where, values) if query.skip < total else []
+    return JobPage(jobs=_read_jobs(connection, ids), total=total)
+
+
+def _best_index(query: JobQuery, total: int) -> str:
+    """The index to walk. SQLite's own choice knows neither how many rows match nor that one page is enough."""
+    if query.finished_from or query.finished_until:
+        narrow = "jobs_finished"
+    else:
+        narrow = "jobs_status" if query.statuses else "jobs_created"
+    is_sorted_by_status = len(query.statuses) == 1 and query.sort_by in (SortBy.CREATED_AT, SortBy.STATUS)
+    if narrow == "jobs_status" and is_sorted_by_status:
+        return narrow
+    return narrow if query.is_filtered and total <= FEW else _SORT_INDEX[query.sort_by]
+
+
+def _page_ids(
+    connection: sqlite3.Connection, query: JobQuery, index: str, where: str, values: Sequence[object]
+) -> list[str]:
+    columns = _SORT_COLUMNS[query.sort_by]
+    if index == "jobs_search" and query.sort_by is SortBy.NAME:
+        columns = ("search_text",)  # it begins with the name and the id, and the index has it
+    order = ", ".join(f"{column} {'DESC' if query.descending else 'ASC'}" for column in columns)
+    rows = connection.execute(
+        f"SELECT id FROM jobs INDEXED BY {index} {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        (*values, query.take, query.skip),
+    )
+    return [row["id"] for row in rows]
+
+
+def _read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, ...]:
+    marks = ", ".join("?" * len(ids))
+    rows = connection.execute(f"{_LISTED_COLUMNS} WHERE jobs.id IN ({marks})", ids)
+    jobs = {row["id"]: job_from(row) for row in rows}
+    return tuple(jobs[job_id] for job_id in ids if job_id in jobs)
+
+
+def _count(connection: sqlite3.Connection, index: str, where: str, values: Sequence[object]) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM jobs {index} {where}", values).fetchone()[0])
+
+
+def _conditions(query: JobQuery) -> tuple[str, list[object]]:
+    parts: list[str] = []
+    values: list[object] = []
+    if query.statuses:
+        parts.append(f"status IN ({', '.join('?' * len(query.statuses))})")
+        values += sorted(query.statuses)
+    spans = (
+        ("created_at >= ?", query.created_from),
+        ("created_at < ?", query.created_until),
+        ("finished_at >= ?", query.finished_from),
+        ("finished_at < ?", query.finished_until),
+    )
+    for condition, at in spans:
+        if at is not None:
+            parts.append(condition)
+            values.append(at.timestamp())
+    if needle := search_key(query.search):
+        parts.append("instr(search_text, ?)")
+        values.append(needle)
+    return ("WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def count_by_status(connection: sqlite3.Connection) -> Mapping[JobStatus, int]:
+    """How many jobs stand where; triggers keep the counts."""
+    rows = connection.execute("SELECT status, jobs FROM status_counts WHERE jobs > 0")
+    return {JobStatus.parse(row["status"]): row["jobs"] for row in rows}
+
+
+def outcome_counts(
+    connection: sqlite3.Connection, start: datetime, width_s: float, count: int
+) -> Mapping[int, tuple[int, int]]:
+    """Bucket number -> (succeeded, failed or lost) of the jobs that ended in it; empty buckets are missing."""
+    first = start.timestamp()
+    rows = connection.execute(
+        """
+        SELECT CAST((finished_at - ?) / ? AS INTEGER) AS bucket,
+               sum(status = 'succeeded') AS succeeded, sum(status IN ('failed', 'lost')) AS failed
+        FROM jobs WHERE finished_at >= ? AND finished_at < ? GROUP BY bucket
+        """,
+        (first, width_s, first, first + width_s * count),
+    )
+    return {row["bucket"]: (row["succeeded"], row["failed"]) for row in rows}

@@ -1,0 +1,301 @@
+"""The jobs in the database, as people see and change them. Every change is one statement or one transaction."""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lib.embedded.store import job_queries
+from lib.embedded.store.configs import ConfigStore
+from lib.embedded.store.database import Database
+from lib.embedded.store.rows import (
+    artifact_from,
+    attempt_from,
+    job_from,
+    progress_from,
+    settings_json,
+)
+from lib.embedded.store.runs import RunStore
+from lib.embedded.trainers.recipe import shown_command
+from lib.errors import InvalidRequest, JobNotFound
+from lib.jobs.job import Artifact, Job, JobStatus, Progress
+from lib.jobs.query import JobPage, JobQuery, search_key
+from lib.jobs.training_settings import TrainingSettings
+
+# Behind every waiting job; the second part keeps ranks growing when the queue is empty.
+_LAST_RANK = """(
+    SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
+    FROM jobs WHERE status = 'pending'
+)"""
+# No status of ``JobStatus``: such a job can be neither claimed, cancelled nor retried.
+DELETING = "deleting"
+_ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A job to put in the queue. The same ``submission_id`` never makes a second one."""
+
+    submission_id: str
+    name: str
+    dataset_id: str
+    dataset_name: str
+    config_id: str | None
+    config_name: str | None
+    settings: TrainingSettings
+    time_limit_s: float | None = None
+
+
+class Store:
+    """The database of one data folder. Raises StoreError when it cannot be used."""
+
+    def __init__(self, data_dir: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.database = Database(data_dir)
+        self.configs = ConfigStore(self.database, now)
+        self.runs = RunStore(self.database, now)
+        self._now = now
+        self._renew_search_texts()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.database.close()
+
+    def _renew_search_texts(self) -> None:
+        """Collapse the spaces in what former versions stored: a query has none to collapse."""
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT seq, search_text FROM jobs WHERE instr(search_text, '  ')").fetchall()
+            for seq, text in rows:
+                renewed = "\n".join(map(search_key, text.split("\n")))
+                values = (renewed.partition("\n")[0], renewed, seq)
+                connection.execute("UPDATE jobs SET name_key = ?, search_text = ? WHERE seq = ?", values)
+
+    # Reading
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        """One page of the jobs that match."""
+        with self.database.reading() as connection:
+            return job_queries.list_jobs(connection, query)
+
+    def count_by_status(self) -> Mapping[JobStatus, int]:
+        """How many jobs stand where."""
+        with self.database.reading() as connection:
+            return job_queries.count_by_status(connection)
+
+    def outcome_counts(self, start: datetime, width: timedelta, count: int) -> Mapping[int, tuple[int, int]]:
+        """Bucket number -> (succeeded, failed or lost)."""
+        with self.database.reading() as connection:
+            return job_queries.outcome_counts(connection, start, width.total_seconds(), count)
+
+    def get_job(self, job_id: str) -> Job:
+        """One job with attempts, artifacts and place in the queue. Raises JobNotFound."""
+        with self.database.reading() as connection:
+            row = _job_row(connection, job_id)
+            attempts = connection.execute(
+                "SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)
+            ).fetchall()
+            artifacts = _artifacts(connection, job_id)
+            place = None
+            if row["status"] == JobStatus.PENDING:
+                place = connection.execute(
+                    "SELECT count(*) FROM jobs WHERE status = 'pending' AND queue_rank <= ?", (row["queue_rank"],)
+                ).fetchone()[0]
+        return replace(
+            job_from(row),
+            attempts=tuple(attempt_from(each) for each in attempts),
+            artifacts=artifacts,
+            command=shown_command(json.loads(attempts[-1]["command"])) if attempts else (),
+            queue_position=place,
+            payload={key: row[key] for key in row.keys() if key not in ("search_text", "name_key")},  # noqa: SIM118
+        )
+
+    def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
+        """The files that are known of a job."""
+        with self.database.reading() as connection:
+            return _artifacts(connection, job_id)
+
+    def has_copies(self, job_id: str) -> bool:
+        """Whether the object store has files of the job."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM artifacts WHERE job_id = ? AND key IS NOT NULL LIMIT 1", (job_id,)
+            ).fetchone()
+        return found is not None
+
+    def require(self, job_id: str) -> None:
+        """Raise JobNotFound unless there is such a job."""
+        with self.database.reading() as connection:
+            if connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is None:
+                raise JobNotFound(job_id)
+
+    def has_active_jobs(self) -> bool:
+        """Whether a worker is needed."""
+        with self.database.reading() as connection:
+            found = connection.execute("SELECT 1 FROM jobs WHERE status IN ('pending', 'running') LIMIT 1").fetchone()
+        return found is not None
+
+    def active_job_names(self, *, dataset_id: str) -> list[str]:
+        """Names of jobs that have not ended and use the dataset."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT name FROM jobs WHERE status IN ('pending', 'running') AND dataset_id = ? ORDER BY seq",
+                (dataset_id,),
+            ).fetchall()
+        return [row["name"] for row in rows]
+
+    def has_name(self, name: str) -> bool:
+        """Whether a job has this name already."""
+        with self.database.reading() as connection:
+            found = connection.execute("SELECT 1 FROM jobs WHERE name_key = ? LIMIT 1", (search_key(name),)).fetchone()
+        return found is not None
+
+    def former_runs(self, config_id: str, limit: int = 10) -> list[tuple[float, Progress]]:
+        """Duration in seconds and final progress of the newest succeeded jobs with a configuration."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                """
+                SELECT jobs.duration_s, a.progress
+                FROM jobs JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
+                WHERE config_id = ? AND jobs.status = 'succeeded' ORDER BY jobs.finished_at DESC LIMIT ?
+                """,
+                (config_id, limit),
+            ).fetchall()
+        return [(row["duration_s"], progress_from(row["progress"])) for row in rows]
+
+    # What people do
+
+    def submit(self, submission: Submission) -> Job:
+        """Put a job in the queue; the one that this submission made before, if it did."""
+        with self.database.writing() as connection:
+            known = connection.execute(
+                "SELECT id FROM jobs WHERE submission_id = ?", (submission.submission_id,)
+            ).fetchone()
+            job_id = known["id"] if known else self._insert(connection, submission)
+        return self.get_job(job_id)
+
+    def cancel(self, job_id: str) -> int | None:
+        """Cancel a pending job, or ask for it; the attempt to stop, None when nothing runs."""
+        at = self._now().timestamp()
+        with self.database.writing() as connection:
+            row = _job_row(connection, job_id)
+            if row["status"] == JobStatus.PENDING:
+                connection.execute(
+                    "UPDATE jobs SET status = 'cancelled', finished_at = ?, updated_at = ? WHERE id = ?",
+                    (at, at, job_id),
+                )
+                return None
+            if row["status"] != JobStatus.RUNNING:
+                raise InvalidRequest("Only a pending or running job can be cancelled.")
+            connection.execute("UPDATE jobs SET cancel_requested = 1, updated_at = ? WHERE id = ?", (at, job_id))
+            return int(row["attempt"])
+
+    def retry(self, job_id: str) -> Job:
+        """Put an ended job at the end of the queue again."""
+        with self.database.writing() as connection:
+            if not JobStatus.parse(_job_row(connection, job_id)["status"]).is_terminal:
+                raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
+            connection.execute(
+                f"""
+                UPDATE jobs SET status = 'pending', started_at = NULL, finished_at = NULL, duration_s = -1,
+                    cancel_requested = 0, updated_at = ?, queue_rank = {_LAST_RANK}
+                WHERE id = ?
+                """,
+                (self._now().timestamp(), job_id),
+            )
+        return self.get_job(job_id)
+
+    def move(self, job_id: str, places: int) -> None:
+        """Move a pending job in the queue; the ranks stay, the jobs change places."""
+        with self.database.writing() as connection:
+            if _job_row(connection, job_id)["status"] != JobStatus.PENDING:
+                raise InvalidRequest("Only a pending job has a place in the queue.")
+            queue = connection.execute(
+                "SELECT id, queue_rank FROM jobs WHERE status = 'pending' ORDER BY queue_rank"
+            ).fetchall()
+            ids = [row["id"] for row in queue]
+            at = ids.index(job_id)
+            ids.insert(max(0, min(len(ids) - 1, at + places)), ids.pop(at))
+            moved = [(row["queue_rank"], new_id) for row, new_id in zip(queue, ids, strict=True) if row["id"] != new_id]
+            connection.executemany("UPDATE jobs SET queue_rank = ? WHERE id = ?", moved)
+
+    @contextmanager
+    def deleting(self, job_id: str) -> Iterator[None]:
+        """Forget an ended or pending job once the block has removed what it leaves behind; keep it when that fails.
+
+        Meanwhile nobody can start it. A process that dies inside leaves a job that can be deleted again.
+        """
+        with self.database.writing() as connection:
+            former = _job_row(connection, job_id)["status"]
+            if former == DELETING:  # whoever began did not live to end it
+                former = _last_status(connection, job_id)
+            if former == JobStatus.RUNNING:
+                raise InvalidRequest("The job is running.", hint="Cancel it first.")
+            connection.execute("UPDATE jobs SET status = ? WHERE id = ?", (DELETING, job_id))
+        try:
+            yield
+        except BaseException:
+            with self.database.writing() as connection:
+                connection.execute("UPDATE jobs SET status = ? WHERE id = ? AND status = ?", (former, job_id, DELETING))
+            raise
+        with self.database.writing() as connection:
+            found = connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
+            if not found.rowcount:
+                raise InvalidRequest("Somebody else was deleting the job, and could not.", hint="Delete it again.")
+
+    def _insert(self, connection: sqlite3.Connection, submission: Submission) -> str:
+        now = self._now()
+        job_id = new_job_id(now)
+        texts = (submission.name, job_id, submission.dataset_name, submission.config_name or submission.config_id or "")
+        values = {
+            "id": job_id,
+            "name": submission.name,
+            "name_key": search_key(submission.name),
+            "search_text": "\n".join(map(search_key, texts)),
+            "status": JobStatus.PENDING.value,
+            "created_at": now.timestamp(),
+            "updated_at": now.timestamp(),
+            "dataset_id": submission.dataset_id,
+            "dataset_name": submission.dataset_name,
+            "config_id": submission.config_id,
+            "config_name": submission.config_name,
+            "trainer": submission.settings.trainer,
+            "settings": settings_json(submission.settings),
+            "time_limit_s": submission.time_limit_s,
+            "submission_id": submission.submission_id,
+        }
+        connection.execute(
+            f"""
+            INSERT INTO jobs ({", ".join(values)}, queue_rank)
+            VALUES ({", ".join("?" * len(values))}, {_LAST_RANK})
+            """,
+            tuple(values.values()),
+        )
+        return job_id
+
+
+def new_job_id(now: datetime) -> str:
+    """An id that sorts by time and cannot be guessed: ``20260131-142233-k3v9tq2m``."""
+    return now.strftime("%Y%m%d-%H%M%S-") + "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+
+
+def _job_row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute(f"{job_queries.JOB_COLUMNS} WHERE jobs.id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise JobNotFound(job_id)
+    return row
+
+
+def _last_status(connection: sqlite3.Connection, job_id: str) -> str:
+    """How the newest attempt ended; a job that never ran does not come back into the queue."""
+    row = connection.execute(
+        "SELECT status FROM attempts WHERE job_id = ? ORDER BY number DESC LIMIT 1", (job_id,)
+    ).fetchone()
+    return str(row["status"]) if row else JobStatus.CANCELLED.value
+
+
+def _artifacts(connection: sqlite3.Connection, job_id: str) -> tuple[Artifact, ...]:
+    rows = connection.execute("SELECT * FROM artifacts WHERE job_id = ? ORDER BY attempt, path", (job_id,)).fetchall()
+    return tuple(artifact_from(row) for row in rows)

@@ -1,0 +1,155 @@
+"""What the database's rows mean: rows and JSON to the records of ``lib.jobs`` and back."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobStatus, Progress
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+
+CANCELLING = "cancelling"
+
+
+def to_time(seconds: float | None) -> datetime | None:
+    """Unix seconds to aware UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def to_json(value: object) -> str:
+    """JSON as the database keeps it; NaN stays NaN."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def settings_json(settings: TrainingSettings) -> str:
+    """Training settings as JSON."""
+    return to_json({**asdict(settings), "extra": dict(settings.extra)})
+
+
+def settings_from(text: str) -> TrainingSettings:
+    """Training settings from JSON; keys that are no longer known are left out."""
+    known = {field.name for field in fields(TrainingSettings)}
+    values = {key: value for key, value in json.loads(text).items() if key in known}
+    return TrainingSettings(**{**values, "sample_prompts": tuple(values.get("sample_prompts", ()))})
+
+
+def progress_json(progress: Progress) -> str:
+    """Progress as JSON without what is unknown."""
+    return to_json({key: value for key, value in asdict(progress).items() if value is not None})
+
+
+def progress_from(text: str | None) -> Progress:
+    """Progress from JSON."""
+    return Progress(**_known(Progress, text))
+
+
+def failure_json(failure: Failure | None) -> str | None:
+    """A failure as JSON, None when there is none."""
+    return None if failure is None else to_json(asdict(failure))
+
+
+def failure_from(text: str | None) -> Failure | None:
+    """A failure from JSON."""
+    if not text:
+        return None
+    values = _known(Failure, text)
+    return Failure(**{**values, "evidence": tuple(values.get("evidence", ()))})
+
+
+def job_from(row: sqlite3.Row) -> Job:
+    """A job from its row joined with its latest attempt, as lists show it."""
+    cancelling = row["cancel_requested"] and row["status"] == JobStatus.RUNNING
+    return Job(
+        id=row["id"],
+        name=row["name"],
+        status=JobStatus.parse(row["status"]),
+        raw_status=CANCELLING if cancelling else row["status"],
+        attempt=row["attempt"] + _was_cancelled_in_queue(row),
+        created_at=to_time(row["created_at"]),
+        started_at=to_time(row["started_at"]),
+        updated_at=to_time(row["updated_at"]),
+        finished_at=to_time(row["finished_at"]),
+        dataset_id=row["dataset_id"],
+        dataset_name=row["dataset_name"],
+        config_id=row["config_id"],
+        config_name=row["config_name"],
+        settings=json.loads(row["settings"]),
+        trainer=row["trainer"],
+        size_bytes=row["size_bytes"],
+        time_limit_s=row["time_limit_s"],
+        **_latest_attempt(row),
+    )
+
+
+def _was_cancelled_in_queue(row: sqlite3.Row) -> bool:
+    """Whether a retry was cancelled before it began: it counts as an attempt that has no row of its own."""
+    return row["attempt"] > 0 and row["started_at"] is None and row["status"] != JobStatus.PENDING
+
+
+def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
+    """What the latest attempt tells of a job; nothing when the job waits for its next one, or waited in vain."""
+    if row["started_at"] is None:
+        return {}
+    progress = progress_from(row["progress"])
+    return {
+        # What is being stopped will not go on to its end.
+        "progress": replace(progress, eta_s=None) if row["cancel_requested"] else progress,
+        "failure": failure_from(row["failure"]),
+        "alarms": tuple(json.loads(row["alarms"] or "[]")),
+        "last_output_at": to_time(row["last_output_at"]),
+    }
+
+
+def attempt_from(row: sqlite3.Row) -> Attempt:
+    """An attempt from its row."""
+    return Attempt(
+        number=row["number"],
+        status=JobStatus.parse(row["status"]),
+        started_at=to_time(row["started_at"]),
+        finished_at=to_time(row["finished_at"]),
+        exit_code=row["exit_code"],
+        progress=progress_from(row["progress"]),
+        failure=failure_from(row["failure"]),
+        alarms=tuple(json.loads(row["alarms"])),
+    )
+
+
+_KINDS = frozenset(kind.value for kind in ArtifactKind)  # a newer version may know more
+
+
+def artifact_from(row: sqlite3.Row) -> Artifact:
+    """An artifact from its row; its id is ``attempt/path``."""
+    return Artifact(
+        id=f"{row['attempt']}/{row['path']}",
+        name=str(row["path"]).rpartition("/")[2],
+        kind=ArtifactKind(row["kind"]) if row["kind"] in _KINDS else ArtifactKind.OTHER,
+        key=row["key"] or f"jobs/{row['job_id']}/{row['attempt']}/output/{row['path']}",
+        size_bytes=row["size_bytes"],
+        created_at=to_time(row["created_at"]),
+        attempt=row["attempt"],
+        epoch=row["epoch"],
+        step=row["step"],
+        prompt_index=row["prompt_index"],
+        prompt=row["prompt"],
+    )
+
+
+def config_from(row: sqlite3.Row) -> TrainingConfig:
+    """A configuration from its row."""
+    return TrainingConfig(
+        id=row["id"],
+        name=row["name"],
+        settings=settings_from(row["settings"]),
+        description=row["description"],
+        is_default=bool(row["is_default"]),
+        created_at=to_time(row["created_at"]),
+        updated_at=to_time(row["updated_at"]),
+    )
+
+
+def _known(record: type, text: str | None) -> dict[str, Any]:
+    values: Mapping[str, Any] = json.loads(text or "{}")
+    known = {field.name for field in fields(record)}
+    return {key: value for key, value in values.items() if key in known}

@@ -1,0 +1,212 @@
+"""The running side of the database: jobs claimed, followed and ended by the worker."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lib.embedded.store.database import Database
+from lib.embedded.store.rows import failure_json, progress_from, progress_json, settings_from, to_json
+from lib.embedded.trainers.recipe import FoundFile
+from lib.jobs.job import Failure, JobStatus, Progress
+from lib.jobs.training_settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An attempt that the worker holds: what it needs to run and to follow it."""
+
+    job_id: str
+    attempt: int
+    name: str
+    settings: TrainingSettings
+    dataset_id: str
+    time_limit_s: float | None
+    started_at: float
+    cancel_requested: bool = False
+
+    @property
+    def mark(self) -> str:
+        """Names the attempt: its processes carry it in their environment."""
+        return f"{self.job_id}/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How an attempt ended. ``progress`` None keeps what was recorded last."""
+
+    status: JobStatus
+    progress: Progress | None = None
+    failure: Failure | None = None
+    alarms: tuple[str, ...] = ()
+    exit_code: int | None = None
+    finished_at: float
+    last_output_at: float | None = None
+    size_bytes: int | None = None
+
+
+class RunStore:
+    """Attempts from claim to end. A claim is one UPDATE, so that no job is ever run twice at once."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def claim_next(self) -> Claim | None:
+        """Take the first job of the queue; None when it is empty. No two callers get the same job."""
+        at = self._now().timestamp()
+        with self._database.writing() as connection:
+            claimed = connection.execute(
+                """
+                UPDATE jobs SET status = 'running', attempt = attempt + 1, started_at = ?, updated_at = ?,
+                    finished_at = NULL, duration_s = 0
+                WHERE status = 'pending'
+                    AND id = (SELECT id FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT 1)
+                RETURNING *
+                """,
+                (at, at),
+            ).fetchall()
+            if not claimed:
+                return None
+            claim = _claim_from(claimed[0])
+            connection.execute(
+                "INSERT INTO attempts (job_id, number, status, started_at) VALUES (?, ?, 'running', ?)",
+                (claim.job_id, claim.attempt, at),
+            )
+        return claim
+
+    def require_reach(self) -> None:
+        """Raise OutOfReach while the data folder is away: nothing can be said about an attempt then."""
+        self._database.file_id()
+
+    def running(self) -> list[Claim]:
+        """The attempts that count as running."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT * FROM jobs WHERE status = 'running' ORDER BY seq").fetchall()
+        return [_claim_from(row) for row in rows]
+
+    def unclaim(self, claim: Claim) -> bool:
+        """Give back a claim whose trainer never started; the job keeps its place in the queue.
+
+        Returns:
+            False when somebody asked to cancel it meanwhile: then it stays claimed.
+        """
+        with self._database.writing() as connection:
+            given_back = connection.execute(
+                """
+                UPDATE jobs SET status = 'pending', attempt = attempt - 1, started_at = NULL, duration_s = -1
+                WHERE id = ? AND attempt = ? AND status = 'running' AND NOT cancel_requested
+                """,
+                (claim.job_id, claim.attempt),
+            ).rowcount
+            if given_back:
+                connection.execute(
+                    "DELETE FROM attempts WHERE job_id = ? AND number = ? AND status = 'running'",
+                    (claim.job_id, claim.attempt),
+                )
+        return given_back == 1
+
+    def record_command(self, claim: Claim, command: Sequence[str]) -> None:
+        """Keep the command line of an attempt."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE attempts SET command = ? WHERE job_id = ? AND number = ?",
+                (to_json(list(command)), claim.job_id, claim.attempt),
+            )
+
+    def record_progress(
+        self, claim: Claim, progress: Progress, alarms: Iterable[str], last_output_at: float | None
+    ) -> bool:
+        """Keep how far a running attempt is; whether somebody asked to cancel it."""
+        values = (progress_json(progress), to_json(list(alarms)), last_output_at, claim.job_id, claim.attempt)
+        with self._database.writing() as connection:
+            connection.execute(
+                """
+                UPDATE attempts SET progress = ?, alarms = ?, last_output_at = ?
+                WHERE job_id = ? AND number = ? AND status = 'running'
+                """,
+                values,
+            )
+            rows = connection.execute(
+                """
+                UPDATE jobs SET updated_at = ?1, duration_s = max(0, ?1 - started_at)
+                WHERE id = ?2 AND status = 'running' RETURNING cancel_requested
+                """,
+                (self._now().timestamp(), claim.job_id),
+            ).fetchall()
+        return any(row["cancel_requested"] for row in rows)
+
+    def progress_of(self, claim: Claim) -> Progress:
+        """How far an attempt was when that was recorded last."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT progress FROM attempts WHERE job_id = ? AND number = ?", (claim.job_id, claim.attempt)
+            ).fetchall()
+        return progress_from(rows[0]["progress"]) if rows else Progress()
+
+    def record_artifacts(self, claim: Claim, files: Iterable[FoundFile], keys: Mapping[str, str]) -> None:
+        """Keep the files an attempt has now; ``keys`` says where the object store has copies."""
+        rows = [
+            (
+                claim.job_id,
+                claim.attempt,
+                file.path,
+                file.kind.value,
+                file.size_bytes,
+                file.modified_at.timestamp(),
+                file.epoch,
+                file.step,
+                file.prompt_index,
+                file.prompt,
+                keys.get(file.path),
+            )
+            for file in files
+        ]
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM artifacts WHERE job_id = ? AND attempt = ?", (claim.job_id, claim.attempt))
+            connection.executemany(f"INSERT INTO artifacts VALUES ({', '.join('?' * 11)})", rows)
+
+    def finish(self, claim: Claim, ending: Ending) -> bool:
+        """Record how an attempt ended; False when it was recorded before."""
+        at = max(ending.finished_at, claim.started_at)  # the clock may have been set back
+        with self._database.writing() as connection:
+            ended = connection.execute(
+                """
+                UPDATE jobs SET status = ?, finished_at = ?, updated_at = ?, duration_s = ?, size_bytes = ?,
+                    cancel_requested = 0
+                WHERE id = ? AND attempt = ? AND status = 'running'
+                """,
+                (ending.status, at, at, at - claim.started_at, ending.size_bytes, claim.job_id, claim.attempt),
+            ).rowcount
+            connection.execute(
+                """
+                UPDATE attempts SET status = ?, finished_at = ?, exit_code = ?, progress = ifnull(?, progress),
+                    failure = ?, alarms = ?, last_output_at = ifnull(?, last_output_at)
+                WHERE job_id = ? AND number = ? AND status = 'running'
+                """,
+                (
+                    ending.status,
+                    at,
+                    ending.exit_code,
+                    progress_json(ending.progress) if ending.progress else None,
+                    failure_json(ending.failure),
+                    to_json(list(ending.alarms)),
+                    ending.last_output_at,
+                    claim.job_id,
+                    claim.attempt,
+                ),
+            )
+        return ended == 1
+
+
+def _claim_from(row: sqlite3.Row) -> Claim:
+    return Claim(
+        job_id=row["id"],
+        attempt=row["attempt"],
+        name=row["name"],
+        settings=settings_from(row["settings"]),
+        dataset_id=row["dataset_id"],
+        time_limit_s=row["time_limit_s"],
+        started_at=row["started_at"],
+        cancel_requested=bool(row["cancel_requested"]),
+    )

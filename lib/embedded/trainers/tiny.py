@@ -1,0 +1,95 @@
+"""The recipe of ``tiny``: a real fit on a CPU that proves the whole way, and is no image model."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lib.embedded.trainers.recipe import (
+    PROMPTS_FILE,
+    FoundFile,
+    TrainingRun,
+    collect_kohya,
+    file_stem,
+    prompt_lines,
+    write_prompts,
+)
+from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import TrainingSettings
+
+# Not lib.settings.ROOT: the trainer passes through here as well, and must not load pydantic to start.
+ROOT = Path(__file__).resolve().parents[3]
+BYTES_PER_RANK = 14_700  # both matrices of all layers in 32 bit; see lib.tiny_trainer.network
+BYTES_PER_SAMPLE = 200_000
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class TinyRecipe:
+    """Runs ``python -m lib.tiny_trainer``."""
+
+    name = "tiny"
+    label = "tiny (CPU check, not an image model)"
+    description = (
+        "Fits real low-rank adapters of a very small patch denoiser to your images on the CPU, in about a minute. "
+        "It checks the whole way from dataset to download; the result is not a LoRA for any image model."
+    )
+
+    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+        """What stands against the run: the dataset, or options that would be ignored without a word."""
+        return [*dataset_problems(dataset), *_option_problems(settings.extra)]
+
+    def command(self, run: TrainingRun) -> list[str]:
+        """The argv, with sd-scripts' argument names."""
+        settings = run.settings
+        return [
+            sys.executable,
+            "-m",
+            "lib.tiny_trainer",
+            f"--train_data_dir={run.dataset_path}",
+            f"--output_dir={run.output_dir}",
+            f"--output_name={file_stem(run.name)}",
+            f"--network_dim={settings.network_dim}",
+            f"--network_alpha={settings.network_alpha}",
+            f"--learning_rate={settings.learning_rate:g}",
+            f"--max_train_epochs={settings.epochs}",
+            f"--train_batch_size={settings.batch_size}",
+            f"--resolution={settings.resolution}",
+            f"--dataset_repeats={settings.repeats}",
+            f"--seed={settings.seed}",
+            *([f"--sample_prompts={run.output_dir / PROMPTS_FILE}"] if prompt_lines(settings) else []),
+        ]
+
+    def prepare(self, run: TrainingRun) -> None:
+        """Write the prompt file."""
+        write_prompts(run, prompt_lines(run.settings))
+
+    def environ(self, run: TrainingRun) -> Mapping[str, str]:
+        """Find this code from any folder; one thread, so that the dashboard keeps a core."""
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", **dict.fromkeys(BLAS_THREADS, "1")}
+
+    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
+        """The files written so far."""
+        return collect_kohya(output_dir)
+
+    def expected_bytes(self, settings: TrainingSettings) -> int:
+        """One file and one image per prompt and epoch."""
+        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE
+        return settings.epochs * (settings.network_dim * BYTES_PER_RANK + samples)
+
+
+def _option_problems(extra: Mapping[str, object]) -> list[str]:
+    if not extra:
+        return []
+    named = ", ".join(name[:40] for name in sorted(extra)[:5]) + (", …" if len(extra) > 5 else "")
+    return [f"This trainer knows no further options: {named}. Take them out of the settings, or choose sd-scripts."]
+
+
+def dataset_problems(dataset: Dataset) -> list[str]:
+    """What stands against training on the dataset, whatever the trainer."""
+    if dataset.image_count == 0:
+        return ["The dataset has no images. Upload some on the Datasets page, or choose another dataset."]
+    if dataset.undecodable:
+        named = ", ".join(dataset.undecodable[:3]) + (", …" if len(dataset.undecodable) > 3 else "")
+        return [f"{len(dataset.undecodable)} images of the dataset do not decode: {named}. Delete them first."]
+    return []

@@ -1,0 +1,81 @@
+"""How an attempt ended: the verdict of its log, completed by what only its supervisor and the disk know."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lib.artifacts.safetensors_header import damage
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.trainers.recipe import FoundFile
+from lib.jobs.artifact_names import LORA_KINDS
+from lib.jobs.failures.causes import HINTS, Cause
+from lib.jobs.failures.judge import Verdict, judge
+from lib.jobs.job import ArtifactKind, Failure, JobStatus
+from lib.jobs.logs.terminal import plain_lines
+
+JUDGED_TAIL_BYTES = 512 << 10
+JUDGED_LINES = 2_000
+FULL_DISK_BYTES = 1 << 20
+_WAS_AWAY = "The data folder was away for a while during the training, which may be why; then retry the training."
+# A full disk often keeps a trainer from saying why it died.
+_CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
+
+
+def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
+    """The same files; weights that are damaged are marked as such, so that nobody takes them for a LoRA."""
+    return [replace(file, kind=ArtifactKind.INCOMPLETE) if _is_damaged(output, file) else file for file in files]
+
+
+def _is_damaged(output: Path, file: FoundFile) -> bool:
+    if file.kind not in LORA_KINDS or not file.path.endswith(".safetensors"):
+        return False
+    try:
+        return bool(damage(output / file.path))
+    except OSError:
+        return False  # nobody can tell now
+
+
+def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], alarms: Sequence[str]) -> Verdict:
+    """Status, failure and alarms of an attempt whose processes are gone."""
+    if exit_.start_error:
+        cause = Cause.DISK_FULL if _disk_was_full(folder, exit_) else Cause.MISSING_TRAINER
+        return failed(cause, f"The trainer could not be started: {exit_.start_error}.")
+    verdict = judge(
+        plain_lines(folder.log_end(JUDGED_TAIL_BYTES))[-JUDGED_LINES:],
+        exit_code=exit_.exit_code,
+        lora_count=sum(file.kind in LORA_KINDS for file in files),
+        cancelled=exit_.cancelled,
+        timed_out=exit_.timed_out,
+        alarms=tuple(alarms),
+    )
+    if verdict.failure and verdict.failure.cause in _CAUSES_OF_SILENCE and _disk_was_full(folder, exit_):
+        return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
+    incomplete = [file.path for file in files if file.kind is ArtifactKind.INCOMPLETE]
+    if incomplete and verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT:
+        message = f"The trainer ended without an error, but {incomplete[-1]} is no complete LoRA file."
+        return failed(Cause.NO_OUTPUT, message, verdict.failure.evidence)
+    if exit_.was_away and verdict.failure and not exit_.timed_out:
+        hint = f"{_WAS_AWAY} {verdict.failure.hint}".rstrip()
+        return replace(verdict, failure=replace(verdict.failure, hint=hint))
+    return verdict
+
+
+def judge_gone(folder: AttemptFolder) -> Verdict:
+    """The verdict when the folder was deleted, and with it all that could tell how the attempt ended."""
+    message = f"The folder of the training, {folder.path}, is gone, so nobody can tell how the training ended."
+    failure = Failure(cause=Cause.WORKER_LOST.value, message=message, hint="Retry the training.")
+    return Verdict(status=JobStatus.LOST, failure=failure)
+
+
+def failed(cause: Cause, message: str, evidence: tuple[str, ...] = (), hint: str = "") -> Verdict:
+    """A failed attempt with its cause."""
+    failure = Failure(cause=cause.value, message=message, hint=hint or HINTS[cause], evidence=evidence)
+    return Verdict(status=JobStatus.FAILED, failure=failure)
+
+
+def _disk_was_full(folder: AttemptFolder, exit_: Exit) -> bool:
+    free_bytes = exit_.free_bytes
+    if free_bytes is None and folder.path.exists():
+        free_bytes = shutil.disk_usage(folder.path).free
+    return free_bytes is not None and free_bytes < FULL_DISK_BYTES

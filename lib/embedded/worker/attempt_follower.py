@@ -1,0 +1,272 @@
+"""One running attempt as the worker follows it: its log, progress, losses, files, and its end."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lib.embedded.files import locks
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
+from lib.embedded.files.availability import OutOfReach, is_there
+from lib.embedded.store.runs import Claim, Ending, RunStore
+from lib.embedded.trainers.recipe import FoundFile, Recipe
+from lib.embedded.worker.artifact_upload import Mirror, MirrorCopy
+from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
+from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
+from lib.jobs.failures.judge import Verdict
+from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
+from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.progress import ProgressParser
+from lib.jobs.logs.resume import resumed_step
+
+WRITE_EVERY_S = 1.0
+READ_AT_ONCE_BYTES = 4 << 20
+# A supervisor that lives ends a training in time; this much later it is taken for dead.
+LATE_LIMIT_S = 2.0
+# After so long without it, and without a process, the folder of an attempt is taken for deleted.
+GONE_AFTER_S = 30.0
+
+
+class FollowedRun:
+    """An attempt between claim and end. ``follow`` is called again and again and never blocks for long.
+
+    Args:
+        recipe: None when the trainer is not known any more; the files are then not looked for.
+        stop_grace_s: Between SIGTERM and SIGKILL, for a trainer that lost its supervisor.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        folder: AttemptFolder,
+        recipe: Recipe | None,
+        store: RunStore,
+        *,
+        stop_grace_s: float,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.claim = claim
+        self._folder = folder
+        self._recipe = recipe
+        self._store = store
+        self._mirror = mirror
+        # A worker that takes a run over reads its log from the start, but does not add known losses again,
+        # and takes the pace from the former worker: nobody knows when what it reads then was written.
+        self._offset, self._late_bytes = 0, folder.log_size()
+        self._known_losses = folder.trim_losses()
+        known_s = _measured_s(store.progress_of(claim)) if self._late_bytes else None
+        self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=Pace(known_s=known_s))
+        self._unwritten: list[LossPoint] = []
+        self._resume_state: str | None = None
+        self._seen: dict[str, FoundFile] = {}
+        self._recorded: list[FoundFile] | None = None
+        self._written_at = -float("inf")
+        self._written_stage: str | None = None
+        self._stop = GroupStop(stop_grace_s)
+        self._judged: tuple[list[FoundFile], Verdict] | None = None
+        self._copy: MirrorCopy | None = None
+        self._looked_at = -float("inf")
+        self._missing_since: float | None = None
+
+    def follow(self) -> bool:
+        """Take in what is new; True once the end is recorded. Raises StoreError when that is to be tried again."""
+        try:
+            exit_ = self._exit()
+            caught_up = self._read_log()
+        except OutOfReach:
+            if not self._is_gone():
+                raise
+            return self._finish_without_folder()
+        self._missing_since = None
+        if exit_ is not None and caught_up:
+            return self._finish(exit_)
+        if not self._is_late:  # until then what is recorded is further
+            self._write_progress(self._parser.progress)
+        self._look_for_files()
+        return False
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come, as its log tells."""
+        return self._parser.progress
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether it still reads what was there before it came."""
+        return self._offset < self._late_bytes
+
+    def is_alive(self) -> bool:
+        """Whether a process of it lives."""
+        return locks.is_held(self._folder.lock)
+
+    def _exit(self) -> Exit | None:
+        """How it ended; None while a process of it lives."""
+        if (exit_ := self._folder.read_exit()) is not None:
+            return exit_
+        if locks.is_held(self._folder.lock):
+            self._stop_orphan()
+            return None
+        # The supervisor may have recorded the end between the two looks.
+        if (exit_ := self._folder.read_exit()) is not None:
+            return exit_
+        exit_ = self._unrecorded_exit()
+        # What was seen may be of a folder that somebody made where the true one is away.
+        self._store.require_reach()
+        kill_marked(self.claim.mark)
+        return exit_
+
+    def _unrecorded_exit(self) -> Exit:
+        cancelled = self._folder.cancel_requested()
+        last_output_at = self._folder.last_output_at()
+        never_started = last_output_at is None and self._folder.was_never_started() and not cancelled
+        return Exit(
+            exit_code=None,
+            finished_at=last_output_at or time.time(),
+            cancelled=cancelled,
+            timed_out=self._stop.is_asked and not cancelled,
+            start_error="its supervisor ended before the trainer began (see worker.log)" if never_started else "",
+        )
+
+    def _is_gone(self) -> bool:
+        """Whether the folder was deleted: it stays away while the data folder is there, and nobody works on it."""
+        self._store.require_reach()
+        if self._folder.is_made() or find_marked(self.claim.mark):
+            self._missing_since = None
+            return False
+        self._missing_since = self._missing_since or time.monotonic()
+        return time.monotonic() - self._missing_since >= GONE_AFTER_S
+
+    def _finish_without_folder(self) -> bool:
+        verdict = judge_gone(self._folder)
+        progress = replace(self._parser.progress, eta_s=None)
+        ending = Ending(
+            status=verdict.status,
+            progress=progress,
+            failure=verdict.failure,
+            alarms=tuple(self._parser.alarms),
+            finished_at=time.time(),
+        )
+        self._store.finish(self.claim, ending)
+        return True
+
+    def _stop_orphan(self) -> None:
+        """Stop a trainer that survived its supervisor, where the supervisor would have done so."""
+        limit_s = self.claim.time_limit_s
+        is_late = limit_s is not None and time.time() - self.claim.started_at > limit_s + LATE_LIMIT_S
+        if not is_late and not self._folder.cancel_requested():
+            return
+        facts = self._folder.started() or {}
+        if is_marked(facts.get("supervisor"), self.claim.mark):
+            return
+        # Without /proc there are no marks to find; the lock says that the trainer's group still has its number.
+        leader = {facts["trainer"]} if "trainer" in facts else set()
+        self._stop.press(groups_of_marked(self.claim.mark) or leader)
+
+    def _read_log(self) -> bool:
+        """Feed the parser with what is new; whether the end was reached."""
+        data = self._folder.read_log(self._offset, READ_AT_ONCE_BYTES)
+        if data:
+            at = None if self._is_late else time.time()
+            self._offset += len(data)
+            self._parser.feed(data, at)
+            self._note_resumed()
+            self._keep_losses(self._parser.drain_losses())
+        if len(data) == READ_AT_ONCE_BYTES:
+            return False
+        self._late_bytes = 0  # also when somebody cut the log short
+        return True
+
+    def _note_resumed(self) -> None:
+        """Tell the parser where a resumed run went on, which its log does not."""
+        if self._parser.resume_state == self._resume_state or self._parser.resume_state is None:
+            return
+        self._resume_state = self._parser.resume_state
+        if step := resumed_step([Path(self._resume_state)], self._parser.progress):
+            self._parser.resume_from(step)
+
+    def _keep_losses(self, losses: Sequence[LossPoint]) -> None:
+        """Put new losses on disk, or keep them for the next time when it is full."""
+        known = min(self._known_losses, len(losses))
+        self._known_losses -= known
+        self._unwritten += losses[known:]
+        try:
+            self._folder.append_losses(self._unwritten)
+        except OSError:
+            return
+        self._unwritten.clear()
+
+    def _write_progress(self, progress: Progress) -> None:
+        """Record progress once a second, and a new stage at once."""
+        is_due = time.monotonic() - self._written_at >= WRITE_EVERY_S
+        if not is_due and progress.stage == self._written_stage:
+            return
+        cancelled = self._store.record_progress(
+            self.claim, progress, self._parser.alarms, self._folder.last_output_at()
+        )
+        self._written_at, self._written_stage = time.monotonic(), progress.stage
+        if cancelled and not self._folder.cancel_requested():
+            self._folder.request_cancel()  # whoever asked for it was killed before saying so here
+
+    def _look_for_files(self) -> None:
+        """Record the files that did not change since the last look: others are still being written."""
+        if time.monotonic() - self._looked_at < WRITE_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        found = {file.path: file for file in self._collect()}
+        settled = [file for path, file in found.items() if self._seen.get(path) == file]
+        self._seen = found
+        self._record_files(settled)
+
+    def _collect(self) -> Sequence[FoundFile]:
+        found = self._recipe.collect(self._folder.output) if self._recipe else ()
+        is_there(self._folder.output)  # raises: what could not be seen is not missing
+        return found
+
+    def _record_files(self, files: list[FoundFile], keys: Mapping[str, str] | None = None) -> None:
+        if keys or files != self._recorded:
+            self._store.record_artifacts(self.claim, files, keys or {})
+            self._recorded = files
+
+    def _finish(self, exit_: Exit) -> bool:
+        """Judge the end, copy the files away where that is wanted, and record it; whether that is done."""
+        self._keep_losses(self._parser.drain_losses(is_over=True))
+        files, verdict = self._judged = self._judged or self._judge(exit_)
+        progress = replace(self._parser.progress, eta_s=None)
+        keys: Mapping[str, str] = {}
+        alarms = verdict.alarms
+        if verdict.status is JobStatus.SUCCEEDED:
+            progress = replace(progress, fraction=1.0, stage=Stage.FINISHED.value)
+            if self._mirror is not None:
+                self._copy = self._copy or MirrorCopy(self._mirror, self.claim.mark, self._folder.output, files)
+                if not self._copy.is_done:
+                    self._write_progress(replace(progress, stage=Stage.UPLOADING.value))
+                    return False
+                keys, alarms = self._copy.keys, (*alarms, *self._copy.alarms)
+        self._record_files(files, keys)
+        self._store.finish(
+            self.claim,
+            Ending(
+                status=verdict.status,
+                progress=progress,
+                failure=verdict.failure,
+                alarms=alarms,
+                exit_code=exit_.exit_code,
+                finished_at=exit_.finished_at,
+                last_output_at=self._folder.last_output_at(),
+                size_bytes=folder_size(self._folder.path.parent),
+            ),
+        )
+        return True
+
+    def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
+        """Files and verdict, made out once: copying takes many looks, and nothing changes any more."""
+        files = checked_files(self._folder.output, self._collect())
+        verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
+        is_there(self._folder.output)  # raises: what was not there meanwhile cannot be judged
+        self._store.require_reach()
+        return files, verdict
+
+
+def _measured_s(progress: Progress) -> float | None:
+    """Seconds per step where they were measured, as an ETA tells; else they are only what the bar printed."""
+    return progress.seconds_per_step if progress.eta_s and progress.seconds_per_step else None

@@ -1,0 +1,128 @@
+"""Starts the worker when there is work and none runs; a file lock decides, so there is never more than one."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from lib.embedded.files import locks
+from lib.embedded.files.availability import OutOfReach
+from lib.embedded.trainers.registry import DEFAULT_RECIPES
+from lib.embedded.worker.processes import let_end
+from lib.errors import WorkerError
+from lib.settings import ROOT
+
+LOCK_NAME = "worker.lock"
+BEAT_NAME = "worker.beat"
+LOG_NAME = "worker.log"
+# How long a worker stays when there is nothing to do.
+IDLE_GRACE_S = 3.0
+# A worker that fails again and again is started less and less often.
+START_EVERY_S = 3.0
+START_AT_LEAST_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0
+# A longer log is put aside at the next start; the one put aside before is then forgotten.
+MOST_LOG_BYTES = 4 << 20
+
+
+class WorkerLauncher:
+    """Keeps a worker going for one data folder. Safe to use from several threads and processes."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        max_parallel: int = 1,
+        sd_scripts_dir: Path | None = None,
+        recipes: str = DEFAULT_RECIPES,
+        mirror: bool = False,
+    ) -> None:
+        self._data_dir = data_dir
+        self._argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(data_dir)]
+        self._argv += ["--recipes", recipes, "--max-parallel", str(max_parallel)]
+        self._argv += ["--sd-scripts-dir", str(sd_scripts_dir)] if sd_scripts_dir else []
+        self._argv += ["--mirror"] if mirror else []
+        self._lock = threading.Lock()
+        self._started_at = self._looked_at = -float("inf")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failures = 0
+        self._problem = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the last start did not come about; empty when it did."""
+        return self._problem
+
+    def is_running(self) -> bool:
+        """Whether a worker process lives. Raises OutOfReach while the data folder is away."""
+        return locks.is_held(self._data_dir / LOCK_NAME)
+
+    def _is_running_surely(self) -> bool:
+        try:
+            return self.is_running()
+        except OutOfReach as error:
+            raise WorkerError(f"The worker could not be started. {error}", hint=error.hint) from error
+
+    def beat_age_s(self) -> float | None:
+        """Seconds since the worker last showed that it works; None when it never did."""
+        try:
+            return max(0.0, time.time() - (self._data_dir / BEAT_NAME).stat().st_mtime)
+        except FileNotFoundError:
+            return None
+
+    def is_look_due(self) -> bool:
+        """Whether a reader should look again if a worker is needed; at most once a second."""
+        with self._lock:
+            if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+                return False
+            self._looked_at = time.monotonic()
+            return True
+
+    def ensure(self, *, at_once: bool = False) -> None:
+        """Start a worker if none runs. Raises WorkerError.
+
+        Args:
+            at_once: Also shortly after a former start, because something new was submitted.
+        """
+        with self._lock:
+            if self._is_running_surely() or self._is_starting() or (not at_once and not self._is_start_due()):
+                return
+            if self._process is not None:
+                # A worker that was killed is no failing one, and its jobs must not wait long for the next.
+                self._failures = self._failures + 1 if (self._process.poll() or 0) > 0 else 0
+            self._started_at = time.monotonic()
+            self._process = self._start()
+
+    def _is_start_due(self) -> bool:
+        wait_s: float = min(START_AT_LEAST_EVERY_S, START_EVERY_S * 2.0**self._failures)
+        return time.monotonic() - self._started_at >= wait_s
+
+    def _is_starting(self) -> bool:
+        """Whether a worker of ours is on its way to the lock; none gives up sooner than its idle grace."""
+        is_young = time.monotonic() - self._started_at < IDLE_GRACE_S
+        return is_young and self._process is not None and self._process.poll() is None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        log_path = self._data_dir / LOG_NAME
+        try:
+            if log_path.exists() and log_path.stat().st_size > MOST_LOG_BYTES:
+                log_path.replace(log_path.with_suffix(".log.1"))
+            with log_path.open("ab") as log:
+                process = subprocess.Popen(
+                    self._argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._problem = error.strerror or str(error)
+            raise WorkerError(
+                f"The worker could not be started ({self._problem}).",
+                hint="The job is in the queue and will run once a worker can be started.",
+            ) from error
+        self._problem = ""
+        let_end(process)
+        return process

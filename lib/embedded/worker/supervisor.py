@@ -1,0 +1,158 @@
+"""Watches one trainer: starts it in its own process group, stops it on request, records how it ended.
+
+Its own process, so that the worker may be killed at any instant: the supervisor goes on, and the next worker reads
+what it recorded. The lock it was handed is inherited by the trainer, and so held as long as either of them lives.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from lib.embedded.files import locks
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
+from lib.embedded.files.availability import WAIT_AT_MOST_S, OutOfReach
+from lib.embedded.worker.processes import ATTEMPT_MARK, GroupStop, signal_groups
+
+_POLL_S = 0.1
+_TRIES_IN_REACH = 2
+# The dashboard's own settings, which hold secrets, are no business of a trainer.
+_SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_")
+
+_T = TypeVar("_T")
+
+
+def supervise(folder: AttemptFolder, lock: int) -> None:
+    """Run the trainer of an attempt to its end."""
+    spec = _once_in_reach(folder, lock, folder.read_spec)
+    _once_in_reach(folder, lock, folder.reserve_exit)
+    if _once_in_reach(folder, lock, folder.cancel_requested):
+        ended = Exit(exit_code=None, finished_at=time.time(), cancelled=True)
+    else:
+        ended = _run(spec, folder, lock)
+    _once_in_reach(folder, lock, partial(folder.write_exit, ended))
+
+
+def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
+    try:
+        _once_in_reach(folder, lock, partial(folder.mark_started, supervisor=os.getpid()))
+        trainer = start_trainer(spec, folder, lock)
+    except OSError as error:
+        message = f"{spec.argv[0]}: {error.strerror or error}"
+        with contextlib.suppress(OSError), folder.log.open("ab") as log:
+            log.write(f"{message}\n".encode())
+        return Exit(exit_code=None, finished_at=time.time(), start_error=message)
+    with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark tells its group, too
+        folder.mark_started(supervisor=os.getpid(), trainer=trainer.pid)
+    return wait_for(trainer, spec, folder, lock)
+
+
+def _once_in_reach(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _T:
+    """Do something with the folder, as soon as it is back where it is away (not when it was deleted)."""
+    deadline = time.monotonic() + WAIT_AT_MOST_S
+    failures = 0
+    while True:
+        is_last = failures == _TRIES_IN_REACH or locks.is_deleted(lock) or time.monotonic() > deadline
+        if is_last or locks.is_at(folder.lock, lock):
+            try:
+                return do()
+            except (OSError, OutOfReach):
+                # The folder may have gone after the look: only what fails again is an error of its own.
+                failures += 1
+                if is_last:
+                    raise
+        time.sleep(_POLL_S)
+
+
+def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess.Popen[bytes]:
+    """Start the trainer with its output going straight into the log."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS_OF_OURS)}
+    environ = {**own, "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
+    with _once_in_reach(folder, lock, partial(folder.log.open, "ab", buffering=0)) as log:
+        return subprocess.Popen(
+            spec.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=spec.cwd,
+            env=environ,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+
+
+def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
+    """Wait for the end, and bring it about on request or when the time is up."""
+    stop = GroupStop(spec.stop_grace_s)
+    deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
+    cancelled = timed_out = was_away = False
+    # WNOWAIT leaves the dead trainer in place, so that its group id cannot be anybody else's below.
+    while os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        was_away = was_away or not locks.is_at(folder.lock, lock)
+        if not stop.is_asked:
+            cancelled = _is_cancel_seen(folder)
+            timed_out = not cancelled and deadline is not None and time.monotonic() >= deadline
+        if cancelled or timed_out:
+            stop.press([trainer.pid])
+        time.sleep(_POLL_S)
+    was_away = was_away or not locks.is_at(folder.lock, lock)
+    # Children that outlive their trainer would go on writing into the log and hold the GPU.
+    signal_groups([trainer.pid], signal.SIGKILL)
+    return Exit(
+        exit_code=trainer.wait(),
+        finished_at=time.time(),
+        cancelled=cancelled,
+        timed_out=timed_out,
+        was_away=was_away,
+        free_bytes=_free_bytes(folder.path),
+    )
+
+
+def _is_cancel_seen(folder: AttemptFolder) -> bool:
+    """Whether somebody asked to stop; while the folder is away nobody can ask."""
+    with contextlib.suppress(OSError, OutOfReach):
+        return folder.cancel_requested()
+    return False
+
+
+def _free_bytes(path: Path) -> int | None:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+def start_supervisor(folder: AttemptFolder, lock: int, mark: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    """Start this module as its own process in its own session, with the attempt's lock."""
+    with log.open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lib.embedded.worker.supervisor", str(folder.path), str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            cwd=cwd,
+            env={**os.environ, ATTEMPT_MARK: mark},
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the supervisor process."""
+    parser = argparse.ArgumentParser(description="Watches one trainer.")
+    parser.add_argument("attempt_dir", type=Path)
+    parser.add_argument("lock", type=int)
+    options = parser.parse_args(arguments)
+    supervise(AttemptFolder(options.attempt_dir), options.lock)
+
+
+if __name__ == "__main__":
+    main()

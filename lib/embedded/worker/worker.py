@@ -1,0 +1,394 @@
+"""The worker: one process per data folder that drains the queue and ends when there is nothing left to do.
+
+It may be killed at any instant. Trainers go on under their supervisors, and the next worker takes over from the
+files and rows that are there.
+"""
+
+import argparse
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lib.embedded.datasets.library import DatasetFolder
+from lib.embedded.files import locks
+from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
+from lib.embedded.files.availability import WAIT_AT_MOST_S, OutOfReach
+from lib.embedded.store.database import DiskFullError, require_database
+from lib.embedded.store.jobs import Store
+from lib.embedded.store.runs import Claim, Ending
+from lib.embedded.trainers.recipe import Recipe, TrainingRun
+from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
+from lib.embedded.worker.artifact_upload import Mirror
+from lib.embedded.worker.attempt_end import failed
+from lib.embedded.worker.attempt_follower import GONE_AFTER_S, FollowedRun
+from lib.embedded.worker.disk_reserve import Reserve
+from lib.embedded.worker.launcher import BEAT_NAME, IDLE_GRACE_S, LOCK_NAME, LOG_NAME
+from lib.embedded.worker.processes import find_marked, let_end
+from lib.embedded.worker.supervisor import start_supervisor
+from lib.errors import DashboardError, DatasetError, StoreError, WorkerError
+from lib.jobs.failures.causes import Cause
+from lib.jobs.failures.judge import Verdict
+from lib.jobs.job import Progress
+from lib.settings import ROOT, load_settings
+
+TICK_S = 0.2
+MOST_BLIND_LOOKS = 3
+BEAT_EVERY_S = 2.0
+STOP_GRACE_S = 10.0
+# Whoever only looks whether a lock is held takes it for a moment.
+LOCK_PATIENCE_S = 1.0
+# So often in a row the same job may fail to be followed after its processes ended.
+MOST_ERRORS = 25
+# What goes wrong at every tick is not logged at every tick.
+SAY_AGAIN_S = 600.0
+# After the disk or the database kept a job from being started.
+HOLD_S = 5.0
+_PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+
+_log = logging.getLogger("worker")
+
+
+class Worker:
+    """Claims jobs, starts their supervisors and follows them. Needs the worker's lock to be held."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        recipes: Mapping[str, Recipe],
+        max_parallel: int = 1,
+        sd_scripts_dir: Path | None = None,
+        mirror: Mirror | None = None,
+        stop_grace_s: float = STOP_GRACE_S,
+    ) -> None:
+        self._data_dir = data_dir
+        self._recipes = recipes
+        self._max_parallel = max_parallel
+        self._sd_scripts_dir = sd_scripts_dir
+        self._mirror = mirror
+        self._stop_grace_s = stop_grace_s
+        self._reserve = Reserve(data_dir)
+        self._store = self._open_store()
+        self._file_id = self._store.database.file_id()
+        self._away_since: float | None = None
+        self._runs = self._store.runs
+        self._datasets = DatasetFolder(data_dir / "datasets")
+        self._followed: dict[str, FollowedRun] = {}
+        self._endings: list[tuple[Claim, Ending]] = []
+        self._errors: dict[str, int] = {}
+        self._said_at: dict[str, float] = {}
+        self._beaten_at = -float("inf")
+        self._held_until = -float("inf")
+        self._part_away_since = float("inf")
+        # Claims to take over; None: not known yet.
+        self._left_over: list[Claim] | None = None
+
+    def _open_store(self) -> Store:
+        require_database(self._data_dir)  # a worker has no business where there is none
+        try:
+            return Store(self._data_dir)
+        except DiskFullError:
+            self._reserve.release()
+            return Store(self._data_dir)
+
+    def close(self) -> None:
+        """Close the database; trainers go on."""
+        self._store.close()
+
+    def drain(self, lock: int) -> None:
+        """Work until there was nothing to do for a while, or the locked file was deleted."""
+        self._left_over = None  # another worker may have held the lock, and claimed, since the last time
+        busy_at = time.monotonic()
+        while time.monotonic() - busy_at < IDLE_GRACE_S and not locks.is_deleted(lock):
+            if self.tick():
+                busy_at = time.monotonic()
+            time.sleep(TICK_S)
+
+    def has_work(self) -> bool:
+        """Whether a job waits or runs."""
+        return self._store.has_active_jobs()
+
+    def tick(self) -> bool:
+        """One round; whether there is anything to do. A full disk ends nothing: it is tried again.
+
+        Raises:
+            WorkerError: Another data folder is where this worker's was; its jobs are another worker's.
+        """
+        if not self._is_in_reach():
+            is_patient = self._away_since is None or time.monotonic() - self._away_since < WAIT_AT_MOST_S
+            return is_patient and bool(self._followed or self._endings or self._left_over)
+        self._beat()
+        with self._survived("taking over"):
+            self._take_over()
+        with self._survived("the queue"):
+            self._start_waiting()
+        for run in list(self._followed.values()):
+            mark = run.claim.mark
+            with self._survived(mark):
+                if self._advance(run):
+                    del self._followed[mark]
+            with self._survived(f"an end of {mark}"):
+                if self._is_hopeless(run.claim):
+                    del self._followed[mark]
+                    self._end(run.claim, _MYSTERY, run.progress)
+        with self._survived("an end"):
+            self._record_endings()
+        return bool(self._followed or self._endings) or self._left_over != [] or self._is_held()
+
+    def _is_in_reach(self) -> bool:
+        """Whether the data folder is there: while it is away, nothing that is not found in it has ended."""
+        try:
+            file_id = self._store.database.file_id()
+        except OutOfReach as error:
+            self._away_since = self._away_since or time.monotonic()
+            self._say("waiting", error)
+            return False
+        if file_id != self._file_id:
+            raise WorkerError(f"Another database is in the place of this worker's: {self._store.database.path}.")
+        self._away_since = None
+        return True
+
+    def _advance(self, run: FollowedRun) -> bool:
+        """Follow a run; whether its end is recorded, for which the reserve is given up when the disk is full."""
+        try:
+            return run.follow()
+        except DiskFullError:
+            if run.is_alive():
+                raise  # the trainer would only fill the reserve, too
+            self._reserve.release()
+            return run.follow()
+
+    @contextlib.contextmanager
+    def _survived(self, what: str) -> Iterator[None]:
+        """Whatever goes wrong with one job must not keep the others from running."""
+        try:
+            yield
+        except Exception as error:
+            # The store may fail for as long as it likes; what else fails again and again will not get better.
+            is_passing = isinstance(error, StoreError)
+            self._errors[what] = self._errors.get(what, 0) + (not is_passing)
+            self._say(what, error)
+        else:
+            self._errors.pop(what, None)
+
+    def _say(self, what: str, error: Exception) -> None:
+        key = f"{what} {type(error).__name__}"
+        if time.monotonic() - self._said_at.get(key, -float("inf")) < SAY_AGAIN_S:
+            return
+        self._said_at[key] = time.monotonic()
+        _log.warning("%s: %s", what, error, exc_info=None if isinstance(error, DashboardError) else error)
+
+    def _is_hopeless(self, claim: Claim) -> bool:
+        """Whether the end of a run cannot be made out: it must not stay "running" for ever."""
+        errors = self._errors.get(claim.mark, 0)
+        try:
+            if errors and locks.is_held(self._folder(claim).lock):
+                self._errors[claim.mark] = 0  # its end is still to come
+                return False
+        except OutOfReach:
+            return False
+        return errors >= MOST_ERRORS
+
+    def _beat(self) -> None:
+        """Show that this process works; a file's time can be set even when the disk is full."""
+        if time.monotonic() - self._beaten_at < BEAT_EVERY_S:
+            return
+        self._beaten_at = time.monotonic()
+        with contextlib.suppress(OSError):
+            (self._data_dir / BEAT_NAME).touch()
+        self._reserve.keep()
+
+    def _take_over(self) -> None:
+        """Take over what a former worker left running, and take apart what is left of deleted jobs."""
+        if self._left_over is None:
+            shutil.rmtree(self._data_dir / "trash", ignore_errors=True)
+            known = {*self._followed, *(claim.mark for claim, _ in self._endings)}
+            self._left_over = [claim for claim in self._runs.running() if claim.mark not in known]
+        for claim in list(self._left_over):
+            with self._survived(claim.mark):
+                self._adopt(claim)
+                self._left_over.remove(claim)
+                continue
+            if self._is_hopeless(claim):
+                self._left_over.remove(claim)
+                self._end(claim, _MYSTERY)
+
+    def _adopt(self, claim: Claim) -> None:
+        folder = self._folder(claim)
+        if claim.cancel_requested:
+            folder.request_cancel()
+        if self._was_never_started(claim, folder):
+            if self._runs.unclaim(claim):
+                return  # the former worker died between claim and start
+            folder.request_cancel()
+        self._follow(claim, folder)
+
+    def _was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
+        """Whether the claim may be given back."""
+        if not folder.is_made():
+            return not find_marked(claim.mark)  # or the disk that the jobs' folder is on is away
+        return folder.was_never_started() and not folder.cancel_requested()
+
+    def _is_held(self) -> bool:
+        return time.monotonic() < self._held_until
+
+    def _has_room(self) -> bool:
+        return len(self._followed) + len(self._left_over or ()) < self._max_parallel
+
+    def _start_waiting(self) -> None:
+        while self._left_over is not None and self._has_room() and not self._is_held():
+            if (claim := self._runs.claim_next()) is None:
+                return
+            # Until it is followed: whatever happens here, the next look at what is left over decides about it.
+            self._left_over.append(claim)
+            folder = self._folder(claim)
+            try:
+                self._start(claim, folder)
+            except Exception as error:
+                self._say(claim.mark, error)
+                if self._may_pass(error):
+                    self._held_until = time.monotonic() + HOLD_S
+                    return
+                self._end(claim, _start_verdict(error))
+            else:
+                self._part_away_since = float("inf")
+                self._follow(claim, folder)
+            self._left_over.remove(claim)
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether the machine kept a job from being started, and may not do so later."""
+        if not self._is_in_reach():
+            return True
+        if isinstance(error, OutOfReach):  # only the datasets are away: a short while, not for ever
+            self._part_away_since = min(self._part_away_since, time.monotonic())
+            return time.monotonic() - self._part_away_since < GONE_AFTER_S
+        return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
+
+    def _start(self, claim: Claim, folder: AttemptFolder) -> None:
+        recipe = self._recipes.get(claim.settings.trainer)
+        if recipe is None:
+            raise WorkerError(f"There is no trainer named {claim.settings.trainer[:80]!r}.")
+        folder.make()
+        training = self._training(claim, folder)
+        recipe.prepare(training)
+        command = recipe.command(training)
+        self._runs.record_command(claim, command)
+        folder.write_spec(
+            RunSpec(
+                argv=tuple(command),
+                cwd=str(ROOT),
+                environ=recipe.environ(training),
+                time_limit_s=claim.time_limit_s,
+                stop_grace_s=self._stop_grace_s,
+            )
+        )
+        lock = locks.take(folder.lock, patience_s=LOCK_PATIENCE_S)
+        if lock is None:
+            raise WorkerError("Another process holds the lock of this attempt.")
+        try:
+            # Handed over while it is held: there is no moment at which the attempt looks abandoned.
+            log = self._data_dir / LOG_NAME
+            let_end(start_supervisor(folder, lock, claim.mark, log, ROOT))
+        finally:
+            os.close(lock)
+
+    def _training(self, claim: Claim, folder: AttemptFolder) -> TrainingRun:
+        return TrainingRun(
+            job_id=claim.job_id,
+            name=claim.name,
+            settings=claim.settings,
+            dataset=self._datasets.get(claim.dataset_id),
+            dataset_path=self._datasets.path(claim.dataset_id),
+            attempt_dir=folder.path,
+            output_dir=folder.output,
+            sd_scripts_dir=self._sd_scripts_dir,
+        )
+
+    def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
+        recipe = self._recipes.get(claim.settings.trainer)
+        self._followed[claim.mark] = FollowedRun(
+            claim, folder, recipe, self._runs, stop_grace_s=self._stop_grace_s, mirror=self._mirror
+        )
+
+    def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:
+        ending = Ending(status=verdict.status, failure=verdict.failure, progress=progress, finished_at=time.time())
+        self._endings.append((claim, ending))
+
+    def _record_endings(self) -> None:
+        """Record the ends that no log tells, until the database takes them."""
+        while self._endings:
+            self._runs.finish(*self._endings[0])
+            self._endings.pop(0)
+
+    def _folder(self, claim: Claim) -> AttemptFolder:
+        return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt)
+
+
+_MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not make out how; worker.log has the error.")
+
+
+def _start_verdict(error: Exception) -> Verdict:
+    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError | OutOfReach) else Cause.MISSING_TRAINER
+    message = f"The training could not be started: {error}"
+    return failed(cause, message, hint=error.hint if isinstance(error, DashboardError) else "")
+
+
+def work(data_dir: Path, worker: Worker) -> None:
+    """Drain the queue under the worker's lock, without ever leaving a job that came in at the last moment."""
+    blind_looks = 0
+    while (lock := locks.take(data_dir / LOCK_NAME, patience_s=LOCK_PATIENCE_S)) is not None:
+        try:
+            worker.drain(lock)
+        finally:
+            os.close(lock)
+        # A submitter that saw the lock held relies on this look after it was freed.
+        try:
+            if not worker.has_work():
+                return
+            blind_looks = 0
+        except OutOfReach:  # whoever looks at the folder once it is back starts a worker
+            return
+        except StoreError:  # a busy database is looked into again, one that is gone is not for ever
+            blind_looks += 1
+            if blind_looks == MOST_BLIND_LOOKS:
+                raise
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the worker process."""
+    parser = argparse.ArgumentParser(description="Runs the training jobs of a data folder.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--max-parallel", type=int, default=1)
+    parser.add_argument("--sd-scripts-dir", type=Path)
+    parser.add_argument("--recipes", default=DEFAULT_RECIPES)
+    parser.add_argument("--mirror", action="store_true", help="copy finished files to the store of the settings")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    worker = Worker(
+        options.data_dir,
+        recipes=load_recipes(options.recipes),
+        max_parallel=options.max_parallel,
+        sd_scripts_dir=options.sd_scripts_dir,
+        mirror=_configured_mirror() if options.mirror else None,
+    )
+    with contextlib.closing(worker):
+        try:
+            work(options.data_dir, worker)
+        except WorkerError as error:
+            _log.warning("%s Its trainings go on; the next worker takes over.", error)
+
+
+def _configured_mirror() -> Mirror | None:
+    from lib.artifacts.object_store import ObjectStore  # boto3 takes a second to import, and most have no store
+
+    settings = load_settings().s3
+    return ObjectStore(settings) if settings else None
+
+
+if __name__ == "__main__":
+    main()

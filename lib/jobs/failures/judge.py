@@ -1,0 +1,374 @@
+"""Why did it fail: from the end of the log and the exit state to one cause, and the lines that prove it.
+
+Success is exit code 0 **and** at least one LoRA file. The cause is the root exception, never accelerate's
+``CalledProcessError``; an exception that the training survived is no cause. What is unknown is called so.
+"""
+
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lib.jobs.failures.causes import CRASH_HINT, ECHOES, HINTS, Cause, Finding
+from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, LogEnd
+from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_launcher, classify_line
+from lib.jobs.job import Failure, JobStatus
+
+__all__ = ["NAN_LOSS", "Cause", "Verdict", "judge", "judge_by_log"]
+
+NAN_LOSS = "nan_loss"
+EXIT_CODE_UNKNOWN = "exit_code_unknown"
+
+MAX_EVIDENCE_LINES = 12
+MAX_LINE_LENGTH = 600
+# A traceback this far above another one is most likely a survived one.
+FAR_LINES = 200
+# Lines after a survived traceback in a log without bars, when only the log can tell.
+SURVIVED_LINES = 50
+
+_NAN = re.compile(r"loss['\"]?[=:] *-?(?:nan|inf)\b", re.IGNORECASE)
+_DIED = re.compile(
+    r"died with <Signals\.SIG\w+: (\d+)>|\bSignal (\d+) \(SIG\w+\) received"
+    r"|(?:exitcode *:|exits with return code =) *-(\d+)\b"
+    r"|is killed by signal: (Killed|Terminated|Bus error|Segmentation fault|Aborted)"
+)
+_SHELL_WORDS = re.compile(
+    r"^(?:\S*sh: )?(?:line \d+: +\d+ )?(Killed|Terminated|Bus error|Segmentation fault|Aborted)"
+    r"(?: *\(core dumped\))?(?: {2,}.*)?$"
+)
+_SIGNAL_OF_WORD = {"Killed": 9, "Terminated": 15, "Bus error": 7, "Segmentation fault": 11, "Aborted": 6}
+_POLITE = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+# Signals by which a process dies of its own fault, so that the log may say more.
+_CRASHES = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
+_SAVED = re.compile(r"\bmodel saved\.$|\b(?:Model weights saved in|Saved checkpoint to|saving checkpoint:) *\S")
+# The last words of sd-scripts and diffusers, and of trainers that say it in English.
+_FINAL_SAVE = re.compile(
+    r"(?:^|\s)model saved\.$|\bModel weights saved in (?!\S*(?:checkpoint-\d+|-state)/)\S+$"
+    r"|^(?i:training (?:is )?(?:complete|completed|finished|done))[.! ]*$"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How an attempt ended. ``failure`` is None when it succeeded or was cancelled."""
+
+    status: JobStatus
+    failure: Failure | None = None
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Suspect:
+    """A place of the log that may be the cause; ``finding`` is None when no rule knows it."""
+
+    line: int
+    finding: Finding | None
+    chain: Chain | None = None
+    entry: Entry | None = None
+
+    @property
+    def cause(self) -> Cause:
+        return self.finding.rule.cause if self.finding else Cause.UNKNOWN
+
+
+def judge(
+    lines: Sequence[str],
+    *,
+    exit_code: int | None,
+    lora_count: int | None,
+    cancelled: bool = False,
+    timed_out: bool = False,
+    alarms: Sequence[str] = (),
+) -> Verdict:
+    """How an attempt ended, and why.
+
+    Args:
+        lines: The end of the log as a terminal shows it.
+        exit_code: As subprocess gives it, so negative for a signal; None when nobody saw the end.
+        lora_count: LoRA files written; None when unknown.
+        cancelled: Whether a person asked for the end.
+        timed_out: Whether the time limit ended it.
+        alarms: What the progress parser noticed on the way.
+    """
+    log = LogEnd.read(lines)
+    raised = _with_nan(log, alarms)
+    if cancelled:
+        return Verdict(status=JobStatus.CANCELLED, alarms=raised)
+    if timed_out:
+        message = "The training took longer than its time limit and was ended."
+        return _failed(_failure(Cause.TIMEOUT, message, evidence=log.last_lines(3)), raised)
+    if exit_code is None:
+        return _judge_vanished(log, lora_count, raised)
+    if exit_code == 0:
+        return _judge_exit_zero(log, lora_count, raised)
+    return _failed(_explain(log, exit_code), raised)
+
+
+def judge_by_log(lines: Sequence[str], *, lora_count: int | None = None, alarms: Sequence[str] = ()) -> Verdict:
+    """The same from the log alone: RUNNING when nothing in it says that it ended."""
+    log = LogEnd.read(lines)
+    raised = _with_nan(log, alarms)
+    suspect = _prime_suspect(log)
+    if _signal_in_text(log) is not None or (suspect and not _was_survived(log, suspect)):
+        return _failed(_explain(log, None), raised)
+    if _is_finished(log):
+        return _judge_exit_zero(log, lora_count, raised)
+    return Verdict(status=JobStatus.RUNNING, alarms=raised)
+
+
+def _failed(failure: Failure, alarms: tuple[str, ...]) -> Verdict:
+    return Verdict(status=JobStatus.FAILED, failure=failure, alarms=alarms)
+
+
+def _with_nan(log: LogEnd, alarms: Sequence[str]) -> tuple[str, ...]:
+    seen = any(_NAN.search(bar.facts) for bar in log.bars)
+    return tuple(dict.fromkeys([*alarms, *([NAN_LOSS] if seen else [])]))
+
+
+def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
+    if lora_count:
+        return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
+    suspect = _prime_suspect(log)
+    went_well = _seems_saved(log) and (suspect is None or _was_survived(log, suspect))
+    if lora_count is None and (_is_finished(log) or went_well):
+        return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
+    if suspect and suspect.cause is not Cause.UNKNOWN:
+        return _failed(_of_suspect(log, suspect), alarms)
+    nothing = "it wrote no LoRA file" if lora_count == 0 else "its log does not show that it saved a LoRA file"
+    evidence = _lines_of(log, suspect) if suspect else log.last_lines(5)
+    message = f"The trainer ended without an error, but {nothing}."
+    return _failed(_failure(Cause.NO_OUTPUT, message, evidence=evidence), alarms)
+
+
+def _judge_vanished(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
+    """Nobody saw the exit code: only what the log proves counts."""
+    suspect = _prime_suspect(log)
+    if _signal_in_text(log) is not None or (suspect and not _was_survived(log, suspect)):
+        return _failed(_explain(log, None), alarms)
+    if lora_count and _is_finished(log):
+        return Verdict(status=JobStatus.SUCCEEDED, alarms=(*alarms, EXIT_CODE_UNKNOWN))
+    message = "The trainer vanished, and nobody saw how it ended."
+    lost = _failure(Cause.WORKER_LOST, message, evidence=log.last_lines(3))
+    return Verdict(status=JobStatus.LOST, failure=lost, alarms=alarms)
+
+
+def _explain(log: LogEnd, exit_code: int | None) -> Failure:
+    """Why it failed, once it is known that it did."""
+    suspect = _prime_suspect(log)
+    told = exit_code is None or exit_code >= 0
+    number = _signal_in_text(log) if exit_code is None or exit_code >= 0 else -exit_code
+    if number is not None and not _outweighs(log, suspect, number, told=told):
+        return _of_signal(log, number, told=told)
+    if suspect:
+        return _of_suspect(log, suspect)
+    if exit_code is not None and exit_code > 128 and exit_code - 128 in {*_POLITE, *_CRASHES, signal.SIGKILL}:
+        return _of_signal(log, exit_code - 128, told=False)
+    code = "without an exit code" if exit_code is None else f"with exit code {exit_code}"
+    message = f"The trainer ended {code}, and its log does not say why: the cause is unknown."
+    return _failure(Cause.UNKNOWN, message, evidence=log.last_lines(8))
+
+
+def _outweighs(log: LogEnd, suspect: _Suspect | None, number: int, *, told: bool) -> bool:
+    """Whether the log knows better than the signal.
+
+    A crash has a reason, memory is why the kernel kills, and a launcher ends the other processes politely.
+    A trainer that hangs after its last words is often killed by a person.
+    """
+    if suspect is None or suspect.cause is Cause.UNKNOWN:
+        return False
+    if number == signal.SIGKILL:
+        was_last = suspect.cause not in ECHOES and not any(map(str.strip, log.lines[suspect.line + 1 :]))
+        return suspect.cause is Cause.OUT_OF_MEMORY or (was_last and not told)
+    ended_by_others = suspect.cause in {Cause.INTERRUPTED, Cause.TIMEOUT}
+    return number in _CRASHES or (number in _POLITE and (told or ended_by_others))
+
+
+def _signal_in_text(log: LogEnd) -> int | None:
+    """The signal that the log says a process died of, when nothing went on after it."""
+    for entry in reversed(log.entries[-FAR_LINES:]):
+        text = entry.text[:200] + entry.text[-200:]
+        match = _DIED.search(text)
+        if match is None and entry.level not in {"INFO", "WARNING", "WARN", "DEBUG"}:
+            match = _SHELL_WORDS.match(entry.text)
+        if match and not log.moved_on(entry.first):
+            word = next(group for group in match.groups() if group)
+            return _SIGNAL_OF_WORD.get(word) or int(word[:4])
+    return None
+
+
+def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = "unknown"
+    proof = [line for line in log.raw if told and (_DIED.search(line) or _SHELL_WORDS.match(line))]
+    evidence = tuple(proof[-3:]) or log.last_lines(3)
+    traceback = _traceback(log, log.chains[-1]) if told and proof and log.chains else ""
+    if number in _POLITE:
+        message = f"The training was interrupted from outside by signal {number} ({name})."
+        return _failure(Cause.INTERRUPTED, message, evidence=evidence, traceback=traceback)
+    hint = ""
+    reason = ", likely out of memory" if number == signal.SIGKILL else ""
+    if number in _CRASHES:
+        reason = ": it crashed inside a library"
+        hint = CRASH_HINT
+    message = f"The trainer was killed by signal {number} ({name}){reason}."
+    return _failure(Cause.KILLED, message, hint=hint, evidence=evidence, traceback=traceback)
+
+
+def _prime_suspect(log: LogEnd) -> _Suspect | None:
+    """The latest place with a known cause, echoes only when there is no other; else the latest exception."""
+    suspects = sorted(_suspects(log), key=lambda each: each.line)
+    if not suspects:
+        return None
+    near = [each for each in suspects if suspects[-1].line - each.line <= FAR_LINES]
+    known = [each for each in near if each.finding]
+    strong = [each for each in known if each.cause not in ECHOES]
+    unknown = [each for each in near if each.chain] or near
+    return (strong or known or unknown)[-1]
+
+
+def _suspects(log: LogEnd) -> Iterator[_Suspect]:
+    inside: set[int] = set()
+    for chain in log.chains:
+        inside.update(range(chain.first, chain.last))
+        finding = _classify_chain(chain)
+        is_telling = finding or not chain.final.is_wrapper
+        if is_telling and not SURVIVED.match(chain.final.text) and not log.moved_on(chain.last - 1):
+            yield _Suspect(line=chain.last - 1, finding=finding, chain=chain)
+    for entry in log.entries:
+        if entry.first in inside:
+            continue
+        is_report, finding = _classify_entry(entry)
+        if is_report and not log.moved_on(entry.first):
+            yield _Suspect(line=entry.first, finding=finding, entry=entry)
+
+
+def _classify_chain(chain: Chain) -> Finding | None:
+    """What reached the top counts first; where it says nothing, what led to it."""
+    for raised in reversed(chain.raised):
+        if finding := (classify_launcher if raised.is_wrapper else classify)(raised.text):
+            return finding
+    return None
+
+
+def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:
+    """Whether a line reports a failure, and which."""
+    if HARMLESS.match(entry.text):
+        return False, None
+    if entry.level in BAD_LEVELS:
+        return True, classify(entry.text)
+    if entry.level:
+        return False, None
+    if finding := classify_line(entry.text):
+        return True, finding
+    if REPORTED.match(entry.text):
+        return True, classify(entry.text) or _bad_argument(entry.text)
+    return False, None
+
+
+def _bad_argument(text: str) -> Finding | None:
+    """What a command-line parser refuses, whatever it says."""
+    problem = re.match(r"^(?:[\w./\\-]+\.py|accelerate[ <>\w\[\]-]*|torchrun): error: (.+)", text)
+    return classify(f"argument --: {problem[1]}") if problem else None
+
+
+def _of_suspect(log: LogEnd, suspect: _Suspect) -> Failure:
+    chain = suspect.chain
+    traceback = _traceback(log, chain) if chain else ""
+    evidence = _lines_of(log, suspect)
+    if suspect.finding is None:
+        said = chain.final.text if chain else suspect.entry.text if suspect.entry else ""
+        message = f"The trainer stopped with an error that has no known cause: {_short(said)}"
+        return _failure(Cause.UNKNOWN, message, evidence=evidence, traceback=traceback)
+    rule = suspect.finding.rule
+    named = _file_before(log, suspect)
+    message = suspect.finding.sentence(named[0] if named else "")
+    if named and "file" not in suspect.finding.facts:
+        evidence = (*_raw(log, named[1].first, named[1].last), *evidence)
+    hint = rule.hint
+    if chain and rule.cause is Cause.MISSING_MODEL and (reason := _unreachable(chain)):
+        hint = f"{HINTS[rule.cause]} {reason}"
+    return _failure(rule.cause, message, hint=hint, evidence=evidence, traceback=traceback)
+
+
+def _unreachable(chain: Chain) -> str:
+    findings = (classify(raised.text) for raised in chain.raised)
+    return next((each.sentence() for each in findings if each and each.rule.cause is Cause.NETWORK), "")
+
+
+def _file_before(log: LogEnd, suspect: _Suspect) -> tuple[str, Entry] | None:
+    """The file that the last error line before the exception names."""
+    pattern = suspect.finding.rule.file_before if suspect.finding else None
+    start = suspect.chain.first if suspect.chain else suspect.line
+    if pattern is None:
+        return None
+    for entry in reversed([each for each in log.entries if each.first < start][-20:]):
+        if match := pattern.search(entry.text):
+            return match["file"].strip(), entry
+    return None
+
+
+def _lines_of(log: LogEnd, suspect: _Suspect) -> tuple[str, ...]:
+    if suspect.chain is None:
+        return _raw(log, suspect.entry.first, suspect.entry.last) if suspect.entry else ()
+    telling = [each for each in suspect.chain.raised[:-1] if classify(each.text)]
+    lines: list[str] = []
+    for raised in [*telling[-2:], suspect.chain.final]:
+        lines += _raw(log, raised.first, min(raised.last, raised.first + 4))
+    return tuple(lines)
+
+
+def _raw(log: LogEnd, first: int, last: int) -> tuple[str, ...]:
+    return tuple(line for line in log.lines[first:last] if line.strip())
+
+
+def _traceback(log: LogEnd, chain: Chain) -> str:
+    return "\n".join(log.lines[chain.first : chain.last]).strip("\n") if chain.has_traceback else ""
+
+
+def _failure(
+    cause: Cause, message: str, *, hint: str = "", evidence: Sequence[str] = (), traceback: str = ""
+) -> Failure:
+    return Failure(
+        cause=cause.value,
+        message=message,
+        hint=hint or HINTS[cause],
+        evidence=tuple(_excerpt(line) for line in evidence[:MAX_EVIDENCE_LINES]),
+        traceback=traceback,
+    )
+
+
+def _excerpt(line: str) -> str:
+    """A long line from where it proves something: a command line of kilobytes comes before "died with SIGKILL"."""
+    died = _DIED.search(line) if len(line) > MAX_LINE_LENGTH else None
+    return line[max(0, died.start() - 40) :][:MAX_LINE_LENGTH] if died else line[:MAX_LINE_LENGTH]
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:299] + "…"
+
+
+def _is_finished(log: LogEnd, after: int = -1) -> bool:
+    """Whether the log shows, below line ``after``, that the training came to its end."""
+    texts = [entry.text for entry in log.entries if entry.first > after]
+    if any(_FINAL_SAVE.search(text) for text in texts):
+        return True
+    # ai-toolkit says no last word.
+    return _ends_full(log) and any(text.startswith("Saved checkpoint to") for text in texts)
+
+
+def _ends_full(log: LogEnd) -> bool:
+    named = [bar for bar in log.bars if bar.name]
+    return bool(named) and named[-1].done >= named[-1].total > 0
+
+
+def _seems_saved(log: LogEnd) -> bool:
+    return _ends_full(log) or any(_SAVED.search(entry.text) for entry in log.entries)
+
+
+def _was_survived(log: LogEnd, suspect: _Suspect) -> bool:
+    """Whether the log went on long after the suspect, or to a good end."""
+    after = log.lines[suspect.line + 1 :]
+    return _is_finished(log, suspect.line) or sum(bool(line.strip()) for line in after) > SURVIVED_LINES

@@ -1,0 +1,148 @@
+"""Which words of a log mean which cause: tables to read and to add to.
+
+The words were taken from the trainers' sources, from recorded runs, and from the libraries that raise them.
+``RULES`` only ever see the text of an exception or of a line reported as an error, never any line of the log:
+a caption that says "out of memory" means nothing.
+"""
+
+import re
+
+from lib.jobs.failures.causes import CRASH_HINT, Cause, Finding, Rule, rule
+from lib.jobs.failures.input_rules import DATA_RULES, MODEL_RULES, NO_IMAGES, SETTINGS_RULES
+from lib.jobs.failures.machine_rules import NETWORK_RULES, SOFTWARE_RULES, SPACE_RULES
+
+# What proves a cause stands early; the limits keep a line of megabytes from costing seconds.
+MAX_TEXT = 4_000
+MAX_LINE = 500
+
+# The first that fits counts: what is certain before what is often only an echo.
+RULES: tuple[Rule, ...] = (
+    *SPACE_RULES,
+    *DATA_RULES,
+    *MODEL_RULES,
+    *SETTINGS_RULES,
+    *SOFTWARE_RULES,
+    *NETWORK_RULES,
+    # Any other file.
+    rule(
+        Cause.MISSING_FILE,
+        r"(?:No such file or directory|cannot find the (?:file|path) specified|NotADirectoryError.*?)"
+        r"(?:: ['\"](?P<file>[^'\"]+)['\"])?",
+        "The trainer needs {file}, which does not exist.",
+        "The trainer needs a file that does not exist.",
+    ),
+    rule(
+        Cause.INTERRUPTED,
+        r"^KeyboardInterrupt\b|^(?:[\w.]+\.)?SignalException: .*got signal: (?:2|15)\b",
+        "The training was interrupted from outside.",
+    ),
+)
+
+# Lines that nobody marks as an error and that mean one: these must begin the line.
+LINE_RULES: tuple[Rule, ...] = (
+    rule(
+        Cause.MISSING_TRAINER,
+        r"(?:\S*python\S*: )can't open file '?(?P<file>[^']+)'?: \[Errno 2\]",
+        "The trainer's script {file} does not exist.",
+    ),
+    rule(
+        Cause.MISSING_TRAINER,
+        r"(?:\S*sh: )?(?:line \d+: |\d+: )?(?P<file>[\w./-]+): (?:command )?not found$",
+        "The program {file} is not installed.",
+    ),
+    rule(
+        Cause.IMPORT_ERROR,
+        r"\S*python\S*: No module named (?P<name>[\w.]+)",
+        "The Python module {name} is not installed where the trainer runs.",
+    ),
+    NO_IMAGES,
+    rule(
+        Cause.OUT_OF_MEMORY,
+        r"#* ?OOM during training step",
+        "The graphics card ran out of memory during a step.",
+    ),
+    # SLURM's own words; a local time is among them.
+    rule(
+        Cause.OUT_OF_MEMORY,
+        r"(?:slurmstepd|srun): error: .*(?:oom[-_]kill event|Out Of Memory)",
+        "The machine, or what SLURM allows of it, ran out of memory.",
+        hint="Ask SLURM for more memory (--mem), or lower the batch size or the number of data loader workers.",
+    ),
+    rule(
+        Cause.TIMEOUT,
+        r"slurmstepd: error: .*DUE TO TIME LIMIT",
+        "The training took longer than the time limit that SLURM gave it.",
+        hint="Ask SLURM for more time (--time), or train for fewer steps.",
+    ),
+    rule(Cause.INTERRUPTED, r"slurmstepd: error: \*\*\* .*CANCELLED AT", "The training was cancelled in SLURM."),
+    rule(
+        Cause.OUT_OF_MEMORY,
+        r"terminate called after throwing an instance of 'std::bad_alloc'",
+        "The machine ran out of memory.",
+    ),
+    rule(
+        Cause.DISK_FULL,
+        r"[\w./-]+: (?:write error|error writing \S+): No space left on device",
+        "The disk is full.",
+    ),
+    rule(
+        Cause.INTERRUPTED,
+        r"(?:Job stopped|\^C|Terminated|Aborted!)$",
+        "The training was interrupted from outside.",
+    ),
+)
+
+# How a launcher says that the process crashed on Windows: access violation, stack overflow, buffer overrun.
+LAUNCHER_RULES: tuple[Rule, ...] = (
+    rule(
+        Cause.KILLED,
+        r"(?s).*returned non-zero exit status (?P<text>3221225477|3221225725|3221226505)\.",
+        "The trainer crashed inside a library (Windows exit code {text}).",
+        hint=CRASH_HINT,
+    ),
+)
+
+# Lines in which a program reports its own failure; what follows the colon is judged by RULES.
+REPORTED = re.compile(
+    r"^(?:[\w./\\-]+\.py: error: |Error running job: |Error: |error: |Fatal: |FATAL: |fatal error: |RuntimeError: "
+    r"|OOM during training step \d+ times|what\(\): +|accelerate[ <>\w\[\]-]*: error: |torchrun: error: "
+    r"|(?:CUDA|HIP) out of memory\b)"
+)
+# What is no report although it may read like one: prompts and captions that are printed, git, wandb's files.
+HARMLESS = re.compile(r"^(?:fatal: not a git repository|(?i:(?:sample_)?prompts?|captions?|negative_prompt)\b *[:=])")
+# What xformers prints with a traceback, and goes on without.
+SURVIVED = re.compile(r"^ModuleNotFoundError: No module named 'triton'")
+
+
+def classify(text: str) -> Finding | None:
+    """The first rule whose words stand in ``text``."""
+    for each in RULES:
+        if match := each.pattern.search(text, 0, MAX_TEXT):
+            return Finding(rule=each, facts=_facts(match))
+    return None
+
+
+def classify_line(text: str) -> Finding | None:
+    """What a line means that nobody marked as an error."""
+    return _first_match(LINE_RULES, text)
+
+
+def classify_launcher(text: str) -> Finding | None:
+    """What a launcher says of the process that failed; the rest of its words is a command line."""
+    return _first_match(LAUNCHER_RULES, text[-MAX_LINE:])
+
+
+def _first_match(rules: tuple[Rule, ...], text: str) -> Finding | None:
+    for each in rules:
+        if match := each.pattern.match(text, 0, MAX_LINE):
+            return Finding(rule=each, facts=_facts(match))
+    return None
+
+
+def _facts(match: re.Match[str]) -> dict[str, str]:
+    """The named groups; ``file2`` is a second place for ``file``, as a pattern cannot use a name twice."""
+    return {
+        name.rstrip("23"): " ".join(value.split())[:300].rstrip(".")
+        for name, value in match.groupdict().items()
+        if value and value.strip()
+    }

@@ -1,0 +1,101 @@
+"""Before a job exists: what would run, what stands against it, and how long it will take."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+from lib.embedded.files.attempt_folder import AttemptFolder
+from lib.embedded.store.jobs import Store
+from lib.embedded.trainers.recipe import Recipe, TrainingRun
+from lib.errors import StoreError
+from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import job_name_problem, setting_problems, total_steps
+from lib.sources.protocol import JobRequest, Preview
+
+# Stands in the shown command line where the id of the job will be.
+ID_TO_COME = "JOB-ID"
+
+
+class Planner:
+    """Looks at requests without doing anything."""
+
+    def __init__(
+        self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path, sd_scripts_dir: Path | None
+    ) -> None:
+        self._store = store
+        self._recipes = recipes
+        self._data_dir = data_dir
+        self._sd_scripts_dir = sd_scripts_dir
+
+    def field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
+        """Field name -> why the request cannot be accepted; empty when it can."""
+        problems = setting_problems(request.settings)
+        if problem := job_name_problem(request.name):
+            problems["name"] = problem
+        if dataset is None:
+            problems["dataset_id"] = "There is no such dataset."
+        elif dataset.image_count == 0:
+            problems["dataset_id"] = "The dataset has no images."
+        if request.settings.trainer not in self._recipes:
+            problems["trainer"] = f"There is no trainer named {request.settings.trainer[:80]!r}."
+        if request.time_limit_s is not None and not request.time_limit_s > 0:
+            problems["time_limit_s"] = "The time limit must be more than zero."
+        return problems
+
+    def preview(self, request: JobRequest, dataset: Dataset | None) -> Preview:
+        """The command line, problems, warnings, and an estimate where former jobs allow one."""
+        problems = [*self.field_problems(request, dataset).values()]
+        recipe = self._recipes.get(request.settings.trainer)
+        if dataset is None or recipe is None:
+            return Preview(problems=tuple(problems))
+        if dataset.image_count != 0:  # or it was said above
+            problems += recipe.problems(request.settings, dataset, sd_scripts_dir=self._sd_scripts_dir)
+        problems += self._disk_problems(recipe.expected_bytes(request.settings))
+        is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
+        estimate_s, basis = self._estimate(request, dataset)
+        return Preview(
+            command=tuple(recipe.command(self._training(request, dataset))),
+            problems=tuple(problems),
+            warnings=("There is already a job with this name.",) if is_taken else (),
+            estimate_s=estimate_s,
+            estimate_basis=basis,
+        )
+
+    def _training(self, request: JobRequest, dataset: Dataset) -> TrainingRun:
+        folder = AttemptFolder.of(self._data_dir, ID_TO_COME, 1)
+        return TrainingRun(
+            job_id=ID_TO_COME,
+            name=request.name.strip(),
+            settings=request.settings,
+            dataset=dataset,
+            dataset_path=Path(dataset.path or ""),
+            attempt_dir=folder.path,
+            output_dir=folder.output,
+            sd_scripts_dir=self._sd_scripts_dir,
+        )
+
+    def _disk_problems(self, needed_bytes: int) -> list[str]:
+        try:
+            free_bytes = shutil.disk_usage(self._data_dir).free
+        except OSError as error:
+            raise StoreError(f"The data folder {self._data_dir} cannot be used ({error.strerror or error}).") from error
+        if free_bytes >= needed_bytes:
+            return []
+        needed, free = needed_bytes / 1e9, free_bytes / 1e9
+        return [f"The training writes about {needed:,.1f} GB, but only {free:,.1f} GB are free."]
+
+    def _estimate(self, request: JobRequest, dataset: Dataset) -> tuple[float | None, str]:
+        """Median pace of former jobs with the same configuration, times the steps to come; and its basis in words."""
+        if not request.config_id or not dataset.image_count or setting_problems(request.settings):
+            return None, ""
+        paces = [
+            duration_s / progress.total_steps
+            for duration_s, progress in self._store.former_runs(request.config_id)
+            if progress.total_steps
+        ]
+        if not paces:
+            return None, ""
+        steps = total_steps(dataset.image_count, request.settings)
+        former = "1 former job" if len(paces) == 1 else f"{len(paces)} former jobs"
+        return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."

@@ -1,0 +1,321 @@
+"""The embedded source: jobs of this machine, kept in SQLite and run by a worker process of their own."""
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from lib.embedded.datasets.library import DatasetFolder
+from lib.embedded.datasets.sample import prepare
+from lib.embedded.files.job_files import JobFiles
+from lib.embedded.store.jobs import Store, Submission
+from lib.embedded.trainers.recipe import shown_command
+from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
+from lib.embedded.worker.launcher import WorkerLauncher
+from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
+from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
+from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
+from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.training_settings import TrainingConfig, is_secret_option
+from lib.settings import Settings
+from lib.sources.embedded.health import check_health
+from lib.sources.embedded.planning import Planner
+from lib.sources.protocol import (
+    WINDOWS,
+    Capabilities,
+    HealthCheck,
+    JobRequest,
+    LocalFile,
+    LogChunk,
+    OutcomeBucket,
+    Preview,
+    bucket_starts,
+)
+
+if TYPE_CHECKING:  # boto3 takes a second to import, and most have no store
+    from lib.artifacts.object_store import ObjectStore
+
+SECRET_WARNING = (
+    "Everybody who opens the job can read the further option {}. Leave it out, and start the dashboard with the "
+    "trainer's own variable for it, such as HF_TOKEN."
+)
+
+
+class EmbeddedSource:
+    """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
+
+    Args:
+        recipes: ``module:attribute`` of the trainer recipes, for this process and for the worker.
+        files: Where the worker copies artifacts; None keeps them on this machine only.
+        launcher: Starts the worker; made from the values above unless given.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        max_parallel: int = 1,
+        sd_scripts_dir: Path | None = None,
+        recipes: str = DEFAULT_RECIPES,
+        files: "ObjectStore | None" = None,
+        launcher: WorkerLauncher | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        data_dir = data_dir.absolute()  # the worker runs in another folder
+        self.capabilities = Capabilities()
+        self.data_dir = data_dir
+        self._now = now
+        self._store = Store(data_dir, now)
+        with contextlib.suppress(OSError):  # whoever looks into it says so
+            (data_dir / "datasets").mkdir(exist_ok=True)  # now or never: later a missing one is only away
+        self._datasets = DatasetFolder(data_dir / "datasets")
+        self._files = JobFiles(data_dir)
+        self._object_store = files
+        self._planner = Planner(self._store, load_recipes(recipes), data_dir, sd_scripts_dir)
+        self._launcher = launcher or WorkerLauncher(
+            data_dir,
+            max_parallel=max_parallel,
+            sd_scripts_dir=sd_scripts_dir,
+            recipes=recipes,
+            mirror=files is not None,
+        )
+
+    def close(self) -> None:
+        """Close the database and the connections; the worker goes on."""
+        self._store.close()
+        if self._object_store is not None:
+            self._object_store.close()
+
+    # Jobs
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        self._keep_worker_going()
+        return self._store.list_jobs(query)
+
+    def count_by_status(self) -> Mapping[JobStatus, int]:
+        self._keep_worker_going()
+        return self._store.count_by_status()
+
+    def get_job(self, job_id: str) -> Job:
+        self._keep_worker_going()
+        return self._store.get_job(job_id)
+
+    def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
+        self._store.require(job_id)
+        data, size_bytes = self._files.read_log(job_id, attempt, offset, limit)
+        return LogChunk(offset=offset, data=data, size_bytes=size_bytes)
+
+    def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
+        self._store.require(job_id)
+        return self._files.loss_points(job_id, attempt)
+
+    def create_job(self, request: JobRequest) -> Job:
+        dataset = self._dataset_or_none(request.dataset_id)
+        problems = self._planner.field_problems(request, dataset)
+        if problems or dataset is None:
+            raise InvalidRequest("The job cannot be created.", fields=problems)
+        config = self._config_or_none(request.config_id)
+        job = self._store.submit(
+            Submission(
+                submission_id=request.submission_id,
+                name=request.name.strip(),
+                dataset_id=dataset.id,
+                dataset_name=dataset.name,
+                config_id=request.config_id,
+                config_name=config.name if config else None,
+                settings=request.settings,
+                time_limit_s=request.time_limit_s,
+            )
+        )
+        self._start_worker()
+        return job
+
+    def preview(self, request: JobRequest) -> Preview:
+        found = self._planner.preview(request, self._dataset_or_none(request.dataset_id))
+        secrets = (SECRET_WARNING.format(name[:40]) for name in request.settings.extra if is_secret_option(name))
+        return replace(found, command=shown_command(found.command), warnings=(*found.warnings, *secrets))
+
+    def cancel_job(self, job_id: str) -> None:
+        attempt = self._store.cancel(job_id)
+        if attempt is not None:
+            self._files.request_cancel(job_id, attempt)
+            self._start_worker()
+
+    def retry_job(self, job_id: str) -> Job:
+        former = self._store.get_job(job_id)
+        if self._dataset_or_none(former.dataset_id or "") is None:
+            raise InvalidRequest(
+                f"The dataset {former.dataset_name or former.dataset_id!r} is gone, so the job cannot run again.",
+                hint="Start a new job with another dataset.",
+            )
+        job = self._store.retry(job_id)
+        self._start_worker()
+        return job
+
+    def move_job(self, job_id: str, places: int) -> None:
+        self._store.move(job_id, places)
+
+    def delete_job(self, job_id: str) -> None:
+        # The job goes last: as long as anything of it is there, it can be deleted again.
+        with self._store.deleting(job_id):
+            if self._object_store is not None and self._store.has_copies(job_id):
+                self._object_store.delete_prefix(f"jobs/{job_id}/")
+            self._files.delete(job_id)
+
+    def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
+        job = self._store.get_job(job_id)
+        for attempt in job.attempts:
+            if (log := self._files.log_artifact(job, attempt)) is not None and log.id == artifact_id:
+                return LocalFile(path=self._files.attempt(job_id, attempt.number).log, name=log.name)
+        found = next((artifact for artifact in job.artifacts if artifact.id == artifact_id), None)
+        if found is None:
+            raise ArtifactError("The job has no such file.", hint="Open the job to see its files.")
+        if (path := self._files.artifact_path(job_id, artifact_id)) is not None:
+            return LocalFile(path=path, name=found.name)
+        if self._object_store is None or found.key is None:
+            raise ArtifactError(f"The file {found.name!r} is gone from the data folder.", hint="Train it again.")
+        self._object_store.head(found.key)  # a link to nothing would end on an error page of the store
+        return self._object_store.sign(found.key, found.name)
+
+    def artifacts(self, job: Job) -> Sequence[Artifact]:
+        logs = (self._files.log_artifact(job, attempt) for attempt in self._store.get_job(job.id).attempts)
+        return (*self._store.artifacts(job.id), *(log for log in logs if log is not None))
+
+    # Datasets
+
+    def list_datasets(self) -> Sequence[Dataset]:
+        return self._datasets.list()
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        return self._datasets.get(dataset_id)
+
+    def create_dataset(self, name: str) -> Dataset:
+        self._store.database.file_id()  # not where the data folder is away
+        try:
+            return self._datasets.create(name)
+        except DatasetError as error:
+            raise InvalidRequest(
+                "The dataset cannot be created.", fields={"name": str(error)}, hint=error.hint
+            ) from error
+
+    def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
+        return self._datasets.import_file(dataset_id, name, stream)
+
+    def image_names(self, dataset_id: str) -> Sequence[str]:
+        return self._datasets.image_names(dataset_id)
+
+    def dataset_images(
+        self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
+    ) -> Sequence[DatasetImage]:
+        return self._datasets.images(dataset_id, skip=skip, take=take, among=among)
+
+    def scan_dataset(self, dataset_id: str, *, budget_s: float) -> float:
+        return self._datasets.scan(dataset_id, budget_s)
+
+    def thumbnail(self, dataset_id: str, image_name: str) -> Path:
+        return self._datasets.thumbnail(dataset_id, image_name)
+
+    def image_preview(self, dataset_id: str, image_name: str) -> Path:
+        return self._datasets.preview(dataset_id, image_name)
+
+    def image_path(self, dataset_id: str, image_name: str) -> Path:
+        return self._datasets.image_path(dataset_id, image_name)
+
+    def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
+        self._datasets.set_caption(dataset_id, image_name, caption)
+
+    def delete_image(self, dataset_id: str, image_name: str) -> None:
+        self._refuse_if_used(dataset_id)
+        self._datasets.delete_image(dataset_id, image_name)
+
+    def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
+        self._datasets.delete_stray_captions(dataset_id, names)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        self._refuse_if_used(dataset_id)
+        self._datasets.delete(dataset_id)
+
+    # Configurations
+
+    def list_configs(self) -> Sequence[TrainingConfig]:
+        return self._store.configs.list()
+
+    def get_config(self, config_id: str) -> TrainingConfig:
+        return self._store.configs.get(config_id)
+
+    def save_config(self, config: TrainingConfig) -> TrainingConfig:
+        return self._store.configs.save(config)
+
+    def delete_config(self, config_id: str) -> None:
+        self._store.configs.delete(config_id)
+
+    # Overview
+
+    def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
+        if window not in WINDOWS:
+            raise InvalidRequest(f"There is no window {window[:20]!r}.", hint=f"Choose {', '.join(WINDOWS)}.")
+        starts, width = bucket_starts(window, self._now())
+        found = self._store.outcome_counts(starts[0], width, len(starts))
+        counts = [found.get(index, (0, 0)) for index in range(len(starts))]
+        return [
+            OutcomeBucket(start=start, end=start + width, succeeded=succeeded, failed=failed)
+            for start, (succeeded, failed) in zip(starts, counts, strict=True)
+        ]
+
+    def health(self) -> Sequence[HealthCheck]:
+        return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now)
+
+    def _start_worker(self) -> None:
+        """Start a worker for what was just recorded, which is not undone when that fails: it is tried again."""
+        with contextlib.suppress(WorkerError):  # the health of the worker says why
+            self._launcher.ensure(at_once=True)
+
+    def _keep_worker_going(self) -> None:
+        """Start a worker where a former one died, so that no job counts as running for ever."""
+        if self._launcher.is_look_due() and self._store.has_active_jobs():
+            with contextlib.suppress(WorkerError):  # the health of the worker says so; reading goes on
+                self._launcher.ensure()
+
+    def _refuse_if_used(self, dataset_id: str) -> None:
+        if names := self._store.active_job_names(dataset_id=dataset_id):
+            raise InvalidRequest(
+                f"The dataset is used by the job {names[0][:80]!r}, which has not ended.",
+                hint="Wait for the job to end, or cancel it.",
+            )
+
+    def _dataset_or_none(self, dataset_id: str) -> Dataset | None:
+        try:
+            return self._datasets.get(dataset_id)
+        except DatasetError:
+            return None
+
+    def _config_or_none(self, config_id: str | None) -> TrainingConfig | None:
+        return next((each for each in self._store.configs.list() if each.id == config_id), None)
+
+
+def open_embedded(settings: Settings) -> EmbeddedSource:
+    """The embedded source that the settings describe, with its sample dataset and configurations."""
+    source = EmbeddedSource(
+        settings.data_dir,
+        max_parallel=settings.max_parallel,
+        sd_scripts_dir=settings.sd_scripts_dir,
+        files=_object_store(settings),
+    )
+    try:
+        prepare(DatasetFolder(settings.data_dir / "datasets"), source.save_config)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def _object_store(settings: Settings) -> "ObjectStore | None":
+    if settings.s3 is None:
+        return None
+    from lib.artifacts.object_store import ObjectStore
+
+    return ObjectStore(settings.s3)

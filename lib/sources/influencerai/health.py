@@ -1,0 +1,101 @@
+"""Health of a deployment and its outcomes over time, as the API tells them."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from lib.artifacts.object_store import ObjectStore
+from lib.errors import BadPayload, InvalidRequest, SourceError
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.snapshot import parse_time
+from lib.sources.protocol import WINDOWS, HealthCheck, OutcomeBucket
+
+CHECK_NAMES = {"db": "API database", "redis": "API queue (Redis)", "minio": "API store"}
+QUEUE_FLAW = "(waiting is always told as 0)"
+
+
+def fetch_outcomes(client: InfluencerClient, window: str) -> list[OutcomeBucket]:
+    """Buckets of ``24h`` (hourly), ``7d`` or ``30d`` (daily), oldest first."""
+    if window not in WINDOWS:
+        raise InvalidRequest(f"There is no window {window!r}.")
+    width = timedelta(hours=1) if window.endswith("h") else timedelta(days=1)
+    rows = client.get("/jobs/series", {"window": window})
+    if not isinstance(rows, list):
+        raise BadPayload(f"The InfluencerAI API at {client.host} sent something else than a series.")
+    buckets = [bucket for row in rows if (bucket := _bucket(row, width))]
+    return sorted(buckets, key=lambda bucket: bucket.start)
+
+
+def health_checks(
+    client: InfluencerClient, files: ObjectStore | None, now: Callable[[], datetime]
+) -> list[HealthCheck]:
+    """API, its parts, its queues and the store of the artifacts. Never raises."""
+    return [*_api(client, now), _queues(client, now), _store(files, now)]
+
+
+def _bucket(row: object, width: timedelta) -> OutcomeBucket | None:
+    start = parse_time(row.get("t")) if isinstance(row, Mapping) else None
+    if start is None or not isinstance(row, Mapping):
+        return None
+    counts = [row.get(name) for name in ("success", "failed")]
+    if not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
+        return None
+    return OutcomeBucket(start=start, end=start + width, succeeded=int(row["success"]), failed=int(row["failed"]))
+
+
+def _api(client: InfluencerClient, now: Callable[[], datetime]) -> list[HealthCheck]:
+    started = time.perf_counter()
+    try:
+        answer = client.get_public("/healthz")
+        latency_ms = (time.perf_counter() - started) * 1000
+        if not isinstance(answer, Mapping):
+            raise BadPayload(f"The InfluencerAI API at {client.host} sent something else than its health.")
+    except SourceError as error:
+        return [HealthCheck(name="InfluencerAI API", ok=False, message=str(error), checked_at=now())]
+    ok = answer.get("status") == "ok"  # the HTTP status is 200 either way
+    message = client.host if ok else f"{client.host} says of itself: {str(answer.get('status'))[:40]}"
+    checks = answer.get("checks")
+    parts = checks.items() if isinstance(checks, Mapping) else ()
+    return [
+        HealthCheck(name="InfluencerAI API", ok=ok, message=message, checked_at=now(), latency_ms=latency_ms),
+        *(_part(str(name), part, now) for name, part in parts),
+    ]
+
+
+def _part(name: str, part: Any, now: Callable[[], datetime]) -> HealthCheck:
+    facts = part if isinstance(part, Mapping) else {}
+    latency = facts.get("latency_ms")
+    said = facts.get("error") or facts.get("status") or "says nothing"
+    return HealthCheck(
+        name=CHECK_NAMES.get(name, f"API {name[:40]}"),
+        ok=facts.get("status") == "ok" if facts else None,
+        message=str(said)[:200],
+        checked_at=now(),
+        latency_ms=float(latency) if isinstance(latency, int | float) else None,
+    )
+
+
+def _queues(client: InfluencerClient, now: Callable[[], datetime]) -> HealthCheck:
+    try:
+        answer = client.get("/queues/summary")
+    except SourceError as error:
+        return HealthCheck(name="Queues", ok=False, message=str(error), checked_at=now())
+    counts = answer if isinstance(answer, Mapping) else {}
+    words = [f"{counts[name]} {name}" for name in ("active", "waiting", "failed") if isinstance(counts.get(name), int)]
+    message = f"{', '.join(words)} over all kinds of jobs {QUEUE_FLAW}" if words else "the API gives no counts"
+    return HealthCheck(name="Queues", ok=True if words else None, message=message, checked_at=now())
+
+
+def _store(files: ObjectStore | None, now: Callable[[], datetime]) -> HealthCheck:
+    if files is None:
+        return HealthCheck(
+            name="Artifact store",
+            ok=None,
+            message="not configured: downloads use the links frozen into the jobs, which expire after 7 days",
+            checked_at=now(),
+        )
+    found = files.check()
+    return HealthCheck(
+        name="Artifact store", ok=found.ok, message=found.message, checked_at=now(), latency_ms=found.latency_ms
+    )

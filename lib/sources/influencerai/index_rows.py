@@ -1,0 +1,137 @@
+"""The rows of the job index in memory: reduced to what lists show, filtered and sorted on demand."""
+
+import sys
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from lib.jobs.job import Job, JobStatus
+from lib.jobs.query import JobPage, JobQuery, select_jobs
+from lib.jobs.training_settings import TrainingSettings
+from lib.sources.influencerai.catalog import Names
+from lib.sources.influencerai.job_history import JobHistories, is_fleeting, job_of
+from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot
+
+KEPT_ORDERS = 16
+LISTED_SETTINGS = tuple(each.name for each in fields(TrainingSettings))
+ORDER_KEPT_S = 2.0  # an order by duration changes by itself
+
+
+class JobRows:
+    """All known jobs. Safe to use from several threads."""
+
+    def __init__(self, histories: JobHistories, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._histories = histories
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._names = Names()
+        self._version = 0
+        self._orders: OrderedDict[JobQuery, tuple[int, float, tuple[Job, ...]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def take(self, snapshots: Iterable[Snapshot], now: datetime) -> None:
+        """Take in rows as the API gave them; older ones than known and other types are ignored."""
+        with self._lock:
+            for snapshot in snapshots:
+                known = self._jobs.get(snapshot.id)
+                if snapshot.type == JOB_TYPE and not _is_older(snapshot, known):
+                    self._put(self._row(snapshot, known, now), known)
+
+    def put(self, job: Job) -> None:
+        """Take in a job as its monitor shows it."""
+        with self._lock:
+            self._put(reduced(job), self._jobs.get(job.id))
+
+    def forget(self, job_id: str) -> None:
+        """The job is gone."""
+        with self._lock:
+            if self._jobs.pop(job_id, None):
+                self._version += 1
+
+    def rename(self, names: Names) -> None:
+        """Use these names of datasets and configurations from now on."""
+        with self._lock:
+            self._names = names
+            for job in list(self._jobs.values()):
+                self._put(job, job)
+
+    def named(self, job: Job) -> Job:
+        """The job with the names of its dataset and configuration, where they are known."""
+        dataset = self._names.datasets.get(job.dataset_id or "") or job.dataset_name
+        config = self._names.configs.get(job.config_id or "") or job.config_name
+        if (dataset, config) == (job.dataset_name, job.config_name):
+            return job
+        return replace(job, dataset_name=dataset, config_name=config)
+
+    def all(self) -> list[Job]:
+        """Every job, in no order."""
+        with self._lock:
+            return list(self._jobs.values())
+
+    def count(self) -> Mapping[JobStatus, int]:
+        """How many jobs stand where."""
+        return Counter(job.status for job in self.all())
+
+    def select(self, query: JobQuery, now: datetime) -> JobPage:
+        """One page; the order is kept for the other pages and viewers."""
+        whole = replace(query, skip=0, take=1)
+        with self._lock:
+            version, jobs = self._version, list(self._jobs.values())
+            kept = self._orders.get(whole)
+        if kept and kept[0] == version and self._clock() - kept[1] < ORDER_KEPT_S:
+            found = kept[2]
+        else:
+            found = select_jobs(jobs, replace(whole, take=len(jobs)), now).jobs
+            self._keep_order(whole, version, found)
+        return JobPage(jobs=found[query.skip : query.skip + query.take], total=len(found))
+
+    def _keep_order(self, query: JobQuery, version: int, found: tuple[Job, ...]) -> None:
+        with self._lock:
+            self._orders[query] = (version, self._clock(), found)
+            self._orders.move_to_end(query)
+            while len(self._orders) > KEPT_ORDERS:
+                self._orders.popitem(last=False)
+
+    def _row(self, snapshot: Snapshot, known: Job | None, now: datetime) -> Job:
+        has_history = self._histories.knows(snapshot.id)
+        if not has_history and known and known.status.is_terminal and is_fleeting(snapshot, now):
+            return known
+        if has_history or snapshot.status is JobStatus.RUNNING:
+            was_pending = known is not None and known.status is JobStatus.PENDING
+            return reduced(self._histories.observe(snapshot, now, was_pending=was_pending))
+        return reduced(job_of(snapshot, status=snapshot.status, raw_status=snapshot.raw_status))
+
+    def _put(self, job: Job, known: Job | None) -> None:
+        job = self.named(job)
+        if job != known:
+            self._jobs[job.id] = job
+            self._version += 1
+
+
+def reduced(job: Job) -> Job:
+    """The job without what only its monitor shows."""
+    return replace(job, settings=_compact(job.settings), command=(), artifacts=(), attempts=())
+
+
+def _compact(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that lists and tables know; texts that many jobs share are kept once."""
+    return {name: _shared(settings[name]) for name in LISTED_SETTINGS if name in settings}
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(map(_shared, value))
+    return sys.intern(value) if type(value) is str else value
+
+
+def _is_older(snapshot: Snapshot, known: Job | None) -> bool:
+    if known is None or known.updated_at is None or snapshot.updated_at is None:
+        return False
+    return snapshot.updated_at < known.updated_at

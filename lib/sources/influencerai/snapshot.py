@@ -1,0 +1,325 @@
+"""One row of GET /jobs as a snapshot: tolerant of anything but a missing id."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from lib.artifacts.presigned import frozen_link
+from lib.errors import BadPayload
+from lib.jobs.artifact_names import describe_file
+from lib.jobs.job import Artifact, ArtifactKind, JobStatus, Stage
+from lib.jobs.training_settings import TrainingSettings
+
+JOB_TYPE = "lora-training"
+SUBMISSION_KEY = "clientSubmissionId"
+STAGES = {
+    "initializing": "initializing",
+    "fetching-dataset": "fetching dataset",
+    "running": Stage.TRAINING.value,
+    "uploading": Stage.UPLOADING.value,
+    "completed": Stage.FINISHED.value,
+}
+FIRST_STAGES = frozenset({"initializing", "fetching dataset"})
+# Settings of ours that the API has no field for travel in a configuration's ``meta`` under this name.
+META_NAME = "dashboard"
+SETTING_NAMES = {
+    "modelName": "base_model",
+    "epochs": "epochs",
+    "learningRate": "learning_rate",
+    "batchSize": "batch_size",
+    "resolution": "resolution",
+    "networkDim": "network_dim",
+    "networkAlpha": "network_alpha",
+}
+USUAL_SETTINGS = TrainingSettings()
+LARGEST_NUMBER = 2**53 - 1  # JavaScript's: beyond it neither the API nor a browser counts
+# What no clock says, and what cannot be put into every time zone.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+LONGEST_KEPT_TEXT, DEEPEST_KEPT = 2_000, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one read of a job says. None and empty mean that it does not say.
+
+    Attributes:
+        updated_at: The API's time of the last write: orders snapshots, whichever way they came.
+        logs: The last lines of the log: at most 20 while running, at most 200 at the end.
+        message, stack: Why it failed, as the worker put it.
+    """
+
+    id: str
+    name: str
+    type: str
+    status: JobStatus
+    raw_status: str
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    finished_at: datetime | None = None
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    config_id: str | None = None
+    config_name: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fraction: float | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    stage: str | None = None
+    logs: tuple[str, ...] = ()
+    message: str = ""
+    stack: str = ""
+    command: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    submission_id: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+    def without_bulk(self) -> "Snapshot":
+        """The snapshot as it may be remembered for many jobs: a row can have a megabyte."""
+        return replace(self, payload={}, logs=(), stack="")
+
+
+def read_snapshot(row: object) -> Snapshot:
+    """A job's row. Raises BadPayload when it is none or has no id."""
+    if not isinstance(row, Mapping) or not (job_id := _word(row.get("id"))):
+        raise BadPayload("The InfluencerAI API sent a job without an id.")
+    asked, result = _mapping(row.get("payload")), _mapping(row.get("result"))
+    config, progress = _mapping(asked.get("config")), _mapping(result.get("progress"))
+    raw_status = str(row.get("status") or "")
+    dataset_path = _word(asked.get("datasetPath"))
+    return Snapshot(
+        id=job_id,
+        name=_first_word(asked.get("trainingName"), asked.get("name"), row.get("name")) or job_id,
+        type=_word(row.get("type")) or JOB_TYPE,
+        status=JobStatus.parse(raw_status),
+        raw_status=raw_status,
+        created_at=parse_time(row.get("createdAt")),
+        started_at=parse_time(row.get("startedAt")),
+        updated_at=parse_time(row.get("updatedAt")),
+        finished_at=parse_time(row.get("finishedAt")),
+        dataset_id=_first_word(asked.get("datasetId"), _mapping(asked.get("dataset")).get("id")),
+        dataset_name=PurePosixPath(dataset_path).name or None if dataset_path else None,
+        config_id=_first_word(asked.get("configId"), asked.get("loraConfigId"), config.get("id")),
+        config_name=_word(config.get("name")),
+        settings=read_settings(config),
+        fraction=_fraction(progress.get("percent")),
+        step=_count(progress.get("step")),
+        total_steps=_count(progress.get("totalSteps")) or None,
+        stage=_stage(progress.get("stage")),
+        logs=_lines(progress.get("logs")),
+        message=_failure_message(result, progress),
+        stack=result["stack"] if isinstance(result.get("stack"), str) else "",
+        command=_command(result.get("command")),
+        artifacts=read_artifacts(job_id, result.get("artifacts")),
+        submission_id=_word(asked.get(SUBMISSION_KEY)),
+        payload=row,
+    )
+
+
+def read_snapshots(rows: Iterable[object]) -> tuple[list[Snapshot], int]:
+    """The rows that can be understood, and how many cannot."""
+    snapshots, skipped = [], 0
+    for row in rows:
+        try:
+            snapshots.append(read_snapshot(row))
+        except BadPayload:
+            skipped += 1
+    return snapshots, skipped
+
+
+def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """An inline configuration under our names; what has no name of ours keeps its own, in snake_case."""
+    theirs: dict[str, Any] = {}
+    for name, value in config.items():
+        if name in ("id", "name") or value is None:
+            continue
+        if ours := SETTING_NAMES.get(str(name)):
+            fitting = setting_value(ours, value)
+            theirs[ours] = value if fitting is None else fitting
+        else:
+            theirs[re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()] = value
+    meta = _mapping(config.get("meta"))
+    if META_NAME in meta:
+        theirs["meta"] = {name: value for name, value in meta.items() if name != META_NAME}
+    return {**theirs, **our_settings(config)}
+
+
+def setting_value(name: str, found: object) -> str | int | float | None:
+    """What the API says of a setting of ours, in our type and in whatever range; None when it cannot be meant.
+
+    A fraction where we count whole numbers stays one: the forms say so.
+    """
+    kind = type(getattr(USUAL_SETTINGS, name))
+    if kind is str:
+        return _word(found)
+    number = _number(found)
+    if number is None or abs(number) > LARGEST_NUMBER:
+        return None
+    return int(number) if kind is int and number == int(number) else number
+
+
+def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
+    """A payload as it is kept for people to look at: long texts cut, as are branches that nest endlessly."""
+    if isinstance(found, str):
+        return found if len(found) <= LONGEST_KEPT_TEXT else f"{found[:LONGEST_KEPT_TEXT]}…"
+    if not isinstance(found, Mapping | list):
+        return found
+    if levels == 0:
+        return "…"
+    if isinstance(found, list):
+        return [shortened(each, levels - 1) for each in found]
+    return {name: shortened(each, levels - 1) for name, each in found.items()}
+
+
+def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the dashboard itself put into a configuration's ``meta``, those of the right kind."""
+    kept = _mapping(_mapping(config.get("meta")).get(META_NAME))
+    found: dict[str, Any] = {}
+    if isinstance(kept.get("trainer"), str):
+        found["trainer"] = kept["trainer"]
+    for name in ("repeats", "seed"):
+        if isinstance(kept.get(name), int) and (count := _count(kept[name])) is not None:
+            found[name] = count
+    if isinstance(kept.get("samplePrompts"), list):
+        found["sample_prompts"] = tuple(map(str, kept["samplePrompts"]))
+    if isinstance(kept.get("extra"), Mapping):
+        found["extra"] = dict(kept["extra"])
+    return found
+
+
+def job_prefix(job_id: str) -> str:
+    """Where a worker keeps everything of a job in the store."""
+    return f"{JOB_TYPE}/{job_id}/"
+
+
+def read_artifacts(job_id: str, found: object) -> tuple[Artifact, ...]:
+    """Artifacts in any of the three shapes, each file once."""
+    artifacts: dict[str, Artifact] = {}
+    for each in found if isinstance(found, list) else ():
+        artifact = _artifact(job_id, _mapping(each))
+        if artifact is not None:
+            artifacts.setdefault(artifact.id, artifact)
+    return tuple(artifacts.values())
+
+
+def artifact_id(job_id: str, key: str) -> str:
+    """The name of a stored file within its job."""
+    return key.removeprefix(job_prefix(job_id)) or key
+
+
+def parse_time(text: object) -> datetime | None:
+    """An ISO 8601 time as aware UTC; None for anything else, and for a year that no clock says."""
+    if not isinstance(text, str):
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return _plausible(at)
+
+
+def _artifact(job_id: str, found: Mapping[str, Any]) -> Artifact | None:
+    more = _mapping(found.get("metadata"))
+    key, url = _word(found.get("key")), _word(found.get("url"))
+    filename = _first_word(found.get("filename"), found.get("name"), more.get("filename"))
+    filename = filename or _last_part(key) or _last_part(_path(url)) or _last_part(_word(found.get("path")))
+    if not filename:
+        return None
+    facts, link = describe_file(key or filename), frozen_link(url, parse_time(found.get("expiresAt")))
+    return Artifact(
+        id=artifact_id(job_id, key) if key else filename,
+        name=_last_part(filename) or filename,
+        kind=ArtifactKind.LORA if found.get("type") == "lora" and facts.kind is ArtifactKind.OTHER else facts.kind,
+        key=key,
+        size_bytes=_first_count(found.get("size"), found.get("sizeBytes"), more.get("size")),
+        epoch=facts.epoch,
+        step=facts.step,
+        prompt_index=facts.prompt_index,
+        frozen_link=replace(link, expires_at=_plausible(link.expires_at)) if link else None,
+    )
+
+
+def _plausible(at: datetime | None) -> datetime | None:
+    return at if at and FIRST_YEAR <= at.year <= LAST_YEAR else None
+
+
+def _failure_message(result: Mapping[str, Any], progress: Mapping[str, Any]) -> str:
+    error = result.get("error")
+    said = _first_word(result.get("message"), error, _mapping(error).get("message"))
+    return said or (_word(progress.get("message")) or "" if progress.get("stage") == "failed" else "")
+
+
+def _command(found: object) -> tuple[str, ...]:
+    parts = _mapping(found)
+    program, arguments = _word(parts.get("command")), parts.get("args")
+    return (program, *map(str, arguments if isinstance(arguments, list) else ())) if program else ()
+
+
+def _lines(found: object) -> tuple[str, ...]:
+    lines = found if isinstance(found, list) else [found] if isinstance(found, str) and found else []
+    return tuple(str(line).rstrip("\n") for line in lines if line is not None)
+
+
+def _stage(found: object) -> str | None:
+    word = _word(found)
+    return STAGES.get(word, word[:60]) if word else None
+
+
+def _fraction(percent: object) -> float | None:
+    number = _number(percent.strip().removesuffix("%") if isinstance(percent, str) else percent)
+    return min(max(number / 100, 0.0), 1.0) if number is not None else None
+
+
+def _count(found: object) -> int | None:
+    number = _number(found)
+    return int(number) if number is not None and number >= 0 else None
+
+
+def _first_count(*found: object) -> int | None:
+    return next((count for each in found if (count := _count(each)) is not None), None)
+
+
+def _number(found: object) -> float | None:
+    if isinstance(found, str):
+        try:
+            found = float(found)
+        except ValueError:
+            return None
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    try:
+        number = float(found)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _word(found: object) -> str | None:
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    return found.strip() or None if isinstance(found, str) else None
+
+
+def _first_word(*found: object) -> str | None:
+    return next((word for each in found if (word := _word(each))), None)
+
+
+def _last_part(path: str | None) -> str | None:
+    return PurePosixPath(path.replace("\\", "/")).name or None if path else None
+
+
+def _path(url: str | None) -> str | None:
+    try:
+        return unquote(urlsplit(url).path) if url else None
+    except ValueError:
+        return None

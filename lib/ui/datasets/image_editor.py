@@ -1,0 +1,304 @@
+"""Looking at one image of a dataset, writing its caption, going on to the next, and deleting it.
+
+"Previous" and "Next" save what was changed. A dialog that is closed instead keeps it for this visit: the image is
+marked, and shows it when it is opened again.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError, DatasetError
+from lib.jobs.dataset import Dataset, DatasetImage
+from lib.ui.addresses import own_path
+from lib.ui.datasets.facts import act, resolution_text
+from lib.ui.parts.dialogs import close_dialog, open_dialog, opened
+from lib.ui.parts.errors import explained_errors, show_error
+from lib.ui.parts.format import size_text
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.toasts import announce
+
+MAX_CAPTION_LENGTH = 20_000
+SHOWN_HEIGHT_PX = 520
+_EDITOR, _DELETION = "edit-image", "delete-image"
+_UNSAVED = "captions that are not saved"
+_TURNS = "images that were opened"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editing:
+    """The image that the dialog shows.
+
+    Attributes:
+        names: What "Previous" and "Next" walk through, as it was when the dialog opened: a filter does not take away
+            what was just captioned.
+        turn: Another one for every image shown, so that its fields begin anew.
+        was_turned_to: Whether "Previous" or "Next" led here.
+        note: What became of the image before.
+        problem: Why its caption could not be saved.
+    """
+
+    dataset_id: str
+    name: str
+    names: tuple[str, ...]
+    turn: int
+    was_turned_to: bool = False
+    note: str = ""
+    problem: DashboardError | None = None
+
+    @property
+    def place(self) -> int | None:
+        """Where the image stands among ``names``, counted from 0."""
+        return self.names.index(self.name) if self.name in self.names else None
+
+    def neighbour(self, step: int) -> str | None:
+        """The name of the image so many places on; None beyond the ends."""
+        place = -1 if self.place is None else self.place + step
+        return self.names[place] if 0 <= place < len(self.names) else None
+
+
+def open_editor(dataset_id: str, name: str, among: tuple[str, ...] | None = None) -> None:
+    """Open the dialog for an image; ``among`` is what to walk through, else all images."""
+    names = among
+    if names is None:
+        with suppress(DashboardError):  # the page says what is wrong
+            names = tuple(services.dataset_manager().image_names(dataset_id))
+    open_dialog(_EDITOR, Editing(dataset_id=dataset_id, name=name, names=names or (), turn=_next_turn()))
+
+
+def has_unsaved_caption(dataset_id: str, name: str) -> bool:
+    """Whether a caption was typed for the image and not saved."""
+    return (dataset_id, name) in _unsaved()
+
+
+def show_editor(dataset: Dataset) -> None:
+    """The dialog that is open about one of the dataset's images, if any."""
+    for name, dialog in ((_EDITOR, _edit_image), (_DELETION, _confirm_deletion)):
+        if (editing := opened(name)) and editing.dataset_id == dataset.id:
+            dialog()
+
+
+def original_path(dataset_id: str, name: str) -> str:
+    """Where our own route has the image as it was uploaded."""
+    return own_path(f"/images/{quote(dataset_id, safe='')}/{quote(name, safe='')}")
+
+
+def _close() -> None:
+    """Close the editor and keep what was typed."""
+    editing: Editing | None = opened(_EDITOR)
+    if editing and _keep_typed(editing):
+        name = escaped(editing.name, limit=80)
+        announce(f"The caption of {name} is not saved. Open the image again to go on.", icon=":material/edit:")
+    close_dialog()
+
+
+@st.dialog("Edit image", width="large", on_dismiss=_close)
+def _edit_image() -> None:
+    editing: Editing | None = opened(_EDITOR)
+    if editing is None:
+        return
+    with explained_errors():
+        image = _stored(editing)
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            _show_preview(editing, image)
+        with right:
+            _show_caption(editing, image)
+            st.divider()
+            if st.button("Delete image", type="tertiary", icon=":material/delete:"):
+                _keep_typed(editing)
+                open_dialog(_DELETION, editing)
+                st.rerun()
+            st.html(_script(editing), unsafe_allow_javascript=True)
+
+
+def _show_preview(editing: Editing, image: DatasetImage) -> None:
+    pixels = (image.width, image.height) if image.width and image.height else None
+    st.markdown(f"**{escaped(image.name, limit=200)}**")
+    path, problem = _preview_of(editing, image)
+    if path is None:
+        st.markdown(f":red[{escaped(problem, limit=300)}]")
+    else:
+        st.image(path, width=_shown_width(image), alt=plain(image.caption or image.name, limit=200))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{resolution_text(pixels)} px · {size_text(image.size_bytes)}", width="content")
+        st.link_button(
+            "Open the original",
+            original_path(editing.dataset_id, image.name),
+            type="tertiary",
+            icon=":material/open_in_new:",
+        )
+
+
+def _shown_width(image: DatasetImage) -> int | Literal["content"]:
+    """So that a tall image does not push everything else out of sight; as large as its preview while unknown."""
+    if not image.width or not image.height:
+        return "content"
+    return max(1, round(image.width * min(1.0, SHOWN_HEIGHT_PX / image.height)))
+
+
+def _preview_of(editing: Editing, image: DatasetImage) -> tuple[Path | None, str]:
+    if image.error:
+        return None, image.error
+    try:
+        return services.dataset_manager().image_preview(editing.dataset_id, image.name), ""
+    except DatasetError as error:
+        return None, f"{error} {error.hint}".strip()
+
+
+def _show_caption(editing: Editing, image: DatasetImage) -> None:
+    kept = _unsaved().get((editing.dataset_id, image.name))
+    # What is typed is sent with the next click, and by itself with none: a run for it would only delay the click.
+    caption = st.text_area(
+        "Caption",
+        image.caption if kept is None else kept,
+        max_chars=MAX_CAPTION_LENGTH,
+        height=160,
+        key=_field(editing),
+        on_change="ignore",
+    )
+    if editing.problem:
+        show_error(editing.problem)
+    with st.container(horizontal=True):
+        _show_turn("Previous", -1, editing, icon=":material/arrow_back:")
+        _show_turn("Next", 1, editing, icon=":material/arrow_forward:", shortcut="Ctrl+Enter")
+        if st.button("Save caption", type="primary"):
+            name = escaped(image.name, limit=80)
+            act(lambda: _save(editing, caption or ""), done=f"Saved the caption of {name}")
+    place = "" if editing.place is None else f"{editing.place + 1:,} of {len(editing.names):,}. "
+    st.caption(f"{place}{editing.note or '“Previous” and “Next” save a changed caption.'}")
+    if kept is not None:
+        show_note("This caption is not saved yet.")
+        st.button("Discard changes", on_click=_discard, args=(editing,))
+
+
+def _show_turn(label: str, step: int, editing: Editing, *, icon: str, shortcut: str | None = None) -> None:
+    st.button(
+        label,
+        key=f"turn-{label.lower()}",
+        icon=icon,
+        shortcut=shortcut,
+        disabled=editing.neighbour(step) is None,
+        on_click=_turn,
+        args=(editing, step),
+    )
+
+
+def _turn(editing: Editing, step: int) -> None:
+    """Save what was changed, then show the image so many places on; stay here if it cannot be saved."""
+    note = ""
+    try:
+        if (typed := _changed_caption(editing)) is not None:
+            _save(editing, typed)
+            note = f"Saved the caption of {escaped(editing.name, limit=60)}."
+        _forget_typed(editing)
+    except DashboardError as error:
+        open_dialog(_EDITOR, replace(editing, problem=error))
+        return
+    name = editing.neighbour(step) or editing.name
+    open_dialog(_EDITOR, replace(editing, name=name, turn=_next_turn(), was_turned_to=True, note=note, problem=None))
+
+
+def _discard(editing: Editing) -> None:
+    _forget_typed(editing)
+    open_dialog(_EDITOR, replace(editing, turn=_next_turn(), note="", problem=None))
+
+
+@st.dialog("Delete image", on_dismiss=close_dialog)
+def _confirm_deletion() -> None:
+    """Say what is lost before it is."""
+    editing: Editing | None = opened(_DELETION)
+    if editing is None:
+        return
+    name = escaped(editing.name, limit=100)
+    st.markdown(f"**{name}** and its caption will be deleted for good.")
+    with st.container(horizontal=True):
+        if st.button("Delete for good", type="primary"):
+            act(lambda: _delete(editing), done=f"Deleted {name}")
+        if st.button("Keep the image"):
+            open_dialog(_EDITOR, replace(editing, turn=_next_turn()))
+            st.rerun()
+
+
+def _stored(editing: Editing) -> DatasetImage:
+    """The image as it is now. Raises DatasetError when it is gone."""
+    for image in services.dataset_images(editing.dataset_id, take=1, among=(editing.name,)):
+        return image
+    raise DatasetError(f"The dataset has no image {editing.name[:80]!r}.", hint="It may have been deleted.")
+
+
+def _save(editing: Editing, caption: str) -> None:
+    services.set_caption(editing.dataset_id, editing.name, caption)
+    _forget_typed(editing)
+
+
+def _delete(editing: Editing) -> None:
+    services.delete_image(editing.dataset_id, editing.name)
+    _forget_typed(editing)
+
+
+def _keep_typed(editing: Editing) -> bool:
+    """Keep a caption that was typed and is another than the one stored; tells whether there is one."""
+    with suppress(DashboardError):
+        if (typed := _changed_caption(editing)) is not None:
+            _unsaved()[editing.dataset_id, editing.name] = typed
+            return True
+        _forget_typed(editing)
+    return False
+
+
+def _forget_typed(editing: Editing) -> None:
+    _unsaved().pop((editing.dataset_id, editing.name), None)
+
+
+def _changed_caption(editing: Editing) -> str | None:
+    """What the field says, if saving it would change anything."""
+    typed: str | None = st.session_state.get(_field(editing))
+    return typed if typed is not None and typed.split() != _stored(editing).caption.split() else None
+
+
+def _unsaved() -> dict[tuple[str, str], str]:
+    kept: dict[tuple[str, str], str] = st.session_state.setdefault(_UNSAVED, {})
+    return kept
+
+
+# The browser tells what was typed when the field loses the focus, and Escape closes the dialog before that.
+_TELL_BEFORE_ESCAPE = """
+if (!window.loraTellsBeforeEscape) {
+  window.loraTellsBeforeEscape = true;
+  document.addEventListener("keydown", (event) => {
+    const field = document.activeElement;
+    if (event.key === "Escape" && field?.closest("[role=dialog] [class*=st-key-caption-]")) field.blur();
+  }, true);
+}
+"""
+# No keyboard pops up over the picture where one is touched.
+_FOCUS = """
+if (matchMedia("(pointer: fine)").matches) {{
+  for (const wait_ms of [0, 100, 300]) {{
+    setTimeout(() => document.querySelector(".st-key-{field} textarea")?.focus({{ preventScroll: true }}), wait_ms);
+  }}
+}}
+"""
+
+
+def _script(editing: Editing) -> str:
+    """Nothing foreign is in here."""
+    focus = _FOCUS.format(field=_field(editing)) if editing.was_turned_to else ""
+    return f"<style></style><script>{_TELL_BEFORE_ESCAPE}{focus}</script>"
+
+
+def _field(editing: Editing) -> str:
+    return f"caption-{editing.turn}"
+
+
+def _next_turn() -> int:
+    turn: int = st.session_state.get(_TURNS, 0) + 1
+    st.session_state[_TURNS] = turn
+    return turn

@@ -1,0 +1,109 @@
+"""The files of a job: name, kind, size, time, a download that always works, and links that may have expired."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Artifact, Attempt, Job
+from lib.ui.parts import format as times
+from lib.ui.parts.artifact_order import KINDS, listed_files
+from lib.ui.parts.format import absolute_time, size_text, viewer_zone
+from lib.ui.parts.job_actions import download_path
+from lib.ui.parts.live_times import show_timed_note
+from lib.ui.parts.notes import show_age_note, show_note
+from lib.ui.parts.text import escaped
+
+SHOWN_FILES = 5
+WARN_BEFORE = timedelta(minutes=5)
+FROZEN_EXPLANATION = (
+    "The source wrote this link into the job once, and reading the job again gives the same link. "
+    "Set S3_BUCKET and S3 credentials, and the dashboard signs a fresh link at every click."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkState:
+    """What is to be said about a link; an empty text is a link that always works."""
+
+    text: str = ""
+    is_expired: bool = False
+    needs_care: bool = False
+
+
+def link_state(artifact: Artifact, now: datetime) -> LinkState:
+    """Whether the file's link works, for how long, and whether a person should hurry."""
+    link = artifact.frozen_link
+    if link is None or link.expires_at is None:
+        return LinkState()
+    left = link.expires_at - now
+    if left <= timedelta(0):
+        return LinkState(text="URL expired", is_expired=True, needs_care=True)
+    if left < WARN_BEFORE:
+        return LinkState(text=f"URL expires in {_minutes(left)}", needs_care=True)
+    return LinkState(text=f"URL works until {absolute_time(link.expires_at, viewer_zone())}")
+
+
+def file_text(artifact: Artifact) -> str:
+    """``LoRA · 500 MB · epoch 3``."""
+    parts = [KINDS[artifact.kind], size_text(artifact.size_bytes) if artifact.size_bytes is not None else ""]
+    parts.append(f"epoch {artifact.epoch}" if artifact.epoch is not None else "")
+    return " · ".join(part for part in parts if part)
+
+
+def show_files(job: Job, attempt: Attempt) -> bool:
+    """One row per file; the first ones only, until all are asked for. Tells whether the list is fresh."""
+    st.header("Artifacts", anchor=False)
+    reading = services.latest_artifacts(job)
+    files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None)
+    show_age_note(reading.problem, reading.read_at)
+    now, key = times.now(), f"files-{job.id}-{attempt.number}"
+    if not files:
+        show_note("No files yet." if job.status.is_active else "This attempt left no files.")
+        return reading.problem is None
+    all_shown = len(files) <= SHOWN_FILES or st.session_state.get(f"{key}-all", False)
+    for file in files if all_shown else files[:SHOWN_FILES]:
+        _show_file(job, file, now)
+    if not all_shown:
+        st.button(f"Show all {len(files)} files", key=f"{key}-more", on_click=_show_all, args=(f"{key}-all",))
+    if any(link_state(file, now).needs_care for file in files):
+        _show_refresh(key)
+    return reading.problem is None
+
+
+def _show_file(job: Job, file: Artifact, now: datetime) -> None:
+    state = link_state(file, now)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(gap=None):
+            st.markdown(f"**{escaped(file.name, limit=120)}**")
+            show_timed_note(file_text(file), file.created_at)
+            if state.text:
+                color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
+                show_note(state.text, color=color)
+        _show_download(job, file, is_expired=state.is_expired)
+
+
+def _show_download(job: Job, file: Artifact, *, is_expired: bool) -> None:
+    """A link; where it cannot work a button, for a disabled link is still a link to a screen reader."""
+    key, icon = f"download-{job.id}-{file.id}", ":material/download:"
+    if is_expired:
+        st.button("Download", icon=icon, disabled=True, key=key, help="The link has expired.")
+    else:
+        st.link_button("Download", download_path(job.id, file.id), icon=icon, key=key)
+
+
+def _show_refresh(key: str) -> None:
+    st.button("Refresh URL", icon=":material/refresh:", key=f"{key}-refresh", on_click=services.forget_reads)
+    show_note(FROZEN_EXPLANATION)
+
+
+def _show_all(key: str) -> None:
+    st.session_state[key] = True
+
+
+def _minutes(left: timedelta) -> str:
+    minutes = round(left.total_seconds() / 60)
+    if minutes < 1:
+        return "less than a minute"
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"

@@ -1,0 +1,82 @@
+"""Attempts of a job: which one is shown, and the control that chooses."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from lib.jobs.job import Attempt, Job, JobStatus
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.theme import status_text
+
+PARAMETER = "attempt"
+
+
+def all_attempts(job: Job) -> tuple[Attempt, ...]:
+    """Every attempt, oldest first; the last one as the job itself tells it, which is the freshest word."""
+    latest = Attempt(
+        number=max(1, job.attempt),
+        status=job.status,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        progress=job.progress,
+        failure=job.failure,
+        alarms=job.alarms,
+    )
+    known = {attempt.number: attempt for attempt in job.attempts}
+    if job.status is JobStatus.PENDING and latest.number in known:
+        # Waiting for the next attempt: what ran before stays what it was.
+        latest = replace(latest, number=latest.number + 1)
+    elif latest.number in known:
+        latest = replace(latest, exit_code=known[latest.number].exit_code)
+    known[latest.number] = latest
+    return tuple(known[number] for number in sorted(known))
+
+
+def shown_attempt(job: Job, wanted: str = "") -> Attempt:
+    """The attempt the URL asks for; the latest one when it asks for none or for one that does not exist."""
+    attempts = all_attempts(job)
+    return next((each for each in attempts if str(each.number) == wanted.strip()), attempts[-1])
+
+
+def is_latest(job: Job, attempt: Attempt) -> bool:
+    """Whether nothing ran after it."""
+    return attempt.number == all_attempts(job)[-1].number
+
+
+def attempt_label(job: Job, attempt: Attempt) -> str:
+    """``Attempt 2 (latest): running``."""
+    latest = " (latest)" if is_latest(job, attempt) else ""
+    raw = job.raw_status if latest else ""
+    return f"Attempt {attempt.number}{latest}: {status_text(attempt.status, raw).lower()}"
+
+
+def choose_attempt(job: Job) -> Attempt:
+    """A select box when there is more than one attempt; the URL keeps the choice."""
+    attempts = all_attempts(job)
+    wanted = st.query_params.get(PARAMETER, "")
+    shown = shown_attempt(job, wanted)
+    if wanted and str(shown.number) != wanted.strip():
+        show_note("There is no such attempt; the latest one is shown.")
+    if len(attempts) == 1:
+        return shown
+    key = f"attempt-{job.id}"
+    st.session_state[key] = shown.number
+    labels = {attempt.number: attempt_label(job, attempt) for attempt in attempts}
+    st.selectbox(
+        "Attempt",
+        [attempt.number for attempt in reversed(attempts)],
+        format_func=lambda number: labels.get(number, str(number)),
+        key=key,
+        on_change=_keep_choice,
+        args=(key, attempts[-1].number),
+        label_visibility="collapsed",
+        width=320,
+    )
+    return shown
+
+
+def _keep_choice(key: str, latest: int) -> None:
+    if st.session_state[key] == latest:
+        st.query_params.pop(PARAMETER, None)
+    else:
+        st.query_params[PARAMETER] = str(st.session_state[key])

@@ -1,0 +1,170 @@
+"""What is known about a job: dataset, configuration, settings and how they differ, command line, times."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.job import Job
+from lib.jobs.training_settings import (
+    NOT_SHOWN,
+    RANGES,
+    TrainingConfig,
+    TrainingSettings,
+    is_secret_option,
+    settings_differences,
+    shown_extra,
+)
+from lib.ui.monitor.failure import WIZARD_PAGE
+from lib.ui.parts import format as times
+from lib.ui.parts.format import UNKNOWN, duration_text, size_text
+from lib.ui.parts.live_times import show_times
+from lib.ui.parts.settings_table import SettingRow, settings_table
+from lib.ui.parts.text import escaped, plain
+
+MAX_TEXT_CHARS = 2_000
+MAX_ITEMS = 200
+_SIGNED = ("X-Amz-Signature", "X-Goog-Signature", "Signature=", "X-Amz-Credential")
+_HIDDEN = "(signed link, not shown)"
+
+
+def job_settings(job: Job) -> TrainingSettings | None:
+    """The job's own settings as far as they are known ones; None when it has none."""
+    known = {each.name for each in fields(TrainingSettings)}
+    values = {name: value for name, value in job.settings.items() if name in known and value is not None}
+    if isinstance(values.get("sample_prompts"), list):
+        values["sample_prompts"] = tuple(values["sample_prompts"])
+    return TrainingSettings(**values) if values else None
+
+
+def setting_rows(job: Job, config: TrainingConfig | None) -> list[SettingRow]:
+    """Every setting the job brought along, and what the configuration says where that differs."""
+    settings = job_settings(job)
+    changed = (
+        {each.name: each.before for each in settings_differences(config.settings, settings)}
+        if config and settings
+        else {}
+    )
+    labels = {rule.name: rule.label for rule in RANGES}
+    return [
+        SettingRow(
+            label=labels.get(name, name.replace("_", " ").capitalize()),
+            value=_value_text(value),
+            configured=_value_text(changed[name]) if name in changed else "",
+        )
+        for name, value in job.settings.items()
+        if value not in (None, "", (), [], {})
+    ]
+
+
+def command_text(command: Sequence[str]) -> str:
+    """The command line as a shell takes it."""
+    return shlex.join(command)
+
+
+def without_secrets(value: Any) -> Any:
+    """A payload fit to be shown: no signed link, no option named as a secret, no endless text."""
+    if isinstance(value, Mapping):
+        return {str(key): _payload_value(str(key), each) for key, each in list(value.items())[:MAX_ITEMS]}
+    if isinstance(value, list | tuple):
+        rest = len(value) - MAX_ITEMS
+        return [*map(without_secrets, value[:MAX_ITEMS]), *([f"… {rest:,} more"] if rest > 0 else [])]
+    if isinstance(value, str):
+        if any(word in value for word in _SIGNED):
+            return _HIDDEN
+        return value if len(value) <= MAX_TEXT_CHARS else f"{value[:MAX_TEXT_CHARS]}…"
+    return value if isinstance(value, int | float | bool) or value is None else str(value)
+
+
+def _payload_value(key: str, value: Any) -> Any:
+    if key == "settings" and isinstance(value, str):
+        value = _parsed(value)
+    if key == "extra" and isinstance(value, Mapping):
+        value = shown_extra(value)
+    # A bare "key" elsewhere is a place in an object store.
+    is_secret = key != "key" and is_secret_option(key)
+    return NOT_SHOWN if is_secret and value else without_secrets(value)
+
+
+def _parsed(text: str) -> Any:
+    """Settings that a database keeps as JSON; as they are when they are none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def show_job_information(job: Job) -> None:
+    """The panel "Job information"."""
+    st.header("Job information", anchor=False)
+    _show_link("Dataset", job.dataset_name, job.dataset_id, "../pages/datasets.py")
+    _show_link("Configuration", job.config_name, job.config_id, "../pages/configs.py")
+    st.page_link(
+        WIZARD_PAGE, label="Use this configuration", icon=":material/edit_note:", query_params={"from": job.id}
+    )
+    st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
+    _show_times(job)
+    if job.time_limit_s is not None:
+        st.markdown(f"Time limit: {duration_text(job.time_limit_s)}")
+    if job.size_bytes is not None:
+        st.markdown(f"Files: {size_text(job.size_bytes)}")
+    if rows := setting_rows(job, _configuration(job)):
+        with st.expander("Settings", icon=":material/tune:", expanded=any(row.configured for row in rows)):
+            st.markdown(settings_table(rows))
+    if job.command:
+        with st.expander("Command line", icon=":material/terminal:"):
+            st.code(command_text(job.command), language=None, wrap_lines=True)
+    if job.origin_url and job.origin_url.startswith(("https://", "http://")):
+        st.link_button("Open in the source", job.origin_url, icon=":material/open_in_new:")
+    _show_payload(job)
+
+
+def _configuration(job: Job) -> TrainingConfig | None:
+    """The configuration as it is now; None when it is gone or cannot be read: the settings stand without it."""
+    try:
+        return next((config for config in services.list_configs() if config.id == job.config_id), None)
+    except DashboardError:
+        return None
+
+
+def _show_times(job: Job) -> None:
+    later = (("Started", job.started_at), ("Finished", job.finished_at))
+    show_times([("Created", job.created_at), *((label, at) for label, at in later if at)])
+    # How long it runs already stands in the progress panel, which ticks; here it would stand still.
+    duration = duration_text(job.duration_s(times.now()))
+    if job.status.is_terminal and duration != UNKNOWN:
+        note = f" ({escaped(job.duration_note)})" if job.duration_note else ""
+        st.markdown(f"Duration: {duration}{note}")
+
+
+def _show_link(label: str, name: str | None, identity: str | None, page: str) -> None:
+    if not identity:
+        st.markdown(f"{label}: {escaped(name, limit=120) if name else 'unknown'}")
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.markdown(f"{label}:", width="content")
+        st.page_link(page, label=escaped(name or identity, limit=80), query_params={"id": identity})
+
+
+@st.fragment
+def _show_payload(job: Job) -> None:
+    """The raw answer of the source, put together only when somebody opens it."""
+    popover = st.popover("Raw data", icon=":material/data_object:", key=f"raw-{job.id}", on_change="rerun")
+    if popover.open:
+        with popover:
+            st.json(without_secrets(job.payload) if job.payload else {}, expanded=1)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "; ".join(plain(each, limit=200) for each in value) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={each}" for key, each in shown_extra(value).items()) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return plain(value, limit=500)

@@ -1,0 +1,100 @@
+"""Why a job did not succeed: the cause, what to do, the lines that prove it, and the way to try again."""
+
+import signal
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Attempt, Failure, Job, JobStatus
+from lib.ui.monitor.log import shown_text
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.live_times import show_ended
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.text import escaped
+
+WIZARD_PAGE = "../pages/new_job.py"
+LAST_LINES = 12
+TITLES = {
+    JobStatus.FAILED: "Training failed",
+    JobStatus.CANCELLED: "Training cancelled",
+    JobStatus.LOST: "Training lost",
+}
+SENTENCES = {
+    JobStatus.FAILED: "The source does not say why.",
+    JobStatus.CANCELLED: "It was stopped on request. What was written until then is kept.",
+    JobStatus.LOST: "The process that ran it vanished without a word: the machine may have been switched off.",
+}
+
+
+def failure_sentence(attempt: Attempt) -> str:
+    """One sentence on what happened."""
+    if attempt.never_began and attempt.failure is None:
+        return "It was cancelled before it began."
+    return attempt.failure.message if attempt.failure else SENTENCES[attempt.status]
+
+
+def cause_text(failure: Failure | None) -> str:
+    """``Cause: out of memory``; a cause nobody found is said to be unknown."""
+    cause = (failure.cause if failure else "").replace("_", " ").strip()
+    return f"Cause: {cause or 'unknown'}"
+
+
+def exit_text(exit_code: int | None) -> str:
+    """``Exit code 1`` or ``Ended by signal 9 (SIGKILL)``; empty when unknown."""
+    if exit_code is None:
+        return ""
+    if exit_code >= 0:
+        return f"Exit code {exit_code}"
+    try:
+        return f"Ended by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    except ValueError:
+        return f"Ended by signal {-exit_code}"
+
+
+def wizard_params(job: Job) -> Mapping[str, str]:
+    """The URL parameters with which the wizard starts from this job."""
+    wanted = {"from": job.id, "datasetId": job.dataset_id, "configId": job.config_id, "name": job.name}
+    return {name: value for name, value in wanted.items() if value}
+
+
+def show_failure(job: Job, attempt: Attempt) -> bool:
+    """The panel of a failed, cancelled or lost attempt. Tells whether the log it quotes is fresh."""
+    failure, is_fresh = attempt.failure, False
+    with st.container(border=True, key="failure"):
+        st.header(TITLES[attempt.status], anchor=False)
+        box = st.error if attempt.status is JobStatus.FAILED else st.warning
+        box(escaped(failure_sentence(attempt), limit=600))
+        if failure and failure.hint:
+            st.markdown(f"**What to do:** {escaped(failure.hint)}")
+        with st.container(horizontal=True, gap="medium"):
+            if attempt.status is not JobStatus.CANCELLED or failure:
+                st.markdown(escaped(cause_text(failure)), width="content")
+            if text := exit_text(attempt.exit_code):
+                st.markdown(text, width="content")
+            word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
+            if attempt.finished_at is None:
+                st.markdown(f"{word} an unknown time", width="content")
+            else:
+                show_ended(word, attempt.finished_at)
+        with explained_errors("The log cannot be read"):
+            reading = services.latest_log(job.id, attempt.number)
+            _show_proof(failure, reading.value.lines)
+            is_fresh = reading.problem is None
+        st.page_link(
+            WIZARD_PAGE, label="Retry training", icon=":material/edit_note:", query_params=dict(wizard_params(job))
+        )
+        show_note("Opens the form for a new job with these settings, to be changed first. It trains from step 0.")
+    return is_fresh
+
+
+def _show_proof(failure: Failure | None, last_lines: Sequence[str]) -> None:
+    if failure and failure.evidence:
+        show_note("From the log")
+        st.code(shown_text(failure.evidence), language=None, wrap_lines=True)
+    elif last_lines:
+        show_note("Last lines of the log")
+        st.code(shown_text(last_lines[-LAST_LINES:]), language=None, wrap_lines=True)
+    if failure and failure.traceback:
+        with st.expander("Traceback", icon=":material/data_object:"):
+            st.code(shown_text(failure.traceback.splitlines()), language=None, wrap_lines=True)

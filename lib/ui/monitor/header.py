@@ -1,0 +1,83 @@
+"""The top of a job's page: where one is, which job this is, how it stands, and what can be done."""
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError, JobNotFound
+from lib.jobs.job import Job, JobStatus
+from lib.jobs.query import JobQuery
+from lib.sources.reads import Reading
+from lib.ui.parts.errors import explained_errors, show_error
+from lib.ui.parts.format import percent_text
+from lib.ui.parts.links import show_place_link
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.theme import is_cancelling, show_status_badge, status_text
+
+OVERVIEW_PAGE, LIST_PAGE = "../pages/overview.py", "../pages/jobs.py"
+MAX_TITLE_CHARS = 120
+MAX_ALARMS = 3
+_BREADCRUMB = "breadcrumb"
+# Streamlit leaves much room around a line of code; here the log should begin on the first screen.
+_DENSE = f"""<style>
+.st-key-{_BREADCRUMB} pre {{ padding: .25rem .75rem; }}
+</style>"""
+
+
+def browser_title(job: Job) -> str:
+    """``42 % · Aria v1``: a tab in the background is enough to follow a job."""
+    name = plain(job.name or job.id, limit=60)
+    is_going_on = job.status is JobStatus.RUNNING and not is_cancelling(job.status, job.raw_status)
+    if is_going_on and job.progress.fraction is not None:
+        return f"{percent_text(job.progress.fraction)} · {name}"
+    return f"{'Waiting' if job.status is JobStatus.PENDING else status_text(job.status, job.raw_status)} · {name}"
+
+
+def state_of(job: Job) -> tuple[object, ...]:
+    """What the whole page hangs on: when it changes, all is drawn again."""
+    return job.status, job.raw_status, job.attempt, job.alarms
+
+
+def open_job(job_id: str) -> Reading[Job] | None:
+    """The job; None after saying on the page why there is none to show."""
+    try:
+        return services.latest_job(job_id)
+    except JobNotFound as error:
+        st.title("Job not found", anchor=False)
+        show_error(error)
+        st.page_link(LIST_PAGE, label="All jobs", icon=":material/arrow_back:")
+    except DashboardError as error:
+        st.title("Job could not be loaded", anchor=False)
+        show_error(error)
+        st.button("Retry", icon=":material/refresh:", on_click=services.forget_reads)
+        st.page_link(LIST_PAGE, label="All jobs", icon=":material/arrow_back:")
+    return None
+
+
+def show_choice() -> None:
+    """The page without an id: the latest jobs to choose from."""
+    st.title("Job", anchor=False)
+    with explained_errors("Failed to load jobs"):
+        jobs = services.list_jobs(JobQuery()).jobs
+        st.markdown("Choose a job." if jobs else "No training jobs yet.")
+        for job in jobs:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                show_status_badge(job.status, job.raw_status)
+                show_place_link(escaped(job.name or job.id, limit=80), {"id": job.id})
+    st.page_link(LIST_PAGE, label="All jobs", icon=":material/list:")
+
+
+def show_header(job: Job) -> None:
+    """Breadcrumb that ends with the id to copy, heading, status and alarms."""
+    st.html(_DENSE)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key=_BREADCRUMB):
+        st.page_link(OVERVIEW_PAGE, label="Dashboard")
+        st.markdown("/", width="content")
+        st.page_link(LIST_PAGE, label="LoRA Training")
+        st.markdown("/ Job ID", width="content")
+        st.code(plain(job.id, limit=200), language=None, width="content")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
+        show_status_badge(job.status, job.raw_status)
+        for alarm in job.alarms[:MAX_ALARMS]:
+            st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")
+        st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)

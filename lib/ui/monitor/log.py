@@ -1,0 +1,173 @@
+"""The log as it grows: the last lines in a scrolling area that follows the end until the reader scrolls up."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Attempt, Job
+from lib.jobs.logs.tail import LogView
+from lib.ui.parts.format import size_text
+from lib.ui.parts.notes import show_age_note, show_note
+
+LINE_COUNTS = (100, 500, 2_000, 10_000)
+# A piece that did not change is not sent again when it is large enough (see .streamlit/config.toml). Small pieces
+# at the end keep a tick light, large ones before them keep the page's elements few.
+SMALL_PIECE = 25
+LARGE_PIECE = 500
+# How many lines are read and rendered at every tick: few for most readers, more where more is shown.
+KEPT_LINES = (500, 2_500, 10_500)
+# A held start is still there after a tick in which this many lines were printed.
+HELD_MARGIN = 250
+MAX_LINE_CHARS = 2_000
+HEIGHT_PX = 420
+TALL_PX = 640
+_KEY = "log-lines"
+
+# Streamlit draws each piece as a box of its own; here they are one text. And it gives a scrolling area neither a
+# name nor a way to reach it by keyboard. Nothing foreign is in here.
+_ONE_TEXT = f"""<style>
+.st-key-{_KEY} {{ background: color-mix(in srgb, currentColor 5%, transparent); border-radius: .5rem; }}
+.st-key-{_KEY} [data-testid=stCode] > div, .st-key-{_KEY} pre {{ background: transparent; border-radius: 0; }}
+.st-key-{_KEY} pre {{ padding: 0 .75rem; font-size: .8rem; line-height: 1.45; }}
+.st-key-{_KEY} pre code {{ line-height: inherit; }}
+.st-key-{_KEY} button {{ display: none; }}
+</style>
+<script>
+for (const area of document.querySelectorAll(".st-key-{_KEY}")) {{
+  area.tabIndex = 0;
+  area.setAttribute("role", "region");
+  area.setAttribute("aria-label", "Training logs");
+}}
+</script>"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPiece:
+    """Some lines of a log; ``first_line`` is the absolute number of the first one, from 0."""
+
+    first_line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownSpan:
+    """What one reader was shown: ``wanted`` lines were asked for, and [start_line, end_line) were drawn."""
+
+    wanted: int
+    start_line: int
+    end_line: int
+    numbering: str = ""
+
+
+def end_line(view: LogView) -> int:
+    """Number of the line after the last one."""
+    return view.first_line + len(view.lines)
+
+
+def start_line(view: LogView, wanted: int, held: ShownSpan | None = None) -> int:
+    """The first line shown: ``wanted`` lines before the end, or where the reader stopped following."""
+    if held is None:
+        start = end_line(view) - wanted
+        if wanted > LARGE_PIECE:
+            # Far back the start moves in large pieces, so that they need not be sent again at every tick.
+            start = start // LARGE_PIECE * LARGE_PIECE
+    elif held.numbering == view.numbering and held.start_line < end_line(view):
+        start = held.start_line
+    else:
+        # Numbered anew (another reader of a long log, or another log): as far before the end as it was.
+        start = end_line(view) - (held.end_line - held.start_line)
+    return max(start, view.first_line)
+
+
+def kept_lines(wanted: int, held: ShownSpan | None = None) -> int:
+    """How many lines must be read and rendered to show these; the largest number there is for more."""
+    needed = held.end_line - held.start_line + HELD_MARGIN if held else wanted
+    if needed > LARGE_PIECE:
+        needed = max(needed, wanted + LARGE_PIECE)
+    return next((kept for kept in KEPT_LINES if kept >= needed), KEPT_LINES[-1])
+
+
+def piece_bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut [start, end) at fixed line numbers: large pieces far back, small ones near the end."""
+    while start < end:
+        size = LARGE_PIECE if start % LARGE_PIECE == 0 and end - start >= 2 * LARGE_PIECE else SMALL_PIECE
+        stop = min(end, (start // size + 1) * size)
+        yield start, stop
+        start = stop
+
+
+def log_pieces(view: LogView, start: int) -> list[LogPiece]:
+    """The lines from ``start`` on, as pieces whose borders stay where they are while the log grows."""
+    return [
+        LogPiece(first_line=first, text=shown_text(view.lines[first - view.first_line : stop - view.first_line]))
+        for first, stop in piece_bounds(start, end_line(view))
+    ]
+
+
+def shown_text(lines: Sequence[str]) -> str:
+    """Lines as one text; an endless line is cut with a note."""
+    return "\n".join(_shown_line(line) for line in lines)
+
+
+def showing_text(shown: int, view: LogView) -> str:
+    """``Showing last 100 of 12,345 lines``."""
+    if view.total_lines is None:
+        return f"Showing last {shown:,} lines of a log of {size_text(view.size_bytes)}"
+    if shown >= view.total_lines:
+        return "Showing the only line" if shown == 1 else f"Showing all {shown:,} lines"
+    return f"Showing last {shown:,} of {view.total_lines:,} lines"
+
+
+def tail_text(view: LogView, wanted: int) -> str:
+    """The last lines as plain text, to select and copy from."""
+    return shown_text(view.lines[-wanted:])
+
+
+def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
+    """The log area with its controls; ``tall`` when the log is what the reader came for. Tells whether it is fresh."""
+    key = f"log-{job.id}-{attempt.number}"
+    follow, wanted = st.session_state.get(f"{key}-follow", True), st.session_state.get(f"{key}-count", LINE_COUNTS[0])
+    held: ShownSpan | None = None if follow else st.session_state.get(f"{key}-span")
+    held = held if held and held.wanted == wanted else None
+    reading = services.latest_log(job.id, attempt.number, kept_lines(wanted, held))
+    view = reading.value
+    if not view.lines:
+        st.header("Training logs", anchor="logs")
+        show_note("No log lines yet." if attempt.status.is_active else "This attempt left no log.")
+        show_age_note(reading.problem, reading.read_at)
+        return reading.problem is None
+    start = start_line(view, wanted, held)
+    st.session_state[f"{key}-span"] = ShownSpan(
+        wanted=wanted, start_line=start, end_line=end_line(view), numbering=view.numbering
+    )
+    _show_controls(key, attempt, showing_text(end_line(view) - start, view))
+    show_age_note(reading.problem, reading.read_at)
+    with st.container(height=TALL_PX if tall else HEIGHT_PX, autoscroll=follow, gap=None, key=_KEY):
+        for piece in log_pieces(view, start):
+            st.code(piece.text, language=None, wrap_lines=True)
+    # Last, because a style of its own takes no room there.
+    st.html(_ONE_TEXT, unsafe_allow_javascript=True)
+    return reading.problem is None
+
+
+def _show_controls(key: str, attempt: Attempt, showing: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.header("Training logs", anchor="logs", width="content")
+        st.toggle("Auto-scroll", value=True, key=f"{key}-follow", disabled=attempt.status.is_terminal)
+        st.selectbox(
+            "Lines shown",
+            LINE_COUNTS,
+            format_func="Last {:,}".format,
+            key=f"{key}-count",
+            label_visibility="collapsed",
+            width=130,
+        )
+        show_note(showing)
+
+
+def _shown_line(line: str) -> str:
+    if len(line) <= MAX_LINE_CHARS:
+        return line
+    return f"{line[:MAX_LINE_CHARS]} … ({len(line) - MAX_LINE_CHARS:,} more characters in the full log)"

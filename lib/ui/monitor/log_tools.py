@@ -1,0 +1,124 @@
+"""What one does with a log beside reading it: find, copy, download."""
+
+import time
+from urllib.parse import quote
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.job import Attempt, Job, JobStatus
+from lib.jobs.logs.search import LogSearch
+from lib.ui.addresses import own_path
+from lib.ui.monitor.log import kept_lines, shown_text, tail_text
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.format import size_text
+from lib.ui.parts.notes import show_note
+
+SEARCH_BUDGET_S = 10.0
+COPIED_LINES = 1_000
+_COPIED = "copied-lines"
+# The button copies in the browser: the server's clipboard is another. What was copied stays marked. Nothing foreign.
+_COPY = f"""<style>.st-key-{_COPIED} textarea {{ font-family: monospace; font-size: .8rem; white-space: pre; }}</style>
+<script>
+document.querySelector(".st-key-{_COPIED}-all button").onclick = () => {{
+  document.querySelector(".st-key-{_COPIED} textarea").select();
+  document.execCommand("copy");
+}};
+</script>"""
+
+
+def log_path(job_id: str, attempt: int) -> str:
+    """Where the whole log of an attempt can be downloaded."""
+    return own_path(f"/logs/{quote(job_id, safe='')}/{attempt}")
+
+
+def search_text(search: LogSearch) -> str:
+    """How many lines were found, and whether the whole log was searched."""
+    count = len(search.hits)
+    found = "No line found" if count == 0 else "1 line found" if count == 1 else f"{count:,} lines found"
+    if search.is_complete:
+        return f"{found}. Search complete: the whole log was searched ({size_text(search.searched_bytes)})."
+    return f"{found}. Search stopped after {size_text(search.searched_bytes)}: there may be more further down."
+
+
+def hit_lines(search: LogSearch) -> str:
+    """The hits with their line numbers from 1, as in an editor."""
+    width = len(str(search.hits[-1].line + 1)) if search.hits else 1
+    return "\n".join(f"{hit.line + 1:>{width}}  {shown_text([hit.text])}" for hit in search.hits)
+
+
+@st.fragment
+def show_log_tools(job: Job, attempt: Attempt) -> None:
+    """Find, copy and download; outside the ticking fragment, so that nothing here is redrawn by a tick."""
+    if attempt.status is JobStatus.PENDING:
+        return
+    if attempt.status.is_active or _may_have_lines(job.id, attempt.number):
+        _show_tools(job.id, attempt.number)
+
+
+def _may_have_lines(job_id: str, attempt: int) -> bool:
+    """Whether there is a log to work with; why it cannot be read is said where it is shown."""
+    try:
+        return bool(services.latest_log(job_id, attempt).value.lines)
+    except DashboardError:
+        return True
+
+
+def _show_tools(job_id: str, attempt: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        asked_for = _find_field(f"find-{job_id}-{attempt}")
+        _show_copy(job_id, attempt)
+        st.link_button("Download full log", log_path(job_id, attempt), icon=":material/download:")
+    with explained_errors("The log cannot be searched"):
+        _show_found(job_id, attempt, asked_for)
+
+
+def _find_field(key: str) -> str | None:
+    """What was asked for just now; None when nothing was.
+
+    A form: a field that is left by a click on a button elsewhere would swallow that click.
+    """
+    with (
+        st.form(f"{key}-form", border=False, width="content"),
+        st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"),
+    ):
+        # Wider than this, Streamlit lays "Press Enter to submit form" over what is typed.
+        needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=180)
+        is_asked = st.form_submit_button("Find", icon=":material/search:")
+    return (needle or "") if is_asked else None
+
+
+def _show_found(job_id: str, attempt: int, asked_for: str | None) -> None:
+    """What the last search found: a whole log is searched when that is asked for, not when the page is drawn again."""
+    key = f"found-{job_id}-{attempt}"
+    if asked_for is not None:
+        st.session_state.pop(key, None)
+        if asked_for:
+            deadline = time.monotonic() + SEARCH_BUDGET_S
+            with st.spinner("Searching the log …"):
+                search = services.find_in_log(job_id, attempt, asked_for, lambda: time.monotonic() > deadline)
+            st.session_state[key] = (search_text(search), hit_lines(search))
+    if key in st.session_state:
+        summary, lines = st.session_state[key]
+        show_note(summary)
+        if lines:
+            st.code(lines, language=None, wrap_lines=True, height=240 if lines.count("\n") >= 8 else "content")
+
+
+def _show_copy(job_id: str, attempt: int) -> None:
+    """The tail as it was when the popover opened: a text that changes under a selection cannot be copied."""
+    popover = st.popover(
+        "Copy as text", icon=":material/content_copy:", key=f"copy-{job_id}-{attempt}", on_change="rerun"
+    )
+    frozen = f"copied-{job_id}-{attempt}"
+    if not popover.open:
+        st.session_state.pop(frozen, None)
+        return
+    with popover, explained_errors("The log cannot be read"):
+        if frozen not in st.session_state:
+            view = services.latest_log(job_id, attempt, kept_lines(COPIED_LINES)).value
+            st.session_state[frozen] = tail_text(view, COPIED_LINES)
+        st.text_area("Log lines", st.session_state[frozen], height=360, key=_COPIED, width=640)
+        st.button("Copy all", icon=":material/content_copy:", key=f"{_COPIED}-all")
+        st.html(_COPY, unsafe_allow_javascript=True)

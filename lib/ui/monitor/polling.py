@@ -1,0 +1,60 @@
+"""Draws fragments of a job's page again when it is time.
+
+Imported by pages only: a component that is declared outside a script run is never served.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import streamlit as st
+from streamlit_autorefresh import st_autorefresh
+
+from lib.jobs.job import Attempt, Job
+from lib.sources.reads import Reading
+from lib.ui.monitor import poll_interval
+from lib.ui.parts import format as times
+from lib.ui.parts.errors import explained_errors
+
+# Streamlit makes one message of ticks that come in the same moment, and draws one of their fragments only. Timers that
+# begin together and fire together would lose most of the slow ticks.
+_OUT_OF_STEP_MS = {"failure": 70, "files": 170, "samples": 270, "results": 370}
+
+Part = Callable[[Job, Attempt], bool]
+"""Draws something and tells whether it is fresh."""
+
+
+def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
+    """Draw the fragment around it again when it is time; the last call in the fragment, for its frame takes room.
+
+    ``is_fresh`` tells whether all else in the fragment could be read.
+    """
+    job, key = reading.value, f"watch-{reading.value.id}"
+    watch = st.session_state.get(key, poll_interval.Watch())
+    if reading.problem is None:
+        watch = poll_interval.next_watch(watch, job, reading.read_at)
+    st.session_state[key] = watch
+    interval_ms = poll_interval.poll_interval_ms(job, watch, times.now())
+    if not is_fresh or reading.problem is not None:
+        interval_ms = min(interval_ms or poll_interval.RESULTS_POLL_MS, poll_interval.RESULTS_POLL_MS)
+    if interval_ms:
+        st_autorefresh(interval_ms, key=f"poll-{job.id}")
+
+
+@st.fragment
+def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part]) -> None:
+    """What grows slowly: every 10 s while the job is active or a part is not fresh, once a minute where links expire.
+
+    ``parts`` are named by what is said when one cannot be drawn.
+    """
+    fresh = [draw(title, partial(part, job, attempt)) for title, part in parts.items()]
+    if job.status.is_active or not all(fresh):
+        st_autorefresh(poll_interval.RESULTS_POLL_MS - _OUT_OF_STEP_MS[key], key=f"{key}-{job.id}")
+    elif poll_interval.has_frozen_links(job):
+        st_autorefresh(poll_interval.SLOW_POLL_MS - _OUT_OF_STEP_MS[key], key=f"{key}-links-{job.id}")
+
+
+def draw(title: str, show: Callable[[], bool]) -> bool:
+    """Draw a part that may fail, with words where it does; tells whether it is fresh."""
+    with explained_errors(title):
+        return show()
+    return False

@@ -1,0 +1,239 @@
+"""How far a job is: the bar, epoch and step, how long still, how fast, and the loss."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
+from lib.jobs.query import JobQuery
+from lib.ui.monitor.poll_interval import is_silent
+from lib.ui.parts import format as times
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text
+from lib.ui.parts.links import show_place_link
+from lib.ui.parts.text import escaped
+from lib.ui.parts.theme import is_cancelling
+
+_BAR_NAMES = {
+    JobStatus.FAILED: "Progress at failure",
+    JobStatus.CANCELLED: "Progress when cancelled",
+    JobStatus.LOST: "Last known progress",
+}
+_RUNNING = JobQuery(statuses=frozenset({JobStatus.RUNNING}))
+_FACTS = "facts"
+# Four numbers in one row rather than in two. A style alone takes no room.
+_DENSE = f"""<style>.st-key-{_FACTS} [data-testid=stMetricValue] {{ font-size: 1.35rem; }}</style>"""
+_LOSS_IS_LOST = (
+    "The loss became NaN or infinite: what was trained since then is most likely useless. "
+    "Try a lower learning rate, or full precision."
+)
+ALARMS = {
+    "exit_code_unknown": "Nobody saw how the trainer ended. Its files are complete as far as the log tells.",
+    "nan_loss": _LOSS_IS_LOST,
+    "inf_loss": _LOSS_IS_LOST,
+    "loss_diverged": "The loss is far above where it began: the training has most likely come apart. "
+    "Try a lower learning rate.",
+    "nan_latents": "Images became NaN when they were encoded: they teach the model nothing. "
+    "Try another VAE, or full precision for it.",
+    "upload_failed": "The files could not be copied to the artifact store: they lie only on the machine that trained "
+    "them, and worker.log in its data folder says why. Downloads work while they are there.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A number with its name; ``note`` explains it on hover."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def bar_text(attempt: Attempt) -> str:
+    """``Training progress: 42 %``; a progress nobody knows is said to be unknown."""
+    name = _BAR_NAMES.get(attempt.status, "Training progress")
+    fraction = bar_fraction(attempt)
+    return f"{name}: {'unknown' if fraction is None else percent_text(fraction)}"
+
+
+def bar_fraction(attempt: Attempt) -> float | None:
+    """Finished part in [0, 1]; a job that succeeded is done, whatever its last report was."""
+    if attempt.status is JobStatus.SUCCEEDED:
+        return 1.0
+    fraction = attempt.progress.fraction
+    return None if fraction is None else min(1.0, max(0.0, fraction))
+
+
+def count_text(progress: Progress) -> str:
+    """``Epoch 12/50 · Step 480/2000``."""
+    epoch = f"Epoch {'unknown' if progress.epoch is None else part_text(progress.epoch, progress.total_epochs)}"
+    step = f"Step {'unknown' if progress.step is None else part_text(progress.step, progress.total_steps)}"
+    return f"{epoch} · {step}"
+
+
+def speed_text(seconds_per_step: float | None) -> str:
+    """``2.4 steps/s``, or ``1.8 s/step`` for slow steps."""
+    if seconds_per_step is None or not seconds_per_step > 0:
+        return "unknown"
+    if seconds_per_step < 1:
+        return f"{1 / seconds_per_step:.3g} steps/s"
+    return f"{seconds_per_step:.3g} s/step"
+
+
+def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
+    """The numbers beside the bar: of a running job what comes, of an ended one what came of it."""
+    progress, note = attempt.progress, "" if attempt.number < job.attempt else job.duration_note
+    took = _known(duration_text(attempt_duration_s(attempt, now)) if attempt.started_at else None)
+    if attempt.status is JobStatus.SUCCEEDED:
+        return [
+            Fact(label="Final loss", value=_known(_loss(progress))),
+            Fact(label="Training time", value=took, note=note),
+        ]
+    if attempt.status.is_terminal:
+        return [
+            Fact(label="Last loss", value=_known(_loss(progress))),
+            Fact(label="Ran for", value=took, note=note),
+        ]
+    eta = None if progress.eta_s is None else duration_text(progress.eta_s)
+    remaining = Fact(
+        label="Estimated time remaining", value=_known(eta), note="" if eta else "Known after the first steps."
+    )
+    return [
+        *([] if _is_stopping(attempt, job) else [remaining]),
+        Fact(label="Loss", value=_known(_loss(progress))),
+        Fact(
+            label="Speed",
+            value=speed_text(progress.seconds_per_step),
+            note="Without saving and sampling.",
+        ),
+        Fact(label="Running for", value=took, note=note),
+    ]
+
+
+def attempt_duration_s(attempt: Attempt, now: datetime) -> float | None:
+    """Seconds from start to end, or until ``now`` while it runs; None when unknown."""
+    if attempt.started_at is None or (attempt.status.is_terminal and attempt.finished_at is None):
+        return None
+    return max(0.0, ((attempt.finished_at or now) - attempt.started_at).total_seconds())
+
+
+def waiting_text(job: Job) -> str:
+    """What a pending job waits for."""
+    if job.queue_position is None:
+        return "Its place in the queue is unknown."
+    if job.queue_position == 1:
+        return "Next in the queue."
+    return f"Place {job.queue_position} in the queue."
+
+
+def silence_text(job: Job, now: datetime) -> str:
+    """Says that a running trainer has printed nothing for long; empty while it talks."""
+    if not is_silent(job, now):
+        return ""
+    since = duration_text((now - (job.last_output_at or job.started_at or now)).total_seconds())
+    return f"No output for {since}. The job still counts as running; it may be stuck."
+
+
+def alarm_texts(attempt: Attempt) -> list[str]:
+    """What each alarm means, in words; an alarm nobody knows is shown as its word."""
+    texts = (ALARMS.get(alarm, f"Alarm: {alarm.replace('_', ' ')}") for alarm in attempt.alarms)
+    return list(dict.fromkeys(texts))
+
+
+def show_alarms(attempt: Attempt) -> None:
+    """A warning for each alarm; it belongs above the files, which look like success without it."""
+    for text in alarm_texts(attempt):
+        st.warning(escaped(text), icon=":material/warning:")
+
+
+def show_progress(attempt: Attempt, job: Job) -> None:
+    """The panel for one attempt in whatever state it is."""
+    now = times.now()
+    if attempt.status is JobStatus.PENDING:
+        _show_waiting(job)
+        return
+    if attempt.never_began:
+        return  # there is nothing to say that the panel above has not said
+    fraction = bar_fraction(attempt)
+    st.progress(fraction or 0.0, text=bar_text(attempt))
+    st.markdown(stage_line(attempt, job))
+    st.html(_DENSE)
+    with st.container(horizontal=True, gap="medium", key=_FACTS):
+        for fact in progress_facts(attempt, job, now):
+            st.metric(fact.label, fact.value, help=fact.note or None, width="content")
+    if attempt.number == job.attempt and (text := silence_text(job, now)):
+        st.warning(text, icon=":material/hourglass_empty:")
+
+
+def ahead_text(ahead: Job) -> str:
+    """``about 2m 5s left (an estimate)``: when the job that runs now makes room; empty when nobody knows."""
+    if is_cancelling(ahead.status, ahead.raw_status):
+        return "which is stopping"
+    eta_s = ahead.progress.eta_s
+    return "" if eta_s is None else f"about {duration_text(eta_s)} left (an estimate)"
+
+
+def _show_waiting(job: Job) -> None:
+    st.header("Waiting to start", anchor=False)
+    if job.queue_position is not None and (ahead := _job_ahead()):
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.markdown(f"{waiting_text(job)} Running now:", width="content")
+            show_place_link(escaped(ahead.name or ahead.id, limit=60), {"id": ahead.id, "attempt": None, "view": None})
+            st.markdown(ahead_text(ahead), width="content")
+    else:
+        st.markdown(waiting_text(job))
+    refused, place = services.reason_against("move"), job.queue_position
+    with st.container(horizontal=True):
+        for label, icon, places, end in (
+            ("Move up", ":material/arrow_upward:", -1, "It is the next one already." if place == 1 else ""),
+            ("Move down", ":material/arrow_downward:", 1, "It is the last one already." if _is_last(place) else ""),
+        ):
+            if st.button(label, icon=icon, disabled=bool(refused or end), help=refused or end or None):
+                with explained_errors("The job could not be moved"):
+                    services.move_job(job.id, places)
+                    st.rerun()
+
+
+def _job_ahead() -> Job | None:
+    """The running job that will make room first, as far as is known."""
+    try:
+        jobs = services.list_jobs(_RUNNING).jobs
+    except DashboardError:  # the queue says enough without it
+        return None
+    return min(jobs, key=lambda job: math.inf if job.progress.eta_s is None else job.progress.eta_s, default=None)
+
+
+def _is_last(place: int | None) -> bool:
+    """Whether no pending job comes after this place."""
+    try:
+        return place is not None and place >= services.count_by_status().get(JobStatus.PENDING, 0)
+    except DashboardError:
+        return False
+
+
+def _is_stopping(attempt: Attempt, job: Job) -> bool:
+    return attempt.number == job.attempt and is_cancelling(job.status, job.raw_status)
+
+
+def stage_line(attempt: Attempt, job: Job) -> str:
+    """``Stage: training · Epoch 12/50 · Step 480/2000`` as Markdown; a job told to stop is ``Stopping…``."""
+    parts = [count_text(attempt.progress)]
+    if _is_stopping(attempt, job):
+        parts.insert(0, "Stopping…")
+    elif attempt.status is JobStatus.RUNNING:
+        stage = attempt.progress.stage
+        word = "starting" if stage == Stage.QUEUED else escaped(stage, limit=80) if stage else "unknown"
+        parts.insert(0, f"Stage: {word}")
+    return " · ".join(parts)
+
+
+def _loss(progress: Progress) -> str | None:
+    return None if progress.loss is None else loss_text(progress.loss)
+
+
+def _known(text: str | None) -> str:
+    return "unknown" if text is None or text == "–" else text

@@ -1,0 +1,348 @@
+"""What can be done with jobs: a bar of real links and buttons, and the dialogs that ask before something goes.
+
+A page calls ``show_pending`` once at its top level (outside fragments) and ``show_actions`` where the bar belongs.
+A button inside a ticking fragment must not open a dialog by itself: the next tick would close it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.job import Artifact, Job, JobStatus
+from lib.ui.addresses import own_path
+from lib.ui.focus import ask_for_focus, give_focus_back
+from lib.ui.parts.artifact_order import listed_files
+from lib.ui.parts.errors import explained_errors, show_error
+from lib.ui.parts.format import size_text
+from lib.ui.parts.links import follow_link
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.theme import is_cancelling
+from lib.ui.parts.toasts import announce
+
+JOB_PAGE = "../pages/job.py"
+SHOWN_NAMES = 10
+SHOWN_FILES = 30
+RETRY_AT_ONCE = "Starts the next attempt of the same job at once, with the same settings."
+_PENDING_DIALOG = "dialog to open"
+_LEAVING = "page to go to"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAction:
+    """Something that changes jobs.
+
+    Attributes:
+        name: The capability of the source.
+        fits: Whether it can be done to this job as it stands.
+        refusal: Why it is disabled when it fits no selected job.
+        done: What the toast says: ``Deleted``.
+        keep: Label of the way out of the dialog.
+        warning: What the dialog says about it.
+    """
+
+    name: str
+    label: str
+    icon: str
+    fits: Callable[[Job], bool]
+    refusal: str
+    done: str
+    keep: str = ""
+    warning: str = ""
+
+
+RETRY = JobAction(
+    name="retry",
+    label="Retry",
+    icon=":material/replay:",
+    fits=lambda job: job.status.is_terminal,
+    refusal="Only a job that has ended can be retried.",
+    done="Retried",
+)
+CANCEL = JobAction(
+    name="cancel",
+    label="Cancel",
+    icon=":material/stop_circle:",
+    fits=lambda job: job.status.is_active and not is_cancelling(job.status, job.raw_status),
+    refusal="Only a pending or running job can be cancelled, and only once.",
+    done="Cancelling",
+    keep="Keep running",
+    warning="The training stops. Its log and the files written so far are kept.",
+)
+DELETE = JobAction(
+    name="delete",
+    label="Delete",
+    icon=":material/delete:",
+    fits=lambda job: job.status is not JobStatus.RUNNING,
+    refusal="A running job cannot be deleted. Cancel it first.",
+    done="Deleted",
+    keep="Keep",
+    warning="The log, the samples and the trained files go with it. This cannot be undone.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    action: JobAction
+    jobs: tuple[Job, ...]
+    leave_to: str
+    url: str | None
+    button: str
+
+
+def show_pending() -> None:
+    """The dialog that a button asked for; or the way from a page whose job was just deleted, and nothing else then."""
+    if page := st.session_state.pop(_LEAVING, None):
+        follow_link(page, {})
+        st.stop()
+    asked: _Asked | None = st.session_state.get(_PENDING_DIALOG)
+    if asked is None:
+        return
+    if asked.url != st.context.url:
+        _close()
+        return
+    title = _question(asked.action, asked.jobs)
+    st.dialog(title, icon=asked.action.icon, on_dismiss=_close)(_show_confirmation)(asked)
+
+
+def _close() -> None:
+    st.session_state.pop(_PENDING_DIALOG, None)
+
+
+def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to: str = "") -> None:
+    """The bar for one or more jobs.
+
+    Args:
+        jobs: What the actions apply to; each action takes those that it fits.
+        key: Distinguishes several bars.
+        links: Whether to offer the ways to the job's own page.
+        leave_to: The page to go to after a deletion; empty stays.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", key=f"{key}-actions"):
+        if links:
+            _show_links(jobs)
+        _show_downloads(jobs, key)
+        for action in (RETRY, CANCEL, DELETE):
+            _show_button(action, jobs, key, leave_to, is_elsewhere=links)
+        give_focus_back(f"{key}-{action.name}" for action in (CANCEL, DELETE))
+
+
+def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
+    """Why the action cannot be used on these jobs; empty when it can."""
+    refused = services.reason_against(action.name)
+    return refused or ("" if any(action.fits(job) for job in jobs) else action.refusal)
+
+
+def download_path(job_id: str, artifact_id: str) -> str:
+    """The lasting address of a job's file: it finds or signs the file at the moment of the click."""
+    return own_path(f"/download/{quote(job_id, safe='')}/{quote(artifact_id)}")
+
+
+def deletion_text(jobs: Sequence[Job]) -> str:
+    """How large what goes is: ``3 jobs, 1.5 GB``; says what is not known. What never ran has no files."""
+    count = _count(jobs)
+    with_files = [job for job in jobs if job.size_bytes is not None or job.attempt or job.started_at]
+    if not with_files:
+        return f"{count} without files"
+    sizes = [job.size_bytes for job in with_files if job.size_bytes is not None]
+    if not sizes:
+        return f"{count}, size unknown"
+    unknown = len(with_files) - len(sizes)
+    return f"{count}, {size_text(sum(sizes))}" + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def cancel_text(jobs: Sequence[Job]) -> str:
+    """What cancelling does: nothing that has not begun can stop."""
+    waiting = sum(job.status is JobStatus.PENDING for job in jobs)
+    if waiting < len(jobs):
+        return CANCEL.warning
+    return "It leaves the queue before it began." if waiting == 1 else "They leave the queue before they began."
+
+
+def _show_links(jobs: Sequence[Job]) -> None:
+    single = len(jobs) == 1
+    help_text = None if single else "Select a single job to open it."
+    target = {"id": jobs[0].id} if single else None
+    logs = {"id": jobs[0].id, "view": "logs"} if single else None
+    st.page_link(
+        JOB_PAGE,
+        label="View details",
+        icon=":material/open_in_full:",
+        query_params=target,
+        disabled=not single,
+        help=help_text,
+    )
+    st.page_link(
+        JOB_PAGE,
+        label="View logs",
+        icon=":material/article:",
+        query_params=logs,
+        disabled=not single,
+        help=help_text,
+    )
+
+
+def _show_downloads(jobs: Sequence[Job], key: str) -> None:
+    menu = st.popover(
+        "Download artifacts", icon=":material/download:", key=f"{key}-downloads", on_change="rerun", wrap=False
+    )
+    if menu.open:
+        with menu, explained_errors("The files cannot be listed"):
+            for job in jobs[:SHOWN_NAMES]:
+                _show_files(job)
+            if len(jobs) > SHOWN_NAMES:
+                st.caption(f"Only the files of the first {SHOWN_NAMES} selected jobs are listed.")
+
+
+def _show_files(job: Job) -> None:
+    files = listed_files(services.artifacts(job.id, job.attempt, job.status))
+    st.markdown(f"**{escaped(job.name or job.id, limit=80)}**")
+    if not files:
+        st.caption("No files yet." if job.status.is_active else "This job left no files.")
+    for file in files[:SHOWN_FILES]:
+        st.link_button(_file_label(file), download_path(job.id, file.id), icon=":material/download:", width="stretch")
+    if len(files) > SHOWN_FILES:
+        st.caption(f"{len(files) - SHOWN_FILES} more files on the job's own page.")
+
+
+def _file_label(file: Artifact) -> str:
+    size = "" if file.size_bytes is None else f" · {size_text(file.size_bytes)}"
+    return f"{escaped(file.name, limit=80)}{size}"
+
+
+def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str, *, is_elsewhere: bool) -> None:
+    reason = reason_disabled(action, jobs)
+    note = reason or (_retry_note() if action is RETRY else "")
+    pressed = st.button(
+        action.label, icon=action.icon, key=f"{key}-{action.name}", disabled=bool(reason), help=note or None
+    )
+    if not pressed:
+        return
+    fitting = tuple(job for job in jobs if action.fits(job))
+    if action.warning:
+        st.session_state[_PENDING_DIALOG] = _Asked(
+            action=action,
+            jobs=fitting,
+            leave_to=leave_to if action is DELETE else "",
+            url=st.context.url,
+            button=f"{key}-{action.name}",
+        )
+        st.rerun()
+    started: list[Job] = []
+    errors = _retry(fitting, started)
+    for error in errors:
+        announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
+    if len(started) != 1:
+        st.rerun()
+    elif is_elsewhere:
+        follow_link(JOB_PAGE, {"id": started[0].id})
+    else:
+        st.switch_page(JOB_PAGE, query_params={"id": started[0].id})
+
+
+def _retry_note() -> str:
+    """What a click does; where that is no next attempt but a new job, why."""
+    return f"{services.reason_against('attempts') or RETRY_AT_ONCE} It trains from step 0."
+
+
+def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
+    """Run each again, announce it, and return what went wrong; a job that is a new one is put into ``started``."""
+
+    def deed(job: Job) -> None:
+        again = services.retry_job(job.id)
+        if again.id != job.id:
+            started.append(again)
+
+    done, errors = _each(deed, jobs)
+    new_ids = ", ".join(plain(job.id, limit=40) for job in started[:SHOWN_NAMES])
+    if len(started) == 1:
+        announce(f"Started as a new job: {escaped(new_ids)}")
+    elif started:
+        announce(f"Started as {len(started)} new jobs: {escaped(new_ids)}")
+    elif done:
+        announce(f"{RETRY.done} {escaped(_named(done))}")
+    return errors
+
+
+def perform(action: JobAction, jobs: Sequence[Job]) -> list[DashboardError]:
+    """Cancel or delete each job, announce what was done, and return what went wrong."""
+    by_id = services.cancel_job if action is CANCEL else services.delete_job
+    done, errors = _each(lambda job: by_id(job.id), jobs)
+    if done:
+        announce(f"{action.done} {escaped(_named(done))}")
+    return errors
+
+
+def _each(deed: Callable[[Job], None], jobs: Sequence[Job]) -> tuple[list[Job], list[DashboardError]]:
+    done, errors = [], []
+    for job in jobs:
+        try:
+            deed(job)
+            done.append(job)
+        except DashboardError as error:
+            errors.append(error)
+    return done, errors
+
+
+def _show_confirmation(asked: _Asked) -> None:
+    """The inside of the dialog: what goes, how large it is, and two ways out."""
+    action, jobs = asked.action, asked.jobs
+    if action is DELETE:
+        jobs = tuple(_with_size(job) for job in jobs)
+    st.markdown("\n".join(f"- {_line(job, sized=action is DELETE)}" for job in jobs[:SHOWN_NAMES]))
+    if len(jobs) > SHOWN_NAMES:
+        st.markdown(f"… and {len(jobs) - SHOWN_NAMES} more.")
+    st.markdown(f"{deletion_text(jobs)}. {action.warning}" if action is DELETE else cancel_text(jobs))
+    with st.container(horizontal=True):
+        confirmed = st.button(f"{action.label} {_count(jobs)}", type="primary", icon=action.icon, key="dialog-confirm")
+        if st.button(action.keep, key="dialog-keep"):
+            _close()
+            ask_for_focus(asked.button)
+            st.rerun()
+    if confirmed:
+        with explained_errors():
+            _finish(asked)
+
+
+def _finish(asked: _Asked) -> None:
+    errors = perform(asked.action, asked.jobs)
+    if len(errors) == len(asked.jobs):
+        for error in errors[:SHOWN_NAMES]:
+            show_error(error)
+        return
+    _close()
+    for error in errors:
+        announce(escaped(f"{error} {error.hint}"), icon=":material/error:")
+    if asked.leave_to:
+        st.session_state[_LEAVING] = asked.leave_to
+    st.rerun()
+
+
+def _with_size(job: Job) -> Job:
+    """The job with its size where a list did not bring it; as it is when that cannot be read."""
+    if job.size_bytes is not None:
+        return job
+    try:
+        return services.get_job(job.id)
+    except DashboardError:
+        return job
+
+
+def _line(job: Job, *, sized: bool) -> str:
+    size = f", {size_text(job.size_bytes)}" if sized and job.size_bytes is not None else ""
+    return f"**{escaped(job.name or job.id, limit=80)}** ({escaped(job.id, limit=40)}{size})"
+
+
+def _question(action: JobAction, jobs: Sequence[Job]) -> str:
+    return f"{action.label} {_count(jobs)}?"
+
+
+def _count(jobs: Sequence[Job]) -> str:
+    return "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    return plain(jobs[0].name or jobs[0].id, limit=80) if len(jobs) == 1 else f"{len(jobs)} jobs"

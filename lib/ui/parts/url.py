@@ -1,0 +1,119 @@
+"""The URL is the only source of truth for what a page shows: one history entry per change, so Back undoes it.
+
+Widgets follow it: ``mirror_url`` or ``follow_url`` set a widget before it is made, and the widget's ``on_change``
+calls ``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
+
+The browser sends an event with the URL that it has at that moment. Right after a change that is still the one before
+it, and what was just typed would be lost. So ``lib/app.py`` notes the URL in every full run, a widget changes what is
+noted, and a fragment reads it. The browser's URL is believed in full runs that no widget's change led to: a link,
+Back, Forward.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from lib.ui.parts.text import plain
+
+Value = TypeVar("Value")
+MAX_VALUE_LENGTH = 200
+_NOTED = "page and parameters of the URL"
+
+
+@dataclass(slots=True, kw_only=True)
+class UrlReader:
+    """Reads parameters; what cannot be used falls back to the default and is named in ``problems``."""
+
+    params: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    def text(self, name: str, default: str = "", *, limit: int = MAX_VALUE_LENGTH) -> str:
+        """Any text, on one line and cut to ``limit`` characters."""
+        return plain(self.params[name], limit=limit) if name in self.params else default
+
+    def choice(self, name: str, options: Collection[str], default: str) -> str:
+        """One of ``options``."""
+        value = self.params.get(name, default)
+        if value in options or value == default:
+            return value
+        return self.refuse(name, value, default)
+
+    def whole_number(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
+        """A whole number between ``minimum`` and ``maximum``."""
+        value = self.params.get(name)
+        if value is None:
+            return default
+        if value.isascii() and value.isdigit() and len(value) < 12 and minimum <= int(value) <= maximum:
+            return int(value)
+        return self.refuse(name, value, default)
+
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        """Note every parameter that the page does not have: what it was to do is not done."""
+        for name in self.params:
+            if name not in known:
+                self.refuse(plain(name, limit=40), self.params[name], None)
+
+    def refuse(self, name: str, value: str, default: Value) -> Value:
+        """Note that ``name`` cannot be used, and give the default."""
+        self.problems.append(f"{name}={plain(value, limit=40)}")
+        return default
+
+
+def note_url() -> None:
+    """Note this page's URL. Call it in every full run, before anything reads or writes parameters."""
+    st.session_state[_NOTED] = (_page(), st.query_params.to_dict())
+
+
+def settle_url() -> None:
+    """Give a fragment that was run with an old URL the page's own: ``st.rerun`` would take the old one along."""
+    params = _params()
+    if params != st.query_params.to_dict():
+        st.query_params.from_dict(params)
+
+
+def url_reader() -> UrlReader:
+    """Over the parameters of this page's URL."""
+    return UrlReader(params=_params())
+
+
+def write_params(changes: Mapping[str, str | None]) -> None:
+    """Change parameters in one history entry; None or an empty text takes one away. No change makes no entry."""
+    before = _params()
+    after = {name: value for name, value in {**before, **changes}.items() if value}
+    if not before == after == st.query_params.to_dict():
+        st.query_params.from_dict(after)
+        st.session_state[_NOTED] = (_page(), after)
+
+
+def _params() -> dict[str, str]:
+    """The noted URL's parameters; the event's own where another page's URL is noted."""
+    page, params = st.session_state.get(_NOTED, ("", {}))
+    return dict(params) if page == _page() else st.query_params.to_dict()
+
+
+def _page() -> str:
+    context = get_script_run_ctx()
+    return context.page_script_hash if context else ""
+
+
+def mirror_url(key: str, value: object) -> None:
+    """Make the widget ``key`` show the URL's value, always. Call it before the widget is made.
+
+    For widgets whose ``on_change`` writes the URL at once. What is typed and not yet committed stays: the browser is
+    only told of a value that differs from the one it sent. Several quick steps back cannot leave the widget behind.
+    """
+    st.session_state[key] = value
+
+
+def follow_url(key: str, value: object) -> None:
+    """Give the widget ``key`` the URL's value when it is new or the URL changed (a link, Back, Forward).
+
+    Call it before the widget is made. In between, the widget keeps what was typed.
+    """
+    seen = f"{key} as the URL had it"
+    if key not in st.session_state or st.session_state.get(seen) != value:
+        st.session_state[key] = value
+    st.session_state[seen] = value

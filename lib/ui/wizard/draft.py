@@ -1,0 +1,146 @@
+"""A half-filled wizard: read from the URL, so that it can be shared, reloaded, and undone by Back.
+
+Parameters: ``step``, ``datasetId``, ``configId``, ``name``, ``timeLimit`` (minutes), one per changed value
+(``epochs=5``), ``from`` (the job whose dataset, name and settings are taken where nothing else is said) and ``draft``
+(names the submission, so that it makes one job however often it is sent).
+"""
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import streamlit as st
+
+from lib.jobs.config_file import settings_from_payload
+from lib.jobs.job import Job
+from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings
+from lib.ui.parts.settings_form import MAX_EXACT, TEXT_LIMITS, prompt_lines
+
+STEPS = ("Select Dataset", "Configure Training", "Review and Start")
+TIME_LIMIT = "timeLimit"
+MAX_TIME_LIMIT_MIN = 30 * 24 * 60
+CHANGEABLE = (*(rule.name for rule in RANGES), *TEXT_LIMITS)
+PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "from", "draft", *CHANGEABLE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What was chosen so far. ``changes`` holds setting name -> text as in the URL, as ``time_limit`` is."""
+
+    step: int = 1
+    dataset_id: str = ""
+    config_id: str = ""
+    name: str = ""
+    time_limit: str = ""
+    submission_id: str = ""
+    from_job: str = ""
+    changes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
+    """The draft in the URL; ``job`` fills in what the URL does not say."""
+    step = params.get("step", "1")
+    return Draft(
+        step=int(step) if step in ("1", "2", "3") else 1,
+        dataset_id=params.get("datasetId", (job.dataset_id if job else "") or "")[:300],
+        config_id=params.get("configId", (job.config_id if job else "") or "")[:300],
+        name=params.get("name", job.name if job else ""),
+        time_limit=params.get(TIME_LIMIT, limit_parameter(job.time_limit_s) if job else ""),
+        submission_id=params.get("draft", "")[:100],
+        from_job=params.get("from", "")[:300],
+        changes={name: params[name] for name in CHANGEABLE if name in params},
+    )
+
+
+def unknown_parameters(params: Mapping[str, str]) -> list[str]:
+    """What the URL says and the wizard does not have: a misspelt setting must not be trained without a word."""
+    step = params.get("step", "1")
+    bad_step = [] if step in ("1", "2", "3") else [f"step={step[:40]}"]
+    return bad_step + [f"{name[:40]}={value[:40]}" for name, value in params.items() if name not in PARAMETERS]
+
+
+def starting_settings(config: TrainingConfig | None, job: Job | None) -> TrainingSettings:
+    """The values before any change: the job's own copy when the wizard starts from one, else the configuration's."""
+    if job is not None and job.settings:
+        return settings_from_payload(job.settings)
+    return config.settings if config else TrainingSettings()
+
+
+def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tuple[TrainingSettings, list[str]]:
+    """The settings with the URL's changes, and the parameters that are no value of their kind.
+
+    A number that is out of range is kept, so that its field can show it and say what is wrong.
+    """
+    values: dict[str, Any] = {}
+    problems = []
+    for rule in RANGES:
+        if (text := changes.get(rule.name)) is not None:
+            number = _number(text)
+            if number is None or (rule.is_integer and (number % 1 or abs(number) > MAX_EXACT)):
+                problems.append(f"{rule.name}={text[:40]}")
+            else:
+                values[rule.name] = rule.kind(number)
+    if "base_model" in changes:
+        values["base_model"] = changes["base_model"]
+    if "sample_prompts" in changes:
+        values["sample_prompts"] = prompt_lines(changes["sample_prompts"])
+    return replace(before, **values), problems
+
+
+def time_limit_minutes(text: str) -> tuple[int | None, list[str]]:
+    """The time limit in whole minutes, None for none, and the parameter if it is no whole number."""
+    if not text:
+        return None, []
+    if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 16:
+        return int(text), []
+    return None, [f"{TIME_LIMIT}={text[:40]}"]
+
+
+def time_limit_problem(minutes: int | None) -> str:
+    """What is wrong with a time limit; empty when it is fine."""
+    if minutes is None or 1 <= minutes <= MAX_TIME_LIMIT_MIN:
+        return ""
+    return f"Must be between 1 and {MAX_TIME_LIMIT_MIN} (30 days)."
+
+
+def limit_parameter(limit_s: float | None) -> str:
+    """A job's time limit as the wizard knows one: in whole minutes, rounded up."""
+    return "" if limit_s is None else str(math.ceil(limit_s / 60))
+
+
+def change_text(value: Any) -> str:
+    """A value as it stands in the URL."""
+    if isinstance(value, tuple):
+        return "\n".join(value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text[:40])
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def chosen_id(wanted: str, ids: Sequence[str], default: str = "") -> str:
+    """The wanted id if it is there; without a wish the default, else the first; a wish that is gone stays unmet."""
+    if wanted:
+        return wanted if wanted in ids else ""
+    return default if default in ids else next(iter(ids), "")
+
+
+def write_draft(changes: Mapping[str, str | None]) -> None:
+    """Change parameters in one history entry; None takes one away. Another choice is another submission."""
+    before = st.query_params.to_dict()
+    after = {key: value for key, value in {**before, "draft": None, **changes}.items() if value is not None}
+    if after != before:
+        st.query_params.from_dict(after)
+
+
+def submission_id() -> str:
+    """The id under which this draft is sent: in the URL from the first click on, so that a reload keeps it."""
+    in_url = st.query_params.get("draft", "")
+    return in_url or secrets.token_urlsafe(12)

@@ -1,0 +1,73 @@
+"""What stands around the wizard's steps: where one is, where it started from, "Back" and "Next"."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Job
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.text import escaped
+from lib.ui.wizard.draft import STEPS, write_draft
+
+_COPY = ":material/content_copy:"
+
+
+def show_steps(step: int) -> None:
+    """``Step 2 of 3: Configure Training``."""
+    st.progress(step / len(STEPS), f"Step {step} of {len(STEPS)}")
+    st.header(STEPS[step - 1])
+
+
+def load_origin() -> Job | None:
+    """The job that ``from`` names; one that is gone is said, and the wizard goes on without it."""
+    if not (job_id := st.query_params.get("from", "")):
+        return None
+    with explained_errors("The job to start from could not be loaded"):
+        job = services.get_job(job_id)
+        name = escaped(job.name, limit=80) or escaped(job.id)
+        st.info(f"Starts from the job {name}: what is not changed here is as it was there.", icon=_COPY)
+        return job
+    return None
+
+
+def show_bad_parameters(problems: Sequence[str]) -> None:
+    """Name what the link says but cannot be used."""
+    if problems:
+        shown = ", ".join(escaped(each, limit=90) for each in problems)
+        st.warning(f"The link has values that cannot be used and were left out: {shown}")
+
+
+def show_navigation(
+    step: int,
+    *,
+    chosen: Mapping[str, str],
+    entered: Callable[[], Mapping[str, str | None]],
+    problem: str = "",
+    ready: Callable[[], bool] = lambda: True,
+) -> None:
+    """ "Back" and "Next" of the first two steps.
+
+    Args:
+        step: Where one is.
+        chosen: Goes into the URL, so that a default that nobody touched is the same in a shared link.
+        entered: Asked at the click: what the fields of this step say, as parameters of the URL.
+        problem: Disables "Next" and is said beside it.
+        ready: Asked when "Next" is clicked; the step stays, and says why, when it is not.
+    """
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if step > 1:
+            st.button("Back", icon=":material/arrow_back:", on_click=_go, args=(step - 1, chosen, entered))
+        st.button("Next", type="primary", disabled=bool(problem), on_click=_go, args=(step + 1, chosen, entered, ready))
+        if problem:
+            st.caption(escaped(problem))
+
+
+def _go(
+    step: int,
+    chosen: Mapping[str, str],
+    entered: Callable[[], Mapping[str, str | None]],
+    ready: Callable[[], bool] = lambda: True,
+) -> None:
+    place = {"step": str(step) if step > 1 else None} if ready() else {}
+    write_draft({**{name: each for name, each in chosen.items() if each}, **entered(), **place})

@@ -1,0 +1,206 @@
+"""Step 3 of the wizard: everything that will run, what stands against it, and starting it."""
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import streamlit as st
+
+from lib import services
+from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
+from lib.jobs.dataset import Dataset
+from lib.jobs.job import Job
+from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
+from lib.sources.protocol import JobRequest, Preview
+from lib.ui.datasets.facts import count_text
+from lib.ui.parts.errors import explained_errors, show_error
+from lib.ui.parts.format import duration_text, relative_time
+from lib.ui.parts.job_actions import JOB_PAGE
+from lib.ui.parts.links import follow_link
+from lib.ui.parts.settings_form import labelled, measured_text, trainer_options, value_text
+from lib.ui.parts.settings_table import SettingRow, settings_table
+from lib.ui.parts.text import escaped
+from lib.ui.wizard.draft import submission_id, write_draft
+
+# A job that is older than this was not made by the click that just happened.
+FRESH = timedelta(seconds=60)
+NOT_CREATED, NOT_KNOWN = "The job was not created", "It is not known whether the job was created"
+_SENDING, _MADE, _FAILED = "wizard-sending", "wizard-made", "wizard-failed"
+_LABELS = {
+    "name": "Job name",
+    "dataset_id": "Dataset",
+    "config_id": "Configuration",
+    "time_limit_s": "Time limit",
+    "trainer": "Trainer",
+    "base_model": "Base model",
+    **{rule.name: rule.label for rule in RANGES},
+    "sample_prompts": "Sample prompts",
+    "extra": "Further options",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What is about to be started."""
+
+    name: str
+    dataset: Dataset
+    config: TrainingConfig | None
+    settings: TrainingSettings
+    time_limit_s: float | None = None
+
+    def request(self, submission: str) -> JobRequest:
+        """The job to create."""
+        return JobRequest(
+            name=self.name.strip(),
+            dataset_id=self.dataset.id,
+            config_id=self.config.id if self.config else None,
+            settings=self.settings,
+            submission_id=submission,
+            time_limit_s=self.time_limit_s,
+        )
+
+
+def settings_rows(settings: TrainingSettings, config: TrainingConfig | None) -> list[SettingRow]:
+    """One row per setting, with its unit, and with what the configuration says where that differs."""
+    differences = settings_differences(config.settings, settings) if config else ()
+    said = {each.name: value_text(each.before) for each in differences}
+    values = {"trainer": trainer_options(settings.trainer)[settings.trainer]}
+    values |= {"base_model": value_text(settings.base_model)}
+    values |= {rule.name: measured_text(rule, getattr(settings, rule.name)) for rule in RANGES}
+    values |= {"sample_prompts": value_text(settings.sample_prompts)}
+    if settings.extra or "extra" in said:
+        values["extra"] = value_text(settings.extra)
+    return [
+        SettingRow(label=_LABELS[name], value=value, configured=said.get(name, "")) for name, value in values.items()
+    ]
+
+
+def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
+    """``16 images × 2 repeats × 10 epochs / batch size 4 = 80 steps``."""
+    if dataset.image_count is None:
+        return "unknown: the source does not say how many images the dataset has"
+    factors = [
+        count_text(dataset.image_count, "image", "images"),
+        count_text(settings.repeats, "repeat", "repeats"),
+        count_text(settings.epochs, "epoch", "epochs"),
+    ]
+    steps = total_steps(dataset.image_count, settings)
+    return f"{' × '.join(factors)} / batch size {settings.batch_size} = {count_text(steps, 'step', 'steps')}"
+
+
+def estimate_text(preview: Preview) -> str:
+    """``about 3m 20s (an estimate: …)``; says so when there is nothing to estimate from."""
+    if preview.estimate_s is None:
+        return "unknown: the pace of a former job with this configuration is not known"
+    basis = preview.estimate_basis.rstrip(".")
+    basis = f": {basis[0].lower()}{basis[1:]}" if basis else ""
+    return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
+
+
+def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
+    """Says that the time limit (seconds) would end the job before its estimated end; empty when it would not."""
+    if limit_s is None or estimate_s is None or limit_s >= estimate_s:
+        return ""
+    limit, estimate = duration_text(limit_s), duration_text(estimate_s)
+    return (
+        f"The time limit of {limit} is shorter than the estimated {estimate}: "
+        "the training would be stopped before its end."
+    )
+
+
+def show_review(review: Review) -> None:
+    """Everything that was chosen, the command line, problems and warnings, and "Start training"."""
+    preview = services.preview(review.request("preview"))
+    facts = {
+        "Job name": review.name.strip() or "(empty)",
+        "Dataset": f"{review.dataset.name} ({count_text(review.dataset.image_count, 'image', 'images')})",
+        "Configuration": review.config.name if review.config else "none",
+        "Steps": steps_text(review.dataset, review.settings),
+        "Time": estimate_text(preview),
+        "Time limit": "none" if review.time_limit_s is None else duration_text(review.time_limit_s),
+    }
+    st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
+    st.markdown(settings_table(settings_rows(review.settings, review.config)))
+    if preview.command:
+        st.caption("Command line")
+        st.code(shlex.join(preview.command), language=None, wrap_lines=True)
+    for problem in preview.problems:
+        st.error(escaped(problem), icon=":material/error:")
+    too_short = limit_warning(review.time_limit_s, preview.estimate_s)
+    for warning in (*preview.warnings, *filter(None, [too_short])):
+        st.warning(escaped(warning), icon=":material/warning:")
+    show_start(review, blocked=bool(preview.problems or services.reason_against("create")))
+
+
+def show_start(review: Review, *, blocked: bool) -> None:
+    """The button that makes one job, however often it is clicked; then the job's page opens."""
+    draft = st.query_params.get("draft", "")
+    if made := _made().get(draft):
+        _show_made(made)
+        return
+    error: DashboardError | None = st.session_state.pop(_FAILED, {}).get(draft)
+    is_unsure = isinstance(error, SubmissionUnsure)
+    if isinstance(error, InvalidRequest):
+        error = labelled(error, _LABELS)
+    if error is not None:
+        show_error(error, title=NOT_KNOWN if is_unsure else NOT_CREATED)
+    sending = bool(draft) and st.session_state.get(_SENDING) == draft
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Back", icon=":material/arrow_back:", on_click=write_draft, args=({"step": "2"},))
+        st.button(
+            "Creating job…" if sending else "Start training",
+            key="wizard-start",
+            type="primary",
+            disabled=sending or blocked,
+            on_click=_begin,
+            icon=":material/play_arrow:",
+        )
+        if is_unsure:
+            _show_another()
+    if sending:
+        _create(review, draft)
+
+
+def _begin() -> None:
+    """Name the submission in the URL before anything is sent, so that a reload sends the same one again."""
+    draft = submission_id()
+    st.session_state[_SENDING] = draft
+    write_draft({"draft": draft})
+
+
+def _create(review: Review, draft: str) -> None:
+    job: Job | None = None
+    with explained_errors(NOT_KNOWN):
+        try:
+            job = services.create_job(review.request(draft))
+        except DashboardError as error:
+            st.session_state[_FAILED] = {draft: error}
+        finally:
+            st.session_state.pop(_SENDING, None)
+        if job is not None:
+            _made()[draft] = job
+            if job.created_at is None or datetime.now(UTC) - job.created_at < FRESH:
+                follow_link(JOB_PAGE, {"id": job.id})
+                return
+        st.rerun()
+
+
+def _made() -> dict[str, Job]:
+    """Submission -> the job it made, as far as this session knows."""
+    made: dict[str, Job] = st.session_state.setdefault(_MADE, {})
+    return made
+
+
+def _show_made(job: Job) -> None:
+    """The draft was sent before: after Back, or from a kept link."""
+    st.info(f"This was started already, {relative_time(job.created_at, datetime.now(UTC))}, and made one job.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        name = escaped(job.name, limit=80)
+        st.page_link(JOB_PAGE, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
+        _show_another()
+
+
+def _show_another() -> None:
+    """Lets the draft go, so that the next "Start training" is a submission of its own."""
+    st.button("Start another one like it", on_click=write_draft, args=({},))

@@ -1,0 +1,242 @@
+"""Step 2 of the wizard: configuration, job name, and values changed for this one job."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+
+from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import (
+    MAX_JOB_NAME_LENGTH,
+    RANGES,
+    TrainingConfig,
+    TrainingSettings,
+    job_name_problem,
+    settings_differences,
+)
+from lib.ui.parts.format import duration_text
+from lib.ui.parts.settings_form import (
+    BASE_MODEL_HINT,
+    BASE_MODEL_LABEL,
+    PROMPTS_HINT,
+    PROMPTS_LABEL,
+    TEXT_LIMITS,
+    config_obstacles,
+    field_cells,
+    field_number,
+    number_note,
+    prompt_lines,
+    show_field_note,
+    show_number_field,
+    text_problem,
+    value_text,
+)
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.url import follow_url
+from lib.ui.wizard.draft import (
+    CHANGEABLE,
+    TIME_LIMIT,
+    Draft,
+    change_text,
+    time_limit_problem,
+    write_draft,
+)
+
+_CONFIG_KEY, _NAME_KEY, _LIMIT_KEY = "wizard-config", "wizard-name", "wizard-time-limit"
+_NAME, _LIMIT, _NO_NAME = "Job name", "Time limit (minutes)", "Give the job a name first."
+_REFUSED = "wizard-refused"
+
+
+def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None, draft: Draft) -> None:
+    """The select box "Configuration"; another choice starts from that configuration's values."""
+    by_id = {each.id: each for each in configs}
+    if not configs:
+        st.info("There are no configurations yet.")
+        st.page_link("../pages/configs.py", label="Configurations", icon=":material/tune:")
+        return
+    follow_url(_CONFIG_KEY, config.id if config else None)
+    st.selectbox(
+        "Configuration",
+        list(by_id),
+        key=_CONFIG_KEY,
+        format_func=lambda each: _config_label(by_id[each]),
+        placeholder="Choose a configuration",
+        on_change=_choose_config,
+        args=(draft.dataset_id,),
+    )
+    if config is None and draft.config_id:
+        gone = f"The configuration {escaped(draft.config_id, limit=80)} is not there any more."
+        st.warning(gone + (" The values are the job's own." if draft.from_job else " Choose another one."))
+    elif config is not None and config.description:
+        st.caption(escaped(config.description, limit=300))
+
+
+def show_obstacles(config: TrainingConfig | None, now: TrainingSettings, dataset: Dataset) -> None:
+    """What stands against training with the configuration here, before its values are gone through.
+
+    Each problem keeps its box when a value typed below settles it: nothing moves while "Next" is being clicked.
+    """
+    if config is None:
+        return
+    left = config_obstacles(now, dataset)
+    for problem in config_obstacles(config.settings, dataset):
+        if problem in left:
+            st.warning(escaped(problem), icon=":material/warning:")
+        else:
+            st.success(f"Settled below: {escaped(problem)}", icon=":material/check:")
+
+
+def _config_label(config: TrainingConfig) -> str:
+    return plain(config.name, limit=100) + (" (default)" if config.is_default else "")
+
+
+def _choose_config(dataset_id: str) -> None:
+    """Take the new configuration's values; what came from a job is written out, as the job is let go."""
+    dataset = st.query_params.get("datasetId", dataset_id) or None
+    write_draft({"datasetId": dataset, **_without_changes(), "configId": _state(_CONFIG_KEY)})
+
+
+Entered = Callable[[], Mapping[str, str | None]]
+
+
+def edit_name(draft: Draft, entered: Entered) -> None:
+    """The text field "Job name"; that it was left empty is said once "Next" was tried."""
+    follow_url(_NAME_KEY, draft.name)
+    name = st.text_input(
+        _NAME, key=_NAME_KEY, placeholder="e.g. red sneakers, first try", on_change=_push, args=(entered,)
+    )
+    is_missed = _NAME in st.session_state.get(_REFUSED, {})
+    problem = job_name_problem(name) if name.strip() else _NO_NAME if is_missed else ""
+    show_field_note(f"At most {MAX_JOB_NAME_LENGTH} characters", problem=problem)
+
+
+def is_complete() -> bool:
+    """Whether the step can be left; where it cannot, the run to come says why, beside the fields and the buttons.
+
+    Asked when "Next" is clicked: a button disabled meanwhile would swallow the click that ends the typing.
+    """
+    st.session_state[_REFUSED] = problems = _problems()
+    return not problems
+
+
+def show_refusal() -> None:
+    """Say once why "Next" did not go on: on a phone the fields are far above the button."""
+    if problems := st.session_state.pop(_REFUSED, None):
+        lines = (f"- {escaped(label)}: {escaped(problem)}" for label, problem in problems.items())
+        st.error("\n".join(("Not yet:", *lines)), icon=":material/error:")
+
+
+def _problems() -> dict[str, str]:
+    """Label -> what is wrong with what the field says now."""
+    name = str(st.session_state.get(_NAME_KEY) or "")
+    found = {_NAME: job_name_problem(name) if name.strip() else _NO_NAME}
+    found |= {rule.label: number_note(rule, st.session_state.get(f"wizard-{rule.name}")) for rule in RANGES}
+    for text, label in (("base_model", BASE_MODEL_LABEL), ("sample_prompts", PROMPTS_LABEL)):
+        found[label] = text_problem(str(st.session_state.get(f"wizard-{text}") or ""), TEXT_LIMITS[text])
+    found[_LIMIT] = time_limit_problem(st.session_state.get(_LIMIT_KEY))
+    return {label: problem for label, problem in found.items() if problem}
+
+
+def edit_time_limit(minutes: int | None, entered: Entered) -> None:
+    """The optional field "Time limit"; empty is none."""
+    follow_url(_LIMIT_KEY, minutes)
+    st.number_input(
+        _LIMIT,
+        value=None,
+        step=1,
+        key=_LIMIT_KEY,
+        placeholder="none",
+        on_change=_push,
+        args=(entered,),
+    )
+    problem = time_limit_problem(minutes)
+    show_field_note(time_limit_text(minutes), problem=problem)
+
+
+def time_limit_text(minutes: int | None) -> str:
+    """``The job is stopped after 1h 30m 0s.``"""
+    return "Empty: no limit." if minutes is None else f"The job is stopped after {duration_text(60 * minutes)}."
+
+
+def edit_values(now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
+    """A field per value; what differs from the configuration is said below it."""
+    differences = settings_differences(config.settings, now) if config else ()
+    said = {each.name: value_text(each.before) for each in differences}
+    for rule, cell in field_cells():
+        with cell:
+            key = f"wizard-{rule.name}"
+            follow_url(key, field_number(rule, getattr(now, rule.name)))
+            show_number_field(rule, key=key, changed=said.get(rule.name, ""), on_change=_push, args=(entered,))
+    follow_url("wizard-base_model", now.base_model)
+    st.text_input(BASE_MODEL_LABEL, key="wizard-base_model", placeholder="none", on_change=_push, args=(entered,))
+    _show_text_note(BASE_MODEL_HINT, "base_model", now.base_model, said)
+    prompts = "\n".join(now.sample_prompts)
+    follow_url("wizard-sample_prompts", prompts)
+    st.text_area(
+        f"{PROMPTS_LABEL}, one per line", key="wizard-sample_prompts", height=90, on_change=_push, args=(entered,)
+    )
+    _show_text_note(PROMPTS_HINT, "sample_prompts", prompts, said)
+
+
+def _show_text_note(hint: str, name: str, text: str, said: Mapping[str, str]) -> None:
+    show_field_note(hint, problem=text_problem(text, TEXT_LIMITS[name]), changed=plain(said.get(name, ""), limit=120))
+
+
+def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | None]:
+    """What all fields of the step say now, as parameters of the URL.
+
+    A change and a click right after it are two runs, and the second begins with the URL that the browser had before the
+    first. So every change and every button takes along what all fields say, not only what the URL says. The step too: a
+    link may have asked for a later one that could not be shown, and a mended field would jump there.
+
+    Args:
+        config_id: The configuration that was shown when the field or button was drawn.
+        before: The values that count as unchanged.
+    """
+    chosen: str | None = st.session_state.get(_CONFIG_KEY)
+    if chosen and chosen != config_id:
+        return {**_without_changes(), "configId": chosen}
+    # Where the wizard starts from a job an empty field is said too: without a word the job's own value would count.
+    empty = "" if "from" in st.query_params else None
+    entered = {"step": "2", **{name: value or empty for name, value in _name_and_limit().items()}}
+    fields = (name for name in CHANGEABLE if f"wizard-{name}" in st.session_state)
+    return {**entered, **{name: _parameter(name, getattr(before, name)) for name in fields}}
+
+
+def _name_and_limit() -> dict[str, str | None]:
+    """Name and time limit as they are typed now; None where the field is empty."""
+    limit = st.session_state.get(_LIMIT_KEY)
+    return {"name": st.session_state.get(_NAME_KEY) or None, TIME_LIMIT: None if limit is None else str(limit)}
+
+
+def _without_changes() -> dict[str, str | None]:
+    """Keeps name and time limit, and lets the job and every changed value go."""
+    return {"step": "2", **_name_and_limit(), **dict.fromkeys((*CHANGEABLE, "from"))}
+
+
+def _push(entered: Entered) -> None:
+    """Write every field, not only the one that changed: two quick changes are sent with the same old URL."""
+    write_draft(entered())
+
+
+def _parameter(name: str, before: object) -> str | None:
+    """A field's value as a parameter of the URL; None when it is as before."""
+    value: object = st.session_state[f"wizard-{name}"]
+    if name == "sample_prompts":
+        value = prompt_lines(str(value))
+    return None if value is None or value == before else change_text(value)
+
+
+def _state(key: str) -> str:
+    return st.session_state[key]  # type: ignore[no-any-return]
+
+
+def show_changes(config: TrainingConfig | None, now: TrainingSettings, draft: Draft) -> None:
+    """All differences from the configuration in one place, and the way back to it."""
+    differences = settings_differences(config.settings, now) if config else ()
+    if not differences:
+        return
+    count = "1 value differs" if len(differences) == 1 else f"{len(differences)} values differ"
+    labels = ", ".join(escaped(each.label) for each in differences)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":orange[{count} from the configuration: {labels}]")
+        st.button("Reset to the configuration", on_click=_choose_config, args=(draft.dataset_id,))

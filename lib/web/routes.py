@@ -1,0 +1,191 @@
+"""Routes of our own beside Streamlit's: /healthz, /download/{job_id}/{artifact}, /logs/{job_id}/{attempt}, /images."""
+
+import mimetypes
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from html import escape
+from urllib.parse import urlsplit
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
+
+from lib import services
+from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
+from lib.sources.protocol import LocalFile
+from lib.ui.addresses import PAGE_PATHS, own_path
+from lib.web.upload_route import UPLOAD_ROUTES
+
+NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+LOG_PIECE_BYTES = 1 << 20
+Endpoint = Callable[[Request], Awaitable[Response]]
+INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
+
+
+async def healthz(_request: Request) -> Response:
+    """Whether this server answers; says nothing about the source behind it."""
+    return JSONResponse({"status": "ok"}, headers=NO_STORE)
+
+
+async def download(request: Request) -> Response:
+    """A file of a job: streamed when it lies here, else a redirect to a link signed for this click."""
+    job_id, artifact_id = request.path_params["job_id"], request.path_params["artifact"]
+    try:
+        found = await run_in_threadpool(lambda: services.source().locate_artifact(job_id, artifact_id))
+    except DashboardError as error:
+        return _problem(error)
+    if isinstance(found, LocalFile):
+        return _file(found, inline="inline" in request.query_params)
+    return RedirectResponse(found.url, status_code=302, headers=NO_STORE)
+
+
+def _file(found: LocalFile, *, inline: bool) -> Response:
+    media_type = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
+    shown = inline and media_type in INLINE_TYPES
+    return FileResponse(
+        found.path,
+        media_type=media_type if shown else "application/octet-stream",
+        filename=found.name,
+        content_disposition_type="inline" if shown else "attachment",
+        headers={**NO_STORE, "Cache-Control": "no-cache"},
+    )
+
+
+async def image(request: Request) -> Response:
+    """An image of a dataset as it was uploaded."""
+    dataset_id, name = request.path_params["dataset_id"], request.path_params["name"]
+    try:
+        path = await run_in_threadpool(lambda: services.dataset_manager().image_path(dataset_id, name))
+    except DashboardError as error:
+        return _problem(error)
+    return _file(LocalFile(path=path, name=path.name), inline=True)
+
+
+async def log(request: Request) -> Response:
+    """The raw log of an attempt as a file, streamed; what is printed after the click does not belong to it."""
+    job_id = request.path_params["job_id"]
+
+    async def piece_at(offset: int, limit: int) -> tuple[bytes, int]:
+        return await run_in_threadpool(services.read_log_bytes, job_id, attempt, offset, limit)
+
+    try:
+        attempt = await run_in_threadpool(_known_attempt, job_id, request.path_params["attempt"])
+        first, size = await piece_at(0, LOG_PIECE_BYTES)
+    except DashboardError as error:
+        return _problem(error)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        piece, sent = first[:size], 0
+        while piece:
+            yield piece
+            sent += len(piece)
+            piece = (await piece_at(sent, min(LOG_PIECE_BYTES, size - sent)))[0] if sent < size else b""
+
+    name = re.sub(r"[^\w.-]", "_", job_id, flags=re.ASCII)[:80]
+    disposition = f'attachment; filename="{name}-attempt-{attempt}.log"'
+    headers = {**NO_STORE, "Content-Disposition": disposition, "Content-Length": str(size)}
+    return StreamingResponse(pieces(), media_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _known_attempt(job_id: str, text: str) -> int:
+    """The number of an attempt that the job has had. Raises ArtifactError."""
+    latest = services.source().get_job(job_id).attempt
+    # At most nine digits: Python refuses to read thousands of them.
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= latest:
+        raise ArtifactError(f"The job has no attempt {text[:20]!r}.", hint="Open the job to see its attempts.")
+    return int(text)
+
+
+def _problem(error: DashboardError) -> Response:
+    """The error as a small page of its own: a download opens in a new tab, where nothing else would explain it."""
+    status = 404 if isinstance(error, JobNotFound | ArtifactError | DatasetError) else 503
+    return _page("Download failed", str(error), error.hint, status)
+
+
+async def no_such_page(request: Request) -> Response:
+    """What an address shows that leads to no page."""
+    sentence = f"The dashboard has no page {request.url.path[:200]}."
+    return _page("No such page", sentence, "The address may be mistyped or from an older version.", 404)
+
+
+class UnknownPages(Route):
+    """Addresses that a person opens and that lead nowhere: Streamlit would show the overview or an empty page for them.
+
+    Only what a browser asks for as a page and what has no file's ending: whatever else Streamlit serves (its files,
+    components, sign-in) stays its own.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing but such addresses."""
+        match, child = super().matches(scope)
+        name = str(child.get("path_params", {}).get("name", ""))
+        first, last = name.split("/")[0], name.split("/")[-1]
+        is_known = name in PAGE_PATHS or first in _OF_STREAMLIT or not last or "." in last
+        accepted = dict(scope.get("headers", ())).get(b"accept", b"")
+        return (Match.NONE, {}) if is_known or b"text/html" not in accepted else (match, child)
+
+
+# Sign-in comes back to the first; the others are folders.
+_OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "static", "app", "auth"})
+
+
+def _page(title: str, sentence: str, hint: str, status: int) -> Response:
+    body = (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<meta name=color-scheme content='light dark'>"
+        f"<title>{escape(title)}</title>"
+        "<body style='font:16px/1.5 system-ui;max-width:40em;margin:10vh auto;padding:0 1em'>"
+        f"<h1>{escape(title)}</h1><p>{escape(sentence)}</p><p>{escape(hint)}</p>"
+        f"<p><a href='{escape(own_path('/'))}'>Overview</a> · <a href='{escape(own_path('/jobs'))}'>All jobs</a></p>"
+    )
+    return HTMLResponse(body, status_code=status, headers=NO_STORE)
+
+
+def is_known_host(host: str) -> bool:
+    """Whether ``server.allowedHosts`` has the name in a Host header, as Streamlit reads both; all when it is empty."""
+    allowed = [str(each).lower() for each in st.get_option("server.allowedHosts")]
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    suffixes = tuple(each[1:] for each in allowed if each.startswith("*."))
+    return not allowed or "*" in allowed or name in allowed or bool(suffixes and name.endswith(suffixes))
+
+
+def _guarded(route: Route) -> Route:
+    """The route for known hosts only: a foreign page whose name was turned to this address reads nothing here."""
+    endpoint: Endpoint = route.endpoint
+
+    async def guarded(request: Request) -> Response:
+        host = request.headers.get("host", "")
+        if is_known_host(host):
+            return await endpoint(request)
+        hint = "Whoever runs the dashboard adds it to server.allowedHosts."
+        return _page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)
+
+    return type(route)(route.path, guarded, methods=route.methods)
+
+
+def _prefixed(routes: list[Route]) -> list[BaseRoute]:
+    """The routes, again below ``server.baseUrlPath`` when one is set: Streamlit does not prefix ours."""
+    again = [Route(own_path(route.path), route.endpoint, methods=route.methods) for route in routes]
+    return [*routes, *(route for route in again if route.path not in {each.path for each in routes})]
+
+
+def own_routes() -> list[BaseRoute]:
+    """All routes of our own, for the base path that is set."""
+    files = [
+        Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
+        Route("/logs/{job_id}/{attempt}", log),
+        Route("/images/{dataset_id}/{name}", image, methods=["GET", "HEAD"]),
+        *UPLOAD_ROUTES,
+    ]
+    # Below the base path alone: what lies outside is not ours to judge.
+    unknown = UnknownPages(own_path("/{name:path}"), no_such_page)
+    return [*_prefixed([Route("/healthz", healthz), *map(_guarded, files)]), _guarded(unknown)]
+
+
+ROUTES = own_routes()

@@ -1,0 +1,161 @@
+"""The supervisor with real trainers of a few lines: every way to end is recorded as it was."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib.embedded.files import locks
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
+from lib.embedded.worker.processes import find_marked
+from lib.embedded.worker.supervisor import start_supervisor, supervise
+from lib.settings import ROOT
+from tests.embedded.scripted import script_argv
+
+DEADLINE_S = 60.0
+Supervised = Callable[..., Exit]
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> AttemptFolder:
+    made = AttemptFolder(tmp_path / "attempt")
+    made.make()
+    return made
+
+
+@pytest.fixture
+def run(folder: AttemptFolder) -> Supervised:
+    """Run a script under a supervisor in this process; how it ended."""
+
+    def run_script(script: str, **values: object) -> Exit:
+        spec = {"argv": tuple(script_argv(script, folder.output)), "cwd": str(ROOT), **values}
+        folder.write_spec(RunSpec(**spec))  # type: ignore[arg-type]
+        lock = locks.take(folder.lock)
+        assert lock is not None
+        try:
+            supervise(folder, lock)
+        finally:
+            os.close(lock)
+        ended = folder.read_exit()
+        assert ended is not None
+        assert not locks.is_held(folder.lock)
+        return ended
+
+    return run_script
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("sys.exit(0)", 0), ("sys.exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", -9)]
+)
+def test_exit_codes_and_signals(run: Supervised, script: str, code: int) -> None:
+    ended = run(script)
+    assert (ended.exit_code, ended.cancelled, ended.timed_out, ended.start_error) == (code, False, False, "")
+    assert abs(ended.finished_at - time.time()) < DEADLINE_S
+    assert ended.free_bytes
+
+
+def test_all_output_goes_raw_and_in_order_into_the_log(run: Supervised, folder: AttemptFolder) -> None:
+    folder.log.write_bytes(b"before\n")
+    run(
+        "os.write(1, b'\\x1b[31mred\\r\\xff'); os.write(2, b'err'); print(os.environ['COLUMNS'],"
+        " os.environ['PYTHONUNBUFFERED'], os.environ['MINE'], sys.stdin.read(), os.getpgid(0) == os.getpid())",
+        environ={"MINE": "mine"},
+    )
+    assert folder.log.read_bytes() == b"before\n\x1b[31mred\r\xfferr240 1 mine  True\n"
+
+
+def test_our_secrets_are_no_business_of_a_trainer(
+    run: Supervised, folder: AttemptFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("S3_SECRET", "AWS_SECRET_ACCESS_KEY", "INFLUENCERAI_PASSWORD", "HF_HOME"):
+        monkeypatch.setenv(name, "value")
+    run("print(*sorted(name for name in os.environ if os.environ[name] == 'value'))")
+    assert folder.log.read_bytes() == b"HF_HOME\n"
+
+
+def test_cancel_asks_politely(run: Supervised, folder: AttemptFolder) -> None:
+    ended = run(
+        "def stop(*_):\n    print('saving', flush=True)\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, stop)\n(OUTPUT.parent / 'cancel').touch()\nsignal.pause()",
+        stop_grace_s=DEADLINE_S,
+    )
+    assert (ended.exit_code, ended.cancelled) == (0, True)
+    assert folder.log.read_bytes() == b"saving\n"
+
+
+def test_who_does_not_listen_is_killed_with_all_its_children(run: Supervised, folder: AttemptFolder) -> None:
+    ended = run(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-I', '-S', '-c', 'import time; time.sleep(600)'], env=os.environ)\n"
+        "print(child.pid, flush=True)\n(OUTPUT.parent / 'cancel').touch()\nchild.wait()\ntime.sleep(600)",
+        stop_grace_s=0.2,
+        environ={"LORA_ATTEMPT": "deaf/1"},
+    )
+    assert (ended.exit_code, ended.cancelled) == (-9, True)
+    wait_for(lambda: not find_marked("deaf/1"), "the child lives on")
+    assert int(folder.log.read_bytes()) > 0
+
+
+def test_children_do_not_outlive_their_trainer(run: Supervised) -> None:
+    run(
+        "subprocess.Popen([sys.executable, '-I', '-S', '-c', 'import time; time.sleep(600)'])",
+        environ={"LORA_ATTEMPT": "parent/1"},
+    )
+    wait_for(lambda: not find_marked("parent/1"), "the child lives on")
+
+
+def test_time_limit(run: Supervised) -> None:
+    ended = run("time.sleep(600)", time_limit_s=0.2)
+    assert (ended.exit_code, ended.timed_out, ended.cancelled) == (-signal.SIGTERM, True, False)
+
+
+def test_cancelled_before_the_start_never_runs(run: Supervised, folder: AttemptFolder) -> None:
+    folder.request_cancel()
+    ended = run("(OUTPUT / 'ran').touch()")
+    assert (ended.exit_code, ended.cancelled) == (None, True)
+    assert not (folder.output / "ran").exists()
+
+
+def test_a_missing_program_is_named(run: Supervised, folder: AttemptFolder) -> None:
+    ended = run("", argv=("/nowhere/accelerate", "launch"))
+    assert ended.exit_code is None
+    assert ended.start_error == "/nowhere/accelerate: No such file or directory"
+    assert b"/nowhere/accelerate" in folder.log.read_bytes()
+
+
+def test_the_trainer_holds_the_lock_when_its_supervisor_is_killed(folder: AttemptFolder, tmp_path: Path) -> None:
+    script = "while not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n"
+    folder.write_spec(RunSpec(argv=tuple(script_argv(script, folder.output)), cwd=str(ROOT)))
+    lock = locks.take(folder.lock)
+    assert lock is not None
+    supervisor = start_supervisor(folder, lock, "orphan/1", tmp_path / "worker.log", ROOT)
+    os.close(lock)
+    wait_for(lambda: "trainer" in (folder.started() or {}), (tmp_path / "worker.log").read_text())
+    supervisor.kill()
+    supervisor.wait()
+    assert locks.is_held(folder.lock)
+    assert find_marked("orphan/1") == [(folder.started() or {})["trainer"]]
+    (folder.output / "go").touch()
+    wait_for(lambda: not locks.is_held(folder.lock), "the lock is still held")
+    assert folder.read_exit() is None
+    assert not folder.was_never_started()
+
+
+def test_a_record_of_an_end_is_read_by_older_and_newer_workers(folder: AttemptFolder) -> None:
+    end = Exit(exit_code=3, finished_at=1.0)
+    folder.write_exit(end)
+    recorded = folder.path / "exit.json"
+    assert b"was_away" not in recorded.read_bytes()
+    recorded.write_bytes(recorded.read_bytes().replace(b"{", b'{"later": 1, ', 1))
+    assert folder.read_exit() == end

@@ -1,0 +1,400 @@
+"""The worker in this process, with real supervisors and trainers of a few lines."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lib.embedded.files import locks
+from lib.embedded.trainers.recipe import FoundFile
+from lib.embedded.worker import artifact_upload, attempt_follower, worker
+from lib.embedded.worker.launcher import IDLE_GRACE_S, LOCK_NAME
+from lib.embedded.worker.worker import Worker, work
+from lib.errors import ArtifactError, StoreError
+from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
+from lib.jobs.training_settings import TrainingSettings
+from lib.settings import ROOT
+from tests.contract.houses import EmbeddedHouse
+from tests.contract.test_changing import request_for
+from tests.embedded.scripted import FIRST, RECIPES, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
+from tests.embedded.worker.test_supervisor import wait_for
+
+
+class Yard(EmbeddedHouse):
+    """A data folder with workers that are stepped by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, recipes=REFERENCE, live_clock=True)
+        self.folder = folder
+        self.workers: list[Worker] = []
+
+    def submit(self, script: str = TRAIN, submission_id: str = "one", **values: object) -> Job:
+        """A job that runs a script."""
+        limit_s = values.pop("time_limit_s", None)
+        settings = TrainingSettings(trainer="scripted", epochs=1, extra={"script": script, **values})
+        request = replace(request_for(self, submission_id), settings=settings, time_limit_s=limit_s)
+        return self.source.create_job(request)
+
+    def hire(self, **values: object) -> Worker:
+        """A worker; the former one is gone as if killed."""
+        self.dismiss()
+        self.workers.append(Worker(self.folder, recipes=RECIPES, stop_grace_s=0.5, **values))  # type: ignore[arg-type]
+        return self.workers[-1]
+
+    def dismiss(self) -> None:
+        """End the workers; what they started goes on."""
+        while self.workers:
+            self.workers.pop().close()
+
+    def run_until(self, staff: Worker, job: Job, condition: Callable[[Job], object]) -> Job:
+        """Step the worker until the job is as wanted."""
+
+        def is_so() -> object:
+            staff.tick()
+            return condition(self.source.get_job(job.id))
+
+        wait_for(is_so, f"not as wanted: {self.source.get_job(job.id)} {self.worker_log()}")
+        return self.source.get_job(job.id)
+
+    def run_to_end(self, job: Job, **values: object) -> Job:
+        """Run a job with a new worker."""
+        return self.run_until(self.hire(**values), job, lambda now: now.status.is_terminal)
+
+    def worker_log(self) -> str:
+        path = self.folder / "worker.log"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    built = Yard(tmp_path / "data")
+    yield built
+    built.dismiss()
+    built.close()
+
+
+def test_a_job_from_queue_to_file(yard: Yard) -> None:
+    job = yard.run_to_end(yard.submit())
+    assert (job.status, job.failure, job.alarms) == (JobStatus.SUCCEEDED, None, ())
+    assert (job.progress.step, job.progress.total_steps, job.progress.fraction) == (4, 4, 1.0)
+    assert job.progress.stage == "finished"
+    assert job.command[0] == sys.executable
+    assert job.size_bytes
+    assert job.last_output_at is not None
+    (attempt,) = job.attempts
+    assert (attempt.exit_code, attempt.status) == (0, JobStatus.SUCCEEDED)
+    points = yard.source.loss_points(job.id, attempt=1)
+    assert [(point.step, point.loss) for point in points] == [(1, 0.8), (2, 0.7), (3, 0.6), (4, 0.5)]
+    files = {artifact.id: artifact for artifact in job.artifacts}
+    assert set(files) == {"1/lora.safetensors", "1/lora-000001.safetensors"}
+    assert files["1/lora.safetensors"].kind is ArtifactKind.LORA
+    assert yard.source.locate_artifact(job.id, "1/lora.safetensors").path.read_bytes() == WEIGHTS
+    assert b"model saved." in yard.source.read_log(job.id, attempt=1, offset=0).data
+
+
+@pytest.mark.parametrize(
+    ("script", "values", "cause", "code"),
+    [
+        ("raise OSError(28, 'No space left on device')", {}, "disk_full", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", {}, "killed", -9),
+        ("print('nothing to do')", {}, "no_output", 0),
+        ("time.sleep(600)", {"time_limit_s": 0.2}, "timeout", -15),
+        ("", {"argv": ["/nowhere/accelerate"]}, "missing_trainer", None),
+        ("", {"unprepared": "no pen"}, "missing_trainer", None),
+    ],
+)
+def test_why_a_job_failed(yard: Yard, script: str, values: dict[str, object], cause: str, code: int | None) -> None:
+    job = yard.run_to_end(yard.submit(script, **values))
+    assert job.status is JobStatus.FAILED
+    assert job.failure is not None
+    assert (job.failure.cause, job.attempts[0].exit_code) == (cause, code)
+    assert job.failure.message
+    assert job.failure.hint
+
+
+def test_datasets_that_stay_away_do_not_hold_the_queue_for_ever(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.embedded.worker.worker.HOLD_S", 0.0)
+    job, away = yard.submit(), yard.folder / "away"
+    (yard.folder / "datasets").rename(away)
+    staff = yard.hire()
+    staff.tick()
+    assert yard.source.get_job(job.id).failure is None
+    monkeypatch.setattr("lib.embedded.worker.worker.GONE_AFTER_S", 0.0)
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert ended.failure is not None
+    assert (ended.failure.cause, str(yard.folder / "datasets") in ended.failure.message) == ("missing_dataset", True)
+
+
+def test_a_dataset_that_is_gone_by_then(yard: Yard) -> None:
+    job = yard.submit()
+    yard.source._datasets.delete(yard.dataset_id)
+    ended = yard.run_to_end(job)
+    assert ended.failure is not None
+    assert ended.failure.cause == "missing_dataset"
+    assert yard.dataset_id in ended.failure.message
+
+
+def test_a_lora_file_that_was_not_written_completely_is_none(yard: Yard) -> None:
+    half = f"(OUTPUT / 'lora.safetensors').write_bytes({FIRST[:-1]!r})\n"
+    ended = yard.run_to_end(yard.submit(half))
+    assert (ended.status, ended.artifacts[0].kind) == (JobStatus.FAILED, ArtifactKind.INCOMPLETE)
+    assert ended.failure is not None
+    assert (ended.failure.cause, "lora.safetensors is no complete" in ended.failure.message) == ("no_output", True)
+    kept = yard.run_to_end(yard.submit(TRAIN + half, "two"))
+    kinds = {artifact.name: artifact.kind for artifact in kept.artifacts}
+    assert kept.status is JobStatus.SUCCEEDED
+    assert kinds == {"lora-000001.safetensors": ArtifactKind.CHECKPOINT, "lora.safetensors": ArtifactKind.INCOMPLETE}
+
+
+def test_cancel_while_running_and_retry(yard: Yard) -> None:
+    script = f"(OUTPUT / 'lora.safetensors').write_bytes({WEIGHTS!r}); print('first', flush=True); time.sleep(600)"
+    job = yard.submit(script)
+    staff = yard.hire()
+    yard.run_until(staff, job, lambda now: now.artifacts)
+    yard.source.cancel_job(job.id)
+    assert yard.source.get_job(job.id).raw_status == "cancelling"
+    cancelled = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert (cancelled.status, cancelled.failure) == (JobStatus.CANCELLED, None)
+    assert cancelled.attempts[0].exit_code == -15
+    yard.source.retry_job(job.id)
+    yard.run_until(staff, job, lambda now: now.attempt == 2 and len(now.artifacts) == 2)
+    yard.source.cancel_job(job.id)
+    again = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert [attempt.number for attempt in again.attempts] == [1, 2]
+    assert [artifact.id for artifact in again.artifacts] == ["1/lora.safetensors", "2/lora.safetensors"]
+    for attempt in (1, 2):
+        assert yard.source.read_log(job.id, attempt=attempt, offset=0).data == b"first\n"
+
+
+def test_a_worker_takes_over_from_one_that_was_killed(yard: Yard) -> None:
+    script = TRAIN + "\nwhile not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n"
+    job = yard.submit(script)
+    yard.run_until(yard.hire(), job, lambda now: now.progress.step == 4)
+    staff = yard.hire()
+    running = yard.run_until(staff, job, lambda now: len(now.artifacts) == 2)
+    assert running.status is JobStatus.RUNNING
+    (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert (ended.status, ended.attempt, ended.attempts[0].exit_code) == (JobStatus.SUCCEEDED, 1, 0)
+    losses = yard.folder / "jobs" / job.id / "1" / "losses"
+    assert losses.stat().st_size == 4 * 24
+
+
+GATED = """
+for step in range(1, 13):
+    while step == 9 and not (OUTPUT / "go").exists():
+        time.sleep(0.02)
+    print(f"\\rsteps: {step}%|##| {step}/100 [00:01<00:01, 1.00it/s, avr_loss={step}]", end="", flush=True)
+while True:
+    time.sleep(600)
+"""
+
+
+def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_follower, "READ_AT_ONCE_BYTES", 100)  # several looks until it has caught up
+    job = yard.submit(GATED)
+    yard.run_until(yard.hire(), job, lambda now: now.progress.step == 8)
+    (claim,) = yard.source._store.runs.running()
+    measured = Progress(step=8, total_steps=100, fraction=0.08, seconds_per_step=7.0, eta_s=644.0)
+    yard.source._store.runs.record_progress(claim, measured, (), None)
+    before = yard.source.loss_points(job.id, attempt=1)
+    assert [point.step for point in before] == [1, 2, 3, 4, 5, 6, 7]
+    staff = yard.hire()
+    steps = []
+    taken_over = yard.run_until(staff, job, lambda now: steps.append(now.progress.step) or now.progress.epoch)
+    assert set(steps) == {8}
+    assert (taken_over.progress.seconds_per_step, taken_over.progress.eta_s) == (7.0, pytest.approx(92 * 7.0))
+    (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
+    yard.run_until(staff, job, lambda now: now.progress.step == 12)
+    after = yard.source.loss_points(job.id, attempt=1)
+    assert after[:7] == before
+    assert [(point.step, point.at is None) for point in after[7:]] == [(8, True), (9, False), (10, False), (11, False)]
+
+
+def test_a_claim_without_a_start_goes_back_into_the_queue(yard: Yard) -> None:
+    job = yard.submit()
+    assert yard.source._store.runs.claim_next() is not None
+    ended = yard.run_to_end(job)
+    assert (ended.status, ended.attempt) == (JobStatus.SUCCEEDED, 1)
+
+
+def test_a_job_whose_processes_vanished_is_lost_with_what_is_known(yard: Yard) -> None:
+    job = yard.submit(TRAIN.replace('print("\\nmodel saved.", flush=True)', "time.sleep(600)"))
+    yard.run_until(yard.hire(), job, lambda now: now.progress.step == 4)
+    yard.dismiss()
+    for pid in worker_processes(job):
+        os.kill(pid, 9)
+    wait_for(lambda: not worker_processes(job), "they live")
+    ended = yard.run_to_end(job)
+    assert ended.status is JobStatus.LOST
+    assert ended.failure is not None
+    assert ended.failure.cause == "worker_lost"
+    assert (ended.progress.step, ended.attempts[0].exit_code) == (4, None)
+
+
+def worker_processes(job: Job) -> list[int]:
+    """Supervisor and trainer of the first attempt."""
+    from lib.embedded.worker.processes import find_marked
+
+    return find_marked(f"{job.id}/1")
+
+
+def test_as_many_at_once_as_allowed(yard: Yard) -> None:
+    script = "while not (OUTPUT.parents[2] / 'go').exists():\n    time.sleep(0.02)\n" + TRAIN
+    jobs = [yard.submit(script, str(number)) for number in range(3)]
+    staff = yard.hire(max_parallel=2)
+    yard.run_until(staff, jobs[1], lambda now: now.status is JobStatus.RUNNING)
+    assert yard.source.get_job(jobs[2].id).queue_position == 1
+    (yard.folder / "jobs" / "go").touch()
+    for job in jobs:
+        assert yard.run_until(staff, job, lambda now: now.status.is_terminal).status is JobStatus.SUCCEEDED
+
+
+class FailingRecipe(ScriptedRecipe):
+    """Cannot make out its files."""
+
+    def collect(self, output_dir: Path) -> list[object]:  # type: ignore[override]
+        raise ValueError("unreadable")
+
+
+def test_a_recipe_that_breaks_does_not_keep_a_job_running_for_ever(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "scripted", FailingRecipe())  # type: ignore[arg-type]
+    ended = yard.run_to_end(yard.submit())
+    assert ended.status is JobStatus.FAILED
+    assert ended.failure is not None
+    assert "worker.log" in ended.failure.message
+    assert ended.progress.step == 4
+
+
+class FlakyRecipe(ScriptedRecipe):
+    """Cannot make out its files at first."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise ValueError("unreadable")
+        return super().collect(output_dir)
+
+
+def test_only_errors_in_a_row_after_the_end_count_against_a_job(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_follower, "WRITE_EVERY_S", 0.0)
+    recipe = FlakyRecipe(worker.MOST_ERRORS + 10)
+    monkeypatch.setitem(RECIPES, "scripted", recipe)
+    job = yard.submit(TRAIN + "\nwhile not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n")
+    staff = yard.hire()
+    yard.run_until(staff, job, lambda _: recipe.failures < 5)
+    (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert (ended.status, ended.progress.step) == (JobStatus.SUCCEEDED, 4)
+
+
+def test_a_damaged_attempt_does_not_stop_the_queue(yard: Yard) -> None:
+    cut, odd, good = (yard.submit(submission_id=str(number)) for number in range(3))
+    for job, damaged in ((cut, "started.json"), (odd, "exit.json")):
+        assert yard.source._store.runs.claim_next() is not None
+        (yard.folder / "jobs" / job.id / "1").mkdir(parents=True)
+        (yard.folder / "jobs" / job.id / "1" / damaged).touch()  # empty, as a power cut leaves it
+    (yard.folder / "jobs" / odd.id / "1" / "exit.json").unlink()
+    (yard.folder / "jobs" / odd.id / "1" / "exit.json").mkdir()
+    staff = yard.hire()
+    ended = [yard.run_until(staff, job, lambda now: now.status.is_terminal) for job in (good, cut, odd)]
+    assert [job.status for job in ended] == [JobStatus.SUCCEEDED, JobStatus.LOST, JobStatus.FAILED]
+    assert ended[2].failure is not None
+    assert "worker.log" in ended[2].failure.message
+
+
+@pytest.mark.parametrize("error", [StoreError("The database is in use."), OSError(errno.ENOSPC, "No space left")])
+def test_what_passes_fails_no_job(yard: Yard, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(worker, "HOLD_S", 0.0)
+    jobs = [yard.submit(submission_id=str(number)) for number in range(2)]
+    staff = yard.hire()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ScriptedRecipe, "prepare", fail)
+        for _ in range(3):
+            assert staff.tick()
+    waiting = [yard.source.get_job(job.id) for job in jobs]
+    assert {(job.attempt, job.failure) for job in waiting} <= {(0, None), (1, None)}
+    for job in jobs:
+        ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+        assert (ended.status, ended.attempt, len(ended.attempts)) == (JobStatus.SUCCEEDED, 1, 1)
+
+
+def test_a_worker_that_works_on_takes_over_what_another_claimed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
+    staff = yard.hire()
+    lock = locks.take(yard.folder / LOCK_NAME)
+    assert lock is not None
+    staff.drain(lock)
+    job = yard.submit()
+    assert yard.source._store.runs.claim_next() is not None  # by a worker that was killed then
+    wait_for(lambda: staff.drain(lock) or yard.source.get_job(job.id).status.is_terminal, "left running")
+    os.close(lock)
+    assert yard.source.get_job(job.id).status is JobStatus.SUCCEEDED
+
+
+class Shelf:
+    """A store of copies; refuses when told to."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.refuses = refuses
+
+    def upload(self, path: Path, key: str) -> None:
+        if self.refuses:
+            raise ArtifactError("The store does not answer.")
+        self.kept[key] = path.read_bytes()
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_files_are_copied_to_the_store(yard: Yard, refuses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact_upload, "PAUSES_S", (0.0,))
+    shelf = Shelf(refuses=refuses)
+    job = yard.run_to_end(yard.submit(), mirror=shelf)
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.alarms == (("upload_failed",) if refuses else ())
+    keys = {f"jobs/{job.id}/1/{name}" for name in ("lora.safetensors", "lora-000001.safetensors")}
+    assert set(shelf.kept) == (set() if refuses else keys)
+    if not refuses:
+        assert {artifact.key for artifact in job.artifacts} == keys
+
+
+def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
+    staff, jobs = yard.hire(), []
+
+    class LateWorker:
+        """Gets a job after it stopped looking for jobs, before its lock is free."""
+
+        def drain(self, lock: int) -> None:
+            staff.drain(lock)
+            if not jobs:
+                jobs.append(yard.submit())
+
+        has_work = staff.has_work
+
+    work(yard.folder, LateWorker())  # type: ignore[arg-type]
+    assert yard.source.get_job(jobs[0].id).status is JobStatus.SUCCEEDED
+    assert not locks.is_held(yard.folder / LOCK_NAME)
+
+
+def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
+    lock = locks.take(yard.folder / LOCK_NAME)
+    assert lock is not None
+    argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(yard.folder), "--recipes", REFERENCE]
+    job = yard.submit()
+    subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
+    os.close(lock)
+    assert yard.source.get_job(job.id).status is JobStatus.PENDING
+    assert IDLE_GRACE_S > worker.LOCK_PATIENCE_S

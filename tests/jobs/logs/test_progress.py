@@ -1,0 +1,354 @@
+"""Progress of every recorded run at every moment, and of the formats that are not recorded."""
+
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import pytest
+
+from lib.jobs.job import LossPoint, Progress, Stage
+from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.progress import ProgressParser
+from tests.jobs.recordings import RECORDINGS, chunks_of, raw_log
+
+L, C, T, S, W, F = (
+    Stage.LOADING_MODEL,
+    Stage.CACHING_LATENTS,
+    Stage.TRAINING,
+    Stage.SAMPLING,
+    Stage.SAVING,
+    Stage.FINISHED,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a recorded run comes to. ``losses`` are the last ones, as printed."""
+
+    step: int | None = None
+    total: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    stages: list[Stage]
+    losses: list[float]
+    first_step: int = 1
+    alarms: tuple[str, ...] = ()
+
+
+NAN = math.nan
+GOLDEN = {
+    "diffusers-dreambooth-success": Expected(
+        step=40, total=40, epoch=5, epochs=5, losses=[1.13, 1.09], stages=[L, T, S, T, W, T, S, T, W, S, W, S, F]
+    ),
+    "diffusers-t2i-fail-missing-model": Expected(stages=[L], losses=[]),
+    "diffusers-t2i-success": Expected(
+        step=48, total=48, epoch=6, epochs=6, losses=[1.11], stages=[L, T, S, T, W, T, S, T, W, T, S, T, W, S, F]
+    ),
+    "sd-scripts-accelerate-child-sigkill-midrun": Expected(
+        step=4, total=24, epoch=1, epochs=3, losses=[1.07, 1.05, 1.09], stages=[L, C, T]
+    ),
+    "sd-scripts-fail-corrupt-image": Expected(step=2, total=24, epoch=1, epochs=3, losses=[0.992, 1.03], stages=[L, T]),
+    "sd-scripts-fail-missing-dataset": Expected(stages=[L], losses=[]),
+    "sd-scripts-nan-loss": Expected(
+        step=8, total=8, epoch=1, epochs=1, losses=[0.992, *[NAN] * 7], stages=[L, T, F], alarms=("nan_loss",)
+    ),
+    "sd-scripts-resume": Expected(
+        step=16, total=16, epoch=2, epochs=2, losses=[1.11, 1.1], stages=[L, C, T, W, F], first_step=9
+    ),
+    "sd-scripts-sigkill": Expected(
+        step=5, total=24, epoch=1, epochs=3, losses=[0.992, 1.03, 1.06, 1.07], stages=[L, T]
+    ),
+    "sd-scripts-simple-log-unbuffered-columns": Expected(
+        step=8, total=8, epoch=1, epochs=1, losses=[1.11], stages=[L, C, T, S, W, F]
+    ),
+    "sd-scripts-success": Expected(
+        step=24, total=24, epoch=3, epochs=3, losses=[1.09], stages=[L, C, T, S, W, S, T, S, W, S, T, S, F]
+    ),
+    "sd-scripts-success-one-pipe": Expected(step=16, total=16, epoch=2, epochs=2, losses=[1.1], stages=[L, C, T, F]),
+}
+
+
+def replayed(chunks: Iterable[tuple[float, bytes]]) -> tuple[ProgressParser, list[Progress], list[LossPoint]]:
+    """The parser after the chunks, the progress after each of them, and all losses."""
+    parser, moments, losses = ProgressParser(), [], []
+    for at, data in chunks:
+        parser.feed(data, at)
+        moments.append(parser.progress)
+        losses.extend(parser.drain_losses())
+    losses.extend(parser.drain_losses(is_over=True))
+    return parser, moments, losses
+
+
+def random_chunks(data: bytes, seed: int) -> Iterable[tuple[float, bytes]]:
+    cuts = sorted(random.Random(seed).sample(range(len(data)), 400))
+    for number, (start, stop) in enumerate(pairwise([0, *cuts, len(data)])):
+        yield number * 0.1, data[start:stop]
+
+
+def check_invariants(moments: list[Progress], expected: Expected) -> None:
+    for before, after in pairwise(moments):
+        for name in ("fraction", "step", "epoch"):
+            old, new = getattr(before, name), getattr(after, name)
+            assert old is None or (new is not None and new >= old), f"{name} fell from {old} to {new}"
+        assert after.total_steps in {None, expected.total}
+        assert after.total_epochs in {None, expected.epochs}
+    for moment in moments:
+        if moment.step is None:
+            assert moment.fraction is None
+            assert moment.loss is None
+        else:
+            assert moment.total_steps is not None
+            assert expected.first_step - 1 <= moment.step <= moment.total_steps
+            assert moment.fraction == pytest.approx(moment.step / moment.total_steps)
+        assert moment.eta_s is None or moment.eta_s >= 0
+
+
+def test_every_recording_has_its_expectation() -> None:
+    assert set(GOLDEN) == set(RECORDINGS)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_the_recorded_run_at_every_moment(name: str) -> None:
+    expected = GOLDEN[name]
+    parser, moments, losses = replayed(chunks_of(name))
+    last = moments[-1]
+    assert (last.step, last.total_steps, last.epoch, last.total_epochs) == (
+        expected.step,
+        expected.total,
+        expected.epoch,
+        expected.epochs,
+    )
+    assert [stage for stage, _ in groupby(moment.stage for moment in moments)] == expected.stages
+    check_invariants(moments, expected)
+    tail = [point.loss for point in losses][len(losses) - len(expected.losses) :]
+    assert tail == pytest.approx(expected.losses, nan_ok=True)
+    carried = int(name.endswith(("sigkill", "sigkill-midrun")))  # killed before the loss of the last step was printed
+    assert [point.step for point in losses] == list(range(expected.first_step, (expected.step or 0) + 1 - carried))
+    assert parser.alarms == expected.alarms
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_chunks_cut_anywhere_come_to_the_same(name: str, seed: int) -> None:
+    parser, moments, losses = replayed(random_chunks(raw_log(name), seed))
+    recorded, recorded_moments, recorded_losses = replayed(chunks_of(name))
+    check_invariants(moments, GOLDEN[name])
+    for field in ("fraction", "stage", "step", "total_steps", "epoch", "total_epochs"):
+        assert getattr(moments[-1], field) == getattr(recorded_moments[-1], field)
+    assert [point.step for point in losses] == [point.step for point in recorded_losses]
+    assert [point.loss for point in losses] == pytest.approx([point.loss for point in recorded_losses], nan_ok=True)
+    assert (parser.alarms, parser.resume_state) == (recorded.alarms, recorded.resume_state)
+
+
+def test_a_resumed_run_begins_at_its_offset() -> None:
+    parser, moments, _ = replayed(chunks_of("sd-scripts-resume"))
+    assert parser.resume_state == "/srv/trainer-runs/sd-scripts-save-state/output/last-000001-state"
+    first = next(moment for moment in moments if moment.step is not None)
+    assert (first.step, first.total_steps, first.fraction, first.epoch) == (8, 16, 0.5, 2)
+
+
+def fed(*pieces: str, parser: ProgressParser | None = None, seconds_each: float = 1.0) -> ProgressParser:
+    parser = parser or ProgressParser()
+    for number, piece in enumerate(pieces):
+        parser.feed(piece.encode(), number * seconds_each)
+    return parser
+
+
+def bar(description: str, done: int, total: int, postfix: str = "", rate: str = "1.00it/s") -> str:
+    return f"\r{description}: {100 * done // total:3}%|██   | {done}/{total} [00:01<00:02,  {rate}{postfix}]"
+
+
+def place(parser: ProgressParser) -> tuple[int | None, int | None, int | None, int | None, float | None]:
+    now = parser.progress
+    return now.step, now.total_steps, now.epoch, now.total_epochs, now.loss
+
+
+@pytest.mark.parametrize(
+    ("skip", "offset", "bar_total", "start", "end"),
+    [
+        ("", 8, 16, 8, 16),
+        ("", 12, 16, 12, 20),  # starts over at the epoch of the state
+        ("skipping 8 steps / 8\n", 8, 16, 8, 16),
+        ("skipping 12 steps / 12\n", 12, 12, 12, 16),
+    ],
+)
+def test_sd_scripts_resumes_at_the_epoch_or_within_it(
+    skip: str, offset: int, bar_total: int, start: int, end: int
+) -> None:
+    parser = fed(
+        "  num batches per epoch / 1epochのバッチ数: 8\n  num epochs / epoch数: 2\n",
+        "  gradient accumulation steps / 勾配を合計するステップ数 = 1\n",
+        "  total optimization steps / 学習ステップ数: 16\n" + skip,
+        bar("steps", 0, bar_total),
+    )
+    parser.resume_from(offset)
+    assert place(parser)[:2] == (start, end)
+    fed(bar("steps", end - offset, bar_total), parser=parser)
+    assert (parser.progress.step, parser.progress.fraction) == (end, 1.0)
+
+
+def test_diffusers_resumes_where_its_bar_begins() -> None:
+    parser = fed("  Total optimization steps = 56\n", bar("Steps", 48, 56), bar("Steps", 49, 56, ", loss=0.1, lr=1"))
+    assert place(parser) == (49, 56, None, None, 0.1)
+    assert [point.step for point in parser.drain_losses(is_over=True)] == [49]
+
+
+def test_wrapped_paths_are_put_together_again() -> None:
+    parser = fed(
+        "                    INFO     resume training from local state: /a b/c-state       train_util.py:4777\n",
+        "                    INFO     next                                                 train_util.py:1\n",
+    )
+    assert parser.resume_state == "/a b/c-state"
+
+
+def test_ai_toolkit() -> None:
+    parser = fed(
+        bar("Caching latents", 1, 8),
+        bar("my_lora", 0, 2000),
+        bar("my_lora", 1, 2000, ", lr: 1.0e-04 loss: 3.210e-01"),
+        bar("my_lora", 250, 2000, ", lr: 1.0e-04 loss: 1.000e-01"),
+        bar("my_lora", 251, 2000),
+    )
+    assert place(parser) == (251, 2000, None, None, 0.1)
+    assert parser.progress.stage == "training"
+    fed("\nSaving at step 250\n", parser=parser)
+    assert parser.progress.stage == "saving"
+    fed(bar("Generating Images", 1, 4), parser=parser)
+    assert (parser.progress.stage, parser.progress.step) == ("sampling", 251)
+
+
+def test_onetrainer_counts_steps_within_epochs() -> None:
+    moments = []
+    parser = ProgressParser()
+    for epoch in range(3):
+        fed(bar("epoch", epoch, 3), parser=parser)
+        for step in range(5):
+            fed("\n" + bar("step", step, 4, ", loss=0.2, smooth loss=0.3") + "\x1b[A", parser=parser)
+            moments.append(parser.progress)
+    fed(bar("epoch", 3, 3), parser=parser)
+    assert [moment.step for moment in moments] == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12]
+    assert place(parser) == (12, 12, 3, 3, 0.2)
+
+
+def test_simpletuner_tells_the_epoch_in_its_bar() -> None:
+    parser = fed(bar("Epoch 2/5, Steps", 30, 100, ", lr=0.0001, step_loss=0.05"))
+    assert place(parser) == (30, 100, 2, 5, 0.05)
+
+
+def test_a_wrapper_may_put_its_name_before_lines() -> None:
+    assert fed("[rank0]: steps:  50%|█| 4/8 [00:01<00:02,  1.00it/s, avr_loss=1]").progress.step == 4
+
+
+def test_bars_that_are_not_training_move_nothing() -> None:
+    parser = fed(bar("steps", 3, 24, ", avr_loss=1.2"))
+    before = place(parser)
+    others = [
+        "validation steps",
+        "epoch validation steps",
+        "read caption",
+        "get image size",
+        "Loading unet.safetensors",
+        "Generating class images",
+        "Caching latents",
+        "Loading pipeline components...",
+        "more steps",
+    ]
+    for other in others:
+        fed(bar(other, 9, 9, ", val_epoch_avg_loss=1.08"), "\n", parser=parser)
+    fed("\r100%|██████████| 18/18 [00:00<00:00, 78215.46it/s]\n", "\nsteps: 24 of them, 100%|\n", parser=parser)
+    assert place(parser) == before
+
+
+def test_a_frame_counts_once_it_is_whole() -> None:
+    frame = bar("steps", 7, 24, ", avr_loss=0.125").encode()
+    parser = ProgressParser()
+    for number in range(len(frame) - 1):
+        parser.feed(frame[number : number + 1], float(number))
+        assert parser.progress.step is None
+    parser.feed(frame[-1:], 99.0)
+    assert place(parser)[::4] == (7, 0.125)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b" " * 60_000 + b"%|",
+        b"steps: 1%|" + b"#" * 60_000,
+        b"\rsteps:  50%|#| 0/0 [00:01<00:02,  ?it/s, avr_loss=?]",
+        b"steps:  50%|#| " + b"9" * 9_000 + b"/" + b"9" * 9_000 + b" [00:01<00:02, 1it/s]",
+        b"num epochs: " + b"9" * 9_000,
+        b"resume training from local state: " + b" " * 60_000 + b"x",
+        b"\xff\x00\x1b[" * 20_000,
+        b"[" * 60_000 + b"%|",
+    ],
+)
+def test_a_log_may_hold_anything(junk: bytes) -> None:
+    parser = ProgressParser()
+    parser.feed(b"\n" + junk + b"\n", 1.0)
+    parser.feed(junk, 2.0)
+    assert parser.progress.fraction is None
+    fed("\n" + bar("steps", 4, 8, ", avr_loss=1"), parser=parser)
+    assert parser.progress.step == 4
+
+
+def test_alarms() -> None:
+    assert fed(bar("steps", 1, 9, ", avr_loss=inf")).alarms == ("inf_loss",)
+    assert fed("NaN detected in latents: /data/a.png\n").alarms == ("nan_latents",)
+    rising = [bar("steps", step, 99, f", avr_loss={1 if step < 30 else 30}") for step in range(1, 45)]
+    assert fed(*rising[:35]).alarms == ()
+    assert fed(*rising).alarms == ("loss_diverged",)
+    wide = [bar("steps", step, 99, f", avr_loss={0.02 if step % 9 else 0.9}") for step in range(1, 99)]
+    assert fed(*wide).alarms == ()
+
+
+def test_pace_and_time_left_come_after_five_steps() -> None:
+    steps = [bar("steps", step, 20, ", avr_loss=1", rate="9.00it/s") for step in range(11)]
+    parser = fed(*steps[:5], seconds_each=2.0)
+    assert parser.progress.eta_s is None
+    assert parser.progress.seconds_per_step == pytest.approx(1 / 9), "the printed rate, until it is measured"
+    parser = fed(*steps, seconds_each=2.0)
+    assert parser.progress.seconds_per_step == 2.0
+    assert parser.progress.eta_s == pytest.approx(20.0)
+
+
+def test_a_log_read_late_all_at_once_has_no_measured_pace() -> None:
+    parser = fed("".join(bar("steps", step, 20, ", avr_loss=1", rate="2.00s/it") for step in range(11)))
+    now = parser.progress
+    assert (now.step, now.eta_s, now.seconds_per_step) == (10, None, 2.0)
+
+
+def test_a_log_read_late_is_not_timed_and_the_pace_known_before_goes_on() -> None:
+    saved = "\nsaving checkpoint: x.safetensors\n"
+    text = [bar("steps", step, 100, f", avr_loss=0.{step:02}") + saved * (step % 10 == 0) for step in range(25)]
+    parser = ProgressParser(pace=Pace(known_s=4.0))
+    for piece in ("".join(text[:12]), "".join(text[12:])):
+        parser.feed(piece.encode(), None)
+    assert (parser.progress.step, parser.progress.seconds_per_step) == (24, 4.0)
+    assert parser.progress.eta_s == pytest.approx(76 * 4.0)
+    # The step that was under way is not timed: nobody saw its beginning.
+    for step, at in ((25, 1_000.0), (26, 1_004.0), (27, 1_008.0)):
+        parser.feed(bar("steps", step, 100, ", avr_loss=1").encode(), at)
+    assert (parser.progress.seconds_per_step, parser.progress.eta_s) == (4.0, pytest.approx(73 * 4.0))
+    assert [(point.step, point.at) for point in parser.drain_losses()[-3:]] == [(24, None), (25, 1000.0), (26, 1004.0)]
+    # The rhythm of the saves was read all the same: at 30, then every 10 steps.
+    for step, at in ((28, 1_012.0), (29, 1_016.0), (30, 1_020.0)):
+        parser.feed(bar("steps", step, 100).encode() + saved.encode() * (step == 30), at)
+    parser.feed(bar("steps", 31, 100).encode(), 1_034.0)
+    assert parser.progress.eta_s == pytest.approx(69 * 4.0 + 6 * 10.0)
+
+
+def test_before_any_output_it_is_queued_with_what_the_configuration_says() -> None:
+    parser = ProgressParser(total_epochs=7)
+    parser.feed(b"", 5.0)
+    assert parser.progress == Progress(stage="queued", total_epochs=7)
+
+
+def test_wrappers_before_a_bar_are_looked_through_but_not_for_ever() -> None:
+    bar = b"steps:  50%|#| 1/2 [00:01<00:01,  1.00it/s]"
+    parser = ProgressParser()
+    parser.feed(b"\rtrainer-0  | [rank0]: " + bar, 1.0)
+    assert (parser.progress.step, parser.progress.total_steps) == (1, 2)
+    parser.feed(b"\r" + b"[a] " * 5_000 + b"%|", 2.0)
+    assert parser.progress.step == 1

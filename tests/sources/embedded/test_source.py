@@ -1,0 +1,62 @@
+"""The embedded source beside its database: starting the worker, and losses from event files."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.embedded.worker import launcher
+from lib.embedded.worker.launcher import WorkerLauncher
+from lib.jobs.job import JobStatus, LossPoint
+from tests.contract.houses import EmbeddedHouse
+from tests.contract.test_changing import request_for
+from tests.contract.test_reading import known_jobs
+from tests.jobs.recordings import FOLDER
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[EmbeddedHouse]:
+    built = EmbeddedHouse(tmp_path / "house")
+    yield built
+    built.close()
+
+
+def test_a_worker_that_cannot_be_started_costs_no_job(house: EmbeddedHouse) -> None:
+    house.source._launcher = WorkerLauncher(house.source.data_dir)
+    (house.source.data_dir / "worker.log").mkdir()
+    job = house.source.create_job(request_for(house))
+    assert job.status is JobStatus.PENDING
+    worker = {check.name: check for check in house.source.health()}["Worker"]
+    assert (worker.ok, "Is a directory" in worker.message) == (False, True)
+
+
+def test_a_long_worker_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "MOST_LOG_BYTES", 3)
+    starter = WorkerLauncher(tmp_path)
+    starter._argv = [sys.executable, "-S", "-c", ""]
+    for content in (b"old", b"long", b"longer"):
+        (tmp_path / "worker.log").write_bytes(content)
+        starter._start()
+    assert (tmp_path / "worker.log.1").read_bytes() == b"longer"
+    assert (tmp_path / "worker.log").read_bytes() == b""
+
+
+def test_losses_of_each_step_come_from_event_files_where_there_are_some(house: EmbeddedHouse) -> None:
+    job = known_jobs()[0]
+    house.put_jobs([job])
+    house.put_losses(job, [LossPoint(step=1, loss=9.0)])
+    assert [point.loss for point in house.source.loss_points(job.id, attempt=1)] == [9.0]
+    recorded = next(FOLDER.glob("sd-scripts-success/logs/**/events.out.tfevents.*"))
+    events = house.source._files.attempt(job.id, 1).event_logs / "20260310" / recorded.name
+    events.parent.mkdir(parents=True)
+    whole = recorded.read_bytes()
+    read = []
+    for size in (10, len(whole) // 2, len(whole)):  # as it grows
+        events.write_bytes(whole[:size])
+        read.append(house.source.loss_points(job.id, attempt=1))
+    assert [point.loss for point in read[0]] == [9.0]
+    assert [point.step for point in read[2]] == list(range(1, 25))
+    assert read[1] == read[2][: len(read[1])]
+    assert 5 < len(read[1]) < 24
+    assert all(point.at for point in read[2])

@@ -1,0 +1,143 @@
+"""The table's rows, the words about pages, and the CSV file."""
+
+import csv
+import io
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.jobs.job import Failure, Job, JobStatus, Progress
+from lib.jobs.query import JobPage, JobQuery, select_jobs
+from lib.ui.job_list.csv_export import csv_row, jobs_csv
+from lib.ui.job_list.table import job_rows, last_page, link_label, page_texts, status_words
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def make_job(number: int = 1, status: JobStatus = JobStatus.RUNNING, **values: object) -> Job:
+    """A job that was created ``number`` minutes ago."""
+    created = NOW - timedelta(minutes=number)
+    return Job(
+        **{"id": f"job-{number}", "name": f"Aria v{number}", "status": status, "created_at": created, **values}  # type: ignore[arg-type]
+    )
+
+
+def page_of(total: int, shown: int) -> JobPage:
+    """A page that shows ``shown`` of ``total`` jobs."""
+    return JobPage(jobs=tuple(make_job(number) for number in range(shown)), total=total)
+
+
+@pytest.mark.parametrize(
+    ("total", "shown", "skip", "texts"),
+    [
+        (137, 20, 20, ("137 jobs", "Showing 21-40 of 137", "Page 2 of 7")),
+        (50, 20, 0, ("50 jobs", "Showing 1-20 of 50", "Page 1 of 3")),
+        (137, 17, 120, ("137 jobs", "Showing 121-137 of 137", "Page 7 of 7")),
+        (20, 20, 0, ("20 jobs", "", "")),
+        (1, 1, 0, ("1 job", "", "")),
+        (100_000, 20, 0, ("100,000 jobs", "Showing 1-20 of 100,000", "Page 1 of 5,000")),
+    ],
+)
+def test_words_about_pages(total: int, shown: int, skip: int, texts: tuple[str, str, str]) -> None:
+    assert page_texts(page_of(total, shown), JobQuery(skip=skip)) == texts
+
+
+@given(total=st.integers(1, 10_000), take=st.integers(1, 100))
+def test_the_last_page_has_the_last_job(total: int, take: int) -> None:
+    query = last_page(total, JobQuery(skip=10_000_000, take=take))
+    assert query.skip % take == 0
+    assert query.skip < total <= query.skip + take
+
+
+def test_a_row_shows_what_is_known_and_marks_what_is_not() -> None:
+    progress = Progress(fraction=0.42, epoch=12, total_epochs=50, loss=math.nan, eta_s=5445)
+    known = make_job(progress=progress, started_at=NOW - timedelta(seconds=90), alarms=("nan_loss",))
+    unknown = make_job(2, JobStatus.UNKNOWN, name="", raw_status="exploded")
+    first, second, third = job_rows([known, unknown, make_job(3, raw_status="cancelling")], NOW)
+    assert third["Status"] == ["Cancelling"]
+    assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "nan loss"], 42, "12/50")
+    assert (first["Loss"], first["ETA"], first["Duration"]) == ("NaN", "1h 30m 45s", "1m 30s")
+    assert (second["Name"], second["Status"], second["Progress"]) == ("job-2", ["Unknown (exploded)"], None)
+    assert {second[name] for name in ("Epoch", "Loss", "ETA", "Duration", "Dataset", "Configuration")} == {"–"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "alarms", "words"),
+    [
+        ("out_of_memory", (), ["Failed", "out of memory"]),
+        ("nan_loss", ("nan_loss",), ["Failed", "nan loss"]),
+        ("unknown", ("nan_loss",), ["Failed", "cause unknown", "nan loss"]),
+    ],
+)
+def test_what_failed_says_why(cause: str, alarms: tuple[str, ...], words: list[str]) -> None:
+    failure = Failure(cause=cause, message="It failed.")
+    job = make_job(status=JobStatus.FAILED, failure=failure, alarms=alarms, progress=Progress(fraction=0.425))
+    assert status_words(job) == words
+    assert link_label(job) == f"Aria v1: {', '.join(words)}, 42 %"
+
+
+def test_an_ended_job_has_no_time_left() -> None:
+    (row,) = job_rows([make_job(status=JobStatus.FAILED, progress=Progress(eta_s=100))], NOW)
+    assert row["ETA"] == "–"
+
+
+def test_the_csv_has_every_matching_job_of_all_pages_once() -> None:
+    jobs = [make_job(number, JobStatus.FAILED if number % 2 else JobStatus.SUCCEEDED) for number in range(500)]
+    query = JobQuery(statuses=frozenset({JobStatus.FAILED}), skip=40, take=20)
+    text = jobs_csv(query, lambda each: select_jobs(jobs, each, NOW), NOW)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["id"] for row in rows] == [f"job-{number}" for number in range(1, 500, 2)]
+
+
+def test_the_csv_has_times_parameters_and_the_final_loss() -> None:
+    failure = Failure(cause="out_of_memory", message="The GPU ran out of memory.")
+    prompts, extra = ["a, b", 'c "d"'], {"hf_token": "s3cret", "clip_skip": 2}
+    job = make_job(
+        status=JobStatus.FAILED,
+        raw_status="failed",
+        started_at=NOW - timedelta(seconds=90),
+        finished_at=NOW,
+        progress=Progress(loss=0.0873),
+        settings={
+            "epochs": 50,
+            "learning_rate": 1e-4,
+            "sample_prompts": prompts,
+            "trainer": "tiny",
+            "extra": extra,
+        },
+        failure=failure,
+    )
+    (row,) = csv.DictReader(io.StringIO(jobs_csv(JobQuery(), lambda _query: page_with(job), NOW)))
+    assert (row["started_at"], row["finished_at"], row["duration_s"]) == (
+        "2026-11-23T11:58:30Z",
+        "2026-11-23T12:00:00Z",
+        "90.0",
+    )
+    assert (row["final_loss"], row["epochs"], row["learning_rate"], row["trainer"]) == (
+        "0.0873",
+        "50",
+        "0.0001",
+        "tiny",
+    )
+    assert row["sample_prompts"] == '["a, b", "c \\"d\\""]'
+    assert row["extra"] == '{"hf_token": "(not shown)", "clip_skip": 2}'
+    assert row["failure"] == "The GPU ran out of memory."
+    assert row["batch_size"] == row["dataset"] == ""
+
+
+def page_with(job: Job) -> JobPage:
+    """A page of this one job."""
+    return JobPage(jobs=(job,), total=1)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1", " =1", "\r=1"])
+def test_the_csv_holds_no_formula(name: str) -> None:
+    assert csv_row(make_job(name=name), NOW)["name"].startswith("'")
+
+
+@pytest.mark.parametrize(("loss", "cell"), [(math.nan, "nan"), (-0.5, "-0.5"), (None, "")])
+def test_numbers_stay_numbers_in_the_csv(loss: float | None, cell: str) -> None:
+    assert csv_row(make_job(progress=Progress(loss=loss)), NOW)["final_loss"] == cell

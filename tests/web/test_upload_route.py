@@ -1,0 +1,199 @@
+"""The upload route, called as the server calls it: who may send, what is kept, and what a broken upload leaves."""
+
+import asyncio
+import errno
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from PIL import Image
+from starlette.routing import Router
+
+from lib import services
+from lib.sources.embedded.source import EmbeddedSource
+from lib.sources.memory import MemorySource
+from lib.web import upload_route
+from lib.web.routes import ROUTES
+from lib.web.upload_route import UPLOAD_HEADER
+
+OURS = {"host": "localhost:8501", "sec-fetch-site": "same-origin", UPLOAD_HEADER: "1"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[EmbeddedSource]:
+    embedded = EmbeddedSource(tmp_path / "data")
+    services.connect(embedded)
+    yield embedded
+    embedded.close()
+    services._connected.clear()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def dataset_id(source: EmbeddedSource) -> str:
+    return source.create_dataset("red").id
+
+
+def png(color: str = "red") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), color).save(content, "PNG")
+    return content.getvalue()
+
+
+def put(path: str, *chunks: bytes, headers: Mapping[str, str] = OURS, aborted: bool = False):
+    """Send a request whose body comes in these chunks; the status and the answer's JSON."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    end = {"type": "http.disconnect"} if aborted else {"type": "http.request", "body": b"", "more_body": False}
+    incoming = iter([*messages, end])
+    sent: list[dict] = []
+
+    async def receive():
+        return next(incoming)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(Router(routes=ROUTES)(scope, receive, send))
+    body = b"".join(message.get("body", b"") for message in sent)
+    is_json = (b"content-type", b"application/json") in sent[0]["headers"]
+    return sent[0]["status"], json.loads(body) if is_json else {}
+
+
+def files(source: EmbeddedSource) -> set[str]:
+    """Everything below the data folder that is no database and no description of a dataset."""
+    found = {path.name for path in source.data_dir.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(("lora.db", ".dataset"))} - {"summary.json", "datasets.lock"}
+
+
+def test_good_files_are_kept_and_bad_ones_refused_by_name(source, dataset_id):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("a.png", png())
+        content.writestr("a.txt", "red, square")
+        content.writestr("../evil.png", png())
+        content.writestr("run.exe", b"MZ")
+    data = archive.getvalue()
+    status, answer = put(f"/upload/{dataset_id}/set.zip", data[:100], data[100:])
+    assert status == 200
+    assert set(answer["kept"]) == {"a.png", "a.txt"}
+    assert set(answer["refused"]) == {"../evil.png", "run.exe"}
+    assert answer["captions"] == 1
+    assert files(source) == {"a.png", "a.txt"}
+
+
+def test_a_body_larger_than_a_piece_arrives_whole(source, dataset_id, monkeypatch):
+    monkeypatch.setattr(upload_route, "WRITE_BYTES", 16)
+    content = png()
+    status, _ = put(f"/upload/{dataset_id}/a.png", *(content[at : at + 7] for at in range(0, len(content), 7)))
+    assert status == 200
+    assert Path(source.get_dataset(dataset_id).path, "a.png").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "", "origin": "http://evil.example"},
+        {"sec-fetch-site": "", "origin": "null"},
+        {"sec-fetch-site": ""},
+        {UPLOAD_HEADER: None},
+    ],
+)
+def test_a_foreign_page_may_not_upload(source, dataset_id, change):
+    headers = {name: value for name, value in {**OURS, **change}.items() if value is not None}
+    status, answer = put(f"/upload/{dataset_id}/a.png", png(), headers=headers)
+    assert status == 403
+    assert "own pages" in answer["error"]
+    assert files(source) == set()
+
+
+def test_a_foreign_name_that_was_turned_to_this_address_may_not_upload(source, dataset_id, monkeypatch):
+    monkeypatch.setattr(st, "get_option", lambda name: ["localhost"] if name == "server.allowedHosts" else "")
+    path, headers = f"/upload/{dataset_id}/a.png", {**OURS, "host": "evil.example:8501"}
+    assert put(path, png(), headers=headers) == (403, {})
+    assert files(source) == set()
+    assert put(path, png())[0] == 200
+
+
+def test_a_browser_that_only_says_its_origin_may(source, dataset_id):
+    headers = {"host": "localhost:8501", "origin": "http://localhost:8501", UPLOAD_HEADER: "1"}
+    assert put(f"/upload/{dataset_id}/a.png", png(), headers=headers)[0] == 200
+
+
+def test_an_aborted_upload_leaves_nothing(source, dataset_id):
+    status, _ = put(f"/upload/{dataset_id}/a.png", png()[:20], aborted=True)
+    assert status == 499
+    assert files(source) == set()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_file_over_the_limit_is_refused(source, dataset_id, monkeypatch, declared):
+    monkeypatch.setattr(upload_route, "MAX_UPLOAD_BYTES", 30)
+    headers = {**OURS, "content-length": "31"} if declared else OURS
+    status, answer = put(f"/upload/{dataset_id}/a.png", b"x" * 20, b"x" * 11, headers=headers)
+    assert status == 413
+    assert "larger" in answer["error"]
+    assert files(source) == set()
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_refused_first(source, dataset_id):
+    headers = {**OURS, "content-length": str(upload_route.MAX_UPLOAD_BYTES)}
+    uploads_kept, upload_route.KEPT_FREE_BYTES = upload_route.KEPT_FREE_BYTES, 1 << 60
+    try:
+        status, answer = put(f"/upload/{dataset_id}/a.png", headers=headers)
+    finally:
+        upload_route.KEPT_FREE_BYTES = uploads_kept
+    assert (status, answer["error"]) == (507, upload_route.DISK_FULL)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_said(source, dataset_id, monkeypatch):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    monkeypatch.setattr(upload_route.tempfile, "TemporaryFile", lambda **_: full.open("r+b", buffering=0))
+    status, answer = put(f"/upload/{dataset_id}/a.png", png())
+    assert (status, answer["error"]) == (507, upload_route.DISK_FULL)
+    assert files(source) == set()
+
+
+def test_an_unknown_dataset_is_said(source):
+    status, answer = put("/upload/nowhere/a.png", png())
+    assert status == 409
+    assert "no dataset" in answer["error"]
+
+
+def test_an_id_that_leads_elsewhere_is_unknown(source, dataset_id):
+    assert put("/upload/../a.png", png())[0] == 409
+    status, answer = put(f"/upload/{dataset_id}/../../evil.png", png())
+    assert status == 200
+    assert set(answer["refused"]) == {"../../evil.png"}
+    assert files(source) == set()
+
+
+def test_a_source_without_datasets_refuses(dataset_id):
+    services.connect(MemorySource())
+    status, answer = put(f"/upload/{dataset_id}/a.png", png())
+    assert status == 403
+    assert "in-memory" in answer["error"]
+
+
+def test_an_error_number_of_a_full_quota_counts_as_full(source, dataset_id, monkeypatch):
+    def no_room(**_: object) -> object:
+        raise OSError(errno.EDQUOT, "quota")
+
+    monkeypatch.setattr(upload_route.tempfile, "TemporaryFile", no_room)
+    assert put(f"/upload/{dataset_id}/a.png", png())[0] == 507
