@@ -133,6 +133,9 @@ def test_captions_are_written_one_after_the_other(embedded, dataset, open_page, 
     app = button(app, "Next").click().run()
     assert "No space left on device" in texts(app)
     assert app.text_area[0].value == "teal, flat"
+    app = button(app, "Discard changes").click().run()
+    assert not app.text_area
+    assert embedded.dataset_images(dataset.id)[1].caption == "teal"
 
 
 def test_every_image_may_have_a_caption(embedded, dataset, open_page):

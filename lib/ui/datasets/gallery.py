@@ -5,7 +5,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.dataset import Dataset, DatasetImage
 from lib.ui.datasets.facts import show_pagination, thumbnail_of
-from lib.ui.datasets.image_editor import has_unsaved_caption, open_editor, show_editor
+from lib.ui.datasets.image_editor import open_editor, show_editor
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import UrlReader, mirror_url, write_params
@@ -67,6 +67,4 @@ def _show_image(dataset: Dataset, image: DatasetImage, among: tuple[str, ...] | 
             on_click=open_editor,
             args=(dataset.id, image.name, among),
         )
-        if has_unsaved_caption(dataset.id, image.name):
-            st.badge("Unsaved caption", icon=":material/edit:", color="orange")
         st.caption(escaped(image.caption, limit=90) or "no caption")

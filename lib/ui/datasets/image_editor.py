@@ -1,11 +1,11 @@
 """Looking at one image of a dataset, writing its caption, going on to the next, and deleting it.
 
-"Previous" and "Next" save what was changed. A dialog that is closed instead keeps it for this visit: the image is
-marked, and shows it when it is opened again.
+"Previous", "Next" and closing the dialog save a changed caption; "Discard changes" closes it without saving.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -20,14 +20,12 @@ from lib.ui.datasets.facts import act, resolution_text
 from lib.ui.parts.dialogs import close_dialog, open_dialog, opened
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import size_text
-from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.toasts import announce
 
 MAX_CAPTION_LENGTH = 20_000
 SHOWN_HEIGHT_PX = 520
 _EDITOR, _DELETION = "edit-image", "delete-image"
-_UNSAVED = "captions that are not saved"
 _TURNS = "images that were opened"
 
 
@@ -72,11 +70,6 @@ def open_editor(dataset_id: str, name: str, among: tuple[str, ...] | None = None
     open_dialog(_EDITOR, Editing(dataset_id=dataset_id, name=name, names=names or (), turn=_next_turn()))
 
 
-def has_unsaved_caption(dataset_id: str, name: str) -> bool:
-    """Whether a caption was typed for the image and not saved."""
-    return (dataset_id, name) in _unsaved()
-
-
 def show_editor(dataset: Dataset) -> None:
     """The dialog that is open about one of the dataset's images, if any."""
     for name, dialog in ((_EDITOR, _edit_image), (_DELETION, _confirm_deletion)):
@@ -90,11 +83,16 @@ def original_path(dataset_id: str, name: str) -> str:
 
 
 def _close() -> None:
-    """Close the editor and keep what was typed."""
+    """Save what was typed and close; the dialog comes back with the reason when it cannot be saved."""
     editing: Editing | None = opened(_EDITOR)
-    if editing and _keep_typed(editing):
-        name = escaped(editing.name, limit=80)
-        announce(f"The caption of {name} is not saved. Open the image again to go on.", icon=":material/edit:")
+    if editing is None:
+        return
+    try:
+        if _save_changed(editing):
+            announce(f"Saved the caption of {escaped(editing.name, limit=80)}")
+    except DashboardError as error:
+        open_dialog(_EDITOR, replace(editing, problem=error))
+        return
     close_dialog()
 
 
@@ -112,7 +110,7 @@ def _edit_image() -> None:
             _show_caption(editing, image)
             st.divider()
             if st.button("Delete image", type="tertiary", icon=":material/delete:"):
-                _keep_typed(editing)
+                _save_changed(editing)
                 open_dialog(_DELETION, editing)
                 st.rerun()
             st.html(_script(editing), unsafe_allow_javascript=True)
@@ -153,11 +151,10 @@ def _preview_of(editing: Editing, image: DatasetImage) -> tuple[Path | None, str
 
 
 def _show_caption(editing: Editing, image: DatasetImage) -> None:
-    kept = _unsaved().get((editing.dataset_id, image.name))
     # What is typed is sent with the next click, and by itself with none: a run for it would only delay the click.
     caption = st.text_area(
         "Caption",
-        image.caption if kept is None else kept,
+        image.caption,
         max_chars=MAX_CAPTION_LENGTH,
         height=160,
         key=_field(editing),
@@ -170,12 +167,12 @@ def _show_caption(editing: Editing, image: DatasetImage) -> None:
         _show_turn("Next", 1, editing, icon=":material/arrow_forward:", shortcut="Ctrl+Enter")
         if st.button("Save caption", type="primary"):
             name = escaped(image.name, limit=80)
-            act(lambda: _save(editing, caption or ""), done=f"Saved the caption of {name}")
+            act(partial(_save, editing, caption or ""), done=f"Saved the caption of {name}")
+        if st.button("Discard changes", type="tertiary"):
+            close_dialog()
+            st.rerun()
     place = "" if editing.place is None else f"{editing.place + 1:,} of {len(editing.names):,}. "
-    st.caption(f"{place}{editing.note or '“Previous” and “Next” save a changed caption.'}")
-    if kept is not None:
-        show_note("This caption is not saved yet.")
-        st.button("Discard changes", on_click=_discard, args=(editing,))
+    st.caption(f"{place}{editing.note or '“Previous”, “Next” and closing save a changed caption.'}")
 
 
 def _show_turn(label: str, step: int, editing: Editing, *, icon: str, shortcut: str | None = None) -> None:
@@ -194,20 +191,13 @@ def _turn(editing: Editing, step: int) -> None:
     """Save what was changed, then show the image so many places on; stay here if it cannot be saved."""
     note = ""
     try:
-        if (typed := _changed_caption(editing)) is not None:
-            _save(editing, typed)
+        if _save_changed(editing):
             note = f"Saved the caption of {escaped(editing.name, limit=60)}."
-        _forget_typed(editing)
     except DashboardError as error:
         open_dialog(_EDITOR, replace(editing, problem=error))
         return
     name = editing.neighbour(step) or editing.name
     open_dialog(_EDITOR, replace(editing, name=name, turn=_next_turn(), was_turned_to=True, note=note, problem=None))
-
-
-def _discard(editing: Editing) -> None:
-    _forget_typed(editing)
-    open_dialog(_EDITOR, replace(editing, turn=_next_turn(), note="", problem=None))
 
 
 @st.dialog("Delete image", on_dismiss=close_dialog)
@@ -220,7 +210,7 @@ def _confirm_deletion() -> None:
     st.markdown(f"**{name}** and its caption will be deleted for good.")
     with st.container(horizontal=True):
         if st.button("Delete for good", type="primary"):
-            act(lambda: _delete(editing), done=f"Deleted {name}")
+            act(partial(services.delete_image, editing.dataset_id, editing.name), done=f"Deleted {name}")
         if st.button("Keep the image"):
             open_dialog(_EDITOR, replace(editing, turn=_next_turn()))
             st.rerun()
@@ -235,37 +225,15 @@ def _stored(editing: Editing) -> DatasetImage:
 
 def _save(editing: Editing, caption: str) -> None:
     services.set_caption(editing.dataset_id, editing.name, caption)
-    _forget_typed(editing)
 
 
-def _delete(editing: Editing) -> None:
-    services.delete_image(editing.dataset_id, editing.name)
-    _forget_typed(editing)
-
-
-def _keep_typed(editing: Editing) -> bool:
-    """Keep a caption that was typed and is another than the one stored; tells whether there is one."""
-    with suppress(DashboardError):
-        if (typed := _changed_caption(editing)) is not None:
-            _unsaved()[editing.dataset_id, editing.name] = typed
-            return True
-        _forget_typed(editing)
-    return False
-
-
-def _forget_typed(editing: Editing) -> None:
-    _unsaved().pop((editing.dataset_id, editing.name), None)
-
-
-def _changed_caption(editing: Editing) -> str | None:
-    """What the field says, if saving it would change anything."""
+def _save_changed(editing: Editing) -> bool:
+    """Save what the field says if that changes anything; whether it did. Raises DatasetError."""
     typed: str | None = st.session_state.get(_field(editing))
-    return typed if typed is not None and typed.split() != _stored(editing).caption.split() else None
-
-
-def _unsaved() -> dict[tuple[str, str], str]:
-    kept: dict[tuple[str, str], str] = st.session_state.setdefault(_UNSAVED, {})
-    return kept
+    if typed is None or typed.split() == _stored(editing).caption.split():
+        return False
+    _save(editing, typed)
+    return True
 
 
 # The browser tells what was typed when the field loses the focus, and Escape closes the dialog before that.
