@@ -379,10 +379,8 @@ def latest_job(job_id: str) -> Reading[Job]:
 
 
 def trainer_labels() -> Mapping[str, str]:
-    """Name -> label of every trainer recipe that ships with the dashboard."""
-    from lib.embedded.trainers import RECIPES
-
-    return {recipe.name: recipe.label for recipe in RECIPES.values()}
+    """Name -> label of every trainer that the source can start."""
+    return source().trainers
 
 
 def get_config(config_id: str) -> TrainingConfig:

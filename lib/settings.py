@@ -51,14 +51,15 @@ class Settings:
         source: ``embedded`` or ``influencerai`` (LORA_SOURCE).
         data_dir: Folder of the embedded source (LORA_DATA_DIR).
         max_parallel: Trainers at once on this machine (LORA_MAX_PARALLEL).
-        sd_scripts_dir: Checkout of kohya's sd-scripts (SD_SCRIPTS_DIR); None when there is none.
+        trainer_paths: Setting's name -> where a trainer is installed, for the recipes that ask for it; the known names
+            are the fields of ``_TrainerPaths``.
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
     """
 
     source: str = "embedded"
     data_dir: Path = ROOT / "data"
     max_parallel: int = 1
-    sd_scripts_dir: Path | None = None
+    trainer_paths: Mapping[str, Path] = field(default_factory=dict)
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
 
@@ -72,7 +73,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         source=given.LORA_SOURCE,
         data_dir=Path(given.LORA_DATA_DIR) if given.LORA_DATA_DIR else ROOT / "data",
         max_parallel=given.LORA_MAX_PARALLEL,
-        sd_scripts_dir=Path(given.SD_SCRIPTS_DIR) if given.SD_SCRIPTS_DIR else None,
+        trainer_paths={
+            name: Path(path) for name in _TrainerPaths.model_fields if (path := getattr(given, name)) is not None
+        },
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
     )
@@ -127,7 +130,13 @@ Address = Annotated[str, AfterValidator(_http_address)]
 Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(_one_line)]
 
 
-class _Given(BaseModel):
+class _TrainerPaths(BaseModel):
+    """Where trainers are installed: one line per trainer that is not part of the dashboard."""
+
+    SD_SCRIPTS_DIR: Annotated[str, AfterValidator(_existing_folder)] | None = None
+
+
+class _Given(_TrainerPaths):
     """The settings by the names that people write."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, coerce_numbers_to_str=True)
@@ -138,7 +147,6 @@ class _Given(BaseModel):
     ] = "embedded"
     LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
-    SD_SCRIPTS_DIR: Annotated[str, AfterValidator(_existing_folder)] | None = None
     INFLUENCERAI_API_URL: Address | None = None
     INFLUENCERAI_EMAIL: str = ""
     INFLUENCERAI_PASSWORD: str = ""

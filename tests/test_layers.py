@@ -1,6 +1,7 @@
 """The layer law: imports point one way, and each foreign package has one room."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def test_imports_point_one_way(file: Path) -> None:
             assert target in MAY_IMPORT[room], f"{module} ({room}) imports {imported} ({target})"
         package = imported.split(".")[0]
         assert room in ONLY_IN.get(package, {room}), f"{module} ({room}) imports {package}"
+
+
+def test_the_tiny_trainer_needs_little_and_nothing_of_the_dashboard() -> None:
+    allowed = {"lib.tiny_trainer", "numpy", "PIL", "safetensors", "tqdm", *sys.stdlib_module_names}
+    for file in (ROOT / "lib" / "tiny_trainer").glob("*.py"):
+        for imported in imports_of(file):
+            parts = imported.split(".")
+            assert {parts[0], ".".join(parts[:2])} & allowed, f"{module_of(file)} imports {imported}"
 
 
 def test_protocol_imports_only_jobs() -> None:

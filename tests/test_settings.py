@@ -29,7 +29,11 @@ def test_everything_can_come_from_the_environment(no_file: Path, tmp_path: Path)
     more = {"LORA_DATA_DIR": str(tmp_path), "LORA_MAX_PARALLEL": "3", "SD_SCRIPTS_DIR": str(tmp_path)}
     found = load_settings({**API, **LOGIN, **s3, **more, "AWS_REGION": "eu-west-1"}, no_file)
     assert found.source == "influencerai"
-    assert (found.data_dir, found.max_parallel, found.sd_scripts_dir) == (tmp_path.resolve(), 3, tmp_path.resolve())
+    assert (found.data_dir, found.max_parallel, found.trainer_paths) == (
+        tmp_path.resolve(),
+        3,
+        {"SD_SCRIPTS_DIR": tmp_path.resolve()},
+    )
     assert found.influencerai is not None
     assert (found.influencerai.api_url, found.influencerai.password) == ("https://api.test", SECRET)
     assert found.s3 is not None

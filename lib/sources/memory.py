@@ -30,6 +30,7 @@ class MemorySource:
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     name: str = "memory"
+    trainers: Mapping[str, str] = field(default_factory=lambda: {"tiny": "tiny", "sd-scripts": "sd-scripts"})
     capabilities: Capabilities = field(default_factory=lambda: Capabilities(refused={"manage_datasets": NO_DATASETS}))
     jobs: dict[str, Job] = field(default_factory=dict)
     logs: dict[tuple[str, int], bytes] = field(default_factory=dict)

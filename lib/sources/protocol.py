@@ -103,10 +103,15 @@ def bucket_starts(window: str, now: datetime) -> tuple[list[datetime], timedelta
 
 
 class JobSource(Protocol):
-    """A source of jobs. Every method raises ``lib.errors.SourceError`` or ``StoreError`` on failure."""
+    """A source of jobs. Every method raises ``lib.errors.SourceError`` or ``StoreError`` on failure.
+
+    Attributes:
+        trainers: Name -> label of every trainer that a job can be started with.
+    """
 
     name: str
     capabilities: Capabilities
+    trainers: Mapping[str, str]
 
     def list_jobs(self, query: JobQuery) -> JobPage:
         """One page of the jobs that match."""

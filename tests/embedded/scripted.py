@@ -3,10 +3,13 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, collect_kohya
+from lib.embedded.trainers.kohya_files import collect_kohya
+from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
+from lib.settings import Settings
 
 # The shortest whole safetensors files there are, told apart by their metadata.
 FIRST = b"\x1e" + bytes(7) + b'{"__metadata__":{"n":"first"}}'
@@ -23,14 +26,16 @@ print("\\nmodel saved.", flush=True)
 """
 
 
-class ScriptedRecipe:
+class ScriptedRecipe(Recipe):
     """Runs ``settings.extra["script"]``; ``argv`` there replaces the whole command line."""
 
     name = "scripted"
     label = "scripted"
-    description = "For tests."
 
-    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+    def __init__(self, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._environ = environ
+
+    def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """None."""
         return ()
 
@@ -44,8 +49,8 @@ class ScriptedRecipe:
             raise RuntimeError(problem)
 
     def environ(self, run: TrainingRun) -> Mapping[str, str]:
-        """One variable, to see that it arrives."""
-        return {"SCRIPTED_JOB": run.job_id}
+        """One variable of the job and those given, to see that they arrive."""
+        return {"SCRIPTED_JOB": run.job_id, **self._environ}
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
@@ -62,5 +67,9 @@ def script_argv(script: str, output: Path) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", head + script, str(output)]
 
 
-RECIPES: dict[str, Recipe] = {"scripted": ScriptedRecipe()}
-REFERENCE = f"{__name__}:RECIPES"
+def recipes(settings: Settings) -> tuple[Recipe, ...]:
+    """What worker and dashboard build."""
+    return (ScriptedRecipe({name: str(path) for name, path in settings.trainer_paths.items()}),)
+
+
+REFERENCE = f"{__name__}:recipes"

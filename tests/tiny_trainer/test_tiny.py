@@ -12,15 +12,15 @@ from PIL import Image
 from safetensors import safe_open
 
 from lib.embedded.datasets.sample import sample_images
-from lib.embedded.trainers import RECIPES
 from lib.embedded.trainers.recipe import TrainingRun
+from lib.embedded.trainers.tiny import TinyRecipe
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.training_settings import TrainingSettings, total_steps
 from lib.tiny_trainer.network import Adam, PatchDenoiser
 from lib.tiny_trainer.patches import embed, to_patches, to_pixels
 
-TINY = RECIPES["tiny"]
+TINY = TinyRecipe()
 SETTINGS = TrainingSettings(
     epochs=2,
     learning_rate=5e-3,

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.files.tensorboard import EventFiles
-from lib.embedded.trainers.recipe import file_stem
+from lib.embedded.trainers.kohya_files import file_stem
 from lib.errors import ArtifactError, DashboardError, StoreError
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, LossPoint
 

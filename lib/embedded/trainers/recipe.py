@@ -1,23 +1,14 @@
 """What every trainer recipe knows: the run it gets, the command it builds, the files it finds."""
 
-import os
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from lib.embedded.datasets.file_names import is_readable
-from lib.jobs.artifact_names import describe_file
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.training_settings import NOT_SHOWN, TrainingSettings, is_secret_option, shown_value
-
-FALLBACK_STEM = "lora"
-MAX_STEM_BYTES = 96
-PROMPTS_FILE = Path("sample", "prompt.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +20,6 @@ class TrainingRun:
         dataset_path: Folder with the images and their .txt captions.
         attempt_dir: Where a recipe may write files of its own.
         output_dir: Where the trainer writes checkpoints and ``sample/``.
-        sd_scripts_dir: Checkout of sd-scripts, None when there is none.
     """
 
     job_id: str
@@ -39,7 +29,6 @@ class TrainingRun:
     dataset_path: Path
     attempt_dir: Path
     output_dir: Path
-    sd_scripts_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +46,17 @@ class FoundFile:
 
 
 class Recipe(Protocol):
-    """How one trainer is run. A recipe keeps no state."""
+    """How one trainer is run. A recipe holds its own settings and no other state; recipes subclass this.
+
+    Attributes:
+        name: What configurations and jobs call the trainer.
+        label: What people read where they choose it.
+    """
 
     name: str
     label: str
-    description: str
 
-    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+    def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""
 
     def command(self, run: TrainingRun) -> list[str]:
@@ -74,6 +67,7 @@ class Recipe(Protocol):
 
     def environ(self, run: TrainingRun) -> Mapping[str, str]:
         """Variables the trainer needs beside those it inherits."""
+        return {}
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far, by path."""
@@ -82,13 +76,14 @@ class Recipe(Protocol):
         """About how much a whole run writes, for the check of free disk space."""
 
 
-def file_stem(name: str) -> str:
-    """A safe, readable file name without ending: letters of any script are kept, it is never empty."""
-    kept = "".join(_kept(character) for character in unicodedata.normalize("NFC", name))
-    stem = re.sub(r"[\s_]*-[\s_-]*", "-", re.sub(r"\s+", " ", kept)).strip(" .-_")
-    # A trainer appends -000001, -step00000010 and -state; a name that ends so would be taken for a checkpoint.
-    stem = re.sub(r"-(?=(\d{6}|step\d{8}|state)$)", "_", _cut(stem, MAX_STEM_BYTES))
-    return stem or FALLBACK_STEM
+def dataset_problems(dataset: Dataset) -> list[str]:
+    """What stands against training on the dataset, whatever the trainer."""
+    if dataset.image_count == 0:
+        return ["The dataset has no images. Upload some on the Datasets page, or choose another dataset."]
+    if dataset.undecodable:
+        named = ", ".join(dataset.undecodable[:3]) + (", …" if len(dataset.undecodable) > 3 else "")
+        return [f"{len(dataset.undecodable)} images of the dataset do not decode: {named}. Delete them first."]
+    return []
 
 
 def shown_command(command: Sequence[str]) -> tuple[str, ...]:
@@ -103,76 +98,3 @@ def shown_command(command: Sequence[str]) -> tuple[str, ...]:
         else:
             shown.append(NOT_SHOWN if is_secret else shown_value(part))
     return tuple(shown)
-
-
-def _kept(character: str) -> str:
-    if unicodedata.category(character)[0] in "LMN" or character in "_.+,()":
-        return character
-    return " " if character.isspace() else "-"
-
-
-def _cut(text: str, size_bytes: int) -> str:
-    return text.encode("utf-8", "ignore")[:size_bytes].decode("utf-8", "ignore").rstrip(" .-_")
-
-
-def prompt_lines(settings: TrainingSettings) -> list[str]:
-    """The sample prompts as lines of sd-scripts' prompt file, which skips empty lines and comments."""
-    lines = (" ".join(prompt.split()).lstrip("# ") for prompt in settings.sample_prompts)
-    return [line for line in lines if line]
-
-
-def write_prompts(run: TrainingRun, lines: Sequence[str]) -> None:
-    """Make the output folder and write the prompt file beside the samples, where ``collect`` reads it again."""
-    path = run.output_dir / PROMPTS_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def collect_kohya(output_dir: Path) -> list[FoundFile]:
-    """Files named as sd-scripts names them. Links, hidden (unfinished) files and unreadable names are left out."""
-    prompts = _written_prompts(output_dir)
-    paths = [Path(folder, name) for folder, _, names in os.walk(output_dir, onerror=_ignore_gone) for name in names]
-    found = []
-    for path in sorted(paths):
-        relative = path.relative_to(output_dir)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        is_found = not hidden and relative != PROMPTS_FILE and is_readable(str(relative))
-        if is_found and not path.is_symlink():
-            found.append(_found_file(path, relative, prompts))
-    return [file for file in found if file is not None]
-
-
-def _ignore_gone(error: OSError) -> None:
-    """sd-scripts removes old state folders while we look."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _found_file(path: Path, relative: Path, prompts: Sequence[str]) -> FoundFile | None:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:  # sd-scripts removes old checkpoints while we look
-        return None
-    if not path.is_file():
-        return None
-    facts = describe_file(relative.as_posix())
-    index = facts.prompt_index
-    return FoundFile(
-        path=relative.as_posix(),
-        kind=facts.kind,
-        size_bytes=stat.st_size,
-        modified_at=datetime.fromtimestamp(stat.st_mtime, UTC),
-        epoch=facts.epoch,
-        step=facts.step,
-        prompt_index=index,
-        prompt=prompts[index] if index is not None and index < len(prompts) else None,
-    )
-
-
-def _written_prompts(output_dir: Path) -> list[str]:
-    """The prompts that were sampled, without sd-scripts' ``--d 42`` options."""
-    try:
-        lines = (output_dir / PROMPTS_FILE).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    return [re.split(r"\s--\w+\s", f"{line} ", maxsplit=1)[0].strip() for line in lines]

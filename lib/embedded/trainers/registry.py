@@ -1,15 +1,26 @@
-"""Finds the trainer recipes by name, so that the worker process has the same ones as the dashboard."""
+"""The trainer recipes that ship with the dashboard. The worker process builds the same ones."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from lib.embedded.trainers.recipe import Recipe
+from lib.embedded.trainers.sd_scripts import SdScriptsRecipe
+from lib.embedded.trainers.tiny import TinyRecipe
+from lib.settings import Settings
 
-DEFAULT_RECIPES = "lib.embedded.trainers:RECIPES"
+DEFAULT_RECIPES = f"{__name__}:recipes"
 
 
-def load_recipes(reference: str) -> Mapping[str, Recipe]:
-    """The recipes that ``module:attribute`` names."""
-    module, _, attribute = reference.partition(":")
-    recipes: Mapping[str, Recipe] = getattr(importlib.import_module(module), attribute)
-    return recipes
+def recipes(settings: Settings) -> tuple[Recipe, ...]:
+    """Every recipe, built from the settings it needs, in the order people choose from."""
+    return (
+        TinyRecipe(),
+        SdScriptsRecipe(settings.trainer_paths.get("SD_SCRIPTS_DIR")),
+    )
+
+
+def load_recipes(reference: str, settings: Settings) -> Mapping[str, Recipe]:
+    """Name -> recipe, as the function that ``module:function`` names builds them."""
+    module, _, function = reference.partition(":")
+    build: Callable[[Settings], tuple[Recipe, ...]] = getattr(importlib.import_module(module), function)
+    return {recipe.name: recipe for recipe in build(settings)}

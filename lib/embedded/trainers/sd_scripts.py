@@ -8,17 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
-from lib.embedded.trainers.recipe import (
-    PROMPTS_FILE,
-    FoundFile,
-    TrainingRun,
-    collect_kohya,
-    file_stem,
-    prompt_lines,
-    write_prompts,
-)
-from lib.embedded.trainers.tiny import dataset_problems
+from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
+from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
 
@@ -37,20 +31,23 @@ SET_BY_DASHBOARD = frozenset(
 )
 
 
-class SdScriptsRecipe:
-    """Runs ``accelerate launch train_network.py`` of the checkout that SD_SCRIPTS_DIR names."""
+class SdScriptsRecipe(Recipe):
+    """Runs ``accelerate launch train_network.py``.
+
+    Args:
+        checkout: Folder of sd-scripts, as SD_SCRIPTS_DIR names it; None when there is none.
+    """
 
     name = "sd-scripts"
     label = "sd-scripts (Stable Diffusion 1.5, SDXL)"
-    description = (
-        "Trains a LoRA with kohya's sd-scripts. It needs a checkout of sd-scripts with its own environment "
-        "(setting SD_SCRIPTS_DIR), the base model, and a GPU: about 8 GB of memory for SD 1.5, 12 GB for SDXL."
-    )
 
-    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+    def __init__(self, checkout: Path | None) -> None:
+        self._checkout = checkout
+
+    def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing: the checkout, its script, accelerate, the base model, or images."""
         return [
-            *_checkout_problems(settings, sd_scripts_dir),
+            *_checkout_problems(settings, self._checkout),
             *_model_problems(settings.base_model),
             *_extra_problems(settings.extra),
             *dataset_problems(dataset),
@@ -60,10 +57,10 @@ class SdScriptsRecipe:
         """The argv of ``accelerate launch``."""
         settings = run.settings
         kind = architecture(settings)
-        script = str(run.sd_scripts_dir / SCRIPTS[kind]) if run.sd_scripts_dir else SCRIPTS[kind]
+        script = str(self._checkout / SCRIPTS[kind]) if self._checkout else SCRIPTS[kind]
         precision = settings.extra.get("mixed_precision") or ("bf16" if kind == "sdxl" else "fp16")
         return [
-            *launcher(run.sd_scripts_dir),
+            *launcher(self._checkout),
             "--num_cpu_threads_per_process=1",
             script,
             f"--pretrained_model_name_or_path={_expanded(settings.base_model)}",
@@ -96,10 +93,6 @@ class SdScriptsRecipe:
         (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
         write_prompts(run, [_with_options(line, run.settings) for line in prompt_lines(run.settings)])
 
-    def environ(self, run: TrainingRun) -> Mapping[str, str]:
-        """Nothing of its own: the worker sets what every trainer needs."""
-        return {}
-
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
         return collect_kohya(output_dir)
@@ -127,36 +120,21 @@ def _expanded(base_model: str) -> str:
     return base_model
 
 
-def launcher(sd_scripts_dir: Path | None) -> list[str]:
+def launcher(checkout: Path | None) -> list[str]:
     """How to call ``accelerate launch``: with the checkout's own environment if there is one."""
-    for name in ("venv", ".venv") if sd_scripts_dir else ():
+    for name in ("venv", ".venv") if checkout else ():
         for python in (Path("bin", "python"), Path("Scripts", "python.exe")):
-            if sd_scripts_dir and (sd_scripts_dir / name / python).exists():
-                return [str(sd_scripts_dir / name / python), "-m", "accelerate.commands.launch"]
+            if checkout and (checkout / name / python).exists():
+                return [str(checkout / name / python), "-m", "accelerate.commands.launch"]
     return ["accelerate", "launch"]
 
 
 def dataset_toml(run: TrainingRun) -> str:
     """The dataset as sd-scripts' ``--dataset_config`` wants it."""
-    # Here: the tiny trainer passes through this module as well, and must not load pydantic to start.
-    from lib.jobs.config_file import extra_text
-
     settings = run.settings
-    return "\n".join(
-        (
-            "[general]",
-            'caption_extension = ".txt"',
-            "enable_bucket = true",
-            "",
-            "[[datasets]]",
-            f"resolution = {settings.resolution}",
-            f"batch_size = {settings.batch_size}",
-            "",
-            "[[datasets.subsets]]",
-            extra_text({"image_dir": str(run.dataset_path), "num_repeats": settings.repeats}),
-            "",
-        )
-    )
+    subset = {"image_dir": str(run.dataset_path), "num_repeats": settings.repeats}
+    dataset = {"resolution": settings.resolution, "batch_size": settings.batch_size, "subsets": [subset]}
+    return tomli_w.dumps({"general": {"caption_extension": ".txt", "enable_bucket": True}, "datasets": [dataset]})
 
 
 def _sample_arguments(run: TrainingRun) -> list[str]:
@@ -186,14 +164,14 @@ def _extra_arguments(extra: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def _checkout_problems(settings: TrainingSettings, sd_scripts_dir: Path | None) -> list[str]:
-    if sd_scripts_dir is None:
+def _checkout_problems(settings: TrainingSettings, checkout: Path | None) -> list[str]:
+    if checkout is None:
         return ["sd-scripts is not set up. Set SD_SCRIPTS_DIR to the folder of a checkout of kohya's sd-scripts."]
-    script = sd_scripts_dir / SCRIPTS[architecture(settings)]
+    script = checkout / SCRIPTS[architecture(settings)]
     if not script.is_file():
-        return [f"There is no {script.name} in {sd_scripts_dir}. Set SD_SCRIPTS_DIR to a checkout of sd-scripts."]
-    if launcher(sd_scripts_dir)[0] == "accelerate" and shutil.which("accelerate") is None:
-        return [f"accelerate was not found. Install sd-scripts' requirements in {sd_scripts_dir / 'venv'}."]
+        return [f"There is no {script.name} in {checkout}. Set SD_SCRIPTS_DIR to a checkout of sd-scripts."]
+    if launcher(checkout)[0] == "accelerate" and shutil.which("accelerate") is None:
+        return [f"accelerate was not found. Install sd-scripts' requirements in {checkout / 'venv'}."]
     return []
 
 

@@ -1,41 +1,29 @@
-"""The recipe of ``tiny``: a real fit on a CPU that proves the whole way, and is no image model."""
+"""The recipe of ``tiny``: a real training on the CPU that checks the whole way, but trains no image model."""
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lib.embedded.trainers.recipe import (
-    PROMPTS_FILE,
-    FoundFile,
-    TrainingRun,
-    collect_kohya,
-    file_stem,
-    prompt_lines,
-    write_prompts,
-)
+from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
+from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
+from lib.settings import ROOT
 
-# Not lib.settings.ROOT: the trainer passes through here as well, and must not load pydantic to start.
-ROOT = Path(__file__).resolve().parents[3]
 BYTES_PER_RANK = 14_700  # both matrices of all layers in 32 bit; see lib.tiny_trainer.network
 BYTES_PER_SAMPLE = 200_000
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class TinyRecipe:
-    """Runs ``python -m lib.tiny_trainer``."""
+class TinyRecipe(Recipe):
+    """Runs ``python -m lib.tiny_trainer``, which fits low-rank adapters of a very small patch denoiser on the CPU."""
 
     name = "tiny"
     label = "tiny (CPU check, not an image model)"
-    description = (
-        "Fits real low-rank adapters of a very small patch denoiser to your images on the CPU, in about a minute. "
-        "It checks the whole way from dataset to download; the result is not a LoRA for any image model."
-    )
 
-    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
-        """What stands against the run: the dataset, or options that would be ignored without a word."""
+    def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
+        """A dataset that cannot be used, or options that would be ignored silently."""
         return [*dataset_problems(dataset), *_option_problems(settings.extra)]
 
     def command(self, run: TrainingRun) -> list[str]:
@@ -83,13 +71,3 @@ def _option_problems(extra: Mapping[str, object]) -> list[str]:
         return []
     named = ", ".join(name[:40] for name in sorted(extra)[:5]) + (", …" if len(extra) > 5 else "")
     return [f"This trainer knows no further options: {named}. Take them out of the settings, or choose sd-scripts."]
-
-
-def dataset_problems(dataset: Dataset) -> list[str]:
-    """What stands against training on the dataset, whatever the trainer."""
-    if dataset.image_count == 0:
-        return ["The dataset has no images. Upload some on the Datasets page, or choose another dataset."]
-    if dataset.undecodable:
-        named = ", ".join(dataset.undecodable[:3]) + (", …" if len(dataset.undecodable) > 3 else "")
-        return [f"{len(dataset.undecodable)} images of the dataset do not decode: {named}. Delete them first."]
-    return []

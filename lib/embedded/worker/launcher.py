@@ -4,7 +4,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lib.embedded.files import locks
 from lib.embedded.files.availability import OutOfReach
@@ -34,14 +36,15 @@ class WorkerLauncher:
         data_dir: Path,
         *,
         max_parallel: int = 1,
-        sd_scripts_dir: Path | None = None,
+        trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         recipes: str = DEFAULT_RECIPES,
         mirror: bool = False,
     ) -> None:
         self._data_dir = data_dir
         self._argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(data_dir)]
         self._argv += ["--recipes", recipes, "--max-parallel", str(max_parallel)]
-        self._argv += ["--sd-scripts-dir", str(sd_scripts_dir)] if sd_scripts_dir else []
+        for name, path in trainer_paths.items():
+            self._argv += ["--trainer-path", name, str(path)]
         self._argv += ["--mirror"] if mirror else []
         self._lock = threading.Lock()
         self._started_at = self._looked_at = -float("inf")

@@ -34,7 +34,7 @@ from lib.errors import DashboardError, DatasetError, StoreError, WorkerError
 from lib.jobs.failures.causes import Cause
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Progress
-from lib.settings import ROOT, load_settings
+from lib.settings import ROOT, Settings, load_settings
 
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
@@ -62,14 +62,12 @@ class Worker:
         *,
         recipes: Mapping[str, Recipe],
         max_parallel: int = 1,
-        sd_scripts_dir: Path | None = None,
         mirror: Mirror | None = None,
         stop_grace_s: float = STOP_GRACE_S,
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
         self._max_parallel = max_parallel
-        self._sd_scripts_dir = sd_scripts_dir
         self._mirror = mirror
         self._stop_grace_s = stop_grace_s
         self._reserve = Reserve(data_dir)
@@ -306,7 +304,6 @@ class Worker:
             dataset_path=self._datasets.path(claim.dataset_id),
             attempt_dir=folder.path,
             output_dir=folder.output,
-            sd_scripts_dir=self._sd_scripts_dir,
         )
 
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
@@ -364,16 +361,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Runs the training jobs of a data folder.")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--max-parallel", type=int, default=1)
-    parser.add_argument("--sd-scripts-dir", type=Path)
     parser.add_argument("--recipes", default=DEFAULT_RECIPES)
+    parser.add_argument("--trainer-path", nargs=2, action="append", default=[], metavar=("SETTING", "PATH"))
     parser.add_argument("--mirror", action="store_true", help="copy finished files to the store of the settings")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    # Handed over, not read again: a path that is gone by now fails the jobs that need it, not the worker.
+    trainer_paths = {name: Path(path) for name, path in options.trainer_path}
     worker = Worker(
         options.data_dir,
-        recipes=load_recipes(options.recipes),
+        recipes=load_recipes(options.recipes, Settings(trainer_paths=trainer_paths)),
         max_parallel=options.max_parallel,
-        sd_scripts_dir=options.sd_scripts_dir,
         mirror=_configured_mirror() if options.mirror else None,
     )
     with contextlib.closing(worker):

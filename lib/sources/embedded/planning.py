@@ -20,13 +20,10 @@ ID_TO_COME = "JOB-ID"
 class Planner:
     """Looks at requests without doing anything."""
 
-    def __init__(
-        self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path, sd_scripts_dir: Path | None
-    ) -> None:
+    def __init__(self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path) -> None:
         self._store = store
         self._recipes = recipes
         self._data_dir = data_dir
-        self._sd_scripts_dir = sd_scripts_dir
 
     def field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
         """Field name -> why the request cannot be accepted; empty when it can."""
@@ -50,7 +47,7 @@ class Planner:
         if dataset is None or recipe is None:
             return Preview(problems=tuple(problems))
         if dataset.image_count != 0:  # or it was said above
-            problems += recipe.problems(request.settings, dataset, sd_scripts_dir=self._sd_scripts_dir)
+            problems += recipe.problems(request.settings, dataset)
         problems += self._disk_problems(recipe.expected_bytes(request.settings))
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
         estimate_s, basis = self._estimate(request, dataset)
@@ -72,7 +69,6 @@ class Planner:
             dataset_path=Path(dataset.path or ""),
             attempt_dir=folder.path,
             output_dir=folder.output,
-            sd_scripts_dir=self._sd_scripts_dir,
         )
 
     def _disk_problems(self, needed_bytes: int) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 from lib.embedded.datasets.library import DatasetFolder
@@ -47,7 +48,8 @@ class EmbeddedSource:
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
 
     Args:
-        recipes: ``module:attribute`` of the trainer recipes, for this process and for the worker.
+        trainer_paths: Where trainers are installed, by the setting that says so.
+        recipes: ``module:function`` that builds the trainer recipes, here and in the worker.
         files: Where the worker copies artifacts; None keeps them on this machine only.
         launcher: Starts the worker; made from the values above unless given.
     """
@@ -59,7 +61,7 @@ class EmbeddedSource:
         data_dir: Path,
         *,
         max_parallel: int = 1,
-        sd_scripts_dir: Path | None = None,
+        trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         recipes: str = DEFAULT_RECIPES,
         files: "ObjectStore | None" = None,
         launcher: WorkerLauncher | None = None,
@@ -75,11 +77,13 @@ class EmbeddedSource:
         self._datasets = DatasetFolder(data_dir / "datasets")
         self._files = JobFiles(data_dir)
         self._object_store = files
-        self._planner = Planner(self._store, load_recipes(recipes), data_dir, sd_scripts_dir)
+        known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths))
+        self.trainers: Mapping[str, str] = {name: recipe.label for name, recipe in known.items()}
+        self._planner = Planner(self._store, known, data_dir)
         self._launcher = launcher or WorkerLauncher(
             data_dir,
             max_parallel=max_parallel,
-            sd_scripts_dir=sd_scripts_dir,
+            trainer_paths=trainer_paths,
             recipes=recipes,
             mirror=files is not None,
         )
@@ -302,7 +306,7 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
     source = EmbeddedSource(
         settings.data_dir,
         max_parallel=settings.max_parallel,
-        sd_scripts_dir=settings.sd_scripts_dir,
+        trainer_paths=settings.trainer_paths,
         files=_object_store(settings),
     )
     try:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from lib.artifacts.object_store import ObjectStore
@@ -16,6 +17,7 @@ from lib.jobs.training_settings import TrainingConfig, name_problem, setting_pro
 from lib.sources.influencerai.api_errors import Conflict, NotFound
 from lib.sources.influencerai.artifacts import locate, stored_artifacts
 from lib.sources.influencerai.catalog import (
+    TRAINER,
     Names,
     config_payload,
     fetch_configs,
@@ -67,6 +69,7 @@ class InfluencerSource:
     """
 
     name = "InfluencerAI"
+    trainers: Mapping[str, str] = MappingProxyType({TRAINER: f"{TRAINER} (run by the deployment)"})
 
     def __init__(
         self,

@@ -10,15 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.embedded.trainers import RECIPES
-from lib.embedded.trainers.recipe import MAX_STEM_BYTES, TrainingRun, file_stem, prompt_lines, shown_command
-from lib.embedded.trainers.sd_scripts import architecture
+from lib.embedded.trainers.kohya_files import MAX_STEM_BYTES, file_stem, prompt_lines
+from lib.embedded.trainers.recipe import TrainingRun, shown_command
+from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
+from lib.embedded.trainers.sd_scripts import SdScriptsRecipe, architecture
+from lib.embedded.trainers.tiny import TinyRecipe
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.training_settings import TrainingSettings
+from lib.settings import Settings
 
 READY = Dataset(id="d", name="D", image_count=3)
-SD = RECIPES["sd-scripts"]
+SD = SdScriptsRecipe(None)
+SD_IN_OPT = SdScriptsRecipe(Path("/opt/sd"))
 
 
 def make_run(tmp_path: Path, settings: TrainingSettings, **values: object) -> TrainingRun:
@@ -31,7 +35,6 @@ def make_run(tmp_path: Path, settings: TrainingSettings, **values: object) -> Tr
             "dataset_path": tmp_path / 'a "folder"\\x',
             "attempt_dir": tmp_path / "attempt",
             "output_dir": tmp_path / "attempt" / "output",
-            "sd_scripts_dir": None,
             **values,
         }  # type: ignore[arg-type]
     )
@@ -79,8 +82,8 @@ def test_sd_scripts_command_line(tmp_path: Path) -> None:
         sample_prompts=("a cat",),
         extra={"min_snr_gamma": 5, "xformers": True, "network_args": ["a=1", "b=2"], "off": False},
     )
-    run = make_run(tmp_path, settings, sd_scripts_dir=Path("/opt/sd"))
-    command = SD.command(run)
+    run = make_run(tmp_path, settings)
+    command = SD_IN_OPT.command(run)
     assert not run.attempt_dir.exists()  # the preview of the wizard touches nothing
     assert command[:2] == ["accelerate", "launch"]
     assert command[2:4] == ["--num_cpu_threads_per_process=1", str(Path("/opt/sd/train_network.py"))]
@@ -103,7 +106,7 @@ def test_sd_scripts_command_line(tmp_path: Path) -> None:
     } <= set(command)
     assert command[-4:-1] == ["--network_args", "a=1", "b=2"] or command[-3:] == ["--network_args", "a=1", "b=2"]
     assert not any(part.startswith(("--lr", "--off")) for part in command)
-    at_home = make_run(tmp_path, replace(settings, base_model="~/m.safetensors"), sd_scripts_dir=Path("/opt/sd"))
+    at_home = make_run(tmp_path, replace(settings, base_model="~/m.safetensors"))
     assert f"--pretrained_model_name_or_path={Path.home() / 'm.safetensors'}" in SD.command(at_home)
 
 
@@ -150,9 +153,9 @@ def test_architecture(base_model: str, extra: dict[str, str], expected: str) -> 
 
 
 def test_sd_scripts_problems_say_what_to_do(tmp_path: Path) -> None:
-    def problems(sd_scripts_dir: Path | None, dataset: Dataset = READY, **values: object) -> str:
+    def problems(checkout: Path | None, dataset: Dataset = READY, **values: object) -> str:
         settings = TrainingSettings(**{"base_model": "a/b", **values})  # type: ignore[arg-type]
-        return " ".join(SD.problems(settings, dataset, sd_scripts_dir=sd_scripts_dir))
+        return " ".join(SdScriptsRecipe(checkout).problems(settings, dataset))
 
     assert "SD_SCRIPTS_DIR" in problems(None)
     assert "train_network.py" in problems(tmp_path)
@@ -166,21 +169,25 @@ def test_sd_scripts_problems_say_what_to_do(tmp_path: Path) -> None:
     assert "set by the dashboard" in problems(tmp_path, extra={"output_dir": "/tmp"})
     assert "cannot be an argument" in problems(tmp_path, extra={"a b": 1})
     assert "no images" in problems(tmp_path, Dataset(id="d", name="D", image_count=0))
-    run = make_run(tmp_path, TrainingSettings(), sd_scripts_dir=tmp_path)
-    assert SD.command(run)[:3] == [str(tmp_path / "venv/bin/python"), "-m", "accelerate.commands.launch"]
+    command = SdScriptsRecipe(tmp_path).command(make_run(tmp_path, TrainingSettings()))
+    assert command[:3] == [
+        str(tmp_path / "venv/bin/python"),
+        "-m",
+        "accelerate.commands.launch",
+    ]
 
 
 def test_tiny_command_and_problems(tmp_path: Path) -> None:
-    tiny = RECIPES["tiny"]
+    tiny = TinyRecipe()
     settings = TrainingSettings(sample_prompts=("x",))
     run = make_run(tmp_path, settings)
     command = tiny.command(run)
     assert command[:3] == [sys.executable, "-m", "lib.tiny_trainer"]
     assert not run.attempt_dir.exists()
-    assert tiny.problems(settings, READY, sd_scripts_dir=None) == []
+    assert tiny.problems(settings, READY) == []
     broken = Dataset(id="d", name="D", image_count=3, undecodable=("a.png",))
-    assert "a.png" in tiny.problems(settings, broken, sd_scripts_dir=None)[0]
-    (problem,) = tiny.problems(replace(settings, extra={"clip_skip": 2, "b": True}), READY, sd_scripts_dir=None)
+    assert "a.png" in tiny.problems(settings, broken)[0]
+    (problem,) = tiny.problems(replace(settings, extra={"clip_skip": 2, "b": True}), READY)
     assert "b, clip_skip" in problem
     assert "not an image model" in tiny.label
     assert tiny.expected_bytes(settings) < SD.expected_bytes(settings)
@@ -224,3 +231,13 @@ def test_prompts_survive_as_lines() -> None:
     settings = TrainingSettings(sample_prompts=("  two \n lines", "", "# hash"))
     assert prompt_lines(settings) == ["two lines", "hash"]
     assert json.dumps(prompt_lines(settings))
+
+
+def test_the_recipes_are_built_from_the_settings(tmp_path: Path) -> None:
+    def named(settings: Settings) -> str:
+        recipe = load_recipes(DEFAULT_RECIPES, settings)["sd-scripts"]
+        return " ".join(recipe.problems(TrainingSettings(base_model="a/b"), READY))
+
+    assert list(load_recipes(DEFAULT_RECIPES, Settings())) == ["tiny", "sd-scripts"]
+    assert "Set SD_SCRIPTS_DIR" in named(Settings())
+    assert f"no train_network.py in {tmp_path}" in named(Settings(trainer_paths={"SD_SCRIPTS_DIR": tmp_path}))

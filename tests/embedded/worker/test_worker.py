@@ -13,7 +13,7 @@ import pytest
 from lib.embedded.files import locks
 from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.worker import artifact_upload, attempt_follower, worker
-from lib.embedded.worker.launcher import IDLE_GRACE_S, LOCK_NAME
+from lib.embedded.worker.launcher import IDLE_GRACE_S, LOCK_NAME, WorkerLauncher
 from lib.embedded.worker.worker import Worker, work
 from lib.errors import ArtifactError, StoreError
 from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
@@ -21,7 +21,7 @@ from lib.jobs.training_settings import TrainingSettings
 from lib.settings import ROOT
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
-from tests.embedded.scripted import FIRST, RECIPES, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
+from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
 from tests.embedded.worker.test_supervisor import wait_for
 
 
@@ -43,7 +43,8 @@ class Yard(EmbeddedHouse):
     def hire(self, **values: object) -> Worker:
         """A worker; the former one is gone as if killed."""
         self.dismiss()
-        self.workers.append(Worker(self.folder, recipes=RECIPES, stop_grace_s=0.5, **values))  # type: ignore[arg-type]
+        staff = {"recipes": {"scripted": ScriptedRecipe()}, "stop_grace_s": 0.5, **values}
+        self.workers.append(Worker(self.folder, **staff))  # type: ignore[arg-type]
         return self.workers[-1]
 
     def dismiss(self) -> None:
@@ -262,9 +263,8 @@ class FailingRecipe(ScriptedRecipe):
         raise ValueError("unreadable")
 
 
-def test_a_recipe_that_breaks_does_not_keep_a_job_running_for_ever(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RECIPES, "scripted", FailingRecipe())  # type: ignore[arg-type]
-    ended = yard.run_to_end(yard.submit())
+def test_a_recipe_that_breaks_does_not_keep_a_job_running_for_ever(yard: Yard) -> None:
+    ended = yard.run_to_end(yard.submit(), recipes={"scripted": FailingRecipe()})
     assert ended.status is JobStatus.FAILED
     assert ended.failure is not None
     assert "worker.log" in ended.failure.message
@@ -275,6 +275,7 @@ class FlakyRecipe(ScriptedRecipe):
     """Cannot make out its files at first."""
 
     def __init__(self, failures: int) -> None:
+        super().__init__()
         self.failures = failures
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
@@ -287,9 +288,8 @@ class FlakyRecipe(ScriptedRecipe):
 def test_only_errors_in_a_row_after_the_end_count_against_a_job(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt_follower, "WRITE_EVERY_S", 0.0)
     recipe = FlakyRecipe(worker.MOST_ERRORS + 10)
-    monkeypatch.setitem(RECIPES, "scripted", recipe)
     job = yard.submit(TRAIN + "\nwhile not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n")
-    staff = yard.hire()
+    staff = yard.hire(recipes={"scripted": recipe})
     yard.run_until(staff, job, lambda _: recipe.failures < 5)
     (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
     ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
@@ -387,6 +387,14 @@ def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard, mon
     work(yard.folder, LateWorker())  # type: ignore[arg-type]
     assert yard.source.get_job(jobs[0].id).status is JobStatus.SUCCEEDED
     assert not locks.is_held(yard.folder / LOCK_NAME)
+
+
+def test_the_worker_builds_its_recipes_from_the_paths_of_the_dashboard(yard: Yard) -> None:
+    starter = WorkerLauncher(yard.folder, recipes=REFERENCE, trainer_paths={"SCRIPTED_DIR": yard.folder})
+    job = yard.submit("print('at', os.environ['SCRIPTED_DIR'])")
+    subprocess.run(starter._argv, cwd=ROOT, check=True, timeout=60)
+    log = yard.source.read_log(job.id, attempt=1, offset=0).data
+    assert f"at {yard.folder}".encode() in log
 
 
 def test_a_second_worker_leaves_at_once(yard: Yard) -> None:

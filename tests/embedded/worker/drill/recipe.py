@@ -1,26 +1,27 @@
-"""The recipe of the drills' trainer, given to worker and dashboard by its name, ``RECIPES``."""
+"""The recipe of the drills' trainer, given to worker and dashboard by the name of what builds it, ``recipes``."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, collect_kohya
+from lib.embedded.trainers.kohya_files import collect_kohya
+from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
+from lib.settings import Settings
 
 NAME = "drill"
-REFERENCE = f"{__name__}:RECIPES"
+REFERENCE = f"{__name__}:recipes"
 PROOF_NAME = "proof"
 
 
-class DrillRecipe:
+class DrillRecipe(Recipe):
     """Runs ``trainer.py``; ``extra`` may say ``mode``, ``seconds`` and ``proof`` (a folder)."""
 
     name = NAME
     label = "drill"
-    description = "Trains nothing."
 
-    def problems(self, settings: TrainingSettings, dataset: Dataset, *, sd_scripts_dir: Path | None) -> Sequence[str]:
+    def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Nothing stands against it."""
         return ()
 
@@ -36,10 +37,6 @@ class DrillRecipe:
     def prepare(self, run: TrainingRun) -> None:
         """Nothing is needed."""
 
-    def environ(self, run: TrainingRun) -> Mapping[str, str]:
-        """Nothing is needed."""
-        return {}
-
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
         return collect_kohya(output_dir)
@@ -49,4 +46,6 @@ class DrillRecipe:
         return 1_000
 
 
-RECIPES: dict[str, Recipe] = {NAME: DrillRecipe()}
+def recipes(_settings: Settings) -> tuple[Recipe, ...]:
+    """What worker and dashboard build."""
+    return (DrillRecipe(),)
