@@ -22,7 +22,7 @@ TOO_LARGE = f"The file is larger than {MAX_UPLOAD_BYTES >> 30} GB."
 DISK_FULL = "There is not enough free disk space for the file."
 
 
-class Refused(Exception):
+class UploadRefused(Exception):
     """An upload that is not taken in: the HTTP status and one plain sentence."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -41,7 +41,7 @@ async def upload(request: Request) -> Response:
             await _receive(request, file)
             file.seek(0)
             report = await run_in_threadpool(services.import_file, dataset_id, name, file)
-    except Refused as refusal:
+    except UploadRefused as refusal:
         return _answer({"error": str(refusal)}, refusal.status)
     except NotSupported as error:
         return _answer({"error": str(error)}, 403)
@@ -62,7 +62,7 @@ def _check_sender(request: Request) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     same = site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host", "-")
     if not same or UPLOAD_HEADER not in request.headers:
-        raise Refused(403, "Files are taken in from the dashboard's own pages only.")
+        raise UploadRefused(403, "Files are taken in from the dashboard's own pages only.")
 
 
 def _declared_bytes(request: Request) -> int:
@@ -74,9 +74,9 @@ def _check_room(dataset_id: str, size_bytes: int) -> None:
     services.dataset_manager()
     services.get_dataset(dataset_id)
     if size_bytes > MAX_UPLOAD_BYTES:
-        raise Refused(413, TOO_LARGE)
+        raise UploadRefused(413, TOO_LARGE)
     if size_bytes + KEPT_FREE_BYTES > shutil.disk_usage(services.upload_folder()).free:
-        raise Refused(507, DISK_FULL)
+        raise UploadRefused(507, DISK_FULL)
 
 
 async def _receive(request: Request, file: IO[bytes]) -> None:
@@ -85,7 +85,7 @@ async def _receive(request: Request, file: IO[bytes]) -> None:
     async for chunk in request.stream():
         size_bytes += len(chunk)
         if size_bytes > MAX_UPLOAD_BYTES:
-            raise Refused(413, TOO_LARGE)
+            raise UploadRefused(413, TOO_LARGE)
         buffer += chunk
         if len(buffer) >= WRITE_BYTES:
             await run_in_threadpool(file.write, bytes(buffer))
