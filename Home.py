@@ -5,19 +5,13 @@ It is no page: Streamlit runs ``lib/app.py`` for every visitor, so that even the
 
 import contextlib
 import gc
-import logging
 from collections.abc import AsyncIterator
 
 import streamlit as st
 
-# The caches are declared before Streamlit's runtime stands, and work all the same: not a word about each of them.
-logging.getLogger("streamlit.runtime.caching.cache_data_api").addFilter(
-    lambda record: "No runtime found" not in record.getMessage()
-)
-
-from lib import services  # noqa: E402  after the filter above
-from lib.errors import DashboardError  # noqa: E402
-from lib.web.routes import ROUTES  # noqa: E402
+from lib import services
+from lib.errors import DashboardError
+from lib.web.routes import ROUTES
 
 
 @contextlib.asynccontextmanager

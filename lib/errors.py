@@ -74,7 +74,7 @@ class InvalidRequest(SourceError):
 
 
 class NotSupported(SourceError):
-    """The source cannot do this at all; ``Capabilities`` says why."""
+    """The source cannot do this at all."""
 
 
 class BadPayload(SourceError):

@@ -4,6 +4,7 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.sources.protocol import Action
 from lib.ui.configs.form import show_config_form, show_leave_guard
 from lib.ui.configs.panels import (
     show_config_actions,
@@ -20,7 +21,7 @@ from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import url_reader
 
 config_id = url_reader().text("id")
-read_only = services.reason_against("manage_configs")
+read_only = services.source().reason_against(Action.CHANGE_CONFIGS)
 
 if config_id:
     show_place_link("All configurations", {"id": None}, icon=":material/arrow_back:")
@@ -36,7 +37,7 @@ with explained_errors("Failed to load the configurations", retry=True):
         st.title("New configuration")
         show_config_form(TrainingConfig(id="", name="", settings=TrainingSettings()))
     elif config_id:
-        config = services.get_config(config_id)
+        config = services.source().configs.get(config_id)
         st.set_page_config(page_title=f"{plain(config.name, limit=80)} · Configurations")
         st.title(escaped(config.name, limit=120))
         show_obstacles(config)

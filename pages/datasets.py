@@ -3,6 +3,7 @@
 import streamlit as st
 
 from lib import services
+from lib.sources.protocol import Action
 from lib.ui.datasets.facts import (
     LEAVE_DATASET,
     show_dataset_facts,
@@ -15,21 +16,21 @@ from lib.ui.datasets.facts import (
 from lib.ui.datasets.gallery import is_filtered, show_gallery
 from lib.ui.datasets.upload import show_upload_panel
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.links import NEW_JOB, show_place_link
-from lib.ui.parts.notes import show_bad_parameters
+from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import url_reader
+from lib.ui.wizard.navigation import show_bad_parameters
 
 reader = url_reader()
 page = reader.whole_number("page", 1, minimum=1, maximum=1_000_000)
 only_uncaptioned = is_filtered(reader)
-read_only = services.reason_against("manage_datasets")
+read_only = services.source().reason_against(Action.CHANGE_DATASETS)
 
 show_bad_parameters(reader.problems)
 if dataset_id := reader.text("id"):
     show_place_link("All datasets", LEAVE_DATASET, icon=":material/arrow_back:")
     with explained_errors("Failed to load the dataset", retry=True):
-        dataset = services.get_dataset(dataset_id)
+        dataset = services.source().datasets.get(dataset_id)
         st.set_page_config(page_title=f"{plain(dataset.name, limit=80)} · Datasets")
         st.title(escaped(dataset.name, limit=120))
         if read_only:
@@ -37,7 +38,7 @@ if dataset_id := reader.text("id"):
         show_dataset_facts(dataset)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
-                NEW_JOB.file,
+                "../pages/new_job.py",
                 label="Train on this dataset",
                 icon=":material/play_arrow:",
                 query_params={"datasetId": dataset.id},

@@ -5,9 +5,9 @@ from functools import partial
 import streamlit as st
 
 from lib import services
+from lib.sources.protocol import Action
 from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.settings_form import value_problems
 from lib.ui.parts.text import escaped
 from lib.ui.wizard.dataset_step import dataset_problem, entered_dataset, pick_dataset, usual_dataset
@@ -22,6 +22,7 @@ from lib.ui.wizard.draft import (
 )
 from lib.ui.wizard.navigation import (
     load_origin,
+    show_bad_parameters,
     show_navigation,
     show_steps,
 )
@@ -40,7 +41,7 @@ from lib.ui.wizard.settings_step import (
 
 st.title("New Training Job")
 
-if reason := services.reason_against("create"):
+if reason := services.source().reason_against(Action.CREATE):
     st.info(escaped(reason), icon=":material/lock:")
 
 with explained_errors("Failed to load what the wizard needs", retry=True):

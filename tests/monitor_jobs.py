@@ -47,7 +47,7 @@ OUT_OF_MEMORY = Failure(
 def fill(source: MemorySource, now: datetime, folder: Path) -> None:
     """Put a job of every kind into the source; its files lie in ``folder``."""
     settings = TrainingSettings(epochs=50)
-    source.configs["cfg"] = TrainingConfig(id="cfg", name="SDXL portrait", settings=settings, is_default=True)
+    source.configs.kept["cfg"] = TrainingConfig(id="cfg", name="SDXL portrait", settings=settings, is_default=True)
     files = _samples(source, "run", folder)
     running = _job("run", JobStatus.RUNNING, now, progress=HALFWAY, last_output_at=now, artifacts=files)
     source.add(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import streamlit as st
 
 from lib import services
 from lib.jobs.job import Job, JobStatus, LossPoint
@@ -16,9 +15,7 @@ def source() -> Iterator[MemorySource]:
     memory.add(Job(id="j1", name="one", status=JobStatus.RUNNING, attempt=1))
     services.connect(memory)
     yield memory
-    services._connected.clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    services.connect(None)
 
 
 def test_many_viewers_make_one_read(source: MemorySource) -> None:

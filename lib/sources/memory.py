@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, SourceError
+from lib.errors import ArtifactError, InvalidRequest, JobNotFound, SourceError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
 from lib.sources.protocol import (
-    Capabilities,
+    Action,
+    Configs,
+    Datasets,
     HealthCheck,
     JobRequest,
+    JobSource,
     LocalFile,
     LogChunk,
     OutcomeBucket,
@@ -24,23 +27,79 @@ from lib.sources.protocol import (
 NO_DATASETS = "The in-memory source keeps no files, so datasets cannot be changed."
 
 
+class MemoryDatasets(Datasets):
+    """Datasets in a dictionary, without files."""
+
+    def __init__(self, called: Callable[[str], None]) -> None:
+        self.kept: dict[str, Dataset] = {}
+        self._called = called
+
+    def list(self) -> Sequence[Dataset]:
+        self._called("datasets.list")
+        return sorted(self.kept.values(), key=lambda dataset: dataset.name.casefold())
+
+    def get(self, dataset_id: str) -> Dataset:
+        self._called("datasets.get")
+        return self.kept[dataset_id] if dataset_id in self.kept else super().get(dataset_id)
+
+
+class MemoryConfigs(Configs):
+    """Configurations in a dictionary."""
+
+    def __init__(self, source: "MemorySource") -> None:
+        self.kept: dict[str, TrainingConfig] = {}
+        self._source = source
+
+    def list(self) -> Sequence[TrainingConfig]:
+        self._source._called("configs.list")
+        return sorted(self.kept.values(), key=lambda config: (not config.is_default, config.name.casefold()))
+
+    def get(self, config_id: str) -> TrainingConfig:
+        self._source._called("configs.get")
+        return self.kept[config_id] if config_id in self.kept else super().get(config_id)
+
+    def save(self, config: TrainingConfig) -> TrainingConfig:
+        problems = setting_problems(config.settings)
+        if problem := name_problem(config.name):
+            problems["name"] = problem
+        others = (other for other in self.kept.values() if other.id != config.id)
+        if any(other.name.casefold() == config.name.casefold() for other in others):
+            problems["name"] = "A configuration with this name exists already."
+        if problems:
+            raise InvalidRequest("The configuration cannot be saved.", fields=problems)
+        saved = replace(config, id=config.id or f"config-{len(self.kept) + 1}", updated_at=self._source.now())
+        if saved.is_default:
+            self.kept = {key: replace(each, is_default=False) for key, each in self.kept.items()}
+        self.kept[saved.id] = saved
+        return saved
+
+    def delete(self, config_id: str) -> None:
+        if any(job.config_id == config_id and job.status.is_active for job in self._source.jobs.values()):
+            raise InvalidRequest("The configuration is used by a job that has not ended.")
+        self.kept.pop(self.get(config_id).id)
+
+
 @dataclass(kw_only=True)
-class MemorySource:
+class MemorySource(JobSource):
     """Jobs in a dictionary. Give ``failing`` an error and every read raises it, as a source that is down."""
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     name: str = "memory"
     trainers: Mapping[str, str] = field(default_factory=lambda: {"tiny": "tiny", "sd-scripts": "sd-scripts"})
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(refused={"manage_datasets": NO_DATASETS}))
+    refused: Mapping[Action, str] = field(default_factory=lambda: {Action.CHANGE_DATASETS: NO_DATASETS})
     jobs: dict[str, Job] = field(default_factory=dict)
     logs: dict[tuple[str, int], bytes] = field(default_factory=dict)
     losses: dict[tuple[str, int], list[LossPoint]] = field(default_factory=dict)
     files: dict[tuple[str, str], LocalFile | PresignedUrl] = field(default_factory=dict)
-    datasets: dict[str, Dataset] = field(default_factory=dict)
-    configs: dict[str, TrainingConfig] = field(default_factory=dict)
+    datasets: MemoryDatasets = field(init=False)
+    configs: MemoryConfigs = field(init=False)
     submissions: dict[str, str] = field(default_factory=dict)
     failing: SourceError | None = None
     calls: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.datasets = MemoryDatasets(self._called)
+        self.configs = MemoryConfigs(self)
 
     def add(self, *jobs: Job) -> None:
         """Put jobs in as they are."""
@@ -79,11 +138,11 @@ class MemorySource:
         problems = setting_problems(request.settings)
         if not request.name.strip():
             problems["name"] = "The job name is empty."
-        if request.dataset_id not in self.datasets:
+        if request.dataset_id not in self.datasets.kept:
             problems["dataset_id"] = "There is no such dataset."
         if problems:
             raise InvalidRequest("The job cannot be created.", fields=problems)
-        config = self.configs.get(request.config_id or "")
+        config = self.configs.kept.get(request.config_id or "")
         job = Job(
             id=f"job-{len(self.jobs) + 1:04d}",
             name=request.name,
@@ -92,7 +151,7 @@ class MemorySource:
             created_at=self.now(),
             updated_at=self.now(),
             dataset_id=request.dataset_id,
-            dataset_name=self.datasets[request.dataset_id].name,
+            dataset_name=self.datasets.kept[request.dataset_id].name,
             config_id=request.config_id,
             config_name=config.name if config else None,
             trainer=request.settings.trainer,
@@ -163,46 +222,6 @@ class MemorySource:
     def artifacts(self, job: Job) -> Sequence[Artifact]:
         self._called("artifacts")
         return job.artifacts
-
-    def list_datasets(self) -> Sequence[Dataset]:
-        self._called("list_datasets")
-        return sorted(self.datasets.values(), key=lambda dataset: dataset.name.casefold())
-
-    def get_dataset(self, dataset_id: str) -> Dataset:
-        self._called("get_dataset")
-        if dataset_id not in self.datasets:
-            raise DatasetError("There is no such dataset.", hint="It may have been deleted.")
-        return self.datasets[dataset_id]
-
-    def list_configs(self) -> Sequence[TrainingConfig]:
-        self._called("list_configs")
-        return sorted(self.configs.values(), key=lambda config: (not config.is_default, config.name.casefold()))
-
-    def get_config(self, config_id: str) -> TrainingConfig:
-        self._called("get_config")
-        if config_id not in self.configs:
-            raise InvalidRequest("There is no such configuration.", hint="It may have been deleted.")
-        return self.configs[config_id]
-
-    def save_config(self, config: TrainingConfig) -> TrainingConfig:
-        problems = setting_problems(config.settings)
-        if problem := name_problem(config.name):
-            problems["name"] = problem
-        others = (other for other in self.configs.values() if other.id != config.id)
-        if any(other.name.casefold() == config.name.casefold() for other in others):
-            problems["name"] = "A configuration with this name exists already."
-        if problems:
-            raise InvalidRequest("The configuration cannot be saved.", fields=problems)
-        saved = replace(config, id=config.id or f"config-{len(self.configs) + 1}", updated_at=self.now())
-        if saved.is_default:
-            self.configs = {key: replace(each, is_default=False) for key, each in self.configs.items()}
-        self.configs[saved.id] = saved
-        return saved
-
-    def delete_config(self, config_id: str) -> None:
-        if any(job.config_id == config_id and job.status.is_active for job in self.jobs.values()):
-            raise InvalidRequest("The configuration is used by a job that has not ended.")
-        self.configs.pop(self.get_config(config_id).id)
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
         self._called("outcomes")

@@ -1,11 +1,19 @@
-"""What a source of jobs can be asked. Pages know this protocol and no source by name."""
+"""What a source of jobs can be asked. Pages know this protocol and no source by name.
 
+A new source is a subclass of ``JobSource`` that implements what it has: everything else is refused with a reason, and
+its control on the page is disabled.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Protocol
 
+from lib.errors import DatasetError, InvalidRequest, NotSupported
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
@@ -15,18 +23,17 @@ WINDOWS = ("24h", "7d", "30d")
 _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a source cannot do: action -> the reason, shown beside the disabled control.
+class Action(StrEnum):
+    """What a source may be unable to do. ``RETRY_IN_PLACE``: a retry is the next attempt of the same job."""
 
-    Actions: create, cancel, delete, retry, move (the queue), manage_configs, manage_datasets, attempts.
-    """
-
-    refused: Mapping[str, str] = field(default_factory=dict)
-
-    def reason_against(self, action: str) -> str:
-        """Why the source cannot do ``action``; empty when it can."""
-        return self.refused.get(action, "")
+    CREATE = "create"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    RETRY_IN_PLACE = "retry in place"
+    MOVE = "move"
+    DELETE = "delete"
+    CHANGE_DATASETS = "change datasets"
+    CHANGE_CONFIGS = "change configurations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,122 +109,217 @@ def bucket_starts(window: str, now: datetime) -> tuple[list[datetime], timedelta
     return [current - width * age for age in reversed(range(count))], width
 
 
-class JobSource(Protocol):
-    """A source of jobs. Every method raises ``lib.errors.SourceError`` or ``StoreError`` on failure.
+class Datasets(Protocol):
+    """The datasets of a source. A subclass implements what it has; the rest is empty or refused."""
 
-    Attributes:
-        trainers: Name -> label of every trainer that a job can be started with.
-    """
-
-    name: str
-    capabilities: Capabilities
-    trainers: Mapping[str, str]
-
-    def list_jobs(self, query: JobQuery) -> JobPage:
-        """One page of the jobs that match."""
-
-    def count_by_status(self) -> Mapping[JobStatus, int]:
-        """How many jobs stand where."""
-
-    def get_job(self, job_id: str) -> Job:
-        """One job with attempts, artifacts and payload. Raises JobNotFound."""
-
-    def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
-        """At most ``limit`` raw bytes from ``offset``; empty ``data`` when there is nothing more now."""
-
-    def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
-        """Every loss seen, by step; the same step is given once."""
-
-    def create_job(self, request: JobRequest) -> Job:
-        """Submit a job. Raises InvalidRequest with field messages."""
-
-    def preview(self, request: JobRequest) -> Preview:
-        """What ``create_job`` would run, without doing it."""
-
-    def cancel_job(self, job_id: str) -> None:
-        """Stop a pending or running job."""
-
-    def retry_job(self, job_id: str) -> Job:
-        """Run an ended job again, as its next attempt with the same settings."""
-
-    def move_job(self, job_id: str, places: int) -> None:
-        """Move a pending job in the queue: -1 is one place nearer to the front."""
-
-    def delete_job(self, job_id: str) -> None:
-        """Delete an ended or pending job with its files."""
-
-    def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
-        """Where the file is right now; a link is signed for this call. Raises ArtifactError."""
-
-    def artifacts(self, job: Job) -> Sequence[Artifact]:
-        """All files of a job with sizes; may ask the store, unlike ``job.artifacts``."""
-
-    def list_datasets(self) -> Sequence[Dataset]:
+    def list(self) -> Sequence[Dataset]:
         """All datasets, by name."""
+        return ()
 
-    def get_dataset(self, dataset_id: str) -> Dataset:
+    def get(self, dataset_id: str) -> Dataset:
         """One dataset. Raises DatasetError."""
+        raise no_such_dataset()
 
-    def list_configs(self) -> Sequence[TrainingConfig]:
-        """All configurations, the default one first, then by name."""
-
-    def get_config(self, config_id: str) -> TrainingConfig:
-        """One configuration. Raises InvalidRequest."""
-
-    def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
-        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last goes on."""
-
-    def health(self) -> Sequence[HealthCheck]:
-        """The checks of source, store, worker and disk. Never raises: a failed check says so."""
-
-
-class ConfigManager(Protocol):
-    """A source that keeps configurations (capability ``manage_configs``)."""
-
-    def save_config(self, config: TrainingConfig) -> TrainingConfig:
-        """Create (empty id) or change one. Raises InvalidRequest with field messages."""
-
-    def delete_config(self, config_id: str) -> None:
-        """Delete one; refused while an active job uses it."""
-
-
-class DatasetManager(Protocol):
-    """A source that keeps datasets (capability ``manage_datasets``)."""
-
-    def create_dataset(self, name: str) -> Dataset:
+    def create(self, name: str) -> Dataset:
         """An empty dataset. Raises InvalidRequest for a bad or taken name."""
+        raise _read_only()
+
+    def upload_folder(self) -> Path:
+        """Where an upload lies until it is imported: on the disk of the datasets."""
+        raise _read_only()
 
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
         """Take in an image, a caption or a zip of both; what is refused is named."""
+        raise _read_only()
 
     def image_names(self, dataset_id: str) -> Sequence[str]:
         """Names of all images, in their order."""
+        raise _no_images()
 
-    def dataset_images(
+    def images(
         self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
     ) -> Sequence[DatasetImage]:
         """Images by name, one page of all or of those whose names are ``among``."""
+        raise _no_images()
 
-    def scan_dataset(self, dataset_id: str, *, budget_s: float) -> float:
+    def scan(self, dataset_id: str, budget_s: float) -> float:
         """Collect picture facts and thumbnails for at most ``budget_s``; the finished part in [0, 1]."""
+        raise _no_images()
 
     def thumbnail(self, dataset_id: str, image_name: str) -> Path:
-        """A small cached WebP of an image. Raises DatasetError when it does not decode."""
+        """A small cached WebP of an image. Raises DatasetError when it cannot be decoded or the disk is full."""
+        raise _no_images()
 
-    def image_preview(self, dataset_id: str, image_name: str) -> Path:
+    def preview(self, dataset_id: str, image_name: str) -> Path:
         """A large cached WebP of an image, made when it is asked for. Raises DatasetError like ``thumbnail``."""
+        raise _no_images()
 
     def image_path(self, dataset_id: str, image_name: str) -> Path:
         """The image's own file. Raises DatasetError."""
+        raise _no_images()
 
     def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
         """Replace the caption of an image."""
+        raise _read_only()
 
     def delete_image(self, dataset_id: str, image_name: str) -> None:
         """Delete an image with its caption; refused while an active job uses the dataset."""
+        raise _read_only()
 
     def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
         """Delete those of the named captions that belong to no image."""
+        raise _read_only()
 
-    def delete_dataset(self, dataset_id: str) -> None:
+    def delete(self, dataset_id: str) -> None:
         """Delete one with its files; refused while an active job uses it."""
+        raise _read_only()
+
+
+class Configs(Protocol):
+    """The configurations of a source. A subclass implements what it has; the rest is empty or refused."""
+
+    def list(self) -> Sequence[TrainingConfig]:
+        """All configurations, the default one first, then by name."""
+        return ()
+
+    def get(self, config_id: str) -> TrainingConfig:
+        """One configuration. Raises InvalidRequest."""
+        raise no_such_config()
+
+    def save(self, config: TrainingConfig) -> TrainingConfig:
+        """Create (empty id) or change one. Raises InvalidRequest with field messages."""
+        raise NotSupported("The configurations of this source can only be read.")
+
+    def delete(self, config_id: str) -> None:
+        """Delete one; refused while an active job uses it."""
+        raise NotSupported("The configurations of this source can only be read.")
+
+
+class NoDatasets(Datasets):
+    """For a source that keeps no datasets."""
+
+
+class NoConfigs(Configs):
+    """For a source that keeps no configurations."""
+
+
+def _read_only() -> NotSupported:
+    return NotSupported("The datasets of this source can only be read.")
+
+
+def _no_images() -> NotSupported:
+    return NotSupported("The images of this source's datasets cannot be read from here.")
+
+
+def no_such_dataset() -> DatasetError:
+    """The error for an id that leads to no dataset."""
+    return DatasetError("There is no such dataset.", hint="It may have been deleted.")
+
+
+def no_such_config() -> InvalidRequest:
+    """The error for an id that leads to no configuration."""
+    return InvalidRequest("There is no such configuration.", hint="It may have been deleted.")
+
+
+class JobSource(ABC):
+    """A source of jobs. Every method raises ``lib.errors.SourceError`` or ``StoreError`` on failure.
+
+    Attributes:
+        name: What the source is called in a sentence.
+        refused: Why the source cannot do something, in its own words, shown beside the disabled control. An action
+            that a source does not implement is refused in general words.
+        trainers: Name -> label of every trainer that a job can be started with.
+        datasets, configs: Empty for a source that has none.
+    """
+
+    name: str
+    refused: Mapping[Action, str] = MappingProxyType({})
+    trainers: Mapping[str, str] = MappingProxyType({})
+    datasets: Datasets = NoDatasets()
+    configs: Configs = NoConfigs()
+
+    @abstractmethod
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        """One page of the jobs that match."""
+
+    @abstractmethod
+    def count_by_status(self) -> Mapping[JobStatus, int]:
+        """How many jobs have each status."""
+
+    @abstractmethod
+    def get_job(self, job_id: str) -> Job:
+        """One job with attempts, artifacts and payload. Raises JobNotFound."""
+
+    @abstractmethod
+    def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
+        """At most ``limit`` raw bytes from ``offset``; empty ``data`` when there is nothing more now."""
+
+    @abstractmethod
+    def health(self) -> Sequence[HealthCheck]:
+        """The checks of source, store, worker and disk. Never raises: a failed check says so."""
+
+    def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
+        """Every loss seen, by step; the same step is given once."""
+        return ()
+
+    def artifacts(self, job: Job) -> Sequence[Artifact]:
+        """All files of a job with sizes; may ask the store, unlike ``job.artifacts``."""
+        return job.artifacts
+
+    def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
+        """Where the file is right now; a link is signed for this call. Raises ArtifactError."""
+        raise NotSupported(f"The source {self.name} has no files to download.")
+
+    def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
+        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last goes on."""
+        return ()
+
+    def preview(self, request: JobRequest) -> Preview:
+        """What ``create_job`` would run, without doing it."""
+        return Preview()
+
+    def create_job(self, request: JobRequest) -> Job:
+        """Submit a job. Raises InvalidRequest with field messages."""
+        raise self._refusal(Action.CREATE)
+
+    def cancel_job(self, job_id: str) -> None:
+        """Stop a pending or running job."""
+        raise self._refusal(Action.CANCEL)
+
+    def retry_job(self, job_id: str) -> Job:
+        """Run an ended job again with the same settings: its next attempt, or a new job."""
+        raise self._refusal(Action.RETRY)
+
+    def move_job(self, job_id: str, places: int) -> None:
+        """Move a pending job in the queue: -1 is one place nearer to the front."""
+        raise self._refusal(Action.MOVE)
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete an ended or pending job with its files."""
+        raise self._refusal(Action.DELETE)
+
+    def forget_reads(self) -> None:  # noqa: B027  nothing is kept by default
+        """Ask afresh next time: a source that keeps answers for a while forgets them, failures included."""
+
+    def reason_against(self, action: Action) -> str:
+        """Why the source cannot do ``action``; empty when it can."""
+        if action in self.refused:
+            return self.refused[action]
+        what = action if action in (Action.CHANGE_DATASETS, Action.CHANGE_CONFIGS) else f"{action} jobs"
+        return "" if self._implements(action) else f"The source {self.name} cannot {what}."
+
+    def require(self, action: Action) -> None:
+        """Raise NotSupported with the reason when the source cannot do ``action``."""
+        if self.reason_against(action):
+            raise self._refusal(action)
+
+    def _implements(self, action: Action) -> bool:
+        if action is Action.CHANGE_DATASETS:
+            return type(self.datasets).create is not Datasets.create
+        if action is Action.CHANGE_CONFIGS:
+            return type(self.configs).save is not Configs.save
+        method = f"{action}_job"
+        return action is Action.RETRY_IN_PLACE or getattr(type(self), method) is not getattr(JobSource, method)
+
+    def _refusal(self, action: Action) -> NotSupported:
+        return NotSupported(self.reason_against(action))

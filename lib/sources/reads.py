@@ -1,17 +1,19 @@
-"""Reads that outlive a failure: the last good value stays, with its age and the reason it could not be read again."""
+"""The one cache of what is read from a source: shared by all viewers, kept for a moment, outliving a failure."""
 
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from lib.errors import DashboardError, JobNotFound
 
 Value = TypeVar("Value")
+
+ERROR_HOLD_S = 1.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,63 +25,112 @@ class Reading(Generic[Value]):
     problem: DashboardError | None = None
 
 
-class LastGood:
-    """The last good value of each question, shared by all viewers; a failure is not asked again for a moment.
+@dataclass(slots=True)
+class _Slot:
+    """One key: the last good value and the outcome of the last call. ``era`` counts the forgets before that call."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    reading: Reading[Any] | None = None
+    error: DashboardError | None = None
+    version: Hashable = None
+    era: int = -1
+    ended_at: float = -math.inf
+    fresh_until: float = -math.inf
+
+
+class Reads:
+    """Shared reads by key. Safe to use from several threads.
+
+    One call per key runs at a time. Callers who arrive while it runs get its outcome, so that fifty viewers of a
+    source that hangs make one call. A value is kept for its ``ttl_s`` from the start of the call. An error is held
+    for a short while from the end of the call, and the last good value stays available behind it.
+
+    Values are handed out as they are, not copied: they must be immutable.
 
     Args:
-        ask_again_after_s: How long a failure is taken for granted.
-        max_entries: How many questions are remembered.
+        error_hold_s: How long an error is repeated without asking again.
+        max_entries: How many keys are kept; the least recently used ones go first.
         clock: Monotonic seconds.
+        now: The time that readings are stamped with.
     """
 
     def __init__(
         self,
         *,
-        ask_again_after_s: float,
-        max_entries: int = 300,
+        error_hold_s: float = ERROR_HOLD_S,
+        max_entries: int = 500,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ask_again_after_s = ask_again_after_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._readings: OrderedDict[Hashable, Reading[Any]] = OrderedDict()
-        self._failures: dict[Hashable, tuple[float, DashboardError]] = {}
+        self._error_hold_s = error_hold_s
         self._max_entries = max_entries
+        self._clock = clock
+        self._now = now
+        self._lock = threading.Lock()
+        self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
+        self._era = 0
 
-    def read(self, key: Hashable, ask: Callable[[], Value]) -> Reading[Value]:
-        """Ask; when that fails give the last good value with the reason. Raises when there never was one."""
-        with self._lock:
-            failed_at, problem = self._failures.get(key, (-math.inf, None))
-            kept = self._readings.get(key)
-        if problem is None or self._clock() - failed_at > self._ask_again_after_s:
-            try:
-                return self._keep(key, ask())
-            except DashboardError as error:
-                problem = error
-                with self._lock:
-                    self._failures.pop(key, None)
-                    self._failures = {key: (self._clock(), error), **self._failures}
-                    self._failures = dict(list(self._failures.items())[: self._max_entries])
-        if kept is None or isinstance(problem, JobNotFound):
-            raise problem.with_traceback(None)
-        return replace(kept, problem=problem)
+    def read(self, key: Hashable, ask: Callable[[], Value], *, ttl_s: float, version: Hashable = None) -> Value:
+        """The value as it is now. Raises the error of ``ask``."""
+        reading = self.latest(key, ask, ttl_s=ttl_s, version=version)
+        if reading.problem is not None:
+            raise reading.problem.with_traceback(None)
+        return reading.value
+
+    def latest(
+        self, key: Hashable, ask: Callable[[], Value], *, ttl_s: float, version: Hashable = None
+    ) -> Reading[Value]:
+        """The value, or the last good one with the reason why it could not be read again.
+
+        Args:
+            key: Names the question.
+            ask: Asks it, when there is no answer that is fresh.
+            ttl_s: How long the answer is fresh.
+            version: When it differs from that of the last answer, the question is asked again.
+
+        Raises:
+            DashboardError: There never was a good value.
+            JobNotFound: The job is gone, whatever was known about it.
+        """
+        asked_at, era = self._clock(), self._era
+        slot = self._slot(key)
+        with slot.lock:
+            is_current = slot.era >= era and slot.version == version
+            if not (is_current and (slot.ended_at > asked_at or self._clock() < slot.fresh_until)):
+                self._ask(slot, ask, ttl_s, version)
+            reading, error = slot.reading, slot.error
+        if reading is None:
+            assert error is not None, "a call ends with a value or an error"
+            raise error.with_traceback(None)
+        return replace(reading, problem=error) if error else reading
 
     def knows(self, key: Hashable) -> bool:
         """Whether there is a good value to show at once."""
-        with self._lock:
-            return key in self._readings
+        slot = self._slots.get(key)
+        return slot is not None and slot.reading is not None
 
-    def forget_failures(self) -> None:
-        """Ask again at once, whatever failed just now."""
+    def forget(self) -> None:
+        """Ask every question afresh next time. Last good values stay, for the case that this fails."""
         with self._lock:
-            self._failures = {}
+            self._era += 1
 
-    def _keep(self, key: Hashable, value: Value) -> Reading[Value]:
-        reading = Reading(value=value, read_at=datetime.now(UTC))
+    def _ask(self, slot: _Slot, ask: Callable[[], Any], ttl_s: float, version: Hashable) -> None:
+        era, began_at = self._era, self._clock()
+        # An error that is no DashboardError leaves the slot as it was: there is no outcome to share.
+        try:
+            slot.reading, slot.error = Reading(value=ask(), read_at=self._now()), None
+            slot.fresh_until = began_at + ttl_s
+        except DashboardError as error:
+            if isinstance(error, JobNotFound):
+                slot.reading = None
+            slot.error, slot.fresh_until = error, self._clock() + self._error_hold_s
+        slot.ended_at, slot.era, slot.version = self._clock(), era, version
+
+    def _slot(self, key: Hashable) -> _Slot:
         with self._lock:
-            self._failures.pop(key, None)
-            self._readings[key] = reading
-            self._readings.move_to_end(key)
-            while len(self._readings) > self._max_entries:
-                self._readings.popitem(last=False)
-        return reading
+            slot = self._slots.setdefault(key, _Slot())
+            self._slots.move_to_end(key)
+            idle = [each for each, found in self._slots.items() if not found.lock.locked()]
+            for each in idle[: max(0, len(self._slots) - self._max_entries)]:
+                del self._slots[each]
+            return slot

@@ -4,6 +4,7 @@ import errno
 import shutil
 import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from lib import services
 from lib.errors import DashboardError, DatasetError, NotSupported
 from lib.services import MAX_UPLOAD_BYTES, UPLOAD_HEADER
+from lib.sources.protocol import Action
 
 KEPT_FREE_BYTES = 64 << 20
 WRITE_BYTES = 1 << 20
@@ -22,7 +24,7 @@ TOO_LARGE = f"The file is larger than {MAX_UPLOAD_BYTES >> 30} GB."
 DISK_FULL = "There is not enough free disk space for the file."
 
 
-class UploadRefused(Exception):
+class Refused(Exception):
     """An upload that is not taken in: the HTTP status and one plain sentence."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -35,13 +37,15 @@ async def upload(request: Request) -> Response:
     dataset_id, name = request.path_params["dataset_id"], request.path_params["name"]
     try:
         _check_sender(request)
-        await run_in_threadpool(_check_room, dataset_id, _declared_bytes(request))
+        folder = await run_in_threadpool(_folder_with_room, dataset_id, _declared_bytes(request))
         # The file has no name: whatever ends this request, the system takes it away.
-        with tempfile.TemporaryFile(dir=await run_in_threadpool(services.upload_folder)) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             await _receive(request, file)
             file.seek(0)
-            report = await run_in_threadpool(services.import_file, dataset_id, name, file)
-    except UploadRefused as refusal:
+            report = await run_in_threadpool(
+                lambda: services.act(lambda source: source.datasets.import_file(dataset_id, name, file))
+            )
+    except Refused as refusal:
         return _answer({"error": str(refusal)}, refusal.status)
     except NotSupported as error:
         return _answer({"error": str(error)}, 403)
@@ -62,7 +66,7 @@ def _check_sender(request: Request) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     same = site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host", "-")
     if not same or UPLOAD_HEADER not in request.headers:
-        raise UploadRefused(403, "Files are taken in from the dashboard's own pages only.")
+        raise Refused(403, "Files are taken in from the dashboard's own pages only.")
 
 
 def _declared_bytes(request: Request) -> int:
@@ -70,13 +74,17 @@ def _declared_bytes(request: Request) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _check_room(dataset_id: str, size_bytes: int) -> None:
-    services.dataset_manager()
-    services.get_dataset(dataset_id)
+def _folder_with_room(dataset_id: str, size_bytes: int) -> Path:
+    """Where the upload lies until it is imported."""
+    source = services.source()
+    source.require(Action.CHANGE_DATASETS)
+    source.datasets.get(dataset_id)
     if size_bytes > MAX_UPLOAD_BYTES:
-        raise UploadRefused(413, TOO_LARGE)
-    if size_bytes + KEPT_FREE_BYTES > shutil.disk_usage(services.upload_folder()).free:
-        raise UploadRefused(507, DISK_FULL)
+        raise Refused(413, TOO_LARGE)
+    folder = source.datasets.upload_folder()
+    if size_bytes + KEPT_FREE_BYTES > shutil.disk_usage(folder).free:
+        raise Refused(507, DISK_FULL)
+    return folder
 
 
 async def _receive(request: Request, file: IO[bytes]) -> None:
@@ -85,7 +93,7 @@ async def _receive(request: Request, file: IO[bytes]) -> None:
     async for chunk in request.stream():
         size_bytes += len(chunk)
         if size_bytes > MAX_UPLOAD_BYTES:
-            raise UploadRefused(413, TOO_LARGE)
+            raise Refused(413, TOO_LARGE)
         buffer += chunk
         if len(buffer) >= WRITE_BYTES:
             await run_in_threadpool(file.write, bytes(buffer))

@@ -40,14 +40,14 @@ def open_pages(folder: Path, count: int) -> None:
     from streamlit.testing.v1 import AppTest
 
     source = EmbeddedSource(folder)
-    dataset = source.create_dataset("large")
+    dataset = source.datasets.create("large")
     path = Path(dataset.path or "")
     for number in range(count):
         Image.new("RGB", (96, 96), (number % 256, number // 256, 99)).save(path / f"{number:05}.png")
         (path / f"{number:05}.txt").write_text(f"colour {number % 40}, flat", encoding="utf-8")
     started = time.perf_counter()
     ticks = 1
-    while source.scan_dataset(dataset.id, budget_s=0.4) < 1:
+    while source.datasets.scan(dataset.id, budget_s=0.4) < 1:
         ticks += 1
     print(f"looking at {count:,} images: {time.perf_counter() - started:.1f} s in {ticks} ticks")
     services.connect(source)
@@ -86,7 +86,7 @@ def upload(folder: Path, total_mb: int) -> None:
     try:
         wait_until_healthy(port)
         source = EmbeddedSource(folder)
-        dataset_id = source.create_dataset("uploaded").id
+        dataset_id = source.datasets.create("uploaded").id
         source.close()
         peaks: list[int] = []
         stop = threading.Event()

@@ -17,7 +17,8 @@ import psutil
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery, SortBy
 from lib.settings import InfluencerSettings
-from lib.sources.influencerai import InfluencerClient, InfluencerSource
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.source import InfluencerSource
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, START, ApiServer, iso
 
 VIEWERS = 50

@@ -72,7 +72,7 @@ def test_a_real_job_fails_is_retried_and_seen_to_its_end(page: Page, dashboard: 
     image = sorted((dashboard.data_dir / "datasets").rglob("*.png"))[0]
     whole = image.read_bytes()
     image.write_bytes(whole[:40])
-    job = source.create_job(short_training(source.list_datasets()[0].id))
+    job = source.create_job(short_training(source.datasets.list()[0].id))
     open_job(page, dashboard, job.id)
     expect(page.get_by_role("heading", name="Training failed")).to_be_visible(timeout=60_000)
     expect(page).to_have_title("Failed · Retry me")

@@ -32,11 +32,11 @@ def source(dashboard: Dashboard) -> Iterator[EmbeddedSource]:
 
 def ended_job(source: EmbeddedSource, name: str, status: str, config: TrainingConfig | None = None) -> str:
     """A job of the sample dataset that ended before it trained anything; the default configuration is the default."""
-    config = config or source.list_configs()[0]
+    config = config or source.configs.list()[0]
     job = source.create_job(
         JobRequest(
             name=name,
-            dataset_id=source.list_datasets()[0].id,
+            dataset_id=source.datasets.list()[0].id,
             config_id=config.id,
             settings=config.settings,
             submission_id=f"submission of {name}",
@@ -143,7 +143,7 @@ def test_unsaved_changes_outlive_a_look_around_and_the_browser_asks_before_they_
 ):
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
-    page.goto(f"{dashboard.url}/configs?id={source.list_configs()[0].id}")
+    page.goto(f"{dashboard.url}/configs?id={source.configs.list()[0].id}")
     page.get_by_role("spinbutton", name="Epochs").fill("78")
     page.keyboard.press("Tab")
     expect(page.get_by_text("Unsaved changes: Epochs")).to_be_visible()
@@ -157,7 +157,7 @@ def test_unsaved_changes_outlive_a_look_around_and_the_browser_asks_before_they_
     page.reload()
     expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("10")
     assert asked == ["beforeunload"]
-    assert source.list_configs()[0].settings.epochs == 10
+    assert source.configs.list()[0].settings.epochs == 10
 
 
 def open_list_with(page: Page, url: str, name: str) -> None:
@@ -175,7 +175,7 @@ def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
     page: Page, dashboard: Dashboard, source: EmbeddedSource
 ):
     # A copy: the other tests of this file expect the default configuration as it is.
-    config = source.save_config(replace(source.list_configs()[0], id="", name="To be edited", is_default=False))
+    config = source.configs.save(replace(source.configs.list()[0], id="", name="To be edited", is_default=False))
     finished = ended_job(source, "done", "succeeded", config)
     before = source.get_job(finished).settings
     open_list_with(page, f"{dashboard.url}/configs", config.name)
@@ -188,7 +188,7 @@ def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
     page.wait_for_url("**/configs")
     page.go_back()
     expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("77")
-    assert source.get_config(config.id).settings.epochs == 77
+    assert source.configs.get(config.id).settings.epochs == 77
     assert source.get_job(finished).settings == before
     page.goto(f"{dashboard.url}/new?from={finished}&step=2")
     expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value(str(before["epochs"]))
@@ -210,7 +210,7 @@ def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
 def test_a_phone_and_a_desk_show_it_all_by_day_and_night_and_axe_finds_nothing(
     path: str, shown: str, page: Page, dashboard: Dashboard, source: EmbeddedSource
 ):
-    ids = {"dataset": source.list_datasets()[0].id, "config": source.list_configs()[0].id}
+    ids = {"dataset": source.datasets.list()[0].id, "config": source.configs.list()[0].id}
     page.emulate_media(color_scheme="light")
     page.goto(dashboard.url + path.format(**ids))
     expect(page.get_by_text(shown).first).to_be_visible()
@@ -253,4 +253,4 @@ def test_a_link_is_followed_also_from_a_field_with_fresh_text(
 
 def default_config(dashboard: Dashboard) -> str:
     with closing(open_embedded(Settings(data_dir=dashboard.data_dir))) as embedded:
-        return next(config.id for config in embedded.list_configs() if config.is_default)
+        return next(config.id for config in embedded.configs.list() if config.is_default)

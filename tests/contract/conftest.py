@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.sources.protocol import Action
 from tests.contract.houses import EmbeddedHouse, House, MemoryHouse
 from tests.contract.rest_house import RestHouse
 
@@ -30,9 +31,9 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
 def able(house: House) -> Callable[..., None]:
     """Skip the test when the source says that it cannot do something the test needs."""
 
-    def require(*actions: str) -> None:
+    def require(*actions: Action) -> None:
         for action in actions:
-            if reason := house.source.capabilities.reason_against(action):
+            if reason := house.source.reason_against(action):
                 pytest.skip(f"{house.source.name} cannot {action}: {reason}")
 
     return require

@@ -1,7 +1,7 @@
 """Sources with a world around them: what the contract suite needs to put things in, whatever the source keeps them in.
 
 To put another source under the suite, write a class with ``House``'s methods and add it to ``conftest.HOUSES``. What
-the source's capabilities refuse is not asked of it.
+the source refuses is not asked of it.
 """
 
 from collections.abc import Sequence
@@ -61,8 +61,8 @@ class MemoryHouse:
         self._clock = Clock()
         self.source = MemorySource(now=self._clock)
         self.dataset_id, self.config_id = "portraits", "quick"
-        self.source.datasets[self.dataset_id] = Dataset(id=self.dataset_id, name="Portraits", image_count=1)
-        self.source.configs[self.config_id] = TrainingConfig(
+        self.source.datasets.kept[self.dataset_id] = Dataset(id=self.dataset_id, name="Portraits", image_count=1)
+        self.source.configs.kept[self.config_id] = TrainingConfig(
             id=self.config_id, name="Quick", settings=TrainingSettings(), is_default=True
         )
 
@@ -99,10 +99,10 @@ class EmbeddedHouse:
         self.launcher = IdleLauncher(folder)
         now = (lambda: datetime.now(UTC)) if live_clock else self._clock
         self.source = EmbeddedSource(folder, recipes=recipes, launcher=self.launcher, now=now)
-        self.dataset_id = self.source.create_dataset("Portraits").id
+        self.dataset_id = self.source.datasets.create("Portraits").id
         (folder / "datasets" / self.dataset_id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         config = TrainingConfig(id="", name="Quick", settings=TrainingSettings(), is_default=True)
-        self.config_id = self.source.save_config(config).id
+        self.config_id = self.source.configs.save(config).id
 
     def put_jobs(self, jobs: Sequence[Job]) -> None:
         put_jobs(self.source._store, jobs)

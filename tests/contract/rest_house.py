@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from lib.jobs.job import Job, JobStatus, LossPoint
 from lib.settings import InfluencerSettings
-from lib.sources.influencerai import InfluencerClient, InfluencerSource
+from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.job_history import JobHistory
+from lib.sources.influencerai.source import InfluencerSource
 from lib.sources.protocol import bucket_starts
 from tests.contract.houses import Clock
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, iso
@@ -37,7 +38,7 @@ class RestHouse:
         self._api.start()
         settings = InfluencerSettings(api_url=self._api.url, email=EMAIL, password=PASSWORD)
         client = InfluencerClient(settings, limits=PATIENT)
-        self.source = InfluencerSource(client, files=None, now=self._clock, pace=AT_ONCE, background=False)
+        self.source = InfluencerSource(client, files=None, now=self._clock, intervals=AT_ONCE, background=False)
         self.dataset_id, self.config_id = "portraits", "quick"
 
     def put_jobs(self, jobs: Sequence[Job]) -> None:

@@ -11,11 +11,9 @@ from lib.errors import InvalidRequest, JobNotFound
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
-from lib.sources.protocol import JobRequest
+from lib.sources.protocol import Action, JobRequest
 from tests.contract.houses import House
 from tests.contract.test_reading import known_jobs
-
-ACTIONS = ("create", "cancel", "delete", "retry", "move", "manage_configs", "manage_datasets", "attempts")
 
 
 def request_for(house: House, submission_id: str = "one", **values: object) -> JobRequest:
@@ -35,13 +33,12 @@ def by_status(house: House, status: JobStatus) -> Job:
 
 
 def test_every_refusal_has_a_reason(house: House) -> None:
-    refused = house.source.capabilities.refused
-    assert set(refused) <= set(ACTIONS)
-    assert all(reason.strip().endswith(".") for reason in refused.values())
+    reasons = [house.source.reason_against(action) for action in Action]
+    assert all(reason.endswith(".") for reason in reasons if reason)
 
 
 def test_create(house: House, able: Callable[..., None]) -> None:
-    able("create")
+    able(Action.CREATE)
     job = house.source.create_job(request_for(house))
     got = house.source.get_job(job.id)
     assert (got.name, got.status, got.dataset_id) == ("Aria v1", JobStatus.PENDING, house.dataset_id)
@@ -50,7 +47,7 @@ def test_create(house: House, able: Callable[..., None]) -> None:
 
 
 def test_a_job_carries_its_time_limit_also_into_its_next_attempt(house: House, able: Callable[..., None]) -> None:
-    able("create", "cancel", "retry", "attempts")
+    able(Action.CREATE, Action.CANCEL, Action.RETRY, Action.RETRY_IN_PLACE)
     job = house.source.create_job(request_for(house, time_limit_s=5_400.0))
     house.source.cancel_job(job.id)
     house.source.retry_job(job.id)
@@ -60,7 +57,7 @@ def test_a_job_carries_its_time_limit_also_into_its_next_attempt(house: House, a
 
 
 def test_a_submission_makes_one_job(house: House, able: Callable[..., None]) -> None:
-    able("create")
+    able(Action.CREATE)
     ids = {house.source.create_job(request_for(house, "again")).id for _ in range(3)}
     assert len(ids) == 1
     assert house.source.create_job(request_for(house, "another")).id not in ids
@@ -79,7 +76,7 @@ def test_a_submission_makes_one_job(house: House, able: Callable[..., None]) -> 
 def test_a_bad_request_names_the_field(
     house: House, able: Callable[..., None], values: dict[str, object], field: str
 ) -> None:
-    able("create")
+    able(Action.CREATE)
     with pytest.raises(InvalidRequest) as refused:
         house.source.create_job(request_for(house, **values))
     assert field in refused.value.fields
@@ -89,7 +86,7 @@ def test_a_bad_request_names_the_field(
 
 
 def test_foreign_text_comes_back_as_it_is(house: House, able: Callable[..., None]) -> None:
-    able("create")
+    able(Action.CREATE)
     name = "<img src=x> ![a](http://b) \u202eabc ../../etc \U0001f600 '; DROP TABLE jobs; --"
     job = house.source.create_job(request_for(house, name=name))
     assert house.source.get_job(job.id).name == name
@@ -97,14 +94,14 @@ def test_foreign_text_comes_back_as_it_is(house: House, able: Callable[..., None
 
 
 def test_preview_does_nothing(house: House, able: Callable[..., None]) -> None:
-    able("create")
+    able(Action.CREATE)
     preview = house.source.preview(request_for(house))
     assert preview.command
     assert house.source.list_jobs(JobQuery()).total == 0
 
 
 def test_cancel(house: House, able: Callable[..., None]) -> None:
-    able("cancel")
+    able(Action.CANCEL)
     house.put_jobs(known_jobs())
     pending = by_status(house, JobStatus.PENDING)
     house.source.cancel_job(pending.id)
@@ -118,14 +115,14 @@ def test_cancel(house: House, able: Callable[..., None]) -> None:
 
 
 def test_retry(house: House, able: Callable[..., None]) -> None:
-    able("retry")
+    able(Action.RETRY)
     house.put_jobs([replace(job, dataset_id=house.dataset_id) for job in known_jobs()])
     failed = by_status(house, JobStatus.FAILED)
     again = house.source.retry_job(failed.id)
     assert (again.id, again.status) == (failed.id, JobStatus.PENDING)
     got = house.source.get_job(failed.id)
     assert (got.failure, got.started_at, got.finished_at, got.progress.step) == (None, None, None, None)
-    if not house.source.capabilities.reason_against("attempts"):
+    if not house.source.reason_against(Action.RETRY_IN_PLACE):
         assert [(attempt.number, attempt.status) for attempt in got.attempts] == [(1, JobStatus.FAILED)]
     with pytest.raises(InvalidRequest):
         house.source.retry_job(failed.id)
@@ -136,7 +133,7 @@ def test_retry(house: House, able: Callable[..., None]) -> None:
 def test_a_retry_cancelled_in_the_queue_leaves_the_attempt_before_as_it_was(
     house: House, able: Callable[..., None]
 ) -> None:
-    able("retry", "cancel", "attempts")
+    able(Action.RETRY, Action.CANCEL, Action.RETRY_IN_PLACE)
     house.put_jobs([replace(job, dataset_id=house.dataset_id) for job in known_jobs()])
     failed = by_status(house, JobStatus.FAILED)
     house.source.retry_job(failed.id)
@@ -149,7 +146,7 @@ def test_a_retry_cancelled_in_the_queue_leaves_the_attempt_before_as_it_was(
 
 
 def test_the_queue_and_places_in_it(house: House, able: Callable[..., None]) -> None:
-    able("create", "move")
+    able(Action.CREATE, Action.MOVE)
     jobs = []
     for number in range(4):
         jobs.append(house.source.create_job(request_for(house, str(number))).id)
@@ -172,7 +169,7 @@ def test_the_queue_and_places_in_it(house: House, able: Callable[..., None]) -> 
 
 
 def test_delete(house: House, able: Callable[..., None]) -> None:
-    able("delete")
+    able(Action.DELETE)
     house.put_jobs(known_jobs())
     running, failed = by_status(house, JobStatus.RUNNING), by_status(house, JobStatus.FAILED)
     house.put_log(failed, b"log")
@@ -188,11 +185,11 @@ def test_delete(house: House, able: Callable[..., None]) -> None:
 
 
 def test_configurations(house: House, able: Callable[..., None]) -> None:
-    able("manage_configs")
+    able(Action.CHANGE_CONFIGS)
     settings = TrainingSettings(epochs=7, sample_prompts=("a", "b"), extra={"x": [1, {"y": "z"}]})
-    saved = house.source.save_config(TrainingConfig(id="", name="Big", settings=settings, is_default=True))
-    assert house.source.get_config(saved.id).settings == settings
-    assert [(each.name, each.is_default) for each in house.source.list_configs()] == [("Big", True), ("Quick", False)]
+    saved = house.source.configs.save(TrainingConfig(id="", name="Big", settings=settings, is_default=True))
+    assert house.source.configs.get(saved.id).settings == settings
+    assert [(each.name, each.is_default) for each in house.source.configs.list()] == [("Big", True), ("Quick", False)]
     for bad, field in (
         (TrainingConfig(id="", name="Big", settings=settings), "name"),
         (TrainingConfig(id=house.config_id, name="Big", settings=settings), "name"),
@@ -201,60 +198,60 @@ def test_configurations(house: House, able: Callable[..., None]) -> None:
         (TrainingConfig(id="", name="New", settings=replace(settings, resolution=1)), "resolution"),
     ):
         with pytest.raises(InvalidRequest) as refused:
-            house.source.save_config(bad)
+            house.source.configs.save(bad)
         assert list(refused.value.fields) == [field]
-    assert len(house.source.list_configs()) == 2
-    house.source.save_config(replace(saved, name="Bigger"))
-    assert house.source.get_config(saved.id).name == "Bigger"
-    house.source.delete_config(saved.id)
+    assert len(house.source.configs.list()) == 2
+    house.source.configs.save(replace(saved, name="Bigger"))
+    assert house.source.configs.get(saved.id).name == "Bigger"
+    house.source.configs.delete(saved.id)
     with pytest.raises(InvalidRequest):
-        house.source.get_config(saved.id)
+        house.source.configs.get(saved.id)
 
 
 def test_names_of_configurations_differ_by_more_than_case(house: House, able: Callable[..., None]) -> None:
-    able("manage_configs")
+    able(Action.CHANGE_CONFIGS)
     with pytest.raises(InvalidRequest) as refused:
-        house.source.save_config(TrainingConfig(id="", name="QUICK", settings=TrainingSettings()))
+        house.source.configs.save(TrainingConfig(id="", name="QUICK", settings=TrainingSettings()))
     assert "name" in refused.value.fields
-    house.source.save_config(replace(house.source.get_config(house.config_id), name="QUICK"))
+    house.source.configs.save(replace(house.source.configs.get(house.config_id), name="QUICK"))
 
 
 def test_a_configuration_in_use_stays(house: House, able: Callable[..., None]) -> None:
-    able("manage_configs", "create", "cancel")
+    able(Action.CHANGE_CONFIGS, Action.CREATE, Action.CANCEL)
     job = house.source.create_job(request_for(house))
     with pytest.raises(InvalidRequest):
-        house.source.delete_config(house.config_id)
+        house.source.configs.delete(house.config_id)
     house.source.cancel_job(job.id)
-    house.source.delete_config(house.config_id)
+    house.source.configs.delete(house.config_id)
     assert house.source.get_job(job.id).config_name == "Quick"
 
 
 def test_datasets(house: House, able: Callable[..., None]) -> None:
-    able("manage_datasets", "create", "cancel")
-    dataset = house.source.create_dataset("Ünï/../<b>")
-    assert house.source.get_dataset(dataset.id).name == "Ünï/../<b>"
+    able(Action.CHANGE_DATASETS, Action.CREATE, Action.CANCEL)
+    dataset = house.source.datasets.create("Ünï/../<b>")
+    assert house.source.datasets.get(dataset.id).name == "Ünï/../<b>"
     for bad in ("", "portraits", "n" * 101):
         with pytest.raises(InvalidRequest):
-            house.source.create_dataset(bad)
+            house.source.datasets.create(bad)
     with pytest.raises(InvalidRequest) as refused:
         house.source.create_job(request_for(house, dataset_id=dataset.id))
     assert refused.value.fields == {"dataset_id": "The dataset has no images."}
-    report = house.source.import_file(dataset.id, "no.exe", BytesIO(b"MZ"))
+    report = house.source.datasets.import_file(dataset.id, "no.exe", BytesIO(b"MZ"))
     assert (report.kept, list(report.refused)) == ((), ["no.exe"])
-    house.source.delete_dataset(dataset.id)
-    assert [each.id for each in house.source.list_datasets()] == [house.dataset_id]
+    house.source.datasets.delete(dataset.id)
+    assert [each.id for each in house.source.datasets.list()] == [house.dataset_id]
 
 
 def test_a_dataset_in_use_stays(house: House, able: Callable[..., None]) -> None:
-    able("manage_datasets", "create", "cancel")
+    able(Action.CHANGE_DATASETS, Action.CREATE, Action.CANCEL)
     job = house.source.create_job(request_for(house))
     for refused in (
-        lambda: house.source.delete_dataset(house.dataset_id),
-        lambda: house.source.delete_image(house.dataset_id, "one.png"),
+        lambda: house.source.datasets.delete(house.dataset_id),
+        lambda: house.source.datasets.delete_image(house.dataset_id, "one.png"),
     ):
         with pytest.raises(InvalidRequest):
             refused()
     house.source.cancel_job(job.id)
-    house.source.delete_image(house.dataset_id, "one.png")
-    house.source.delete_dataset(house.dataset_id)
-    assert tuple(house.source.list_datasets()) == ()
+    house.source.datasets.delete_image(house.dataset_id, "one.png")
+    house.source.datasets.delete(house.dataset_id)
+    assert tuple(house.source.datasets.list()) == ()

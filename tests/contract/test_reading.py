@@ -190,11 +190,11 @@ def test_health_says_when_it_looked(house: House) -> None:
 
 
 def test_datasets_and_configurations(house: House) -> None:
-    assert [dataset.id for dataset in house.source.list_datasets()] == [house.dataset_id]
-    assert house.source.get_dataset(house.dataset_id).name == "Portraits"
+    assert [dataset.id for dataset in house.source.datasets.list()] == [house.dataset_id]
+    assert house.source.datasets.get(house.dataset_id).name == "Portraits"
     with pytest.raises(DatasetError):
-        house.source.get_dataset("../nobody")
-    assert [config.id for config in house.source.list_configs()] == [house.config_id]
-    assert house.source.get_config(house.config_id).name == "Quick"
+        house.source.datasets.get("../nobody")
+    assert [config.id for config in house.source.configs.list()] == [house.config_id]
+    assert house.source.configs.get(house.config_id).name == "Quick"
     with pytest.raises(InvalidRequest):
-        house.source.get_config("nobody")
+        house.source.configs.get("nobody")

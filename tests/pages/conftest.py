@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lib import services
@@ -16,28 +15,12 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
-    """The time that pages show: it stands still at ``NOW`` until a test appends another moment."""
-    moments = [NOW]
-
-    class Stopped(datetime):
-        @classmethod
-        def now(cls, _tz: object = None) -> datetime:  # type: ignore[override]
-            return moments[-1]
-
-    monkeypatch.setattr("lib.ui.parts.format.datetime", Stopped)
-    return moments
-
-
-@pytest.fixture
 def source() -> Iterator[MemorySource]:
     """An empty in-memory source that all pages of this test see."""
     memory = MemorySource(now=lambda: NOW)
     services.connect(memory)
     yield memory
-    services._connected.clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    services.connect(None)
 
 
 @pytest.fixture

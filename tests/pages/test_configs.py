@@ -9,7 +9,7 @@ from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
-from lib.sources.protocol import Capabilities, Preview
+from lib.sources.protocol import Action, Preview
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
 
@@ -17,7 +17,7 @@ FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
 @pytest.fixture
 def filled(source):
     settings = TrainingSettings(epochs=9, extra={"clip_skip": 2}, sample_prompts=("a dot",))
-    source.configs = {
+    source.configs.kept = {
         "c1": TrainingConfig(id="c1", name="Quick", settings=settings, is_default=True),
         "c2": TrainingConfig(id="c2", name=FOREIGN, settings=TrainingSettings(trainer="unheard-of")),
     }
@@ -56,7 +56,7 @@ def test_a_change_is_saved(filled, open_page):
     assert not app.error
     assert [each.value for each in app.toast] == ["Saved Quick"]
     assert "Unsaved" not in texts(app)
-    settings = filled.configs["c1"].settings
+    settings = filled.configs.kept["c1"].settings
     assert (settings.epochs, settings.extra) == (12, {"clip_skip": 1, "fp8": True})
     assert settings.sample_prompts == ("a dot",)
 
@@ -66,10 +66,10 @@ def test_a_blank_one_is_created_and_a_taken_name_is_refused(filled, open_page):
     field(app, "Name").set_value("Quick")
     app = button(app, "Save configuration").click().run()
     assert "exists already" in texts(app)
-    assert len(filled.configs) == 2
+    assert len(filled.configs.kept) == 2
     field(app, "Name").set_value("Slow")
     button(app, "Save configuration").click().run()
-    assert [config.name for config in filled.configs.values()] == ["Quick", FOREIGN, "Slow"]
+    assert [config.name for config in filled.configs.kept.values()] == ["Quick", FOREIGN, "Slow"]
 
 
 def test_further_options_that_are_no_toml_name_their_key(filled, open_page):
@@ -77,7 +77,7 @@ def test_further_options_that_are_no_toml_name_their_key(filled, open_page):
     field(app, "Further options as TOML").set_value("clip_skip")
     app = button(app, "Save configuration").click().run()
     assert "Further options as TOML: Not TOML" in texts(app)
-    assert filled.configs["c1"].settings.extra == {"clip_skip": 2}
+    assert filled.configs.kept["c1"].settings.extra == {"clip_skip": 2}
 
 
 def test_errors_are_those_of_the_present_text(filled, open_page):
@@ -98,7 +98,10 @@ def test_errors_are_those_of_the_present_text(filled, open_page):
     field(app, "Epochs").set_value(3)
     app = button(app, "Save configuration").click().run()
     assert not app.error
-    assert (filled.configs["c1"].settings.epochs, filled.configs["c1"].settings.extra) == (3, {"clip_skip": 1})
+    assert (filled.configs.kept["c1"].settings.epochs, filled.configs.kept["c1"].settings.extra) == (
+        3,
+        {"clip_skip": 1},
+    )
 
 
 def test_a_name_over_the_limit_stays_as_typed_and_the_limit_is_said(filled, open_page):
@@ -107,7 +110,7 @@ def test_a_name_over_the_limit_stays_as_typed_and_the_limit_is_said(filled, open
     app = button(app, "Save configuration").click().run()
     assert texts(app).count("The name has 101 characters; at most 100 are allowed.") == 2
     assert field(app, "Name").value == "n" * 101
-    assert filled.configs["c1"].name == "Quick"
+    assert filled.configs.kept["c1"].name == "Quick"
 
 
 def test_unsaved_changes_are_shown_and_kept_while_other_pages_are_looked_at(filled, open_page):
@@ -125,7 +128,7 @@ def test_unsaved_changes_are_shown_and_kept_while_other_pages_are_looked_at(fill
     assert texts(app).count("Unsaved changes") == 2
     app = button(app, "**Quick**").click().run()
     assert field(app, "Epochs").value == 12
-    assert filled.configs["c1"].settings.epochs == 9
+    assert filled.configs.kept["c1"].settings.epochs == 9
     app = button(app, "Discard changes").click().run()
     assert (field(app, "Epochs").value, "Unsaved" in texts(app)) == (9, False)
     app = button(app, "All configurations").click().run()
@@ -135,9 +138,9 @@ def test_unsaved_changes_are_shown_and_kept_while_other_pages_are_looked_at(fill
 
 def saved_elsewhere(source, *, description="", **settings):
     """Another visitor saves the configuration c1."""
-    before = source.configs["c1"]
+    before = source.configs.kept["c1"]
     theirs = replace(before, description=description, settings=replace(before.settings, **settings))
-    return services.save_config(theirs)
+    return services.act(lambda source: source.configs.save(theirs))
 
 
 def test_saving_over_what_somebody_else_saved_is_asked_and_reverts_only_what_clashes(filled, open_page):
@@ -146,17 +149,17 @@ def test_saving_over_what_somebody_else_saved_is_asked_and_reverts_only_what_cla
     app = field(app, "Seed").set_value(7).run()
     theirs = saved_elsewhere(filled, description="*theirs*", epochs=5)
     app = button(app, "Save configuration").click().run()
-    assert filled.configs["c1"] == theirs
+    assert filled.configs.kept["c1"] == theirs
     assert "Description is *theirs* there now. Discard" in texts(app)
     assert "**Unsaved changes:** Description, Seed" in texts(app)
     assert field(app, "Epochs").value == 5, "what was not touched here is shown as it would be saved"
     newer = saved_elsewhere(filled, description="newer", epochs=6)
     app = button(app, "Save mine over it").click().run()
-    assert filled.configs["c1"] == newer, "agreed was to what was shown, and that is not there any more"
+    assert filled.configs.kept["c1"] == newer, "agreed was to what was shown, and that is not there any more"
     assert "Description is newer there now" in texts(app)
     app = button(app, "Save mine over it").click().run()
     assert [each.value for each in app.toast] == ["Saved Quick, with Epochs as somebody else saved it"]
-    assert filled.configs["c1"] == replace(newer, description="mine", settings=replace(newer.settings, seed=7))
+    assert filled.configs.kept["c1"] == replace(newer, description="mine", settings=replace(newer.settings, seed=7))
     assert not app.warning
     saved_elsewhere(filled, description="last")
     assert field(app.run(), "Description").value == "last", "where nothing was typed, what is stored is shown"
@@ -169,7 +172,7 @@ def test_changes_of_two_people_that_do_not_clash_are_both_saved(filled, open_pag
     assert "shown as they are now: Description, Epochs, Further options as TOML." in texts(app.run())
     app = button(app, "Save configuration").click().run()
     assert not app.warning
-    saved = filled.configs["c1"]
+    saved = filled.configs.kept["c1"]
     assert (saved.description, saved.settings.epochs, saved.settings.seed) == ("theirs", 5, 7)
     toast = "Saved Quick, with Description, Epochs, Further options as TOML as somebody else saved it"
     assert [each.value for each in app.toast] == [toast]
@@ -181,22 +184,22 @@ def test_changes_of_two_people_that_do_not_clash_are_both_saved(filled, open_pag
 
 def test_changes_to_a_configuration_that_somebody_deleted_can_go_on_as_a_new_one(filled, open_page):
     app = field(open_page("configs", id="c1"), "Epochs").set_value(12).run()
-    del filled.configs["c1"]
+    del filled.configs.kept["c1"]
     services.forget_reads()
     app = button(app, "Save configuration").click().run()
     assert "Quick was deleted elsewhere" in texts(app)
-    assert "c1" not in filled.configs
+    assert "c1" not in filled.configs.kept
     app = button(app, "Continue as a new configuration").click().run()
     app = button(app, "Save configuration").click().run()
-    assert [(each.name, each.settings.epochs) for each in filled.configs.values()][1:] == [("Quick", 12)]
+    assert [(each.name, each.settings.epochs) for each in filled.configs.kept.values()][1:] == [("Quick", 12)]
     assert "deleted elsewhere" not in texts(app)
 
 
 def test_a_duplicate_is_a_new_one_that_is_not_the_default(filled, open_page):
     button(open_page("configs", id="c1"), "Duplicate").click().run()
-    copy = next(config for config in filled.configs.values() if config.name == "Quick (copy)")
-    assert copy.settings == filled.configs["c1"].settings
-    assert [config.is_default for config in filled.configs.values()] == [True, False, False]
+    copy = next(config for config in filled.configs.kept.values() if config.name == "Quick (copy)")
+    assert copy.settings == filled.configs.kept["c1"].settings
+    assert [config.is_default for config in filled.configs.kept.values()] == [True, False, False]
 
 
 def test_there_is_one_default(filled, open_page):
@@ -204,24 +207,24 @@ def test_there_is_one_default(filled, open_page):
     assert not app.exception
     app = button(app, "Make default").click().run()
     assert [each.value.split(" is ")[1] for each in app.toast] == ["the default now"]
-    assert [config.is_default for config in filled.configs.values()] == [False, True]
+    assert [config.is_default for config in filled.configs.kept.values()] == [False, True]
 
 
 def test_deleting_asks_first_and_is_refused_while_a_job_uses_it(filled, open_page):
     job = Job(id="j1", name="runs", status=JobStatus.RUNNING, config_id="c1")
     filled.add(job)
     app = button(open_page("configs", id="c1"), "Delete").click().run()
-    assert "c1" in filled.configs
+    assert "c1" in filled.configs.kept
     button(app, "Delete").click()  # AppTest runs whole pages: what opened the dialog is pressed with it
     app = button(app, "Delete for good").click().run()
     assert "used by a job" in texts(app)
-    assert "c1" in filled.configs
+    assert "c1" in filled.configs.kept
     filled.jobs.clear()
     app = button(open_page("configs", id="c1"), "Delete").click().run()
     button(app, "Delete").click()
     app = button(app, "Delete for good").click().run()
     assert [each.value for each in app.toast] == ["Deleted the configuration Quick"]
-    assert set(filled.configs) == {"c2"}
+    assert set(filled.configs.kept) == {"c2"}
 
 
 def test_foreign_names_are_only_text(filled, open_page):
@@ -231,8 +234,8 @@ def test_foreign_names_are_only_text(filled, open_page):
 
 
 def test_a_fraction_where_a_whole_number_belongs_is_neither_rounded_nor_saved(filled, open_page):
-    odd = replace(filled.configs["c1"].settings, network_alpha=0.5)
-    filled.configs["c1"] = replace(filled.configs["c1"], settings=odd)
+    odd = replace(filled.configs.kept["c1"].settings, network_alpha=0.5)
+    filled.configs.kept["c1"] = replace(filled.configs.kept["c1"], settings=odd)
     app = open_page("configs", id="c1")
     assert (field(app, "Network alpha").value, "Unsaved" in texts(app)) == (0.5, False)
     app = button(app, "Save configuration").click().run()
@@ -240,20 +243,20 @@ def test_a_fraction_where_a_whole_number_belongs_is_neither_rounded_nor_saved(fi
     field(app, "Network alpha").set_value(4.0)
     app = button(app, "Save configuration").click().run()
     assert not app.error
-    assert repr(filled.configs["c1"].settings.network_alpha) == "4"
+    assert repr(filled.configs.kept["c1"].settings.network_alpha) == "4"
 
 
 def test_a_refusal_of_the_source_names_the_fields_by_their_labels(filled, open_page, monkeypatch):
     def refuse(_config):
         raise InvalidRequest("It cannot be saved.", fields={"network_dim": "Too large."})
 
-    monkeypatch.setattr(filled, "save_config", refuse)
+    monkeypatch.setattr(filled.configs, "save", refuse)
     app = button(open_page("configs", id="c1"), "Save configuration").click().run()
     assert "- Network dim (rank): Too large." in texts(app)
 
 
 def test_what_stands_against_a_configuration_is_said_on_its_page(filled, open_page, monkeypatch):
-    filled.datasets = {"d1": Dataset(id="d1", name="Alpha", image_count=16)}
+    filled.datasets.kept = {"d1": Dataset(id="d1", name="Alpha", image_count=16)}
     monkeypatch.setattr(filled, "preview", lambda request: Preview(problems=(f"no {request.settings.trainer}",)))
     assert [each.value for each in open_page("configs", id="c2").warning] == ["no unheard\\-of"]
 
@@ -263,9 +266,9 @@ def test_a_configuration_that_is_gone_is_said(filled, open_page):
 
 
 def test_a_source_that_keeps_none_shows_them_and_says_why(filled, open_page):
-    filled.capabilities = Capabilities(refused={"manage_configs": "Configurations are kept elsewhere."})
-    settings = replace(filled.configs["c1"].settings, extra={"hf_token": "hf_123"})
-    filled.configs["c1"] = replace(filled.configs["c1"], settings=settings)
+    filled.refused = {Action.CHANGE_CONFIGS: "Configurations are kept elsewhere."}
+    settings = replace(filled.configs.kept["c1"].settings, extra={"hf_token": "hf_123"})
+    filled.configs.kept["c1"] = replace(filled.configs.kept["c1"], settings=settings)
     listed = open_page("configs")
     assert "kept elsewhere" in texts(listed)
     assert [each.label for each in listed.button][:1] == ["**Quick**"]

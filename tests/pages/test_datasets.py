@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from PIL import Image
 
 from lib import services
@@ -24,24 +23,22 @@ def embedded(tmp_path: Path) -> Iterator[EmbeddedSource]:
     services.connect(source)
     yield source
     source.close()
-    services._connected.clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    services.connect(None)
 
 
 @pytest.fixture
 def dataset(embedded: EmbeddedSource) -> Dataset:
     """Two images with the same bytes, one with a caption, and one that does not decode; scanned."""
-    made = embedded.create_dataset("Shapes")
+    made = embedded.datasets.create("Shapes")
     content = io.BytesIO()
     Image.new("RGB", (48, 32), "teal").save(content, "PNG")
     for name in ("a.png", "b.png"):
-        embedded.import_file(made.id, name, io.BytesIO(content.getvalue()))
-    embedded.import_file(made.id, "a.txt", io.BytesIO(FOREIGN.encode()))
+        embedded.datasets.import_file(made.id, name, io.BytesIO(content.getvalue()))
+    embedded.datasets.import_file(made.id, "a.txt", io.BytesIO(FOREIGN.encode()))
     Path(made.path, "broken.png").write_bytes(b"\x89PNG nothing")
-    while embedded.scan_dataset(made.id, budget_s=5) < 1:
+    while embedded.datasets.scan(made.id, budget_s=5) < 1:
         pass
-    return embedded.get_dataset(made.id)
+    return embedded.datasets.get(made.id)
 
 
 def texts(app) -> str:
@@ -62,7 +59,7 @@ def test_an_empty_installation_offers_to_create_one(embedded, open_page):
     assert "No datasets yet" in texts(app)
     app.text_input[0].set_value("Red sneakers")
     app = button(app, "Create dataset").click().run()
-    (made,) = embedded.list_datasets()
+    (made,) = embedded.datasets.list()
     assert made.name == "Red sneakers"
     assert [each.value for each in app.title] == ["Red sneakers"]
 
@@ -73,7 +70,7 @@ def test_a_name_that_cannot_be_is_refused(embedded, dataset, open_page, name):
     app.text_input[0].set_value(name)
     app = button(app, "Create dataset").click().run()
     assert "The dataset was not created" in texts(app)
-    assert len(embedded.list_datasets()) == 1
+    assert len(embedded.datasets.list()) == 1
 
 
 def test_the_list_shows_counts_and_what_is_wrong(dataset, open_page):
@@ -100,14 +97,14 @@ def test_a_caption_is_edited_and_an_image_deleted(embedded, dataset, open_page):
     app = button(app, "Save caption").click().run()
     assert not app.text_area
     assert toasts(app) == ["Saved the caption of a.png"]
-    assert embedded.dataset_images(dataset.id)[0].caption == "teal, flat"
+    assert embedded.datasets.images(dataset.id)[0].caption == "teal, flat"
     app = button(open_page("datasets", id=dataset.id), "b.png").click().run()
     app = button(app, "Delete image").click().run()
     assert "b.png** and its caption will be deleted for good" in texts(app)
-    assert len(embedded.dataset_images(dataset.id)) == 3
+    assert len(embedded.datasets.images(dataset.id)) == 3
     app = button(button(app, "Keep the image").click().run(), "Delete image").click().run()
     assert toasts(button(app, "Delete for good").click().run()) == ["Deleted b.png"]
-    assert [image.name for image in embedded.dataset_images(dataset.id)] == ["a.png", "broken.png"]
+    assert [image.name for image in embedded.datasets.images(dataset.id)] == ["a.png", "broken.png"]
 
 
 def test_captions_are_written_one_after_the_other(embedded, dataset, open_page, monkeypatch):
@@ -121,26 +118,26 @@ def test_captions_are_written_one_after_the_other(embedded, dataset, open_page, 
     app.text_area[0].set_value("teal")
     app = button(app, "Next").click().run()
     assert "2 of 2. Saved the caption of b.png." in texts(app)
-    assert embedded.get_dataset(dataset.id).uncaptioned == ("broken.png",)
+    assert embedded.datasets.get(dataset.id).uncaptioned == ("broken.png",)
     app = button(app, "Previous").click().run()  # the filter does not take away what was just captioned
     assert app.text_area[0].value == "teal"
 
     def full(*_: object) -> None:
         raise DatasetError("The caption could not be saved: No space left on device.", hint="Check the disk.")
 
-    monkeypatch.setattr(embedded, "set_caption", full)
+    monkeypatch.setattr(embedded.datasets, "set_caption", full)
     app.text_area[0].set_value("teal, flat")
     app = button(app, "Next").click().run()
     assert "No space left on device" in texts(app)
     assert app.text_area[0].value == "teal, flat"
     app = button(app, "Discard changes").click().run()
     assert not app.text_area
-    assert embedded.dataset_images(dataset.id)[1].caption == "teal"
+    assert embedded.datasets.images(dataset.id)[1].caption == "teal"
 
 
 def test_every_image_may_have_a_caption(embedded, dataset, open_page):
     for name in ("b.png", "broken.png"):
-        embedded.set_caption(dataset.id, name, "x")
+        embedded.datasets.set_caption(dataset.id, name, "x")
     app = open_page("datasets", id=dataset.id, show="uncaptioned")
     assert "Every image has a caption." in texts(app)
     app = app.toggle[0].set_value(False).run()
@@ -149,14 +146,14 @@ def test_every_image_may_have_a_caption(embedded, dataset, open_page):
 
 
 def test_captions_without_an_image_are_named_and_can_be_deleted(embedded, dataset, open_page):
-    embedded.import_file(dataset.id, "<b>.txt", io.BytesIO(b"of nothing"))
+    embedded.datasets.import_file(dataset.id, "<b>.txt", io.BytesIO(b"of nothing"))
     assert "1 caption has no image: <b>.txt" in texts(open_page("datasets"))
     app = button(open_page("datasets", id=dataset.id), "Delete captions without image").click().run()
     assert "1 caption will be deleted for good: <b>.txt" in texts(app)
     app = button(app, "Delete for good").click().run()
     assert toasts(app) == ["Deleted 1 caption"]
-    assert embedded.get_dataset(dataset.id).stray_captions == ()
-    assert embedded.dataset_images(dataset.id)[0].caption
+    assert embedded.datasets.get(dataset.id).stray_captions == ()
+    assert embedded.datasets.images(dataset.id)[0].caption
 
 
 def test_deleting_says_the_size_first_and_is_refused_while_used(embedded, dataset, open_page, monkeypatch):
@@ -173,12 +170,12 @@ def test_deleting_says_the_size_first_and_is_refused_while_used(embedded, datase
     app = button(open_page("datasets", id=dataset.id), "Delete dataset").click().run()
     app = button(app, "Delete for good").click().run()
     assert toasts(app) == ["Deleted the dataset Shapes"]
-    assert embedded.list_datasets() == ()
+    assert embedded.datasets.list() == ()
 
 
 def test_a_dataset_that_was_not_looked_at_yet_shows_how_far_it_is(embedded, dataset, open_page, monkeypatch):
     Image.new("RGB", (8, 8)).save(Path(dataset.path, "new.png"))
-    monkeypatch.setattr(embedded, "scan_dataset", lambda *_, **__: 0.75)
+    monkeypatch.setattr(embedded.datasets, "scan", lambda *_, **__: 0.75)
     app = open_page("datasets", id=dataset.id)
     assert not app.exception
     assert [bar.proto.value for bar in app.get("progress")] == [75]
@@ -188,7 +185,7 @@ def test_a_full_disk_is_said_and_not_taken_for_a_broken_image(embedded, dataset,
     def full(*_: object) -> Path:
         raise DatasetError("The thumbnail could not be made: No space left on device.", hint="Check the disk.")
 
-    monkeypatch.setattr(embedded, "thumbnail", full)
+    monkeypatch.setattr(embedded.datasets, "thumbnail", full)
     for app in (open_page("datasets"), open_page("datasets", id=dataset.id)):
         assert not app.exception
         assert "No space left on device" in texts(app)
@@ -208,7 +205,7 @@ def test_a_dataset_that_is_gone_is_said(embedded, open_page):
 
 
 def test_a_source_that_keeps_none_shows_them_and_says_why(source, open_page):
-    source.datasets = {"d1": Dataset(id="d1", name=FOREIGN, image_count=5)}
+    source.datasets.kept = {"d1": Dataset(id="d1", name=FOREIGN, image_count=5)}
     listed = open_page("datasets")
     assert "keeps no files" in texts(listed)
     assert "ready · 5 images" in texts(listed)

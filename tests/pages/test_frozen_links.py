@@ -1,26 +1,34 @@
 """A deployment without credentials for its store: links frozen into the job, counted down and refused in time."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-import streamlit as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from lib import services
 from lib.settings import InfluencerSettings
-from lib.sources.influencerai import InfluencerClient, InfluencerSource
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.source import InfluencerSource
 from lib.web.routes import ROUTES
-from tests.pages.conftest import NOW
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
 Open = Callable[..., AppTest]
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PREFIX = "lora-training/a/"
-LATER = {"name": "later.safetensors", "url": "https://cdn.test/later", "expiresAt": iso(NOW + timedelta(days=3))}
+LATER = {"name": "later.safetensors", "url": "https://cdn.test/later", "expiresAt": iso(START + timedelta(days=3))}
 NO_LINK = {"name": "mock.safetensors", "url": "mock/loras/mock.safetensors"}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The time that page and source see; a test moves it."""
+    moments = [START]
+    monkeypatch.setattr("lib.ui.parts.format.now", lambda: moments[-1])
+    return moments
 
 
 @pytest.fixture
@@ -28,15 +36,13 @@ def api(clock: list[datetime]) -> Iterator[ApiServer]:
     """A deployment with one job that has ended; the dashboard in front of it knows no store."""
     with api_server() as running:
         running.add_job("a")
-        put_links(running, NOW)
+        put_links(running, START)
         settings = InfluencerSettings(api_url=running.url, email=EMAIL, password=PASSWORD)
         client = InfluencerClient(settings, limits=PATIENT)
-        source = InfluencerSource(client, files=None, now=lambda: clock[-1], pace=AT_ONCE, background=False)
+        source = InfluencerSource(client, files=None, now=lambda: clock[-1], intervals=AT_ONCE, background=False)
         services.connect(source)
         yield running
-        services._connected.clear()
-        st.cache_data.clear()
-        st.cache_resource.clear()
+        services.connect(None)
         source.close()
 
 
@@ -85,11 +91,11 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     assert any("files-links-a" in component.proto.id for component in app.get("component_instance"))
 
     for minutes, left in ((1, "2 minutes"), (2.8, "less than a minute")):
-        clock.append(NOW + timedelta(minutes=minutes))
+        clock.append(START + timedelta(minutes=minutes))
         app.run()
         assert f"URL expires in {left}" in written(app)
         assert disabled_downloads(app) == {"gone"}
-    clock.append(NOW + timedelta(minutes=3))
+    clock.append(START + timedelta(minutes=3))
     app.run()
     assert "expires in" not in written(app)
     assert written(app).count("URL expired") == 2
@@ -109,7 +115,7 @@ def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock
     with TestClient(app, base_url="http://localhost", follow_redirects=False) as browser:
         assert browser.get("/download/a/soon.safetensors").status_code == 302
         assert browser.get("/download/a/later.safetensors").headers["location"] == LATER["url"]
-        clock.append(NOW + timedelta(minutes=4))
+        clock.append(START + timedelta(minutes=4))
         for name, words in (("soon", "expired at 2026-11-23 12:03 UTC"), ("mock", "gives no link")):
             answer = browser.get(f"/download/a/{name}.safetensors")
             assert answer.status_code == 404
@@ -119,7 +125,7 @@ def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock
 
 
 def test_links_that_last_need_no_care(api: ApiServer, open_page: Open) -> None:
-    api.patch("a", "succeeded", {"artifacts": [LATER]}, at=NOW)
+    api.patch("a", "succeeded", {"artifacts": [LATER]}, at=START)
     app = open_page("job", id="a")
     assert "URL works until" in written(app)
     assert "Refresh URL" not in buttons(app)

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from lib import services
 from lib.errors import SourceUnavailable, StoreError
 from lib.jobs.job import Job, JobStatus, Progress
 from lib.sources.memory import MemorySource
-from lib.sources.protocol import Capabilities
+from lib.sources.protocol import Action
 from tests.monitor_jobs import SIGNED, fill
 from tests.pages.conftest import NOW
 
@@ -23,8 +22,9 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture
-def full(source: MemorySource, tmp_path: Path, clock: list[datetime]) -> MemorySource:
+def full(source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemorySource:
     """The source with a job of every kind, at a moment that does not move."""
+    monkeypatch.setattr("lib.ui.parts.format.now", lambda: NOW)
     fill(source, NOW, tmp_path)
     return source
 
@@ -206,7 +206,7 @@ def test_who_comes_for_the_log_finds_it_first(full: MemorySource, open_page: Ope
 
 
 def test_a_queue_that_cannot_be_reordered_says_why(full: MemorySource, open_page: Open) -> None:
-    full.capabilities = Capabilities(refused={"move": "This queue cannot be reordered."})
+    full.refused = {Action.MOVE: "This queue cannot be reordered."}
     moves = move_buttons(open_page("job", id="waiting"))
     assert [(button.disabled, button.help) for button in moves] == [(True, "This queue cannot be reordered.")] * 2
 

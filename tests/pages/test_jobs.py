@@ -13,7 +13,7 @@ from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.job import Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
-from lib.sources.protocol import Capabilities
+from lib.sources.protocol import Action
 from lib.ui.job_list.table import rows_key
 from tests.pages.conftest import NOW
 
@@ -252,7 +252,7 @@ def test_actions_fit_what_is_selected_and_say_why_not(source: MemorySource, open
 
 
 def test_a_source_that_cannot_do_it_says_why(source: MemorySource, open_page: OpenPage) -> None:
-    source.capabilities = Capabilities(refused={"delete": "This source keeps everything."})
+    source.refused = {Action.DELETE: "This source keeps everything."}
     source.add(make_job(1))
     app = select(open_page("jobs"), "job-001")
     assert button(app, "Delete").disabled
@@ -299,7 +299,7 @@ class NewJobSource(MemorySource):
 
 def test_a_retry_that_is_a_new_job_says_so_and_leads_there(source: MemorySource, open_page: OpenPage) -> None:
     attempts = "It has no attempts; a retry makes a new job."
-    services.connect(NewJobSource(now=lambda: NOW, capabilities=Capabilities(refused={"attempts": attempts})))
+    services.connect(NewJobSource(now=lambda: NOW, refused={Action.RETRY_IN_PLACE: attempts}))
     services.source().add(make_job(1, JobStatus.FAILED), make_job(2, JobStatus.FAILED))  # type: ignore[attr-defined]
     app = select(open_page("jobs"), "job-001", "job-002")
     assert button(app, "Retry").help == f"{attempts} It trains from step 0."

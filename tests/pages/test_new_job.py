@@ -12,7 +12,7 @@ from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
-from lib.sources.protocol import Capabilities, Preview
+from lib.sources.protocol import Action, Preview
 from lib.ui.wizard import review_step
 from tests.pages.conftest import APP, NOW
 
@@ -23,12 +23,12 @@ FOREIGN = "<b>x</b> ![](http://x.example/y.png) \u202e\u0627 ../ $a$"
 @pytest.fixture
 def filled(source):
     """A source with two datasets, two configurations and a failed job."""
-    source.datasets = {
+    source.datasets.kept = {
         "d1": Dataset(id="d1", name="Alpha", image_count=16, caption_count=16),
         "d2": Dataset(id="d2", name=FOREIGN, image_count=4),
         "d3": Dataset(id="d3", name="Without", image_count=0, status="empty"),
     }
-    source.configs = {
+    source.configs.kept = {
         "c1": TrainingConfig(id="c1", name="Quick", settings=SETTINGS, is_default=True),
         "c2": TrainingConfig(id="c2", name=FOREIGN, settings=TrainingSettings(epochs=2), description=FOREIGN),
     }
@@ -52,7 +52,7 @@ def open_wizard():
 
 def test_the_dataset_of_the_last_job_is_chosen_else_the_newest_with_images(source, open_wizard):
     sets = [("d1", "Aaa", 0, 9), ("d2", "Bbb", 4, 1), ("d3", "Ccc", 4, 3), ("d4", "Ddd", None, 2)]
-    source.datasets = {
+    source.datasets.kept = {
         id_: Dataset(id=id_, name=name, image_count=count, created_at=NOW + timedelta(days=day))
         for id_, name, count, day in sets
     }
@@ -297,7 +297,7 @@ def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard, m
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
 
     def fail(_request):
-        del filled.datasets["d1"]
+        del filled.datasets.kept["d1"]
         services.forget_reads()
         raise InvalidRequest("The job cannot be created.")
 
@@ -382,7 +382,7 @@ def test_a_source_that_is_down_is_said(filled, open_wizard):
 
 
 def test_a_source_that_creates_no_jobs_says_why(filled, open_wizard):
-    filled.capabilities = Capabilities(refused={"create": "Jobs are made elsewhere."})
+    filled.refused = {Action.CREATE: "Jobs are made elsewhere."}
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
     assert "Jobs are made elsewhere" in texts(app).replace("\\", "")
     assert button(app, "Start training").disabled
@@ -409,7 +409,7 @@ def test_what_stands_against_a_configuration_is_said_when_it_is_chosen(filled, o
 
 def test_a_fraction_where_a_whole_number_belongs_is_shown_as_it_is(filled, open_wizard):
     odd = TrainingSettings(network_alpha=0.5)  # type: ignore[arg-type]
-    filled.configs["c1"] = TrainingConfig(id="c1", name="Quick", settings=odd)
+    filled.configs.kept["c1"] = TrainingConfig(id="c1", name="Quick", settings=odd)
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
     assert box(app, "Network alpha").value == 0.5
     assert "Must be between 1 and 512." in texts(app).replace("\\", "")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import streamlit as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -23,9 +22,7 @@ def client() -> Iterator[TestClient]:
     services.connect(memory)
     with TestClient(Starlette(routes=ROUTES), base_url="http://localhost") as client:
         yield client
-    services._connected.clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    services.connect(None)
 
 
 def test_a_log_comes_byte_for_byte_as_a_file(client: TestClient) -> None:

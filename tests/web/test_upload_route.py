@@ -29,14 +29,12 @@ def source(tmp_path: Path) -> Iterator[EmbeddedSource]:
     services.connect(embedded)
     yield embedded
     embedded.close()
-    services._connected.clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    services.connect(None)
 
 
 @pytest.fixture
 def dataset_id(source: EmbeddedSource) -> str:
-    return source.create_dataset("red").id
+    return source.datasets.create("red").id
 
 
 def png(color: str = "red") -> bytes:
@@ -98,7 +96,7 @@ def test_a_body_larger_than_a_piece_arrives_whole(source, dataset_id, monkeypatc
     content = png()
     status, _ = put(f"/upload/{dataset_id}/a.png", *(content[at : at + 7] for at in range(0, len(content), 7)))
     assert status == 200
-    assert Path(source.get_dataset(dataset_id).path, "a.png").read_bytes() == content
+    assert Path(source.datasets.get(dataset_id).path, "a.png").read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """The embedded source: jobs of this machine, kept in SQLite and run by a worker process of their own."""
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.datasets.sample import prepare
 from lib.embedded.files.job_files import JobFiles
 from lib.embedded.store.jobs import Store, Submission
@@ -16,18 +15,19 @@ from lib.embedded.trainers.recipe import shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
-from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.training_settings import TrainingConfig, is_secret_option
 from lib.settings import Settings
+from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
 from lib.sources.embedded.planning import Planner
 from lib.sources.protocol import (
     WINDOWS,
-    Capabilities,
     HealthCheck,
     JobRequest,
+    JobSource,
     LocalFile,
     LogChunk,
     OutcomeBucket,
@@ -44,7 +44,7 @@ SECRET_WARNING = (
 )
 
 
-class EmbeddedSource:
+class EmbeddedSource(JobSource):
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
 
     Args:
@@ -68,17 +68,15 @@ class EmbeddedSource:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         data_dir = data_dir.absolute()  # the worker runs in another folder
-        self.capabilities = Capabilities()
         self.data_dir = data_dir
         self._now = now
         self._store = Store(data_dir, now)
-        with contextlib.suppress(OSError):  # whoever looks into it says so
-            (data_dir / "datasets").mkdir(exist_ok=True)  # now or never: later a missing one is only away
-        self._datasets = DatasetFolder(data_dir / "datasets")
+        self.datasets: EmbeddedDatasets = EmbeddedDatasets(data_dir, self._store)
+        self.configs = self._store.configs
         self._files = JobFiles(data_dir)
         self._object_store = files
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths))
-        self.trainers: Mapping[str, str] = {name: recipe.label for name, recipe in known.items()}
+        self.trainers = {name: recipe.label for name, recipe in known.items()}
         self._planner = Planner(self._store, known, data_dir)
         self._launcher = launcher or WorkerLauncher(
             data_dir,
@@ -189,74 +187,6 @@ class EmbeddedSource:
         logs = (self._files.log_artifact(job, attempt) for attempt in self._store.get_job(job.id).attempts)
         return (*self._store.artifacts(job.id), *(log for log in logs if log is not None))
 
-    # Datasets
-
-    def list_datasets(self) -> Sequence[Dataset]:
-        return self._datasets.list()
-
-    def get_dataset(self, dataset_id: str) -> Dataset:
-        return self._datasets.get(dataset_id)
-
-    def create_dataset(self, name: str) -> Dataset:
-        self._store.database.file_id()  # not where the data folder is away
-        try:
-            return self._datasets.create(name)
-        except DatasetError as error:
-            raise InvalidRequest(
-                "The dataset cannot be created.", fields={"name": str(error)}, hint=error.hint
-            ) from error
-
-    def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
-        return self._datasets.import_file(dataset_id, name, stream)
-
-    def image_names(self, dataset_id: str) -> Sequence[str]:
-        return self._datasets.image_names(dataset_id)
-
-    def dataset_images(
-        self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
-    ) -> Sequence[DatasetImage]:
-        return self._datasets.images(dataset_id, skip=skip, take=take, among=among)
-
-    def scan_dataset(self, dataset_id: str, *, budget_s: float) -> float:
-        return self._datasets.scan(dataset_id, budget_s)
-
-    def thumbnail(self, dataset_id: str, image_name: str) -> Path:
-        return self._datasets.thumbnail(dataset_id, image_name)
-
-    def image_preview(self, dataset_id: str, image_name: str) -> Path:
-        return self._datasets.preview(dataset_id, image_name)
-
-    def image_path(self, dataset_id: str, image_name: str) -> Path:
-        return self._datasets.image_path(dataset_id, image_name)
-
-    def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
-        self._datasets.set_caption(dataset_id, image_name, caption)
-
-    def delete_image(self, dataset_id: str, image_name: str) -> None:
-        self._refuse_if_used(dataset_id)
-        self._datasets.delete_image(dataset_id, image_name)
-
-    def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
-        self._datasets.delete_stray_captions(dataset_id, names)
-
-    def delete_dataset(self, dataset_id: str) -> None:
-        self._refuse_if_used(dataset_id)
-        self._datasets.delete(dataset_id)
-
-    # Configurations
-
-    def list_configs(self) -> Sequence[TrainingConfig]:
-        return self._store.configs.list()
-
-    def get_config(self, config_id: str) -> TrainingConfig:
-        return self._store.configs.get(config_id)
-
-    def save_config(self, config: TrainingConfig) -> TrainingConfig:
-        return self._store.configs.save(config)
-
-    def delete_config(self, config_id: str) -> None:
-        self._store.configs.delete(config_id)
-
     # Overview
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
@@ -284,21 +214,14 @@ class EmbeddedSource:
             with contextlib.suppress(WorkerError):  # the health of the worker says so; reading goes on
                 self._launcher.ensure()
 
-    def _refuse_if_used(self, dataset_id: str) -> None:
-        if names := self._store.active_job_names(dataset_id=dataset_id):
-            raise InvalidRequest(
-                f"The dataset is used by the job {names[0][:80]!r}, which has not ended.",
-                hint="Wait for the job to end, or cancel it.",
-            )
-
     def _dataset_or_none(self, dataset_id: str) -> Dataset | None:
         try:
-            return self._datasets.get(dataset_id)
+            return self.datasets.get(dataset_id)
         except DatasetError:
             return None
 
     def _config_or_none(self, config_id: str | None) -> TrainingConfig | None:
-        return next((each for each in self._store.configs.list() if each.id == config_id), None)
+        return next((each for each in self.configs.list() if each.id == config_id), None)
 
 
 def open_embedded(settings: Settings) -> EmbeddedSource:
@@ -310,7 +233,7 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         files=_object_store(settings),
     )
     try:
-        prepare(DatasetFolder(settings.data_dir / "datasets"), source.save_config)
+        prepare(source.datasets, source.configs.save)
     except BaseException:
         source.close()
         raise

@@ -19,6 +19,8 @@ from lib.sources.influencerai.header_deadline import BoundedAdapter
 
 MIB = 1 << 20
 CHUNK_BYTES = 1 << 16
+PAGE_ROWS = 100
+MOST_PAGES = 100
 LONGEST_ID = 100  # the API answers "Cannot GET …" for longer path parameters
 
 
@@ -96,6 +98,21 @@ class InfluencerClient:
     def get_list(self, path: str, params: Mapping[str, str | int] | None = None) -> Answer:
         """GET of many rows. Raises AnswerTooLarge when asking for fewer may help."""
         return self._call("GET", path, params=params, most_bytes=self._limits.list_bytes)
+
+    def get_all(self, path: str) -> list[Mapping[str, Any]]:
+        """Every row of a list, each id once."""
+        rows: dict[str, Mapping[str, Any]] = {}
+        skip = 0
+        for _ in range(MOST_PAGES):
+            answer = self.get_list(path, {"take": PAGE_ROWS, "skip": skip})
+            found = answer.data.get("data") if isinstance(answer.data, Mapping) else answer.data
+            if not isinstance(found, list):
+                raise BadPayload(f"The InfluencerAI API at {self.host} sent something else than a list.")
+            rows.update({str(row.get("id")): row for row in found if isinstance(row, Mapping)})
+            skip += len(found)
+            if not found or (len(found) < PAGE_ROWS if answer.total is None else skip >= answer.total):
+                break
+        return list(rows.values())
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         """GET of one thing."""

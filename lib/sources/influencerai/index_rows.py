@@ -5,20 +5,27 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingSettings
-from lib.sources.influencerai.catalog import Names
 from lib.sources.influencerai.job_history import JobHistories, is_fleeting, job_of
 from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot
 
 KEPT_ORDERS = 16
 LISTED_SETTINGS = tuple(each.name for each in fields(TrainingSettings))
 ORDER_KEPT_S = 2.0  # an order by duration changes by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Names of datasets and configurations by id, for lists and search."""
+
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
 
 
 class JobRows:

@@ -14,12 +14,11 @@ from lib.errors import BadPayload, SourceError, SourceUnavailable
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.influencerai.api_errors import AnswerTooLarge, NotFound, TooSlow
-from lib.sources.influencerai.catalog import Names
 from lib.sources.influencerai.client import InfluencerClient, path_of
-from lib.sources.influencerai.index_rows import JobRows
+from lib.sources.influencerai.index_rows import JobRows, Names
 from lib.sources.influencerai.page_size import PageSize
-from lib.sources.influencerai.shared_reads import SharedReads
 from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot, read_snapshot, read_snapshots
+from lib.sources.reads import Reads
 
 # Jobs deleted during a walk move the rows up: a few rows are read twice, so that none is passed over.
 OVERLAP_ROWS = 5
@@ -28,7 +27,7 @@ ACTIVE = {"running": JobStatus.RUNNING, "pending": JobStatus.PENDING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Intervals:
     """How often the API is asked, in seconds.
 
     Attributes:
@@ -73,14 +72,15 @@ class JobIndex:
         client: InfluencerClient,
         rows: JobRows,
         *,
+        reads: Reads,
         fetch_names: Callable[[], Names],
-        pace: Pace | None = None,
+        intervals: Intervals | None = None,
         background: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._rows, self._fetch_names = client, rows, fetch_names
-        self._pace = pace or Pace()
+        self._intervals = intervals or Intervals()
         self._background = background
         self._now, self._clock = now, clock
         self._tasks: dict[str, Callable[[], None]] = {
@@ -102,7 +102,7 @@ class JobIndex:
         self._skipped = dict.fromkeys(self._tasks, 0)
         self._read_at: dict[str, datetime] = {}  # task -> when it last went well
         self._errors: dict[str, SourceError] = {}  # task -> why it last went wrong
-        self._first = SharedReads[bool](self._pace.interval_s, clock=clock)
+        self._reads = reads
         self._stepping = threading.Lock()
         self._turn = threading.Condition()  # guards the three below; notified after every step
         self._looked_at = float("-inf")
@@ -134,7 +134,7 @@ class JobIndex:
         with self._stepping:
             name = min(self._due, key=lambda each: self._due[each])
             if self._due[name] > self._clock():
-                return min(self._pace.interval_s, self._due[name] - self._clock())
+                return min(self._intervals.interval_s, self._due[name] - self._clock())
             try:
                 self._tasks[name]()
                 self._went_well(name)
@@ -145,19 +145,20 @@ class JobIndex:
         with self._turn:
             self._turn.notify_all()
         if has_failed:
-            return self._pace.back_off_s
-        return self._pace.interval_s if self._is_whole else 0.0
+            return self._intervals.back_off_s
+        return self._intervals.interval_s if self._is_whole else 0.0
 
     def _plan(self, name: str) -> None:
         """When the task is due again."""
-        pace, now = self._pace, self._clock()
-        wait_s = {"newest": pace.newest_s, "names": pace.names_s, "walk": pace.walk_s}.get(name, pace.active_s)
+        intervals, now = self._intervals, self._clock()
+        spans_s = {"newest": intervals.newest_s, "names": intervals.names_s, "walk": intervals.walk_s}
+        wait_s = spans_s.get(name, intervals.active_s)
         if name in self._errors:
-            wait_s = pace.back_off_s
+            wait_s = intervals.back_off_s
         elif name == "walk" and self._walk is not None:
-            wait_s = pace.interval_s if self._is_whole else 0.0
+            wait_s = intervals.interval_s if self._is_whole else 0.0
         elif name == "check":
-            wait_s = pace.interval_s
+            wait_s = intervals.interval_s
         self._due[name] = now + wait_s
         if not self._checks:
             self._due["check"] = float("inf")
@@ -171,7 +172,7 @@ class JobIndex:
     def _look(self) -> None:
         """Somebody looks: see to it that the rows are fresh."""
         if "newest" not in self._read_at:
-            self._first.get("", self._read_first)
+            self._reads.read("first rows", self._read_first, ttl_s=0)
         if not self._background:
             self._catch_up()
             return
@@ -180,10 +181,10 @@ class JobIndex:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="influencerai-index", daemon=True)
                 self._thread.start()
-                if self._age_s("newest") > self._pace.stale_s:
+                if self._age_s("newest") > self._intervals.stale_s:
                     self._turn.wait_for(
-                        lambda: self._age_s("newest") < self._pace.stale_s or "newest" in self._errors,
-                        self._pace.wait_s,
+                        lambda: self._age_s("newest") < self._intervals.stale_s or "newest" in self._errors,
+                        self._intervals.wait_s,
                     )
 
     def _read_first(self) -> bool:
@@ -211,7 +212,7 @@ class JobIndex:
     def _is_wanted(self) -> bool:
         """Whether to go on; when not, the next look starts a new thread."""
         with self._turn:
-            is_watched = self._clock() - self._looked_at < self._pace.watched_s
+            is_watched = self._clock() - self._looked_at < self._intervals.watched_s
             if is_watched or not (self._is_whole or self._errors):
                 return True
             self._thread = None
@@ -238,7 +239,7 @@ class JobIndex:
     def _staleness(self) -> str:
         """The newest rows decide; while they come, rows further down that fail to come are named."""
         errors, read_at = dict(self._errors), dict(self._read_at)  # another thread writes them
-        error, stale_s = errors.get("newest"), self._pace.stale_s
+        error, stale_s = errors.get("newest"), self._intervals.stale_s
         # Without an error the turn of the newest rows may just not have come: what counts is any answer.
         at = read_at.get("newest") if error else max(read_at.values(), default=None)
         age_s = (self._now() - at).total_seconds() if at else 0.0
@@ -280,7 +281,7 @@ class JobIndex:
         if is_last:
             self._forget_missing(seen, self._now())
             self._walk, self._is_whole = None, True
-            self._due["walk"] = self._clock() + self._pace.walk_s
+            self._due["walk"] = self._clock() + self._intervals.walk_s
             return
         times = [each.created_at for each in snapshots if each.created_at]
         if times:
@@ -346,7 +347,7 @@ class JobIndex:
             self._rows.forget(job_id)
         except SourceError as error:
             is_silent = isinstance(error, SourceUnavailable)
-            self._leave_alone(job_id, self._pace.unanswered_s if is_silent else self._pace.unreadable_s)
+            self._leave_alone(job_id, self._intervals.unanswered_s if is_silent else self._intervals.unreadable_s)
             raise
 
     def _leave_alone(self, job_id: str, span_s: float) -> None:

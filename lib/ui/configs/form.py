@@ -140,7 +140,7 @@ def save_and_open(config: TrainingConfig, *, edited: str | None = None, adopted:
         adopted: The fields that stay as somebody else saved them.
     """
     try:
-        saved = services.save_config(config)
+        saved = services.act(lambda source: source.configs.save(config))
     except InvalidRequest as error:
         raise labelled(error, LABELS) from error
     if edited is not None:

@@ -9,12 +9,12 @@ from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.config_file import FORMATS, export_config, parse_config
 from lib.jobs.training_settings import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSettings, shown_extra
+from lib.sources.protocol import JobSource
 from lib.ui.configs.edits import continue_as_new, drop_edit, orphaned_edits, unsaved_edits
 from lib.ui.configs.form import save_and_open
-from lib.ui.parts.dialogs import act
+from lib.ui.datasets.facts import act, count_text
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import count_text
-from lib.ui.parts.links import NEW_JOB, show_place_link
+from lib.ui.parts.links import show_place_link
 from lib.ui.parts.settings_form import config_obstacles, measured_text, trainer_options, value_text
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import write_params
@@ -122,14 +122,14 @@ def show_config_actions(config: TrainingConfig, names: Sequence[str]) -> None:
                 save_and_open(copy)
         if st.button("Make default", icon=":material/star:", disabled=config.is_default):
             done = f"{escaped(config.name, limit=80)} is the default now"
-            act(lambda: services.save_config(replace(config, is_default=True)), done=done)
+            act(lambda source: source.configs.save(replace(config, is_default=True)), done=done)
         if st.button("Delete", icon=":material/delete:"):
             _confirm_deletion(config)
 
 
 def _show_use(config: TrainingConfig) -> None:
     st.page_link(
-        NEW_JOB.file,
+        "../pages/new_job.py",
         label="Use this configuration",
         icon=":material/play_arrow:",
         query_params={"configId": config.id},
@@ -164,11 +164,11 @@ def _confirm_deletion(config: TrainingConfig) -> None:
     st.caption("Jobs that used it keep their own copy of the settings.")
     if st.button("Delete for good", type="primary"):
         done = f"Deleted the configuration {escaped(config.name, limit=80)}"
-        act(lambda: _delete(config.id), done=done, then={"id": None})
+        act(lambda source: _delete(source, config.id), done=done, then={"id": None})
 
 
-def _delete(config_id: str) -> None:
-    services.delete_config(config_id)
+def _delete(source: JobSource, config_id: str) -> None:
+    source.configs.delete(config_id)
     drop_edit(config_id)
 
 

@@ -1,6 +1,6 @@
 """What is known about datasets: the list, one dataset's facts, and creating and deleting."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -9,11 +9,14 @@ from streamlit_autorefresh import st_autorefresh
 from lib import services
 from lib.errors import DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
-from lib.ui.parts.dialogs import act, close_dialog, is_dialog_open, open_dialog, opened
+from lib.sources.protocol import Action, JobSource
+from lib.ui.parts.dialogs import close_dialog, is_dialog_open, open_dialog, opened
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import UNKNOWN, count_text, relative_time, size_text, utc_now
+from lib.ui.parts.format import UNKNOWN, relative_time, size_text
+from lib.ui.parts.format import now as this_moment
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.toasts import announce
 from lib.ui.parts.url import write_params
 
 LIST_TAKE = 20
@@ -25,6 +28,13 @@ SCAN_TICK_MS = 700
 _DELETION, _STRAY_DELETION = "delete-dataset", "delete-stray-captions"
 # The URL of the list again.
 LEAVE_DATASET = {"id": None, "page": None, "show": None}
+
+
+def count_text(count: int | None, one: str, many: str) -> str:
+    """``1 image``, ``1,600 images``, ``unknown number of images``."""
+    if count is None:
+        return f"unknown number of {many}"
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def coverage_text(dataset: Dataset) -> str:
@@ -92,7 +102,7 @@ def show_dataset_list(datasets: Sequence[Dataset], page: int, *, with_pictures: 
         with st.container(border=True, gap="xsmall"):
             name = escaped(dataset.name, limit=100) or "(no name)"
             show_place_link(f"**{name}**", {"id": dataset.id, "page": None})
-            created = f" · created {relative_time(dataset.created_at, utc_now())}" if dataset.created_at else ""
+            created = f" · created {relative_time(dataset.created_at, this_moment())}" if dataset.created_at else ""
             st.caption(escaped(summary_text(dataset)) + created)
             if with_pictures:
                 show_thumbnails(dataset)
@@ -115,11 +125,11 @@ def _turn_to(page: int) -> None:
 
 def show_thumbnails(dataset: Dataset, take: int = PREVIEW_TAKE) -> None:
     """The first images in a row, and once why one is missing; nothing for a source that keeps no pictures."""
-    if services.reason_against("manage_datasets"):
+    if services.source().reason_against(Action.CHANGE_DATASETS):
         return
     missing: dict[str, None] = {}
     with explained_errors(), st.container(horizontal=True, gap="small", key=f"small-pictures-{dataset.id}"):
-        for image in services.dataset_images(dataset.id, skip=0, take=take):
+        for image in services.source().datasets.images(dataset.id, skip=0, take=take):
             path, problem = thumbnail_of(dataset.id, image)
             if path is not None:
                 st.image(path, width=72, alt=plain(image.caption or image.name, limit=120))
@@ -134,7 +144,7 @@ def thumbnail_of(dataset_id: str, image: DatasetImage) -> tuple[Path | None, str
     if image.error:
         return None, image.error
     try:
-        return services.thumbnail(dataset_id, image.name), ""
+        return services.source().datasets.thumbnail(dataset_id, image.name), ""
     except DatasetError as error:
         return None, f"{error} {error.hint}".strip()
 
@@ -165,8 +175,8 @@ def _show_tags(dataset: Dataset) -> None:
 def show_scan(dataset_id: str) -> None:
     """Make thumbnails a little at a time with a progress bar; when all are made the page shows the facts."""
     with explained_errors("The images could not be looked at"):
-        fraction = services.scan_dataset(dataset_id, budget_s=SCAN_BUDGET_S)
-        if fraction >= 1 and not is_dialog_open() and services.get_dataset(dataset_id).scanned:
+        fraction = services.source().datasets.scan(dataset_id, budget_s=SCAN_BUDGET_S)
+        if fraction >= 1 and not is_dialog_open() and services.source().datasets.get(dataset_id).scanned:
             st.rerun()
         st.progress(fraction, f"Looking at the images and making thumbnails: {int(fraction * 100)} %")
         st_autorefresh(SCAN_TICK_MS, key=f"scan-{dataset_id}")
@@ -179,7 +189,7 @@ def show_new_dataset() -> None:
         submitted = st.form_submit_button("Create dataset", type="primary")
     if submitted:
         with explained_errors("The dataset was not created"):
-            write_params({"id": services.create_dataset(name).id, "page": None})
+            write_params({"id": services.act(lambda source: source.datasets.create(name)).id, "page": None})
             st.rerun()
 
 
@@ -198,7 +208,7 @@ def _confirm_deletion(dataset: Dataset) -> None:
     st.caption("Jobs that were trained on it keep their files and settings.")
     if st.button("Delete for good", type="primary"):
         act(
-            lambda: services.delete_dataset(dataset.id),
+            lambda source: source.datasets.delete(dataset.id),
             done=f"Deleted the dataset {escaped(dataset.name, limit=80)}",
             then=LEAVE_DATASET,
         )
@@ -217,4 +227,17 @@ def _confirm_stray_deletion(dataset: Dataset) -> None:
     captions = count_text(len(dataset.stray_captions), "caption", "captions")
     st.markdown(f"{captions} will be deleted for good: {_names(dataset.stray_captions, ', ')}")
     if st.button("Delete for good", type="primary"):
-        act(lambda: services.delete_stray_captions(dataset.id, dataset.stray_captions), done=f"Deleted {captions}")
+        act(
+            lambda source: source.datasets.delete_stray_captions(dataset.id, dataset.stray_captions),
+            done=f"Deleted {captions}",
+        )
+
+
+def act(change: Callable[[JobSource], object], *, done: str, then: Mapping[str, str | None] | None = None) -> None:
+    """Change the source and the URL, then draw the page again with ``done`` (Markdown) in a toast; or show why not."""
+    with explained_errors():
+        services.act(change)
+        announce(done)
+        close_dialog()
+        write_params(then or {})
+        st.rerun()

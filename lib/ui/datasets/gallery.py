@@ -31,11 +31,11 @@ def show_gallery(dataset: Dataset, page: int, *, only_uncaptioned: bool) -> None
     page = min(page, pages)
     first = (page - 1) * GALLERY_TAKE
     if only_uncaptioned:
-        images = services.dataset_images(
+        images = services.source().datasets.images(
             dataset.id, take=GALLERY_TAKE, among=dataset.uncaptioned[first : first + GALLERY_TAKE]
         )
     else:
-        images = services.dataset_images(dataset.id, skip=first, take=GALLERY_TAKE)
+        images = services.source().datasets.images(dataset.id, skip=first, take=GALLERY_TAKE)
     if pages > 1:
         st.caption(f"Showing {first + 1:,}-{first + len(images):,} of {count:,}")
     if only_uncaptioned and not images:

@@ -5,7 +5,6 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -15,11 +14,12 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError, DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
-from lib.ui.datasets.facts import resolution_text
-from lib.ui.parts.dialogs import act, close_dialog, open_dialog, opened
+from lib.sources.protocol import JobSource
+from lib.ui.addresses import own_path
+from lib.ui.datasets.facts import act, resolution_text
+from lib.ui.parts.dialogs import close_dialog, open_dialog, opened
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import size_text
-from lib.ui.parts.links import own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.toasts import announce
 
@@ -66,7 +66,7 @@ def open_editor(dataset_id: str, name: str, among: tuple[str, ...] | None = None
     names = among
     if names is None:
         with suppress(DashboardError):  # the page says what is wrong
-            names = tuple(services.dataset_manager().image_names(dataset_id))
+            names = tuple(services.source().datasets.image_names(dataset_id))
     open_dialog(_EDITOR, Editing(dataset_id=dataset_id, name=name, names=names or (), turn=_next_turn()))
 
 
@@ -145,7 +145,7 @@ def _preview_of(editing: Editing, image: DatasetImage) -> tuple[Path | None, str
     if image.error:
         return None, image.error
     try:
-        return services.dataset_manager().image_preview(editing.dataset_id, image.name), ""
+        return services.source().datasets.preview(editing.dataset_id, image.name), ""
     except DatasetError as error:
         return None, f"{error} {error.hint}".strip()
 
@@ -167,7 +167,7 @@ def _show_caption(editing: Editing, image: DatasetImage) -> None:
         _show_turn("Next", 1, editing, icon=":material/arrow_forward:", shortcut="Ctrl+Enter")
         if st.button("Save caption", type="primary"):
             name = escaped(image.name, limit=80)
-            act(partial(_save, editing, caption or ""), done=f"Saved the caption of {name}")
+            act(lambda source: _save(source, editing, caption or ""), done=f"Saved the caption of {name}")
         if st.button("Discard changes", type="tertiary"):
             close_dialog()
             st.rerun()
@@ -210,7 +210,7 @@ def _confirm_deletion() -> None:
     st.markdown(f"**{name}** and its caption will be deleted for good.")
     with st.container(horizontal=True):
         if st.button("Delete for good", type="primary"):
-            act(partial(services.delete_image, editing.dataset_id, editing.name), done=f"Deleted {name}")
+            act(lambda source: source.datasets.delete_image(editing.dataset_id, editing.name), done=f"Deleted {name}")
         if st.button("Keep the image"):
             open_dialog(_EDITOR, replace(editing, turn=_next_turn()))
             st.rerun()
@@ -218,13 +218,13 @@ def _confirm_deletion() -> None:
 
 def _stored(editing: Editing) -> DatasetImage:
     """The image as it is now. Raises DatasetError when it is gone."""
-    for image in services.dataset_images(editing.dataset_id, take=1, among=(editing.name,)):
+    for image in services.source().datasets.images(editing.dataset_id, take=1, among=(editing.name,)):
         return image
     raise DatasetError(f"The dataset has no image {editing.name[:80]!r}.", hint="It may have been deleted.")
 
 
-def _save(editing: Editing, caption: str) -> None:
-    services.set_caption(editing.dataset_id, editing.name, caption)
+def _save(source: JobSource, editing: Editing, caption: str) -> None:
+    source.datasets.set_caption(editing.dataset_id, editing.name, caption)
 
 
 def _save_changed(editing: Editing) -> bool:
@@ -232,7 +232,7 @@ def _save_changed(editing: Editing) -> bool:
     typed: str | None = st.session_state.get(_field(editing))
     if typed is None or typed.split() == _stored(editing).caption.split():
         return False
-    _save(editing, typed)
+    services.act(lambda source: _save(source, editing, typed))
     return True
 
 

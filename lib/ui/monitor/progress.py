@@ -10,9 +10,11 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
 from lib.jobs.query import JobQuery
+from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
+from lib.ui.parts import format as times
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
+from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import is_cancelling
@@ -151,7 +153,7 @@ def show_alarms(attempt: Attempt) -> None:
 
 def show_progress(attempt: Attempt, job: Job) -> None:
     """The panel for one attempt in whatever state it is."""
-    now = utc_now()
+    now = times.now()
     if attempt.status is JobStatus.PENDING:
         _show_waiting(job)
         return
@@ -185,22 +187,26 @@ def _show_waiting(job: Job) -> None:
             st.markdown(ahead_text(ahead), width="content")
     else:
         st.markdown(waiting_text(job))
-    refused, place = services.reason_against("move"), job.queue_position
+    refused, place = services.source().reason_against(Action.MOVE), job.queue_position
     with st.container(horizontal=True):
         for label, icon, places, end in (
             ("Move up", ":material/arrow_upward:", -1, "It is the next one already." if place == 1 else ""),
             ("Move down", ":material/arrow_downward:", 1, "It is the last one already." if _is_last(place) else ""),
         ):
             if st.button(label, icon=icon, disabled=bool(refused or end), help=refused or end or None):
-                with explained_errors("The job could not be moved"):
-                    services.move_job(job.id, places)
-                    st.rerun()
+                _move(job.id, places)
+
+
+def _move(job_id: str, places: int) -> None:
+    with explained_errors("The job could not be moved"):
+        services.act(lambda source: source.move_job(job_id, places))
+        st.rerun()
 
 
 def _job_ahead() -> Job | None:
     """The running job that will make room first, as far as is known."""
     try:
-        jobs = services.list_jobs(_RUNNING).jobs
+        jobs = services.latest_jobs(_RUNNING).value.jobs
     except DashboardError:  # the queue says enough without it
         return None
     return min(jobs, key=lambda job: math.inf if job.progress.eta_s is None else job.progress.eta_s, default=None)

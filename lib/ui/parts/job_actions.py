@@ -13,15 +13,18 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Artifact, Job, JobStatus
+from lib.sources.protocol import Action
+from lib.ui.addresses import own_path
+from lib.ui.focus import ask_for_focus, give_focus_back
 from lib.ui.parts.artifact_order import listed_files
-from lib.ui.parts.dialogs import ask_for_focus, give_focus_back
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import size_text
-from lib.ui.parts.links import JOB, follow_link, own_path
+from lib.ui.parts.links import follow_link
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import is_cancelling
 from lib.ui.parts.toasts import announce
 
+JOB_PAGE = "../pages/job.py"
 SHOWN_NAMES = 10
 SHOWN_FILES = 30
 RETRY_AT_ONCE = "Starts the next attempt of the same job at once, with the same settings."
@@ -34,7 +37,7 @@ class JobAction:
     """Something that changes jobs.
 
     Attributes:
-        name: The capability of the source.
+        name: What the source must be able to do.
         fits: Whether it can be done to this job as it stands.
         refusal: Why it is disabled when it fits no selected job.
         done: What the toast says: ``Deleted``.
@@ -42,7 +45,7 @@ class JobAction:
         warning: What the dialog says about it.
     """
 
-    name: str
+    name: Action
     label: str
     icon: str
     fits: Callable[[Job], bool]
@@ -53,7 +56,7 @@ class JobAction:
 
 
 RETRY = JobAction(
-    name="retry",
+    name=Action.RETRY,
     label="Retry",
     icon=":material/replay:",
     fits=lambda job: job.status.is_terminal,
@@ -61,7 +64,7 @@ RETRY = JobAction(
     done="Retried",
 )
 CANCEL = JobAction(
-    name="cancel",
+    name=Action.CANCEL,
     label="Cancel",
     icon=":material/stop_circle:",
     fits=lambda job: job.status.is_active and not is_cancelling(job.status, job.raw_status),
@@ -71,7 +74,7 @@ CANCEL = JobAction(
     warning="The training stops. Its log and the files written so far are kept.",
 )
 DELETE = JobAction(
-    name="delete",
+    name=Action.DELETE,
     label="Delete",
     icon=":material/delete:",
     fits=lambda job: job.status is not JobStatus.RUNNING,
@@ -130,7 +133,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
 
 def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
     """Why the action cannot be used on these jobs; empty when it can."""
-    refused = services.reason_against(action.name)
+    refused = services.source().reason_against(action.name)
     return refused or ("" if any(action.fits(job) for job in jobs) else action.refusal)
 
 
@@ -166,7 +169,7 @@ def _show_links(jobs: Sequence[Job]) -> None:
     target = {"id": jobs[0].id} if single else None
     logs = {"id": jobs[0].id, "view": "logs"} if single else None
     st.page_link(
-        JOB.file,
+        JOB_PAGE,
         label="View details",
         icon=":material/open_in_full:",
         query_params=target,
@@ -174,7 +177,7 @@ def _show_links(jobs: Sequence[Job]) -> None:
         help=help_text,
     )
     st.page_link(
-        JOB.file,
+        JOB_PAGE,
         label="View logs",
         icon=":material/article:",
         query_params=logs,
@@ -196,7 +199,7 @@ def _show_downloads(jobs: Sequence[Job], key: str) -> None:
 
 
 def _show_files(job: Job) -> None:
-    files = listed_files(services.artifacts(job.id, job.attempt, job.status))
+    files = listed_files(services.latest_artifacts(job).value)
     st.markdown(f"**{escaped(job.name or job.id, limit=80)}**")
     if not files:
         st.caption("No files yet." if job.status.is_active else "This job left no files.")
@@ -236,21 +239,21 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
     if len(started) != 1:
         st.rerun()
     elif is_elsewhere:
-        follow_link(JOB.file, {"id": started[0].id})
+        follow_link(JOB_PAGE, {"id": started[0].id})
     else:
-        st.switch_page(JOB.file, query_params={"id": started[0].id})
+        st.switch_page(JOB_PAGE, query_params={"id": started[0].id})
 
 
 def _retry_note() -> str:
     """What a click does; where that is no next attempt but a new job, why."""
-    return f"{services.reason_against('attempts') or RETRY_AT_ONCE} It trains from step 0."
+    return f"{services.source().reason_against(Action.RETRY_IN_PLACE) or RETRY_AT_ONCE} It trains from step 0."
 
 
 def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
     """Run each again, announce it, and return what went wrong; a job that is a new one is put into ``started``."""
 
     def deed(job: Job) -> None:
-        again = services.retry_job(job.id)
+        again = services.act(lambda source: source.retry_job(job.id))
         if again.id != job.id:
             started.append(again)
 
@@ -267,8 +270,11 @@ def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
 
 def perform(action: JobAction, jobs: Sequence[Job]) -> list[DashboardError]:
     """Cancel or delete each job, announce what was done, and return what went wrong."""
-    by_id = services.cancel_job if action is CANCEL else services.delete_job
-    done, errors = _each(lambda job: by_id(job.id), jobs)
+
+    def deed(job: Job) -> None:
+        services.act(lambda source: (source.cancel_job if action is CANCEL else source.delete_job)(job.id))
+
+    done, errors = _each(deed, jobs)
     if done:
         announce(f"{action.done} {escaped(_named(done))}")
     return errors
@@ -324,7 +330,7 @@ def _with_size(job: Job) -> Job:
     if job.size_bytes is not None:
         return job
     try:
-        return services.get_job(job.id)
+        return services.latest_job(job.id).value
     except DashboardError:
         return job
 

@@ -115,7 +115,7 @@ def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
         name="preview", dataset_id=dataset.id, config_id=None, settings=settings, submission_id="preview"
     )
     marked = setting_problems(settings).values()
-    return [problem for problem in services.preview(request).problems if problem not in marked]
+    return [problem for problem in services.source().preview(request).problems if problem not in marked]
 
 
 def value_problems(settings: TrainingSettings) -> dict[str, str]:
@@ -139,5 +139,5 @@ def prompt_lines(text: str) -> tuple[str, ...]:
 
 def trainer_options(current: str) -> dict[str, str]:
     """Trainer name -> what is shown; a name that this installation does not know stays choosable."""
-    labels = dict(services.trainer_labels())
+    labels = dict(services.source().trainers)
     return labels if current in labels else {**labels, current: f"{current} (not installed)"}

@@ -11,7 +11,6 @@ from lib.errors import DashboardError
 from lib.jobs.dataset import Dataset
 from lib.jobs.query import JobQuery
 from lib.ui.datasets.facts import problem_texts, show_thumbnails, summary_text
-from lib.ui.parts.links import DATASETS
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import Draft, write_draft
@@ -24,7 +23,7 @@ def usual_dataset(datasets: Sequence[Dataset]) -> str:
     """The id of the dataset that is most likely wanted: that of the last job, else the newest; one with images."""
     usable = {each.id: each for each in datasets if each.image_count != 0}
     with suppress(DashboardError):  # the wizard works without the jobs, too
-        for job in services.list_jobs(JobQuery()).jobs:
+        for job in services.latest_jobs(JobQuery()).value.jobs:
             if job.dataset_id in usable:
                 return job.dataset_id
     return max(usable.values(), key=lambda each: each.created_at or _EPOCH, default=Dataset(id="", name="")).id
@@ -35,7 +34,7 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
     by_id = {dataset.id: dataset for dataset in datasets}
     if not datasets:
         st.info("There are no datasets yet. Create one and upload images first.")
-        st.page_link(DATASETS.file, label="Datasets", icon=":material/photo_library:")
+        st.page_link("../pages/datasets.py", label="Datasets", icon=":material/photo_library:")
         return None
     follow_url(_KEY, chosen.id if chosen else None)
     left, right = st.columns(2, gap="large")
@@ -69,7 +68,7 @@ def show_dataset_summary(dataset: Dataset) -> None:
     for problem in problem_texts(dataset):
         st.warning(problem, icon=":material/warning:")
     st.page_link(
-        DATASETS.file, label="Open the dataset", icon=":material/open_in_new:", query_params={"id": dataset.id}
+        "../pages/datasets.py", label="Open the dataset", icon=":material/open_in_new:", query_params={"id": dataset.id}
     )
 
 

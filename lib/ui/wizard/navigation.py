@@ -1,6 +1,6 @@
 """What stands around the wizard's steps: where one is, where it started from, "Back" and "Next"."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
@@ -24,11 +24,18 @@ def load_origin() -> Job | None:
     if not (job_id := st.query_params.get("from", "")):
         return None
     with explained_errors("The job to start from could not be loaded"):
-        job = services.get_job(job_id)
+        job = services.latest_job(job_id).value
         name = escaped(job.name, limit=80) or escaped(job.id)
         st.info(f"Starts from the job {name}: what is not changed here is as it was there.", icon=_COPY)
         return job
     return None
+
+
+def show_bad_parameters(problems: Sequence[str]) -> None:
+    """Name what the link says but cannot be used."""
+    if problems:
+        shown = ", ".join(escaped(each, limit=90) for each in problems)
+        st.warning(f"The link has values that cannot be used and were left out: {shown}")
 
 
 def show_navigation(

@@ -11,10 +11,12 @@ from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
-from lib.sources.protocol import JobRequest, Preview
+from lib.sources.protocol import Action, JobRequest, Preview
+from lib.ui.datasets.facts import count_text
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.format import count_text, duration_text, relative_time
-from lib.ui.parts.links import JOB, follow_link
+from lib.ui.parts.format import duration_text, relative_time
+from lib.ui.parts.job_actions import JOB_PAGE
+from lib.ui.parts.links import follow_link
 from lib.ui.parts.settings_form import labelled, measured_text, trainer_options, value_text
 from lib.ui.parts.settings_table import SettingRow, settings_table
 from lib.ui.parts.text import escaped
@@ -109,7 +111,7 @@ def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
 
 def show_review(review: Review) -> None:
     """Everything that was chosen, the command line, problems and warnings, and "Start training"."""
-    preview = services.preview(review.request("preview"))
+    preview = services.source().preview(review.request("preview"))
     facts = {
         "Job name": review.name.strip() or "(empty)",
         "Dataset": f"{review.dataset.name} ({count_text(review.dataset.image_count, 'image', 'images')})",
@@ -128,7 +130,7 @@ def show_review(review: Review) -> None:
     too_short = limit_warning(review.time_limit_s, preview.estimate_s)
     for warning in (*preview.warnings, *filter(None, [too_short])):
         st.warning(escaped(warning), icon=":material/warning:")
-    show_start(review, blocked=bool(preview.problems or services.reason_against("create")))
+    show_start(review, blocked=bool(preview.problems or services.source().reason_against(Action.CREATE)))
 
 
 def show_start(review: Review, *, blocked: bool) -> None:
@@ -171,7 +173,7 @@ def _create(review: Review, draft: str) -> None:
     job: Job | None = None
     with explained_errors(NOT_KNOWN):
         try:
-            job = services.create_job(review.request(draft))
+            job = services.act(lambda source: source.create_job(review.request(draft)))
         except DashboardError as error:
             st.session_state[_FAILED] = {draft: error}
         finally:
@@ -179,7 +181,7 @@ def _create(review: Review, draft: str) -> None:
         if job is not None:
             _made()[draft] = job
             if job.created_at is None or datetime.now(UTC) - job.created_at < FRESH:
-                follow_link(JOB.file, {"id": job.id})
+                follow_link(JOB_PAGE, {"id": job.id})
                 return
         st.rerun()
 
@@ -195,7 +197,7 @@ def _show_made(job: Job) -> None:
     st.info(f"This was started already, {relative_time(job.created_at, datetime.now(UTC))}, and made one job.")
     with st.container(horizontal=True, vertical_alignment="center"):
         name = escaped(job.name, limit=80)
-        st.page_link(JOB.file, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
+        st.page_link(JOB_PAGE, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
         _show_another()
 
 

@@ -193,11 +193,11 @@ def test_nothing_that_cannot_be_seen_is_shown_as_empty(shore: Shore) -> None:
     shore.submit()
     shore.take_away()
     for look in (
-        shore.source.list_datasets,
+        shore.source.datasets.list,
         shore.source.count_by_status,
-        shore.source.list_configs,
-        lambda: shore.source.get_dataset("portraits"),
-        lambda: shore.source.create_dataset("new"),
+        shore.source.configs.list,
+        lambda: shore.source.datasets.get("portraits"),
+        lambda: shore.source.datasets.create("new"),
         launcher.is_running,
     ):
         with pytest.raises(StoreError, match="cannot be reached") as told:
@@ -210,7 +210,7 @@ def test_nothing_that_cannot_be_seen_is_shown_as_empty(shore: Shore) -> None:
     assert "LORA_DATA_DIR" in health["Source"][1]
     assert not any("Errno" in message for _, message in health.values())
     shore.bring_back()
-    assert len(shore.source.list_datasets()) == 1
+    assert len(shore.source.datasets.list()) == 1
     assert shore.source.list_jobs(JobQuery()).total == 1
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 import pytest
 
 from lib.embedded.store import job_queries
-from lib.embedded.store.connection import DiskFullError
-from lib.embedded.store.database import Database
+from lib.embedded.store.database import SCHEMA_VERSION, Database, DiskFullError
 from lib.embedded.store.jobs import Store, Submission, new_job_id
-from lib.embedded.store.migrations import MIGRATIONS
 from lib.embedded.store.runs import Claim, Ending
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
@@ -58,6 +56,16 @@ def submission(number: int = 0) -> Submission:
     )
 
 
+def test_a_name_that_a_former_version_stored_with_two_spaces_is_found(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "data", lambda: NOW)) as store:
+        job = store.submit(replace(submission(), name="Two  spaces"))
+        with store.database.writing() as connection:
+            connection.execute("UPDATE jobs SET search_text = replace(search_text, 'two spaces', 'two  spaces')")
+        assert store.list_jobs(JobQuery(search="two spaces")).total == 0
+    with closing(Store(tmp_path / "data", lambda: NOW)) as store:
+        assert [each.id for each in store.list_jobs(JobQuery(search="TWO  Spaces")).jobs] == [job.id]
+
+
 def claimed(store: Store) -> Claim:
     claim = store.runs.claim_next()
     assert claim is not None
@@ -86,7 +94,7 @@ def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path: Path, dama
             file.write(b"\xff" * 40_000)
     else:
         with closing(sqlite3.connect(path)) as other:
-            other.execute(f"PRAGMA user_version = {MIGRATIONS[-1].number + 1 if damage == 'newer' else 0}")
+            other.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1 if damage == 'newer' else 0}")
             other.execute("CREATE TABLE recipes (cake)")
     before = path.read_bytes()
     with pytest.raises(StoreError) as refused, closing(Store(tmp_path)) as store:
@@ -407,8 +415,8 @@ def test_files_that_stay_keep_their_job(house: EmbeddedHouse) -> None:
 
 def test_a_job_keeps_its_own_copy_of_its_settings(house: EmbeddedHouse) -> None:
     job = house.source.create_job(request_for(house))
-    config = house.source.get_config(house.config_id)
-    house.source.save_config(replace(config, name="Other", settings=replace(config.settings, epochs=99)))
+    config = house.source.configs.get(house.config_id)
+    house.source.configs.save(replace(config, name="Other", settings=replace(config.settings, epochs=99)))
     kept = house.source.get_job(job.id)
     assert (kept.settings["epochs"], kept.config_name) == (3, "Quick")
 

@@ -13,7 +13,8 @@ import requests
 from lib.artifacts.object_store import ObjectStore
 from lib.errors import ArtifactError, SourceUnavailable
 from lib.jobs.job import ArtifactKind, JobStatus, PresignedUrl
-from lib.sources.influencerai import InfluencerClient, InfluencerSource
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.source import InfluencerSource
 from tests.artifacts.s3_server import S3Server, s3_server
 from tests.sources.influencerai.api_server import ApiServer
 from tests.sources.influencerai.conftest import AT_ONCE
@@ -40,7 +41,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def stored(s3: S3Server, connect: Callable[..., InfluencerClient]) -> Iterator[InfluencerSource]:
     """The source with credentials for the store."""
-    opened = InfluencerSource(connect(), files=ObjectStore(s3.settings), pace=AT_ONCE, background=False)
+    opened = InfluencerSource(connect(), files=ObjectStore(s3.settings), intervals=AT_ONCE, background=False)
     yield opened
     opened.close()
 
@@ -116,7 +117,7 @@ def test_an_expired_link_is_refused_and_the_button_still_downloads(
     assert located.expires_at is not None
     assert timedelta(minutes=1) < located.expires_at - datetime.now(UTC) <= timedelta(minutes=15)
 
-    without_store = InfluencerSource(connect(), files=None, pace=AT_ONCE, background=False)
+    without_store = InfluencerSource(connect(), files=None, intervals=AT_ONCE, background=False)
     with pytest.raises(ArtifactError, match="expired at") as caught:
         without_store.locate_artifact("a", "aria.safetensors")
     assert "S3_KEY" in caught.value.hint
@@ -146,7 +147,7 @@ def test_a_store_that_refuses_does_not_hide_a_link_that_still_works(
     api: ApiServer, s3: S3Server, connect: Callable[..., InfluencerClient]
 ) -> None:
     wrong = ObjectStore(replace(s3.settings, secret="wrong"))
-    source = InfluencerSource(connect(), files=wrong, pace=AT_ONCE, background=False)
+    source = InfluencerSource(connect(), files=wrong, intervals=AT_ONCE, background=False)
     signer = ObjectStore(s3.settings)
     link = signer.sign(f"{PREFIX}aria.safetensors", "aria.safetensors")
     signer.close()
@@ -163,7 +164,7 @@ def test_a_drill_api_and_store_stop_and_come_back(
     api: ApiServer, tmp_path: Path, connect: Callable[..., InfluencerClient]
 ) -> None:
     with s3_server(tmp_path / "s3") as s3:
-        source = InfluencerSource(connect(), files=ObjectStore(s3.settings), pace=AT_ONCE, background=False)
+        source = InfluencerSource(connect(), files=ObjectStore(s3.settings), intervals=AT_ONCE, background=False)
         s3.put(f"{PREFIX}aria 1.safetensors", b"weights")
         api.add_job("a")
         api.patch("a", "running", {"progress": {"stage": "running", "percent": 40, "logs": ["one", "two"]}})

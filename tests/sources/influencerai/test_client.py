@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
-from lib.sources.influencerai import InfluencerClient
 from lib.sources.influencerai.api_errors import (
     AnswerTooLarge,
     Conflict,
@@ -22,7 +21,7 @@ from lib.sources.influencerai.api_errors import (
     parse_json,
     refusal,
 )
-from lib.sources.influencerai.client import path_of
+from lib.sources.influencerai.client import InfluencerClient, path_of
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, recorded
 from tests.sources.influencerai.conftest import IMPATIENT, PATIENT
 

@@ -12,9 +12,9 @@ import pytest
 from lib.errors import BadPayload, SourceUnavailable
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery, SortBy
-from lib.sources.influencerai import InfluencerClient, InfluencerSource
-from lib.sources.influencerai.job_index import JobIndex, Pace
-from lib.sources.influencerai.shared_reads import SharedReads
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.job_index import Intervals, JobIndex
+from lib.sources.influencerai.source import InfluencerSource
 from tests.sources.influencerai.api_server import START, ApiServer, iso
 from tests.sources.influencerai.conftest import AT_ONCE, IMPATIENT, PATIENT
 
@@ -130,8 +130,8 @@ def test_fifty_viewers_share_the_reading(api: ApiServer, connect: Callable[..., 
     for _ in range(30):
         api.add_job()
     api.patch("job_00030", "running", at=START)
-    pace = Pace(interval_s=600, newest_s=600, active_s=600, names_s=600)  # one interval is all this test sees
-    source = InfluencerSource(connect(), files=None, pace=pace)
+    intervals = Intervals(interval_s=600, newest_s=600, active_s=600, names_s=600)  # one interval is all this test sees
+    source = InfluencerSource(connect(), files=None, intervals=intervals)
     start, totals = threading.Barrier(50), []
 
     def look() -> None:
@@ -281,13 +281,6 @@ def test_a_job_that_cannot_be_read_does_not_stop_the_checks(
     assert paced.list_jobs(JobQuery()).incomplete == ""
 
 
-def test_an_error_nobody_expected_is_no_shared_answer() -> None:
-    reads, answers = SharedReads[int](60), iter([0, 7])
-    with pytest.raises(ZeroDivisionError):
-        reads.get("a", lambda: 1 // next(answers))
-    assert [reads.get("a", lambda: next(answers)) for _ in range(2)] == [7, 7]
-
-
 def test_what_is_still_missing_is_said_while_the_first_walk_runs(
     api: ApiServer, connect: Callable[..., InfluencerClient]
 ) -> None:
@@ -311,7 +304,7 @@ def test_what_is_still_missing_is_said_while_the_first_walk_runs(
 
 def test_the_thread_ends_when_nobody_looks(api: ApiServer, connect: Callable[..., InfluencerClient]) -> None:
     api.add_job()
-    source = InfluencerSource(connect(), files=None, pace=Pace(interval_s=0.01, watched_s=0.02))
+    source = InfluencerSource(connect(), files=None, intervals=Intervals(interval_s=0.01, watched_s=0.02))
     source.list_jobs(JobQuery())
     thread = index_of(source)._thread
     assert thread is not None
@@ -327,7 +320,9 @@ def test_rows_of_a_megabyte_are_read_in_smaller_pages(api: ApiServer, connect: C
         api.add_job(status="succeeded", result={"log": "x" * (1 << 20)})
     for _ in range(100):
         api.add_job()
-    source = InfluencerSource(connect(replace(PATIENT, list_bytes=4 << 20)), files=None, pace=AT_ONCE, background=False)
+    source = InfluencerSource(
+        connect(replace(PATIENT, list_bytes=4 << 20)), files=None, intervals=AT_ONCE, background=False
+    )
     page = source.list_jobs(JobQuery())
     assert (page.total, page.incomplete) == (112, "")
     source.close()

@@ -14,10 +14,11 @@ from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, setting_problems
-from lib.sources.influencerai import InfluencerClient, InfluencerSource
 from lib.sources.influencerai.api_errors import NotSent
+from lib.sources.influencerai.client import InfluencerClient
+from lib.sources.influencerai.source import InfluencerSource
 from lib.sources.influencerai.submission import Submissions
-from lib.sources.protocol import JobRequest
+from lib.sources.protocol import Action, JobRequest
 from tests.sources.influencerai.api_server import START, ApiServer, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
@@ -106,7 +107,7 @@ def test_a_dashboard_that_was_started_anew_does_not_post_again(
     for _ in range(jobs_since):
         api.add_job()
     client = connect(replace(PATIENT, list_bytes=1 << 20))
-    anew = InfluencerSource(client, files=None, pace=AT_ONCE, background=False)
+    anew = InfluencerSource(client, files=None, intervals=AT_ONCE, background=False)
     assert anew.create_job(request()).id == job.id
     assert posts(api) == 1
     anew.close()
@@ -163,7 +164,7 @@ def test_a_retry_without_an_answer_is_looked_for_and_not_posted_again(
 ) -> None:
     clock = [1000.0]
     pace = replace(AT_ONCE, interval_s=0.001)
-    source = InfluencerSource(connect(), files=None, pace=pace, background=False, clock=lambda: clock[0])
+    source = InfluencerSource(connect(), files=None, intervals=pace, background=False, clock=lambda: clock[0])
     api.add_job("old", status="failed", finishedAt=iso(START), updatedAt=iso(START), payload={"trainingName": "x"})
     api.trouble("POST /jobs", "504", times=1)
     for _ in range(2):
@@ -202,13 +203,15 @@ def test_values_the_api_has_no_field_for_are_sent_and_named(api: ApiServer, sour
     assert settings_from_payload(listed.settings) == ours  # for the columns of the CSV
 
 
-@pytest.mark.parametrize("action", ["cancel", "delete", "move", "attempts", "manage_datasets"])
-def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: str) -> None:
-    assert source.capabilities.reason_against(action).startswith("The InfluencerAI API has no way to ")
+@pytest.mark.parametrize(
+    "action", [Action.CANCEL, Action.DELETE, Action.MOVE, Action.RETRY_IN_PLACE, Action.CHANGE_DATASETS]
+)
+def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: Action) -> None:
+    assert source.reason_against(action).startswith("The InfluencerAI API has no way to ")
     calls = {
-        "cancel": lambda: source.cancel_job("a"),
-        "delete": lambda: source.delete_job("a"),
-        "move": lambda: source.move_job("a", 1),
+        Action.CANCEL: lambda: source.cancel_job("a"),
+        Action.DELETE: lambda: source.delete_job("a"),
+        Action.MOVE: lambda: source.move_job("a", 1),
     }
     if action in calls:
         with pytest.raises(NotSupported, match="no way to"):
@@ -265,21 +268,21 @@ def test_the_log_grows_and_stays_readable_while_the_api_is_down(api: ApiServer, 
 
 def test_configurations_are_kept_in_the_api(api: ApiServer, source: InfluencerSource) -> None:
     ours = replace(SETTINGS, repeats=7, seed=9, sample_prompts=("a cat",), extra={"optimizer_type": "Prodigy"})
-    saved = source.save_config(TrainingConfig(id="", name=" Mine ", settings=ours, is_default=True))
+    saved = source.configs.save(TrainingConfig(id="", name=" Mine ", settings=ours, is_default=True))
     assert saved.id
-    assert source.get_config(saved.id) == saved
+    assert source.configs.get(saved.id) == saved
     assert (saved.name, saved.settings, saved.is_default) == ("Mine", ours, True)
-    assert [config.name for config in source.list_configs()] == ["Mine", "cfg stock"]
-    changed = source.save_config(replace(saved, description="d", settings=replace(ours, epochs=5)))
+    assert [config.name for config in source.configs.list()] == ["Mine", "cfg stock"]
+    changed = source.configs.save(replace(saved, description="d", settings=replace(ours, epochs=5)))
     assert (changed.id, changed.settings.epochs, changed.description) == (saved.id, 5, "d")
     with pytest.raises(InvalidRequest, match="cannot be saved"):
-        source.save_config(replace(saved, id="", name="cfg stock"))
+        source.configs.save(replace(saved, id="", name="cfg stock"))
     api.add_job(payload={"configId": saved.id})
     with pytest.raises(InvalidRequest, match="active job"):
-        source.delete_config(saved.id)
+        source.configs.delete(saved.id)
     api.jobs.clear()
-    source.delete_config(saved.id)
-    for gone in (source.get_config, source.delete_config):
+    source.configs.delete(saved.id)
+    for gone in (source.configs.get, source.configs.delete):
         with pytest.raises(InvalidRequest, match="no such configuration"):
             gone(saved.id)
 
@@ -295,7 +298,7 @@ def test_values_of_other_types_are_read_as_ours(api: ApiServer, source: Influenc
         "networkAlpha": 0.5,
     }
     api.configs = [{"id": "odd", "name": "Odd", **odd}]
-    found = source.get_config("odd").settings
+    found = source.configs.get("odd").settings
     usual = TrainingSettings(trainer="sd-scripts")
     as_read: dict[str, Any] = {"base_model": "7", "epochs": 10, "learning_rate": 2e-4, "resolution": 64}
     assert found == replace(usual, **as_read, network_alpha=0.5)  # type: ignore[arg-type]
@@ -323,24 +326,24 @@ def test_a_large_row_is_shown_shortened_and_retried_whole(api: ApiServer, source
 def test_bad_configurations_name_their_fields(source: InfluencerSource) -> None:
     bad = TrainingConfig(id="", name=" ", settings=replace(SETTINGS, epochs=0))
     with pytest.raises(InvalidRequest) as caught:
-        source.save_config(bad)
+        source.configs.save(bad)
     assert set(caught.value.fields) == {"name", "epochs"}
 
 
 @pytest.mark.parametrize("count", [100, 230])
 def test_all_pages_of_a_catalog_are_read_and_none_beyond(api: ApiServer, source: InfluencerSource, count: int) -> None:
     api.datasets = [{"id": f"d{number}", "meta": {}} for number in range(count)]
-    assert len(source.list_datasets()) == count
+    assert len(source.datasets.list()) == count
     assert api.count("GET /datasets") == -(-count // 100)
 
 
 def test_datasets_by_name(source: InfluencerSource) -> None:
-    aria = next(dataset for dataset in source.list_datasets() if dataset.id == DATASET)
+    aria = next(dataset for dataset in source.datasets.list() if dataset.id == DATASET)
     assert (aria.name, aria.image_count, aria.status) == ("Aria", 24, "pending")
-    assert source.get_dataset(DATASET) == aria
-    assert {dataset.name for dataset in source.list_datasets()} == {"Aria", "../../日本 語.zip"}
+    assert source.datasets.get(DATASET) == aria
+    assert {dataset.name for dataset in source.datasets.list()} == {"Aria", "../../日本 語.zip"}
     with pytest.raises(DatasetError):
-        source.get_dataset("nope")
+        source.datasets.get("nope")
 
 
 @pytest.mark.parametrize(("window", "count", "hours"), [("24h", 24, 1), ("7d", 7, 24), ("30d", 30, 24)])
