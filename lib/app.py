@@ -3,8 +3,9 @@
 import streamlit as st
 
 from lib import services
-from lib.ui.link_clicks import keep_link_clicks
+from lib.ui.parts.browser import keep_link_clicks
 from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.links import PAGES
 from lib.ui.parts.theme import apply_styles
 from lib.ui.parts.toasts import show_announced
 from lib.ui.parts.url import note_url
@@ -13,12 +14,15 @@ st.set_page_config(page_title="LoRA Dashboard", page_icon="📈", layout="wide")
 
 page = st.navigation(
     [
-        st.Page("../pages/overview.py", title="Overview", icon=":material/home:", default=True),
-        st.Page("../pages/jobs.py", title="Jobs", icon=":material/list:", url_path="jobs"),
-        st.Page("../pages/new_job.py", title="New job", icon=":material/add:", url_path="new"),
-        st.Page("../pages/datasets.py", title="Datasets", icon=":material/photo_library:", url_path="datasets"),
-        st.Page("../pages/configs.py", title="Configurations", icon=":material/tune:", url_path="configs"),
-        st.Page("../pages/job.py", title="Job", url_path="job", visibility="hidden"),
+        st.Page(
+            each.file,
+            title=each.title,
+            icon=each.icon or None,
+            url_path=each.path,
+            default=each is PAGES[0],
+            visibility="visible" if each.is_listed else "hidden",
+        )
+        for each in PAGES
     ],
     position="top",
 )

@@ -16,10 +16,10 @@ from lib.ui.datasets.facts import (
 from lib.ui.datasets.gallery import is_filtered, show_gallery
 from lib.ui.datasets.upload import show_upload_panel
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.links import show_place_link
+from lib.ui.parts.links import NEW_JOB, show_place_link
+from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import url_reader
-from lib.ui.wizard.navigation import show_bad_parameters
 
 reader = url_reader()
 page = reader.whole_number("page", 1, minimum=1, maximum=1_000_000)
@@ -38,7 +38,7 @@ if dataset_id := reader.text("id"):
         show_dataset_facts(dataset)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
-                "../pages/new_job.py",
+                NEW_JOB.file,
                 label="Train on this dataset",
                 icon=":material/play_arrow:",
                 query_params={"datasetId": dataset.id},

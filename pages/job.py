@@ -7,7 +7,7 @@ from lib.ui.monitor.artifacts import show_files
 from lib.ui.monitor.attempts import choose_attempt, shown_attempt
 from lib.ui.monitor.details import show_job_information
 from lib.ui.monitor.failure import TITLES, show_failure
-from lib.ui.monitor.header import LIST_PAGE, browser_title, open_job, show_choice, show_header, state_of
+from lib.ui.monitor.header import browser_title, open_job, show_choice, show_header, state_of
 from lib.ui.monitor.log import show_log
 from lib.ui.monitor.log_tools import show_log_tools
 from lib.ui.monitor.loss_chart import show_loss
@@ -16,8 +16,9 @@ from lib.ui.monitor.progress import show_alarms, show_progress
 from lib.ui.monitor.samples import show_samples
 from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.job_actions import show_actions, show_pending
+from lib.ui.parts.links import JOBS
 from lib.ui.parts.live_times import keep_times_true
-from lib.ui.stale import show_age
+from lib.ui.parts.notes import show_age
 
 show_pending()
 job_id = st.query_params.get("id", "").strip()
@@ -31,7 +32,7 @@ job = opened.value
 show_header(job)
 attempt = choose_attempt(job)
 show_alarms(attempt)
-show_actions([job], key="job", links=False, leave_to=LIST_PAGE)
+show_actions([job], key="job", links=False, leave_to=JOBS.file)
 has_begun = attempt.status is not JobStatus.PENDING
 is_about_log = st.query_params.get("view") == "logs"
 

@@ -8,6 +8,7 @@ from lib import services
 from lib.sources.protocol import Action
 from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.settings_form import value_problems
 from lib.ui.parts.text import escaped
 from lib.ui.wizard.dataset_step import dataset_problem, entered_dataset, pick_dataset, usual_dataset
@@ -22,7 +23,6 @@ from lib.ui.wizard.draft import (
 )
 from lib.ui.wizard.navigation import (
     load_origin,
-    show_bad_parameters,
     show_navigation,
     show_steps,
 )

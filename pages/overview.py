@@ -3,15 +3,16 @@
 import streamlit as st
 
 from lib.ui.overview.outcomes_chart import show_outcomes
-from lib.ui.overview.panels import NEW_JOB_PAGE, is_empty, show_failures, show_greeting, show_health, show_live
+from lib.ui.overview.panels import is_empty, show_failures, show_greeting, show_health, show_live
 from lib.ui.parts.job_actions import show_pending
+from lib.ui.parts.links import NEW_JOB
 
 st.set_page_config(page_title="Overview · LoRA Dashboard")
 show_pending()
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.title("Overview", width="content")
-    st.page_link(NEW_JOB_PAGE, label="New Training Job", icon=":material/add:")
+    st.page_link(NEW_JOB.file, label="New Training Job", icon=":material/add:")
 
 if is_empty():
     show_greeting()

@@ -47,7 +47,20 @@ ONLY_IN = {
     "sqlite3": {EMBEDDED},
     "subprocess": {EMBEDDED},
     "requests": {SOURCES},
+    "starlette": {FRAME},
+    "humanize": {UI},
+    "pandas": {FRAME, UI},
+    "pyarrow": {FRAME},
+    "pydantic": {SETTINGS, JOBS},
+    "PIL": {EMBEDDED, TINY},
+    "numpy": {TINY},
+    "safetensors": {TINY},
+    "tqdm": {TINY},
 }
+# What lib.ui, the pages and the frame may know of lib.sources: never one source by its name.
+OPEN_TO_UI = ("lib.sources.protocol", "lib.sources.reads")
+# A room of lib.ui imports its own modules and those of lib.ui.parts; these arrows are the exceptions.
+BETWEEN_UI_ROOMS = {("lib.ui.wizard.dataset_step", "lib.ui.datasets.facts")}
 FILES = sorted([ROOT / "Home.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "lib").rglob("*.py")])
 
 
@@ -92,12 +105,21 @@ def test_the_tiny_trainer_needs_little_and_nothing_of_the_dashboard() -> None:
             assert {parts[0], ".".join(parts[:2])} & allowed, f"{module_of(file)} imports {imported}"
 
 
-@pytest.mark.parametrize(
-    "file", [file for file in FILES if room_of(module_of(file)) in (FRAME, SURFACE, UI)], ids=module_of
-)
-def test_pages_know_the_protocol_and_no_source(file: Path) -> None:
-    imported = [name for name in imports_of(file) if room_of(name) == SOURCES]
-    assert [name for name in imported if not name.startswith(("lib.sources.protocol.", "lib.sources.reads."))] == []
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_rooms_of_the_ui_know_the_parts_and_the_protocol_only(file: Path) -> None:
+    module = module_of(file)
+    room = module.split(".")[2:3]
+    for imported in imports_of(file):
+        if room_of(module) in (UI, SURFACE, FRAME) and imported.startswith("lib.sources."):
+            assert imported.startswith(OPEN_TO_UI), f"{module} imports {imported}"
+        if module.startswith("lib.ui.") and imported.startswith("lib.ui."):
+            target = imported.rsplit(".", 1)[0]
+            is_open = imported.split(".")[2] in ("parts", *room) or (module, target) in BETWEEN_UI_ROOMS
+            assert is_open, f"{module} imports {imported}"
+
+
+def test_every_module_of_the_ui_stands_in_a_room() -> None:
+    assert [path.name for path in (ROOT / "lib" / "ui").glob("*.py")] == ["__init__.py"]
 
 
 def test_protocol_imports_only_jobs_and_errors() -> None:

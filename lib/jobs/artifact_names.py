@@ -9,8 +9,9 @@ from lib.jobs.job import ArtifactKind
 WEIGHTS = frozenset({".safetensors", ".pt", ".ckpt", ".bin"})
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 LOGS = frozenset({".log", ".jsonl"})
-# Beside the weights of a checkpoint lies what a training needs to go on (accelerate, diffusers).
-STATES = ("optimizer", "scheduler", "random_states", "sampler", "scaler")
+# What accelerate and transformers write beside the weights of a checkpoint, to resume from: optimizer.bin,
+# sampler_1.bin. None of it is ever a safetensors file, and a LoRA may be called "sampler girl".
+_STATE = re.compile(r"(?:optimizer|scheduler|random_states|sampler|scaler)(?:_\d+)?\.(?:bin|pt|ckpt)")
 LORA_KINDS = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT})
 _EPOCH = re.compile(r"-(\d{6})$")
 _STEP = re.compile(r"-step(\d{8})$")
@@ -33,7 +34,7 @@ def describe_file(name: str) -> FileFacts:
     """The facts in a file's name; folders before it count too (``samples/a.png``)."""
     path = PurePosixPath(name)
     stem, suffix = path.stem, path.suffix.lower()
-    if any(part.endswith("-state") for part in path.parts[:-1]) or (suffix in WEIGHTS and stem.startswith(STATES)):
+    if any(part.endswith("-state") for part in path.parts[:-1]) or _STATE.fullmatch(path.name):
         return FileFacts(kind=ArtifactKind.STATE)
     if suffix in WEIGHTS:
         epoch, step = _number(_EPOCH, stem), _number(_STEP, stem)

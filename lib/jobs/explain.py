@@ -22,7 +22,7 @@ from lib.jobs.failures.evidence import BAR
 from lib.jobs.failures.judge import Verdict, judge, judge_by_log
 from lib.jobs.job import Failure, JobStatus, Progress, Stage
 from lib.jobs.logs.progress import ProgressParser
-from lib.jobs.logs.resume import resumed_step
+from lib.jobs.logs.resume import STATE_FILE, resumed_step
 from lib.jobs.logs.terminal import Terminal
 
 CHUNK_BYTES = 1 << 20
@@ -99,7 +99,7 @@ def explain_log(log: BinaryIO, ended: Ended, output: Path | None) -> dict[str, A
         raise NotALog("This is no log: it holds binary data, not text.")
     if not tail.strip(b"\0 \r\n\t") and not ended.is_known:
         raise NotALog("The log is empty: it cannot tell anything. With --exit-code there would be a little to say.")
-    if parser.resume_state and (offset := resumed_step(_state_folders(parser.resume_state, output), parser.progress)):
+    if parser.resume_state and (offset := resumed_step(_states(parser.resume_state, output), parser.progress)):
         parser.resume_from(offset)
     lora_count = None if output is None else count_loras(output)
     verdict = _judge(terminal.lines, ended, lora_count, tuple(parser.alarms))
@@ -209,10 +209,12 @@ def _chunks(log: BinaryIO) -> Iterator[bytes]:
     yield b"\n"  # a last line without an end is a line, too
 
 
-def _state_folders(resume_state: str, output: Path | None) -> list[Path]:
-    """Where the state of a resumed run may be: the log may come from another machine."""
+def _states(resume_state: str, output: Path | None) -> Iterator[str]:
+    """What the state of a resumed run says, here or, as the log may be from another machine, in the output folder."""
     state = Path(resume_state)
-    return [state, *([output / state.name] if output else [])]
+    for folder in [state, *([output / state.name] if output else [])]:
+        with contextlib.suppress(OSError):
+            yield (folder / STATE_FILE).read_text(encoding="utf-8", errors="replace")
 
 
 def _report(

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from lib import services
 from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
 from lib.sources.protocol import LocalFile
-from lib.ui.addresses import PAGE_PATHS, own_path
+from lib.ui.parts.links import PAGES, own_path
 from lib.web.upload_route import UPLOAD_ROUTES
 
 NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
@@ -111,6 +111,12 @@ async def no_such_page(request: Request) -> Response:
     return _page("No such page", sentence, "The address may be mistyped or from an older version.", 404)
 
 
+async def first_page(request: Request) -> Response:
+    """The first page under its own name, which Streamlit knows as ``/`` only."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{own_path('/')}{query}", status_code=302, headers=NO_STORE)
+
+
 class UnknownPages(Route):
     """Addresses that a person opens and that lead nowhere: Streamlit would show the overview or an empty page for them.
 
@@ -123,11 +129,12 @@ class UnknownPages(Route):
         match, child = super().matches(scope)
         name = str(child.get("path_params", {}).get("name", ""))
         first, last = name.split("/")[0], name.split("/")[-1]
-        is_known = name in PAGE_PATHS or first in _OF_STREAMLIT or not last or "." in last
+        is_known = name in _PAGE_PATHS or first in _OF_STREAMLIT or not last or "." in last
         accepted = dict(scope.get("headers", ())).get(b"accept", b"")
         return (Match.NONE, {}) if is_known or b"text/html" not in accepted else (match, child)
 
 
+_PAGE_PATHS = frozenset(page.path for page in PAGES)
 # Sign-in comes back to the first; the others are folders.
 _OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "static", "app", "auth"})
 
@@ -184,8 +191,8 @@ def own_routes() -> list[BaseRoute]:
         *UPLOAD_ROUTES,
     ]
     # Below the base path alone: what lies outside is not ours to judge.
-    unknown = UnknownPages(own_path("/{name:path}"), no_such_page)
-    return [*_prefixed([Route("/healthz", healthz), *map(_guarded, files)]), _guarded(unknown)]
+    pages = [Route(own_path(f"/{PAGES[0].path}"), first_page), UnknownPages(own_path("/{name:path}"), no_such_page)]
+    return [*_prefixed([Route("/healthz", healthz), *map(_guarded, files)]), *map(_guarded, pages)]
 
 
 ROUTES = own_routes()

@@ -24,7 +24,7 @@ TOO_LARGE = f"The file is larger than {MAX_UPLOAD_BYTES >> 30} GB."
 DISK_FULL = "There is not enough free disk space for the file."
 
 
-class Refused(Exception):
+class UploadRefused(Exception):
     """An upload that is not taken in: the HTTP status and one plain sentence."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -45,7 +45,7 @@ async def upload(request: Request) -> Response:
             report = await run_in_threadpool(
                 lambda: services.act(lambda source: source.datasets.import_file(dataset_id, name, file))
             )
-    except Refused as refusal:
+    except UploadRefused as refusal:
         return _answer({"error": str(refusal)}, refusal.status)
     except NotSupported as error:
         return _answer({"error": str(error)}, 403)
@@ -66,7 +66,7 @@ def _check_sender(request: Request) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     same = site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host", "-")
     if not same or UPLOAD_HEADER not in request.headers:
-        raise Refused(403, "Files are taken in from the dashboard's own pages only.")
+        raise UploadRefused(403, "Files are taken in from the dashboard's own pages only.")
 
 
 def _declared_bytes(request: Request) -> int:
@@ -80,10 +80,10 @@ def _folder_with_room(dataset_id: str, size_bytes: int) -> Path:
     source.require(Action.CHANGE_DATASETS)
     source.datasets.get(dataset_id)
     if size_bytes > MAX_UPLOAD_BYTES:
-        raise Refused(413, TOO_LARGE)
+        raise UploadRefused(413, TOO_LARGE)
     folder = source.datasets.upload_folder()
     if size_bytes + KEPT_FREE_BYTES > shutil.disk_usage(folder).free:
-        raise Refused(507, DISK_FULL)
+        raise UploadRefused(507, DISK_FULL)
     return folder
 
 
@@ -93,7 +93,7 @@ async def _receive(request: Request, file: IO[bytes]) -> None:
     async for chunk in request.stream():
         size_bytes += len(chunk)
         if size_bytes > MAX_UPLOAD_BYTES:
-            raise Refused(413, TOO_LARGE)
+            raise UploadRefused(413, TOO_LARGE)
         buffer += chunk
         if len(buffer) >= WRITE_BYTES:
             await run_in_threadpool(file.write, bytes(buffer))

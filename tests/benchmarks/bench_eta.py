@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
-from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
 from tests.jobs.recordings import RECORDINGS, chunks_of, meta
 
@@ -76,7 +76,7 @@ def made_up_errors(kind: str, seeds: int = 4, steps: int = 200) -> tuple[float, 
     """Median relative error over the second half, ours and tqdm's, and our largest jump from step to step."""
     ours, theirs, jumps = [], [], []
     for seed in range(seeds):
-        chance, pace = random.Random(seed), Pace()
+        chance, pace = random.Random(seed), StepPace()
         ends = [0.0]
         for at in range(steps):
             ends.append(ends[-1] + MADE_UP[kind](chance, at))

@@ -15,6 +15,20 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The time that pages show: it stands still at ``NOW`` until a test appends another moment."""
+    moments = [NOW]
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, _tz: object = None) -> datetime:  # type: ignore[override]
+            return moments[-1]
+
+    monkeypatch.setattr("lib.ui.parts.format.datetime", Stopped)
+    return moments
+
+
+@pytest.fixture
 def source() -> Iterator[MemorySource]:
     """An empty in-memory source that all pages of this test see."""
     memory = MemorySource(now=lambda: NOW)

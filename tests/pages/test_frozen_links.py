@@ -1,7 +1,7 @@
 """A deployment without credentials for its store: links frozen into the job, counted down and refused in time."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from starlette.applications import Starlette
@@ -13,22 +13,14 @@ from lib.settings import InfluencerSettings
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.source import InfluencerSource
 from lib.web.routes import ROUTES
+from tests.pages.conftest import NOW
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
 Open = Callable[..., AppTest]
-START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PREFIX = "lora-training/a/"
-LATER = {"name": "later.safetensors", "url": "https://cdn.test/later", "expiresAt": iso(START + timedelta(days=3))}
+LATER = {"name": "later.safetensors", "url": "https://cdn.test/later", "expiresAt": iso(NOW + timedelta(days=3))}
 NO_LINK = {"name": "mock.safetensors", "url": "mock/loras/mock.safetensors"}
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
-    """The time that page and source see; a test moves it."""
-    moments = [START]
-    monkeypatch.setattr("lib.ui.parts.format.now", lambda: moments[-1])
-    return moments
 
 
 @pytest.fixture
@@ -36,7 +28,7 @@ def api(clock: list[datetime]) -> Iterator[ApiServer]:
     """A deployment with one job that has ended; the dashboard in front of it knows no store."""
     with api_server() as running:
         running.add_job("a")
-        put_links(running, START)
+        put_links(running, NOW)
         settings = InfluencerSettings(api_url=running.url, email=EMAIL, password=PASSWORD)
         client = InfluencerClient(settings, limits=PATIENT)
         source = InfluencerSource(client, files=None, now=lambda: clock[-1], intervals=AT_ONCE, background=False)
@@ -91,11 +83,11 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     assert any("files-links-a" in component.proto.id for component in app.get("component_instance"))
 
     for minutes, left in ((1, "2 minutes"), (2.8, "less than a minute")):
-        clock.append(START + timedelta(minutes=minutes))
+        clock.append(NOW + timedelta(minutes=minutes))
         app.run()
         assert f"URL expires in {left}" in written(app)
         assert disabled_downloads(app) == {"gone"}
-    clock.append(START + timedelta(minutes=3))
+    clock.append(NOW + timedelta(minutes=3))
     app.run()
     assert "expires in" not in written(app)
     assert written(app).count("URL expired") == 2
@@ -115,7 +107,7 @@ def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock
     with TestClient(app, base_url="http://localhost", follow_redirects=False) as browser:
         assert browser.get("/download/a/soon.safetensors").status_code == 302
         assert browser.get("/download/a/later.safetensors").headers["location"] == LATER["url"]
-        clock.append(START + timedelta(minutes=4))
+        clock.append(NOW + timedelta(minutes=4))
         for name, words in (("soon", "expired at 2026-11-23 12:03 UTC"), ("mock", "gives no link")):
             answer = browser.get(f"/download/a/{name}.safetensors")
             assert answer.status_code == 404
@@ -125,7 +117,7 @@ def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock
 
 
 def test_links_that_last_need_no_care(api: ApiServer, open_page: Open) -> None:
-    api.patch("a", "succeeded", {"artifacts": [LATER]}, at=START)
+    api.patch("a", "succeeded", {"artifacts": [LATER]}, at=NOW)
     app = open_page("job", id="a")
     assert "URL works until" in written(app)
     assert "Refresh URL" not in buttons(app)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,8 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture
-def full(source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemorySource:
+def full(source: MemorySource, tmp_path: Path, clock: list[datetime]) -> MemorySource:
     """The source with a job of every kind, at a moment that does not move."""
-    monkeypatch.setattr("lib.ui.parts.format.now", lambda: NOW)
     fill(source, NOW, tmp_path)
     return source
 

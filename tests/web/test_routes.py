@@ -1,7 +1,6 @@
 """/healthz and /download: ranges, names, redirects signed at click, and errors a person can read."""
 
 import io
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,9 @@ from lib.jobs.job import Job, JobStatus, PresignedUrl
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import LocalFile
-from lib.ui.addresses import own_path
 from lib.ui.datasets.image_editor import original_path
 from lib.ui.parts.job_actions import download_path
+from lib.ui.parts.links import PAGES, own_path
 from lib.web.routes import ROUTES, is_known_host, own_routes
 
 APP = Path(__file__).parents[2] / "lib" / "app.py"
@@ -156,8 +155,7 @@ def test_an_address_that_leads_nowhere_says_so(client: TestClient, path: str) ->
 def test_what_streamlit_serves_stays_its_own() -> None:
     everything = Mount("/", PlainTextResponse("Streamlit"))
     with TestClient(Starlette(routes=[*ROUTES, everything]), base_url="http://localhost") as client:
-        pages = ["/", *(f"/{name}" for name in re.findall(r'url_path="(\w+)"', APP.read_text("utf-8")))]
-        assert {"/jobs", "/job"} < set(pages)
+        pages = ["/", *(f"/{page.path}" for page in PAGES[1:])]
         others = [
             "/oauth2callback",
             "/auth/login",
@@ -173,18 +171,30 @@ def test_what_streamlit_serves_stays_its_own() -> None:
         assert client.get("/nosuchpage", headers={"Accept": "*/*"}).text == "Streamlit"
 
 
+def test_every_page_is_in_the_one_list_of_pages() -> None:
+    """A script that is missing there would be in no navigation, and its address would answer 404."""
+    listed = {(APP.parent / page.file).resolve() for page in PAGES}
+    assert listed == set((APP.parents[1] / "pages").glob("*.py"))
+    assert len({page.path for page in PAGES}) == len(PAGES)
+
+
+def test_the_first_page_answers_under_its_name_too(client: TestClient) -> None:
+    for path, target in (("/overview", "/"), ("/overview?window=7d", "/?window=7d")):
+        answer = client.get(path, headers=AS_A_BROWSER)
+        assert (answer.status_code, answer.headers["location"]) == (302, target)
+
+
 def test_below_a_base_path_only_its_own_addresses_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(st, "get_option", {"server.baseUrlPath": "/lora/", "server.allowedHosts": []}.get)
     routes = [*own_routes(), Mount("/", PlainTextResponse("Streamlit"))]
     with TestClient(Starlette(routes=routes), base_url="http://localhost") as client:
-        answers = {
-            path: client.get(path, headers=AS_A_BROWSER)
-            for path in ("/lora", "/lora/", "/lora/jobs", "/elsewhere", "/lora/nosuchpage", "/lora/healthz")
-        }
+        paths = ("/lora", "/lora/", "/lora/jobs", "/lora/overview", "/elsewhere", "/lora/nosuchpage", "/lora/healthz")
+        answers = {path: client.get(path, headers=AS_A_BROWSER) for path in paths}
     statuses = {path: answer.status_code for path, answer in answers.items()}
     assert statuses.pop("/lora/nosuchpage") == 404
     assert set(statuses.values()) == {200}
     assert "href='/lora/jobs'" in answers["/lora/nosuchpage"].text
+    assert answers["/lora/overview"].url.path == "/lora/"
 
 
 def test_own_addresses_lie_below_the_base_path(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

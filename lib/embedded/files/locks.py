@@ -3,11 +3,16 @@
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib.embedded.files.availability import open_if_there
 
+WORKER_LOCK = "worker.lock"  # in the data folder, held by its worker
 _POLL_S = 0.02
+# A worker that lost its lock file tries for a second to get the new one.
+_GIVES_UP_AFTER_S = 1.5
 
 
 def take(path: Path, *, patience_s: float = 0.0) -> int | None:
@@ -26,6 +31,46 @@ def take(path: Path, *, patience_s: float = 0.0) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
+
+
+@contextmanager
+def taken_from_holder(path: Path, *, patience_s: float = 60.0) -> Iterator[None]:
+    """Hold a lock, having made its holder let go: another file, locked already, takes the place of the one it holds.
+
+    After ``patience_s`` the former holder is taken to hang, and the block runs all the same.
+    """
+    descriptor = take(path)
+    if descriptor is None:
+        former = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            descriptor = _put_locked(path)
+            _wait_for(former, patience_s)
+        finally:
+            os.close(former)
+        time.sleep(_GIVES_UP_AFTER_S)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _put_locked(path: Path) -> int:
+    """Replace a lock file by a new one that is locked from its first moment."""
+    successor = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}")
+    descriptor = os.open(successor, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    successor.replace(path)
+    return descriptor
+
+
+def _wait_for(descriptor: int, patience_s: float) -> None:
+    """Wait until nobody else holds the lock of an open file."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_POLL_S)
 
 
 def is_at(path: Path, descriptor: int) -> bool:

@@ -51,23 +51,23 @@ class ConfigStore:
                 raise InvalidRequest("The configuration cannot be saved.", fields=problems)
             if config.is_default:
                 connection.execute("UPDATE configs SET is_default = 0 WHERE is_default = 1")
+            values = {
+                "id": config_id,
+                "name": name,
+                "name_key": name.casefold(),
+                "settings": settings_json(config.settings),
+                "description": config.description,
+                "is_default": int(config.is_default),
+                "created_at": at,
+                "updated_at": at,
+            }
+            changes = ", ".join(f"{column} = excluded.{column}" for column in values if column != "created_at")
             connection.execute(
-                """
-                INSERT INTO configs VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
-                    settings = excluded.settings, description = excluded.description,
-                    is_default = excluded.is_default, updated_at = excluded.updated_at
+                f"""
+                INSERT INTO configs ({", ".join(values)}) VALUES ({", ".join("?" * len(values))})
+                ON CONFLICT (id) DO UPDATE SET {changes}
                 """,
-                (
-                    config_id,
-                    name,
-                    name.casefold(),
-                    settings_json(config.settings),
-                    config.description,
-                    int(config.is_default),
-                    at,
-                    at,
-                ),
+                tuple(values.values()),
             )
         return self.get(config_id)
 

@@ -58,20 +58,10 @@ class Store:
         self.configs = ConfigStore(self.database, now)
         self.runs = RunStore(self.database, now)
         self._now = now
-        self._renew_search_texts()
 
     def close(self) -> None:
         """Close the connections."""
         self.database.close()
-
-    def _renew_search_texts(self) -> None:
-        """Collapse the spaces in what former versions stored: a query has none to collapse."""
-        with self.database.reading() as connection:
-            rows = connection.execute("SELECT seq, search_text FROM jobs WHERE instr(search_text, '  ')").fetchall()
-            for seq, text in rows:
-                renewed = "\n".join(map(search_key, text.split("\n")))
-                values = (renewed.partition("\n")[0], renewed, seq)
-                connection.execute("UPDATE jobs SET name_key = ?, search_text = ? WHERE seq = ?", values)
 
     # Reading
 

@@ -147,24 +147,27 @@ class RunStore:
     def record_artifacts(self, claim: Claim, files: Iterable[FoundFile], keys: Mapping[str, str]) -> None:
         """Keep the files an attempt has now; ``keys`` says where the object store has copies."""
         rows = [
-            (
-                claim.job_id,
-                claim.attempt,
-                file.path,
-                file.kind.value,
-                file.size_bytes,
-                file.modified_at.timestamp(),
-                file.epoch,
-                file.step,
-                file.prompt_index,
-                file.prompt,
-                keys.get(file.path),
-            )
+            {
+                "job_id": claim.job_id,
+                "attempt": claim.attempt,
+                "path": file.path,
+                "kind": file.kind.value,
+                "size_bytes": file.size_bytes,
+                "created_at": file.modified_at.timestamp(),
+                "epoch": file.epoch,
+                "step": file.step,
+                "prompt_index": file.prompt_index,
+                "prompt": file.prompt,
+                "key": keys.get(file.path),
+            }
             for file in files
         ]
         with self._database.writing() as connection:
             connection.execute("DELETE FROM artifacts WHERE job_id = ? AND attempt = ?", (claim.job_id, claim.attempt))
-            connection.executemany(f"INSERT INTO artifacts VALUES ({', '.join('?' * 11)})", rows)
+            if rows:
+                columns = rows[0].keys()
+                statement = f"INSERT INTO artifacts ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"
+                connection.executemany(statement, rows)
 
     def finish(self, claim: Claim, ending: Ending) -> bool:
         """Record how an attempt ended; False when it was recorded before."""

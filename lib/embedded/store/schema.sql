@@ -1,3 +1,4 @@
+-- The first schema. It is never edited: what came later is in migrations.py.
 -- Times are unix seconds (UTC). Paths are relative to the data folder. JSON may hold NaN, as Python's json does.
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- grows with every submission, also when the clock is set back

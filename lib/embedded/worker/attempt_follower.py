@@ -1,5 +1,6 @@
 """One running attempt as the worker follows it: its log, progress, losses, files, and its end."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +16,9 @@ from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
 from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
-from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
-from lib.jobs.logs.resume import resumed_step
+from lib.jobs.logs.resume import STATE_FILE, resumed_step
 
 WRITE_EVERY_S = 1.0
 READ_AT_ONCE_BYTES = 4 << 20
@@ -55,7 +56,7 @@ class FollowedRun:
         self._offset, self._late_bytes = 0, folder.log_size()
         self._known_losses = folder.trim_losses()
         known_s = _measured_s(store.progress_of(claim)) if self._late_bytes else None
-        self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=Pace(known_s=known_s))
+        self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=StepPace(known_s=known_s))
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
         self._seen: dict[str, FoundFile] = {}
@@ -181,8 +182,10 @@ class FollowedRun:
         if self._parser.resume_state == self._resume_state or self._parser.resume_state is None:
             return
         self._resume_state = self._parser.resume_state
-        if step := resumed_step([Path(self._resume_state)], self._parser.progress):
-            self._parser.resume_from(step)
+        with contextlib.suppress(OSError):
+            state = (Path(self._resume_state) / STATE_FILE).read_text(encoding="utf-8", errors="replace")
+            if step := resumed_step([state], self._parser.progress):
+                self._parser.resume_from(step)
 
     def _keep_losses(self, losses: Sequence[LossPoint]) -> None:
         """Put new losses on disk, or keep them for the next time when it is full."""

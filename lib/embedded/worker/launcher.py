@@ -15,7 +15,6 @@ from lib.embedded.worker.processes import let_end
 from lib.errors import WorkerError
 from lib.settings import ROOT
 
-LOCK_NAME = "worker.lock"
 BEAT_NAME = "worker.beat"
 LOG_NAME = "worker.log"
 # How long a worker stays when there is nothing to do.
@@ -59,7 +58,7 @@ class WorkerLauncher:
 
     def is_running(self) -> bool:
         """Whether a worker process lives. Raises OutOfReach while the data folder is away."""
-        return locks.is_held(self._data_dir / LOCK_NAME)
+        return locks.is_held(self._data_dir / locks.WORKER_LOCK)
 
     def _is_running_surely(self) -> bool:
         try:

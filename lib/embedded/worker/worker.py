@@ -18,8 +18,10 @@ from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.files.availability import WAIT_AT_MOST_S, OutOfReach
-from lib.embedded.store.database import DiskFullError, require_database
+from lib.embedded.store.connection import DiskFullError
+from lib.embedded.store.database import require_database
 from lib.embedded.store.jobs import Store
+from lib.embedded.store.migrations import OutdatedCodeError
 from lib.embedded.store.runs import Claim, Ending
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
@@ -27,7 +29,7 @@ from lib.embedded.worker.artifact_upload import Mirror
 from lib.embedded.worker.attempt_end import failed
 from lib.embedded.worker.attempt_follower import GONE_AFTER_S, FollowedRun
 from lib.embedded.worker.disk_reserve import Reserve
-from lib.embedded.worker.launcher import BEAT_NAME, IDLE_GRACE_S, LOCK_NAME, LOG_NAME
+from lib.embedded.worker.launcher import BEAT_NAME, IDLE_GRACE_S, LOG_NAME
 from lib.embedded.worker.processes import find_marked, let_end
 from lib.embedded.worker.supervisor import start_supervisor
 from lib.errors import DashboardError, DatasetError, StoreError, WorkerError
@@ -116,6 +118,7 @@ class Worker:
 
         Raises:
             WorkerError: Another data folder is where this worker's was; its jobs are another worker's.
+            OutdatedCodeError: The jobs are a newer worker's.
         """
         if not self._is_in_reach():
             is_patient = self._away_since is None or time.monotonic() - self._away_since < WAIT_AT_MOST_S
@@ -166,6 +169,8 @@ class Worker:
         """Whatever goes wrong with one job must not keep the others from running."""
         try:
             yield
+        except OutdatedCodeError:
+            raise
         except Exception as error:
             # The store may fail for as long as it likes; what else fails again and again will not get better.
             is_passing = isinstance(error, StoreError)
@@ -338,7 +343,7 @@ def _start_verdict(error: Exception) -> Verdict:
 def work(data_dir: Path, worker: Worker) -> None:
     """Drain the queue under the worker's lock, without ever leaving a job that came in at the last moment."""
     blind_looks = 0
-    while (lock := locks.take(data_dir / LOCK_NAME, patience_s=LOCK_PATIENCE_S)) is not None:
+    while (lock := locks.take(data_dir / locks.WORKER_LOCK, patience_s=LOCK_PATIENCE_S)) is not None:
         try:
             worker.drain(lock)
         finally:
@@ -377,7 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with contextlib.closing(worker):
         try:
             work(options.data_dir, worker)
-        except WorkerError as error:
+        except (WorkerError, OutdatedCodeError) as error:
             _log.warning("%s Its trainings go on; the next worker takes over.", error)
 
 

@@ -49,7 +49,7 @@ class _Pauses:
         return max(0, (total - 1 - last) // period - max(0, step - 1 - last) // period)
 
 
-class Pace:
+class StepPace:
     """Measures step times and pauses of one attempt. Times are seconds on any steady clock.
 
     Args:

@@ -5,7 +5,7 @@ import re
 from statistics import median
 
 from lib.jobs.job import LossPoint, Progress, Stage
-from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.tqdm_bar import DESCRIBED_BARS, SAMPLING_BARS, BarFrame, BarKind, parse_frame, without_escapes
 
 _SEGMENT_BYTES = 1 << 16
@@ -55,7 +55,7 @@ class ProgressParser:
         pace: With what is known of the step times already.
     """
 
-    def __init__(self, *, total_epochs: int | None = None, pace: Pace | None = None) -> None:
+    def __init__(self, *, total_epochs: int | None = None, pace: StepPace | None = None) -> None:
         self.resume_state: str | None = None
         self._tail = b""
         self._is_tail_taken = False
@@ -76,7 +76,7 @@ class ProgressParser:
         self._final_saved = False
         self._alarms: list[str] = []
         self._losses = _Losses()
-        self._pace = pace or Pace()
+        self._pace = pace or StepPace()
         self._message: list[bytes] = []
 
     def feed(self, data: bytes, at: float | None) -> None:
@@ -94,10 +94,12 @@ class ProgressParser:
         self._tail = tail[:_SEGMENT_BYTES]
         self._take_tail()
         self._note_steps()
+        self._note_fraction()
 
     def resume_from(self, step: int) -> None:
         """Say at which step the training went on, as ``train_state.json`` has it."""
         self._offset = max(0, step)
+        self._note_fraction()
 
     def drain_losses(self, *, is_over: bool = False) -> list[LossPoint]:
         """The losses that became known since the last call, each step once.
@@ -121,10 +123,9 @@ class ProgressParser:
         step, total = self._step(), self._total_steps()
         pace, eta = self._pace.seconds_per_step, None
         if step is not None and total is not None:
-            self._fraction = max(self._fraction, min(1.0, step / total)) if total else self._fraction
             eta = self._pace.eta_s(total - self._offset, self._at or 0.0)
         return Progress(
-            fraction=None if step is None or not total else self._fraction,
+            fraction=self._fraction if step is not None and total else None,
             stage=self._stage.value,
             step=step,
             total_steps=total,
@@ -238,6 +239,11 @@ class ProgressParser:
             self._pace.steps_done(self._bar_done, self._at)
         elif self._bar_total is not None:
             self._pace.steps_done_unseen(self._bar_done)
+
+    def _note_fraction(self) -> None:
+        """The fraction never falls, whatever the bar does."""
+        if (step := self._step()) is not None and (total := self._total_steps()):
+            self._fraction = max(self._fraction, min(1.0, step / total))
 
     def _take_text(self, text: bytes) -> None:
         self._collect_message(text)

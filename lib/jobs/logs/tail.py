@@ -82,7 +82,7 @@ class LogFollower:
     def _open_end(self, size: int) -> None:
         for factor in (1, 4, 16):  # moves up the screen make fewer lines of the same line feeds
             wanted = (self._keep + _MARGIN_LINES) * factor
-            pieces = LogEnd(self._read, size).pieces(wanted)
+            pieces = BackwardReader(self._read, size).pieces(wanted)
             self._terminal = Terminal(self._keep)
             self._terminal.feed(b"".join(pieces))
             if self._terminal.total_lines >= self._keep or len(pieces) < wanted:
@@ -103,7 +103,7 @@ class LogFollower:
         )
 
 
-class LogEnd:
+class BackwardReader:
     """The raw end of a log, found by reading backwards, at most 24 MB.
 
     A line of repaints can be hundreds of megabytes long while only its last frame shows: of such

@@ -102,16 +102,6 @@ class Terminal:
         if len(self._rows) > 2 * self._keep:
             self._forget(len(self._rows) - self._keep)
 
-    @property
-    def is_at_line_start(self) -> bool:
-        """Whether what comes next begins a new line below all others."""
-        return self._row == len(self._rows) - 1 and not self._col and not self._rows[-1] and not self._pending
-
-    def skip_lines(self, count: int) -> None:
-        """Count lines without taking them in, and forget all before; only at a line start."""
-        self._first += len(self._rows) - 1 + count
-        self._rows, self._row = [""], 0
-
     def forget_before(self, line: int) -> None:
         """Forget the settled lines below this number."""
         self._forget(max(0, min(line, self.settled_lines) - self._first))

@@ -12,9 +12,10 @@ from lib.jobs.training_settings import MAX_NAME_LENGTH, RANGES, TrainingConfig, 
 from lib.sources.protocol import JobSource
 from lib.ui.configs.edits import continue_as_new, drop_edit, orphaned_edits, unsaved_edits
 from lib.ui.configs.form import save_and_open
-from lib.ui.datasets.facts import act, count_text
+from lib.ui.parts.dialogs import act
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.links import show_place_link
+from lib.ui.parts.format import count_text
+from lib.ui.parts.links import NEW_JOB, show_place_link
 from lib.ui.parts.settings_form import config_obstacles, measured_text, trainer_options, value_text
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import write_params
@@ -129,7 +130,7 @@ def show_config_actions(config: TrainingConfig, names: Sequence[str]) -> None:
 
 def _show_use(config: TrainingConfig) -> None:
     st.page_link(
-        "../pages/new_job.py",
+        NEW_JOB.file,
         label="Use this configuration",
         icon=":material/play_arrow:",
         query_params={"configId": config.id},

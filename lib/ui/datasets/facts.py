@@ -1,6 +1,6 @@
 """What is known about datasets: the list, one dataset's facts, and creating and deleting."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -9,14 +9,12 @@ from streamlit_autorefresh import st_autorefresh
 from lib import services
 from lib.errors import DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
-from lib.sources.protocol import Action, JobSource
-from lib.ui.parts.dialogs import close_dialog, is_dialog_open, open_dialog, opened
+from lib.sources.protocol import Action
+from lib.ui.parts.dialogs import act, close_dialog, is_dialog_open, open_dialog, opened
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import UNKNOWN, relative_time, size_text
-from lib.ui.parts.format import now as this_moment
+from lib.ui.parts.format import UNKNOWN, count_text, relative_time, size_text, utc_now
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped, plain
-from lib.ui.parts.toasts import announce
 from lib.ui.parts.url import write_params
 
 LIST_TAKE = 20
@@ -28,13 +26,6 @@ SCAN_TICK_MS = 700
 _DELETION, _STRAY_DELETION = "delete-dataset", "delete-stray-captions"
 # The URL of the list again.
 LEAVE_DATASET = {"id": None, "page": None, "show": None}
-
-
-def count_text(count: int | None, one: str, many: str) -> str:
-    """``1 image``, ``1,600 images``, ``unknown number of images``."""
-    if count is None:
-        return f"unknown number of {many}"
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def coverage_text(dataset: Dataset) -> str:
@@ -102,7 +93,7 @@ def show_dataset_list(datasets: Sequence[Dataset], page: int, *, with_pictures: 
         with st.container(border=True, gap="xsmall"):
             name = escaped(dataset.name, limit=100) or "(no name)"
             show_place_link(f"**{name}**", {"id": dataset.id, "page": None})
-            created = f" · created {relative_time(dataset.created_at, this_moment())}" if dataset.created_at else ""
+            created = f" · created {relative_time(dataset.created_at, utc_now())}" if dataset.created_at else ""
             st.caption(escaped(summary_text(dataset)) + created)
             if with_pictures:
                 show_thumbnails(dataset)
@@ -231,13 +222,3 @@ def _confirm_stray_deletion(dataset: Dataset) -> None:
             lambda source: source.datasets.delete_stray_captions(dataset.id, dataset.stray_captions),
             done=f"Deleted {captions}",
         )
-
-
-def act(change: Callable[[JobSource], object], *, done: str, then: Mapping[str, str | None] | None = None) -> None:
-    """Change the source and the URL, then draw the page again with ``done`` (Markdown) in a toast; or show why not."""
-    with explained_errors():
-        services.act(change)
-        announce(done)
-        close_dialog()
-        write_params(then or {})
-        st.rerun()

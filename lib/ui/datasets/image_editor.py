@@ -15,11 +15,11 @@ from lib import services
 from lib.errors import DashboardError, DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
 from lib.sources.protocol import JobSource
-from lib.ui.addresses import own_path
-from lib.ui.datasets.facts import act, resolution_text
-from lib.ui.parts.dialogs import close_dialog, open_dialog, opened
+from lib.ui.datasets.facts import resolution_text
+from lib.ui.parts.dialogs import act, close_dialog, open_dialog, opened
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import size_text
+from lib.ui.parts.links import own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.toasts import announce
 

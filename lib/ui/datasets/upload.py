@@ -6,8 +6,8 @@ from urllib.parse import quote
 import streamlit as st
 
 from lib import services
-from lib.ui.addresses import own_path
 from lib.ui.parts.dialogs import is_dialog_open
+from lib.ui.parts.links import own_path
 
 _HTML = """
 <div class="upload">

@@ -21,19 +21,18 @@ from lib.sources.reads import Reading
 from lib.ui.job_list.csv_export import jobs_csv
 from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
-from lib.ui.parts.format import duration_text, epoch_text, loss_text, now, percent_text, viewer_zone, whole_percent
-from lib.ui.parts.job_actions import JOB_PAGE, show_actions
+from lib.ui.parts.format import duration_text, epoch_text, loss_text, percent_text, utc_now, viewer_zone, whole_percent
+from lib.ui.parts.job_actions import show_actions
 from lib.ui.parts.job_filters import clear_filters, job_query
-from lib.ui.parts.links import follow_link
+from lib.ui.parts.links import JOB, NEW_JOB, follow_link
+from lib.ui.parts.notes import show_age, show_incomplete
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import CANCELLING, STATUS_LOOKS, status_text
 from lib.ui.parts.url import settle_url, url_reader, write_params
-from lib.ui.stale import show_age, show_incomplete
 
 TICK_MS = 2_000
 RECOVERY_TICK_MS = 10_000
 ROW_HEIGHT_PX = 35
-NEW_JOB_PAGE = "../pages/new_job.py"
 _SELECTED = "ids of the selected jobs"
 
 
@@ -165,7 +164,7 @@ def _show_nothing(page: JobPage, query: JobQuery) -> None:
     else:
         st.header("No training jobs yet")
         st.markdown("A job trains a LoRA on a dataset. It appears here as soon as it is created.")
-        st.page_link(NEW_JOB_PAGE, label="Create Training Job", icon=":material/add:")
+        st.page_link(NEW_JOB.file, label="Create Training Job", icon=":material/add:")
 
 
 def _show_summary(page: JobPage, query: JobQuery) -> None:
@@ -197,7 +196,7 @@ def _show_table(page: JobPage) -> list[Job]:
     rows = rows_key(ids)
     chosen = st.session_state.get(_SELECTED, ())
     event = st.dataframe(
-        pd.DataFrame(job_rows(page.jobs, now())),
+        pd.DataFrame(job_rows(page.jobs, utc_now())),
         key=f"jobs-{rows}",
         hide_index=True,
         height="content",
@@ -209,7 +208,7 @@ def _show_table(page: JobPage) -> list[Job]:
         alt="Training jobs. Shift+Space selects a row.",
     )
     if (click := st.session_state.get(f"open-{rows}")) is not None:
-        follow_link(JOB_PAGE, {"id": ids[click["row"]]})
+        follow_link(JOB.file, {"id": ids[click["row"]]})
     selected = [page.jobs[row] for row in event["selection"]["rows"] if row < len(ids)]
     st.session_state[_SELECTED] = tuple(job.id for job in selected)
     return selected
@@ -256,7 +255,7 @@ def _show_below(page: JobPage, query: JobQuery) -> None:
         _show_pages(page, query)
         st.download_button(
             "Download CSV",
-            data=lambda: jobs_csv(query, services.source().list_jobs, now()),
+            data=lambda: jobs_csv(query, services.source().list_jobs, utc_now()),
             file_name="jobs.csv",
             mime="text/csv",
             icon=":material/table_view:",
@@ -272,7 +271,7 @@ def _show_links(jobs: Sequence[Job]) -> None:
     if links.open:
         with links:
             for job in jobs:
-                st.page_link(JOB_PAGE, label=link_label(job), query_params={"id": job.id})
+                st.page_link(JOB.file, label=link_label(job), query_params={"id": job.id})
 
 
 def _show_pages(page: JobPage, query: JobQuery) -> None:

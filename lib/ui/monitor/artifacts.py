@@ -7,9 +7,8 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job import Artifact, Attempt, Job
-from lib.ui.parts import format as times
 from lib.ui.parts.artifact_order import KINDS, listed_files
-from lib.ui.parts.format import absolute_time, size_text, viewer_zone
+from lib.ui.parts.format import absolute_time, size_text, utc_now, viewer_zone
 from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.live_times import show_timed_note
 from lib.ui.parts.notes import show_age_note, show_note
@@ -58,7 +57,7 @@ def show_files(job: Job, attempt: Attempt) -> bool:
     reading = services.latest_artifacts(job)
     files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None)
     show_age_note(reading.problem, reading.read_at)
-    now, key = times.now(), f"files-{job.id}-{attempt.number}"
+    now, key = utc_now(), f"files-{job.id}-{attempt.number}"
     if not files:
         show_note("No files yet." if job.status.is_active else "This attempt left no files.")
         return reading.problem is None

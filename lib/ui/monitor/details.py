@@ -20,9 +20,8 @@ from lib.jobs.training_settings import (
     settings_differences,
     shown_extra,
 )
-from lib.ui.monitor.failure import WIZARD_PAGE
-from lib.ui.parts import format as times
-from lib.ui.parts.format import UNKNOWN, duration_text, size_text
+from lib.ui.parts.format import UNKNOWN, duration_text, size_text, utc_now
+from lib.ui.parts.links import CONFIGS, DATASETS, NEW_JOB
 from lib.ui.parts.live_times import show_times
 from lib.ui.parts.settings_table import SettingRow, settings_table
 from lib.ui.parts.text import escaped, plain
@@ -102,10 +101,10 @@ def _parsed(text: str) -> Any:
 def show_job_information(job: Job) -> None:
     """The panel "Job information"."""
     st.header("Job information", anchor=False)
-    _show_link("Dataset", job.dataset_name, job.dataset_id, "../pages/datasets.py")
-    _show_link("Configuration", job.config_name, job.config_id, "../pages/configs.py")
+    _show_link("Dataset", job.dataset_name, job.dataset_id, DATASETS.file)
+    _show_link("Configuration", job.config_name, job.config_id, CONFIGS.file)
     st.page_link(
-        WIZARD_PAGE, label="Use this configuration", icon=":material/edit_note:", query_params={"from": job.id}
+        NEW_JOB.file, label="Use this configuration", icon=":material/edit_note:", query_params={"from": job.id}
     )
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     _show_times(job)
@@ -136,7 +135,7 @@ def _show_times(job: Job) -> None:
     later = (("Started", job.started_at), ("Finished", job.finished_at))
     show_times([("Created", job.created_at), *((label, at) for label, at in later if at)])
     # How long it runs already stands in the progress panel, which ticks; here it would stand still.
-    duration = duration_text(job.duration_s(times.now()))
+    duration = duration_text(job.duration_s(utc_now()))
     if job.status.is_terminal and duration != UNKNOWN:
         note = f" ({escaped(job.duration_note)})" if job.duration_note else ""
         st.markdown(f"Duration: {duration}{note}")

@@ -1,19 +1,18 @@
 """Why a job did not succeed: the cause, what to do, the lines that prove it, and the way to try again."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
 from lib import services
 from lib.jobs.job import Attempt, Failure, Job, JobStatus
-from lib.ui.monitor.log import shown_text
 from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.links import NEW_JOB, wizard_params
 from lib.ui.parts.live_times import show_ended
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.text import escaped
+from lib.ui.parts.text import escaped, shown_text
 
-WIZARD_PAGE = "../pages/new_job.py"
 LAST_LINES = 12
 TITLES = {
     JobStatus.FAILED: "Training failed",
@@ -52,12 +51,6 @@ def exit_text(exit_code: int | None) -> str:
         return f"Ended by signal {-exit_code}"
 
 
-def wizard_params(job: Job) -> Mapping[str, str]:
-    """The URL parameters with which the wizard starts from this job."""
-    wanted = {"from": job.id, "datasetId": job.dataset_id, "configId": job.config_id, "name": job.name}
-    return {name: value for name, value in wanted.items() if value}
-
-
 def show_failure(job: Job, attempt: Attempt) -> bool:
     """The panel of a failed, cancelled or lost attempt. Tells whether the log it quotes is fresh."""
     failure, is_fresh = attempt.failure, False
@@ -81,9 +74,7 @@ def show_failure(job: Job, attempt: Attempt) -> bool:
             reading = services.latest_log(job.id, attempt.number)
             _show_proof(failure, reading.value.lines)
             is_fresh = reading.problem is None
-        st.page_link(
-            WIZARD_PAGE, label="Retry training", icon=":material/edit_note:", query_params=dict(wizard_params(job))
-        )
+        st.page_link(NEW_JOB.file, label="Retry training", icon=":material/edit_note:", query_params=wizard_params(job))
         show_note("Opens the form for a new job with these settings, to be changed first. It trains from step 0.")
     return is_fresh
 

@@ -9,11 +9,10 @@ from lib.jobs.query import JobQuery
 from lib.sources.reads import Reading
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import percent_text
-from lib.ui.parts.links import show_place_link
+from lib.ui.parts.links import JOBS, OVERVIEW, show_place_link
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import is_cancelling, show_status_badge, status_text
 
-OVERVIEW_PAGE, LIST_PAGE = "../pages/overview.py", "../pages/jobs.py"
 MAX_TITLE_CHARS = 120
 MAX_ALARMS = 3
 _BREADCRUMB = "breadcrumb"
@@ -44,12 +43,12 @@ def open_job(job_id: str) -> Reading[Job] | None:
     except JobNotFound as error:
         st.title("Job not found", anchor=False)
         show_error(error)
-        st.page_link(LIST_PAGE, label="All jobs", icon=":material/arrow_back:")
+        st.page_link(JOBS.file, label="All jobs", icon=":material/arrow_back:")
     except DashboardError as error:
         st.title("Job could not be loaded", anchor=False)
         show_error(error)
         st.button("Retry", icon=":material/refresh:", on_click=services.forget_reads)
-        st.page_link(LIST_PAGE, label="All jobs", icon=":material/arrow_back:")
+        st.page_link(JOBS.file, label="All jobs", icon=":material/arrow_back:")
     return None
 
 
@@ -63,16 +62,16 @@ def show_choice() -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 show_status_badge(job.status, job.raw_status)
                 show_place_link(escaped(job.name or job.id, limit=80), {"id": job.id})
-    st.page_link(LIST_PAGE, label="All jobs", icon=":material/list:")
+    st.page_link(JOBS.file, label="All jobs", icon=":material/list:")
 
 
 def show_header(job: Job) -> None:
     """Breadcrumb that ends with the id to copy, heading, status and alarms."""
     st.html(_DENSE)
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key=_BREADCRUMB):
-        st.page_link(OVERVIEW_PAGE, label="Dashboard")
+        st.page_link(OVERVIEW.file, label="Dashboard")
         st.markdown("/", width="content")
-        st.page_link(LIST_PAGE, label="LoRA Training")
+        st.page_link(JOBS.file, label="LoRA Training")
         st.markdown("/ Job ID", width="content")
         st.code(plain(job.id, limit=200), language=None, width="content")
     with st.container(horizontal=True, vertical_alignment="center"):

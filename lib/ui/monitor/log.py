@@ -1,6 +1,6 @@
 """The log as it grows: the last lines in a scrolling area that follows the end until the reader scrolls up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import streamlit as st
@@ -10,6 +10,7 @@ from lib.jobs.job import Attempt, Job
 from lib.jobs.logs.tail import LogView
 from lib.ui.parts.format import size_text
 from lib.ui.parts.notes import show_age_note, show_note
+from lib.ui.parts.text import shown_text
 
 LINE_COUNTS = (100, 500, 2_000, 10_000)
 # A piece that did not change is not sent again when it is large enough (see .streamlit/config.toml). Small pieces
@@ -20,7 +21,6 @@ LARGE_PIECE = 500
 KEPT_LINES = (500, 2_500, 10_500)
 # A held start is still there after a tick in which this many lines were printed.
 HELD_MARGIN = 250
-MAX_LINE_CHARS = 2_000
 HEIGHT_PX = 420
 TALL_PX = 640
 _KEY = "log-lines"
@@ -106,11 +106,6 @@ def log_pieces(view: LogView, start: int) -> list[LogPiece]:
     ]
 
 
-def shown_text(lines: Sequence[str]) -> str:
-    """Lines as one text; an endless line is cut with a note."""
-    return "\n".join(_shown_line(line) for line in lines)
-
-
 def showing_text(shown: int, view: LogView) -> str:
     """``Showing last 100 of 12,345 lines``."""
     if view.total_lines is None:
@@ -165,9 +160,3 @@ def _show_controls(key: str, attempt: Attempt, showing: str) -> None:
             width=130,
         )
         show_note(showing)
-
-
-def _shown_line(line: str) -> str:
-    if len(line) <= MAX_LINE_CHARS:
-        return line
-    return f"{line[:MAX_LINE_CHARS]} … ({len(line) - MAX_LINE_CHARS:,} more characters in the full log)"

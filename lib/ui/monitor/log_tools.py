@@ -9,11 +9,12 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus
 from lib.jobs.logs.search import LogSearch
-from lib.ui.addresses import own_path
-from lib.ui.monitor.log import kept_lines, shown_text, tail_text
+from lib.ui.monitor.log import kept_lines, tail_text
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import size_text
+from lib.ui.parts.links import own_path
 from lib.ui.parts.notes import show_note
+from lib.ui.parts.text import shown_text
 
 SEARCH_BUDGET_S = 10.0
 COPIED_LINES = 1_000

@@ -12,8 +12,8 @@ from streamlit_autorefresh import st_autorefresh
 from lib.jobs.job import Attempt, Job
 from lib.sources.reads import Reading
 from lib.ui.monitor import poll_interval
-from lib.ui.parts import format as times
 from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.format import utc_now
 
 # Streamlit makes one message of ticks that come in the same moment, and draws one of their fragments only. Timers that
 # begin together and fire together would lose most of the slow ticks.
@@ -33,7 +33,7 @@ def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
     if reading.problem is None:
         watch = poll_interval.next_watch(watch, job, reading.read_at)
     st.session_state[key] = watch
-    interval_ms = poll_interval.poll_interval_ms(job, watch, times.now())
+    interval_ms = poll_interval.poll_interval_ms(job, watch, utc_now())
     if not is_fresh or reading.problem is not None:
         interval_ms = min(interval_ms or poll_interval.RESULTS_POLL_MS, poll_interval.RESULTS_POLL_MS)
     if interval_ms:

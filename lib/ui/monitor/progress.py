@@ -12,9 +12,8 @@ from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
 from lib.jobs.query import JobQuery
 from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
-from lib.ui.parts import format as times
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text
+from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import is_cancelling
@@ -153,7 +152,7 @@ def show_alarms(attempt: Attempt) -> None:
 
 def show_progress(attempt: Attempt, job: Job) -> None:
     """The panel for one attempt in whatever state it is."""
-    now = times.now()
+    now = utc_now()
     if attempt.status is JobStatus.PENDING:
         _show_waiting(job)
         return

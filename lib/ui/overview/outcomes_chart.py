@@ -11,10 +11,10 @@ from lib.sources.protocol import WINDOWS, OutcomeBucket
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import viewer_zone
 from lib.ui.parts.job_filters import time_param
+from lib.ui.parts.links import JOBS
 from lib.ui.parts.skeleton import first_read
 from lib.ui.parts.url import UrlReader, mirror_url, url_reader, write_params
 
-JOBS_PAGE = "../pages/jobs.py"
 WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 STATUSES_BEHIND = {"Succeeded": "succeeded", "Failed": "failed,lost"}
 # Both reach a contrast of 3 on the light and on the dark background.
@@ -157,7 +157,7 @@ def _show_bar_link(bucket: OutcomeBucket, outcome: str, window: str) -> None:
     when = bucket_label(bucket, window, viewer_zone())
     label = f"{when}: {count:,} {outcome.lower()}"
     icon = ":material/check_circle:" if outcome == "Succeeded" else ":material/error:"
-    st.page_link(JOBS_PAGE, label=label, icon=icon, query_params=jobs_behind(bucket, outcome))
+    st.page_link(JOBS.file, label=label, icon=icon, query_params=jobs_behind(bucket, outcome))
 
 
 def _count(bucket: OutcomeBucket, outcome: str) -> int:

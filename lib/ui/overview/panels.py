@@ -18,22 +18,18 @@ from lib.ui.parts.format import (
     duration_text,
     epoch_text,
     loss_text,
-    now,
     percent_text,
     relative_time,
     show_time,
     step_text,
+    utc_now,
 )
-from lib.ui.parts.job_actions import JOB_PAGE
+from lib.ui.parts.links import CONFIGS, DATASETS, JOB, JOBS, NEW_JOB
+from lib.ui.parts.notes import show_age, show_incomplete
 from lib.ui.parts.skeleton import first_read
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import STATUS_LOOKS, show_status_badge
-from lib.ui.stale import show_age, show_incomplete
 
-JOBS_PAGE = "../pages/jobs.py"
-NEW_JOB_PAGE = "../pages/new_job.py"
-DATASETS_PAGE = "../pages/datasets.py"
-CONFIGS_PAGE = "../pages/configs.py"
 TICK_MS = 2_000
 RECOVERY_TICK_MS = 10_000
 # What changes rarely is looked at again even while no job runs, so that "checked just now" stays true.
@@ -67,9 +63,9 @@ def show_greeting() -> None:
     st.header("Train your first LoRA")
     st.markdown("Nothing has been trained here yet. Three steps lead to a first LoRA:")
     steps = (
-        ("1. Upload a dataset", DATASETS_PAGE, ":material/photo_library:", "10 to 30 images with captions are enough."),
-        ("2. Choose a configuration", CONFIGS_PAGE, ":material/tune:", "How long and how finely to train."),
-        ("3. Start the training", NEW_JOB_PAGE, ":material/play_circle:", "The wizard checks everything beforehand."),
+        ("1. Upload a dataset", DATASETS.file, ":material/photo_library:", "10 to 30 images with captions are enough."),
+        ("2. Choose a configuration", CONFIGS.file, ":material/tune:", "How long and how finely to train."),
+        ("3. Start the training", NEW_JOB.file, ":material/play_circle:", "The wizard checks everything beforehand."),
     )
     for column, (label, page, icon, text) in zip(st.columns(3), steps, strict=True):
         with column.container(border=True):
@@ -152,7 +148,7 @@ def show_failures() -> None:
         for job in reading.value.jobs:
             _show_failure(job)
         if reading.value.jobs:
-            st.page_link(JOBS_PAGE, label="All failed jobs", query_params=ALL_FAILED, icon="")
+            st.page_link(JOBS.file, label="All failed jobs", query_params=ALL_FAILED, icon="")
         else:
             st.markdown("No failure is known so far." if reading.value.incomplete else "No job has failed.")
 
@@ -163,7 +159,7 @@ def show_health() -> None:
     st.header("Health")
     with explained_errors("The health cannot be checked", retry=True):
         for check in first_read("health", st.container(), services.health, height_px=120):
-            st.markdown(health_text(check, now()))
+            st.markdown(health_text(check, utc_now()))
 
 
 def health_text(check: HealthCheck, now: datetime) -> str:
@@ -183,7 +179,7 @@ def health_text(check: HealthCheck, now: datetime) -> str:
 def _show_counts(counts: Mapping[JobStatus, int]) -> None:
     with st.container(horizontal=True):
         for label, icon, params in count_links(counts):
-            st.page_link(JOBS_PAGE, label=label, icon=icon, query_params=params)
+            st.page_link(JOBS.file, label=label, icon=icon, query_params=params)
 
 
 def in_queue_order(jobs: Sequence[Job]) -> list[Job]:
@@ -206,7 +202,7 @@ def _show_active(page: JobPage) -> None:
         st.markdown("No job is known to wait or run." if page.incomplete else "No job is waiting or running.")
     if total > len(jobs):
         label = f"All {total:,} active jobs"
-        st.page_link(JOBS_PAGE, label=label, query_params={"status": "pending,running"}, icon="")
+        st.page_link(JOBS.file, label=label, query_params={"status": "pending,running"}, icon="")
 
 
 def _show_active_job(job: Job) -> None:
@@ -230,4 +226,4 @@ def _show_failure(job: Job) -> None:
 
 
 def _show_job_link(job: Job) -> None:
-    st.page_link(JOB_PAGE, label=escaped(job.name or job.id, limit=80), query_params={"id": job.id}, icon="")
+    st.page_link(JOB.file, label=escaped(job.name or job.id, limit=80), query_params={"id": job.id}, icon="")

@@ -5,11 +5,19 @@ What reruns the page without being asked to waits while ``is_dialog_open``: a fu
 is typed and not yet sent would be lost. Closing the dialog runs the page.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import streamlit as st
 
+from lib import services
+from lib.sources.protocol import JobSource
+from lib.ui.parts.errors import explained_errors
+from lib.ui.parts.toasts import announce
+from lib.ui.parts.url import write_params
+
 _OPENED = "dialog kept open"
+_KEY = "button that gets the focus back"
 
 
 def open_dialog(name: str, subject: object) -> None:
@@ -34,3 +42,37 @@ def is_dialog_open() -> bool:
 def close_dialog() -> None:
     """Close it: after its deed, and as ``on_dismiss`` of the dialog."""
     st.session_state.pop(_OPENED, None)
+
+
+def act(change: Callable[[JobSource], object], *, done: str, then: Mapping[str, str | None] | None = None) -> None:
+    """Change the source and the URL, then draw the page again with ``done`` (Markdown) in a toast; or show why not."""
+    with explained_errors():
+        services.act(change)
+        announce(done)
+        close_dialog()
+        write_params(then or {})
+        st.rerun()
+
+
+def ask_for_focus(button: str) -> None:
+    """Let the button with this widget key have the focus once it is drawn again."""
+    st.session_state[_KEY] = button
+
+
+def give_focus_back(buttons: Iterable[str]) -> None:
+    """Focus the asked-for button if it is one of these. Call it after them: it takes no room."""
+    wanted = st.session_state.get(_KEY)
+    if wanted in set(buttons):
+        del st.session_state[_KEY]
+        st.html(_script(wanted), unsafe_allow_javascript=True)
+
+
+def _script(button: str) -> str:
+    """Only while nothing else has the focus. Several tries, as the dialog goes a moment later; no foreign text."""
+    return f"""<style></style><script>
+for (const wait_ms of [0, 100, 300, 600, 1000]) {{
+  setTimeout(() => {{
+    if (document.activeElement === document.body) document.querySelector(".st-key-{button} button")?.focus();
+  }}, wait_ms);
+}}
+</script>"""

@@ -13,7 +13,7 @@ from lib.ui.parts.text import escaped
 UNKNOWN = "–"
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """This moment, aware UTC."""
     return datetime.now(UTC)
 
@@ -46,7 +46,7 @@ def viewer_zone() -> tzinfo:
 
 def show_time(label: str, at: datetime | None, *, note: str = "") -> None:
     """``Created 3 minutes ago``, with the absolute time in the viewer's zone on hover and for a screen reader."""
-    text = f"{escaped(label)} {relative_time(at, now())}" + (f" ({escaped(note)})" if note else "")
+    text = f"{escaped(label)} {relative_time(at, utc_now())}" + (f" ({escaped(note)})" if note else "")
     st.markdown(text.strip(), help=absolute_time(at, viewer_zone()) if at else None)
 
 
@@ -70,6 +70,13 @@ def size_text(size_bytes: int | None) -> str:
         return UNKNOWN
     number, unit = humanize.naturalsize(size_bytes, binary=True, format="%.1f").split(" ")
     return f"{number.removesuffix('.0')} {unit.replace('iB', 'B').replace('Bytes', 'bytes').replace('Byte', 'byte')}"
+
+
+def count_text(count: int | None, one: str, many: str) -> str:
+    """``1 image``, ``1,600 images``, ``unknown number of images``."""
+    if count is None:
+        return f"unknown number of {many}"
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def loss_text(loss: float | None) -> str:

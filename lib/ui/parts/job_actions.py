@@ -14,17 +14,15 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Artifact, Job, JobStatus
 from lib.sources.protocol import Action
-from lib.ui.addresses import own_path
-from lib.ui.focus import ask_for_focus, give_focus_back
 from lib.ui.parts.artifact_order import listed_files
+from lib.ui.parts.dialogs import ask_for_focus, give_focus_back
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import size_text
-from lib.ui.parts.links import follow_link
+from lib.ui.parts.links import JOB, follow_link, own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import is_cancelling
 from lib.ui.parts.toasts import announce
 
-JOB_PAGE = "../pages/job.py"
 SHOWN_NAMES = 10
 SHOWN_FILES = 30
 RETRY_AT_ONCE = "Starts the next attempt of the same job at once, with the same settings."
@@ -169,7 +167,7 @@ def _show_links(jobs: Sequence[Job]) -> None:
     target = {"id": jobs[0].id} if single else None
     logs = {"id": jobs[0].id, "view": "logs"} if single else None
     st.page_link(
-        JOB_PAGE,
+        JOB.file,
         label="View details",
         icon=":material/open_in_full:",
         query_params=target,
@@ -177,7 +175,7 @@ def _show_links(jobs: Sequence[Job]) -> None:
         help=help_text,
     )
     st.page_link(
-        JOB_PAGE,
+        JOB.file,
         label="View logs",
         icon=":material/article:",
         query_params=logs,
@@ -239,9 +237,9 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
     if len(started) != 1:
         st.rerun()
     elif is_elsewhere:
-        follow_link(JOB_PAGE, {"id": started[0].id})
+        follow_link(JOB.file, {"id": started[0].id})
     else:
-        st.switch_page(JOB_PAGE, query_params={"id": started[0].id})
+        st.switch_page(JOB.file, query_params={"id": started[0].id})
 
 
 def _retry_note() -> str:

@@ -1,10 +1,57 @@
-"""Ways to another place that are no plain link: on the same page, and from a button to another page."""
+"""The pages of the dashboard and how to get to them.
+
+``PAGES`` is the only list of pages: the navigation, the links between pages and the answer for an unknown address are
+all made from it.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import streamlit as st
 
+from lib.jobs.job import Job
 from lib.ui.parts.url import write_params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page.
+
+    Attributes:
+        path: Its address without the leading slash.
+        file: Its script, as ``st.Page`` and ``st.page_link`` want it: relative to ``lib/app.py``.
+        title: What the navigation and the browser's tab say.
+        icon: Shown in the navigation.
+        is_listed: Whether the navigation names it.
+    """
+
+    path: str
+    file: str
+    title: str
+    icon: str = ""
+    is_listed: bool = True
+
+
+OVERVIEW = Page(path="overview", file="../pages/overview.py", title="Overview", icon=":material/home:")
+JOBS = Page(path="jobs", file="../pages/jobs.py", title="Jobs", icon=":material/list:")
+NEW_JOB = Page(path="new", file="../pages/new_job.py", title="New job", icon=":material/add:")
+DATASETS = Page(path="datasets", file="../pages/datasets.py", title="Datasets", icon=":material/photo_library:")
+CONFIGS = Page(path="configs", file="../pages/configs.py", title="Configurations", icon=":material/tune:")
+JOB = Page(path="job", file="../pages/job.py", title="Job", is_listed=False)
+# In the order of the navigation; the first one is also what "/" shows.
+PAGES = (OVERVIEW, JOBS, NEW_JOB, DATASETS, CONFIGS, JOB)
+
+
+def own_path(path: str) -> str:
+    """``/jobs`` as the browser must ask for it: below ``server.baseUrlPath`` where one is set."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}{path}" if base else path
+
+
+def wizard_params(job: Job) -> dict[str, str]:
+    """The URL parameters with which the wizard starts from this job."""
+    wanted = {"from": job.id, "datasetId": job.dataset_id, "configId": job.config_id, "name": job.name}
+    return {name: value for name, value in wanted.items() if value}
 
 
 def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str | None = None) -> None:

@@ -6,8 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from lib.ui.parts import format as times
-from lib.ui.parts.format import absolute_time, relative_time, viewer_zone
+from lib.ui.parts.format import absolute_time, relative_time, utc_now, viewer_zone
 
 # The words of ``relative_time``, rounded as humanize does. Past some days they hardly change: null leaves them alone.
 RELATIVE_JS = """age_s => {
@@ -38,7 +37,7 @@ _COUNT_ON = """<style></style><script>
 def time_html(at: datetime) -> str:
     """``3 minutes ago`` as an element that the browser keeps true, with the absolute time on hover."""
     absolute = escape(absolute_time(at, viewer_zone()))
-    return f'<time data-live datetime="{at.isoformat()}" title="{absolute}">{relative_time(at, times.now())}</time>'
+    return f'<time data-live datetime="{at.isoformat()}" title="{absolute}">{relative_time(at, utc_now())}</time>'
 
 
 def show_times(moments: Sequence[tuple[str, datetime | None]]) -> None:
@@ -64,7 +63,7 @@ def show_ended(word: str, at: datetime) -> None:
 
 def keep_times_true() -> None:
     """Let the browser count on. Call it once, last on the page: it takes no room there."""
-    st.html(_COUNT_ON % (RELATIVE_JS, times.now().timestamp() * 1000), unsafe_allow_javascript=True)
+    st.html(_COUNT_ON % (RELATIVE_JS, utc_now().timestamp() * 1000), unsafe_allow_javascript=True)
 
 
 def _small(html: str) -> str:

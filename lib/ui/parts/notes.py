@@ -1,21 +1,54 @@
-"""Small print. ``st.caption`` draws it too pale to be read by everybody; the theme's own gray is dark enough."""
+"""Small print, and notes that say what is stale, missing or could not be used."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import streamlit as st
 
 from lib.errors import DashboardError
-from lib.ui.parts import format as times
+from lib.ui.parts.format import relative_time, utc_now
 from lib.ui.parts.text import escaped
-from lib.ui.stale import stale_text
 
 
 def show_note(text: str, *, color: str = "gray", note: str | None = None) -> None:
-    """One small line in a theme colour; ``text`` may be foreign, ``note`` is shown on hover."""
+    """One small line in a theme colour; ``text`` may be foreign, ``note`` is shown on hover.
+
+    ``st.caption`` is too pale to be read by everybody; the theme's own gray is dark enough.
+    """
     st.markdown(f":small[:{color}[{escaped(text)}]]", help=note)
 
 
 def show_age_note(problem: DashboardError | None, read_at: datetime) -> None:
-    """The age of one part of a page in small print, and why it is not fresh; nothing while it is."""
+    """In small print why one part of a page is stale and how old it is; nothing while it is fresh."""
     if problem is not None:
-        st.markdown(f":small[:orange[{stale_text(problem, read_at, times.now())}]]")
+        st.markdown(f":small[:orange[{stale_text(problem, read_at, utc_now())}]]")
+
+
+def show_age(problem: DashboardError | None, read_at: datetime) -> None:
+    """A warning why the page is stale and how old it is; nothing while it is fresh."""
+    if problem is not None:
+        st.warning(stale_text(problem, read_at, utc_now()), icon=":material/sync_problem:")
+
+
+def show_incomplete(incomplete: str) -> None:
+    """What an answer lacks; nothing when it is complete."""
+    if incomplete:
+        st.warning(escaped(incomplete), icon=":material/hourglass_top:")
+
+
+def show_bad_parameters(problems: Sequence[str]) -> None:
+    """Name the parameters of the link that cannot be used."""
+    if problems:
+        shown = ", ".join(escaped(each, limit=90) for each in problems)
+        st.warning(f"The link has values that cannot be used and were left out: {shown}")
+
+
+def stale_text(problem: DashboardError, read_at: datetime, now: datetime) -> str:
+    """``Could not refresh: no answer. Shown is the state of 12 s ago.`` as Markdown."""
+    return f"Could not refresh: {escaped(problem)} Shown is the state of {age_text(read_at, now)}."
+
+
+def age_text(read_at: datetime, now: datetime) -> str:
+    """How old shown data is: ``14 s ago``."""
+    seconds = max(0, int((now - read_at).total_seconds()))
+    return f"{seconds} s ago" if seconds < 60 else relative_time(read_at, now)

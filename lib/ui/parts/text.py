@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
+MAX_LINE_CHARS = 2_000
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
 _BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C])
 _UNSEEN = ("Cc", "Cs")
@@ -28,3 +30,14 @@ def escaped(text: object, *, limit: int = 0) -> str:
     """The text as Markdown that shows just its characters: no markup, no link, no image, no icon, no fetch."""
     harmless = _AFTER_MARKDOWN.sub(lambda found: found[0] + _WORD_JOINER, plain(text, limit=limit))
     return _MARKDOWN.sub(r"\\\1", harmless)
+
+
+def shown_text(lines: Sequence[str]) -> str:
+    """Log lines as one text; an endless line is cut with a note."""
+    return "\n".join(_shown_line(line) for line in lines)
+
+
+def _shown_line(line: str) -> str:
+    if len(line) <= MAX_LINE_CHARS:
+        return line
+    return f"{line[:MAX_LINE_CHARS]} … ({len(line) - MAX_LINE_CHARS:,} more characters in the full log)"

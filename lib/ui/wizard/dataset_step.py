@@ -11,6 +11,7 @@ from lib.errors import DashboardError
 from lib.jobs.dataset import Dataset
 from lib.jobs.query import JobQuery
 from lib.ui.datasets.facts import problem_texts, show_thumbnails, summary_text
+from lib.ui.parts.links import DATASETS
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import Draft, write_draft
@@ -34,7 +35,7 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
     by_id = {dataset.id: dataset for dataset in datasets}
     if not datasets:
         st.info("There are no datasets yet. Create one and upload images first.")
-        st.page_link("../pages/datasets.py", label="Datasets", icon=":material/photo_library:")
+        st.page_link(DATASETS.file, label="Datasets", icon=":material/photo_library:")
         return None
     follow_url(_KEY, chosen.id if chosen else None)
     left, right = st.columns(2, gap="large")
@@ -68,7 +69,7 @@ def show_dataset_summary(dataset: Dataset) -> None:
     for problem in problem_texts(dataset):
         st.warning(problem, icon=":material/warning:")
     st.page_link(
-        "../pages/datasets.py", label="Open the dataset", icon=":material/open_in_new:", query_params={"id": dataset.id}
+        DATASETS.file, label="Open the dataset", icon=":material/open_in_new:", query_params={"id": dataset.id}
     )
 
 

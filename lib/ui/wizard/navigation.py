@@ -1,6 +1,6 @@
 """What stands around the wizard's steps: where one is, where it started from, "Back" and "Next"."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
@@ -29,13 +29,6 @@ def load_origin() -> Job | None:
         st.info(f"Starts from the job {name}: what is not changed here is as it was there.", icon=_COPY)
         return job
     return None
-
-
-def show_bad_parameters(problems: Sequence[str]) -> None:
-    """Name what the link says but cannot be used."""
-    if problems:
-        shown = ", ".join(escaped(each, limit=90) for each in problems)
-        st.warning(f"The link has values that cannot be used and were left out: {shown}")
 
 
 def show_navigation(

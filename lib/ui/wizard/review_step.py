@@ -12,11 +12,9 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
 from lib.sources.protocol import Action, JobRequest, Preview
-from lib.ui.datasets.facts import count_text
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.format import duration_text, relative_time
-from lib.ui.parts.job_actions import JOB_PAGE
-from lib.ui.parts.links import follow_link
+from lib.ui.parts.format import count_text, duration_text, relative_time
+from lib.ui.parts.links import JOB, follow_link
 from lib.ui.parts.settings_form import labelled, measured_text, trainer_options, value_text
 from lib.ui.parts.settings_table import SettingRow, settings_table
 from lib.ui.parts.text import escaped
@@ -181,7 +179,7 @@ def _create(review: Review, draft: str) -> None:
         if job is not None:
             _made()[draft] = job
             if job.created_at is None or datetime.now(UTC) - job.created_at < FRESH:
-                follow_link(JOB_PAGE, {"id": job.id})
+                follow_link(JOB.file, {"id": job.id})
                 return
         st.rerun()
 
@@ -197,7 +195,7 @@ def _show_made(job: Job) -> None:
     st.info(f"This was started already, {relative_time(job.created_at, datetime.now(UTC))}, and made one job.")
     with st.container(horizontal=True, vertical_alignment="center"):
         name = escaped(job.name, limit=80)
-        st.page_link(JOB_PAGE, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
+        st.page_link(JOB.file, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
         _show_another()
 
 

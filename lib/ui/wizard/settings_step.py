@@ -14,6 +14,7 @@ from lib.jobs.training_settings import (
     settings_differences,
 )
 from lib.ui.parts.format import duration_text
+from lib.ui.parts.links import CONFIGS
 from lib.ui.parts.settings_form import (
     BASE_MODEL_HINT,
     BASE_MODEL_LABEL,
@@ -51,7 +52,7 @@ def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None
     by_id = {each.id: each for each in configs}
     if not configs:
         st.info("There are no configurations yet.")
-        st.page_link("../pages/configs.py", label="Configurations", icon=":material/tune:")
+        st.page_link(CONFIGS.file, label="Configurations", icon=":material/tune:")
         return
     follow_url(_CONFIG_KEY, config.id if config else None)
     st.selectbox(

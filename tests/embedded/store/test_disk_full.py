@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.embedded.store.database import DiskFullError
+from lib.embedded.store.connection import DiskFullError
 from lib.errors import InvalidRequest
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery

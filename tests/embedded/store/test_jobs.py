@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from lib.embedded.store import job_queries
-from lib.embedded.store.database import SCHEMA_VERSION, Database, DiskFullError
+from lib.embedded.store.connection import DiskFullError
+from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store, Submission, new_job_id
+from lib.embedded.store.migrations import MIGRATIONS
 from lib.embedded.store.runs import Claim, Ending
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
@@ -56,16 +58,6 @@ def submission(number: int = 0) -> Submission:
     )
 
 
-def test_a_name_that_a_former_version_stored_with_two_spaces_is_found(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "data", lambda: NOW)) as store:
-        job = store.submit(replace(submission(), name="Two  spaces"))
-        with store.database.writing() as connection:
-            connection.execute("UPDATE jobs SET search_text = replace(search_text, 'two spaces', 'two  spaces')")
-        assert store.list_jobs(JobQuery(search="two spaces")).total == 0
-    with closing(Store(tmp_path / "data", lambda: NOW)) as store:
-        assert [each.id for each in store.list_jobs(JobQuery(search="TWO  Spaces")).jobs] == [job.id]
-
-
 def claimed(store: Store) -> Claim:
     claim = store.runs.claim_next()
     assert claim is not None
@@ -94,7 +86,7 @@ def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path: Path, dama
             file.write(b"\xff" * 40_000)
     else:
         with closing(sqlite3.connect(path)) as other:
-            other.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1 if damage == 'newer' else 0}")
+            other.execute(f"PRAGMA user_version = {MIGRATIONS[-1].number + 1 if damage == 'newer' else 0}")
             other.execute("CREATE TABLE recipes (cake)")
     before = path.read_bytes()
     with pytest.raises(StoreError) as refused, closing(Store(tmp_path)) as store:

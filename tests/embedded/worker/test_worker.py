@@ -2,18 +2,21 @@
 
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lib.embedded.files import locks
+from lib.embedded.store.migrations import MIGRATIONS, OutdatedCodeError
 from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.worker import artifact_upload, attempt_follower, worker
-from lib.embedded.worker.launcher import IDLE_GRACE_S, LOCK_NAME, WorkerLauncher
+from lib.embedded.worker.launcher import IDLE_GRACE_S, WorkerLauncher
 from lib.embedded.worker.worker import Worker, work
 from lib.errors import ArtifactError, StoreError
 from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
@@ -334,7 +337,7 @@ def test_what_passes_fails_no_job(yard: Yard, monkeypatch: pytest.MonkeyPatch, e
 def test_a_worker_that_works_on_takes_over_what_another_claimed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
     staff = yard.hire()
-    lock = locks.take(yard.folder / LOCK_NAME)
+    lock = locks.take(yard.folder / locks.WORKER_LOCK)
     assert lock is not None
     staff.drain(lock)
     job = yard.submit()
@@ -386,7 +389,7 @@ def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard, mon
 
     work(yard.folder, LateWorker())  # type: ignore[arg-type]
     assert yard.source.get_job(jobs[0].id).status is JobStatus.SUCCEEDED
-    assert not locks.is_held(yard.folder / LOCK_NAME)
+    assert not locks.is_held(yard.folder / locks.WORKER_LOCK)
 
 
 def test_the_worker_builds_its_recipes_from_the_paths_of_the_dashboard(yard: Yard) -> None:
@@ -398,7 +401,7 @@ def test_the_worker_builds_its_recipes_from_the_paths_of_the_dashboard(yard: Yar
 
 
 def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
-    lock = locks.take(yard.folder / LOCK_NAME)
+    lock = locks.take(yard.folder / locks.WORKER_LOCK)
     assert lock is not None
     argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(yard.folder), "--recipes", REFERENCE]
     job = yard.submit()
@@ -406,3 +409,19 @@ def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
     os.close(lock)
     assert yard.source.get_job(job.id).status is JobStatus.PENDING
     assert IDLE_GRACE_S > worker.LOCK_PATIENCE_S
+
+
+def test_a_worker_that_a_newer_version_ruled_out_leaves_its_jobs_to_the_next(yard: Yard) -> None:
+    """The test plays the dashboard after an update: the trainer goes on, and the worker ends instead of writing."""
+    job = yard.submit(GATED)
+    staff = yard.hire()
+    yard.run_until(staff, job, lambda now: now.progress.step == 8)
+    with closing(sqlite3.connect(yard.folder / "lora.db")) as newer:
+        newer.execute(f"PRAGMA user_version = {MIGRATIONS[-1].number + 1}")
+    with pytest.raises(OutdatedCodeError):
+        work(yard.folder, staff)
+    assert not locks.is_held(yard.folder / locks.WORKER_LOCK)
+    with closing(sqlite3.connect(yard.folder / "lora.db")) as newer:
+        newer.execute("PRAGMA user_version = 1")
+    (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
+    yard.run_until(yard.hire(), job, lambda now: now.progress.step == 12)

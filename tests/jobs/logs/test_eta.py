@@ -1,15 +1,15 @@
-"""Pace: plain steps and pauses told apart."""
+"""StepPace: plain steps and pauses told apart."""
 
 import pytest
 
-from lib.jobs.logs.eta import Pace, expected_s, followed_s
+from lib.jobs.logs.eta import StepPace, expected_s, followed_s
 from tests.benchmarks.bench_eta import MADE_UP, errors, made_up_errors
 from tests.jobs.recordings import RECORDINGS, meta
 
 
-def paced(*seconds: float) -> tuple[Pace, float]:
+def paced(*seconds: float) -> tuple[StepPace, float]:
     """A pace after steps of these lengths, and the time."""
-    pace, at = Pace(), 1_000.0
+    pace, at = StepPace(), 1_000.0
     pace.steps_done(0, at)
     for step, length in enumerate(seconds, 1):
         at += length
@@ -25,7 +25,7 @@ def test_unknown_for_the_first_five_steps() -> None:
 
 
 def test_known_pauses_are_counted_when_they_are_due_and_do_not_move_the_pace() -> None:
-    pace, at = Pace(), 0.0
+    pace, at = StepPace(), 0.0
     pace.steps_done(0, at)
     for step in range(1, 26):
         at += 1.0
@@ -76,7 +76,7 @@ def test_a_clock_set_back_and_steps_without_time_do_no_harm() -> None:
 
 
 def test_many_steps_at_once_are_shared_out() -> None:
-    pace, at = Pace(), 0.0
+    pace, at = StepPace(), 0.0
     pace.steps_done(0, at)
     for step in range(50, 1_001, 50):
         at += 2.0
@@ -102,7 +102,7 @@ def test_a_slow_step_counts_more_where_steps_differ_or_few_are_known() -> None:
 
 
 def test_another_pace_late_in_a_long_run_is_seen_soon() -> None:
-    pace, at = Pace(), 0.0
+    pace, at = StepPace(), 0.0
     for step in range(2_031):
         pace.steps_done(step, at)
         at += 1.0 if step < 2_000 else 5.0
@@ -112,7 +112,7 @@ def test_another_pace_late_in_a_long_run_is_seen_soon() -> None:
 
 
 def test_the_rhythm_of_pauses_counts_from_the_start_also_after_a_takeover() -> None:
-    pace, at = Pace(known_s=1.0), 0.0
+    pace, at = StepPace(known_s=1.0), 0.0
     pace.steps_done_unseen(90)
     for step in range(91, 103):
         at += 1.0

@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 import pytest
 
 from lib.jobs.job import LossPoint, Progress, Stage
-from lib.jobs.logs.eta import Pace
+from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
 from tests.jobs.recordings import RECORDINGS, chunks_of, raw_log
 
@@ -322,7 +322,7 @@ def test_a_log_read_late_all_at_once_has_no_measured_pace() -> None:
 def test_a_log_read_late_is_not_timed_and_the_pace_known_before_goes_on() -> None:
     saved = "\nsaving checkpoint: x.safetensors\n"
     text = [bar("steps", step, 100, f", avr_loss=0.{step:02}") + saved * (step % 10 == 0) for step in range(25)]
-    parser = ProgressParser(pace=Pace(known_s=4.0))
+    parser = ProgressParser(pace=StepPace(known_s=4.0))
     for piece in ("".join(text[:12]), "".join(text[12:])):
         parser.feed(piece.encode(), None)
     assert (parser.progress.step, parser.progress.seconds_per_step) == (24, 4.0)

@@ -8,7 +8,6 @@ from lib.jobs.logs.search import LogHit, LogSearch
 from lib.jobs.logs.tail import LogFollower, LogView
 from lib.ui.monitor.log import (
     KEPT_LINES,
-    MAX_LINE_CHARS,
     SMALL_PIECE,
     ShownSpan,
     end_line,
@@ -16,10 +15,10 @@ from lib.ui.monitor.log import (
     log_pieces,
     piece_bounds,
     showing_text,
-    shown_text,
     start_line,
 )
 from lib.ui.monitor.log_tools import hit_lines, log_path, search_text
+from lib.ui.parts.text import MAX_LINE_CHARS, shown_text
 
 
 def make_view(total: int, kept: int = 10_500) -> LogView:

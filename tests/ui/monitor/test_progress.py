@@ -8,7 +8,7 @@ import pytest
 
 from lib.jobs.job import Attempt, Failure, Job, JobStatus, Progress
 from lib.ui.monitor.attempts import all_attempts, attempt_label, is_latest, shown_attempt
-from lib.ui.monitor.failure import cause_text, exit_text, wizard_params
+from lib.ui.monitor.failure import cause_text, exit_text
 from lib.ui.monitor.header import browser_title
 from lib.ui.monitor.progress import (
     ahead_text,
@@ -21,6 +21,7 @@ from lib.ui.monitor.progress import (
     stage_line,
     waiting_text,
 )
+from lib.ui.parts.links import wizard_params
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 JOB = Job(id="j", name="Aria v1", status=JobStatus.RUNNING, attempt=1, started_at=NOW - timedelta(seconds=5445))

@@ -20,7 +20,7 @@ from lib.ui.parts.format import (
     size_text,
     step_text,
 )
-from lib.ui.stale import stale_text
+from lib.ui.parts.notes import stale_text
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -1,0 +1,149 @@
+"""The schema's history: numbered steps, forward only. CONTRIBUTING.md says how to add one.
+
+Two numbers describe a file. Its *level*, the last step it went through, is in the table ``migrations``. Its ``PRAGMA
+user_version`` is the lowest level whose code may still use it. A worker may run older code than the dashboard beside
+it, and released code compares ``user_version`` alone: a step that only adds leaves it as it is, and older code goes on.
+"""
+
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lib.embedded.files import locks
+from lib.embedded.store.connection import MOVE_ASIDE, connect, transaction
+from lib.errors import StoreError
+from lib.jobs.query import search_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One step.
+
+    Attributes:
+        what: What changes, in a few words; kept in the file.
+        apply: Makes the change. It runs in a transaction and must neither commit nor use ``executescript``.
+        oldest_code: The lowest level whose code can use the file afterwards. Raise it only to remove or rename
+            something that released code uses, a release after the last code that used it.
+    """
+
+    number: int
+    what: str
+    apply: Callable[[sqlite3.Connection], None]
+    oldest_code: int = 1
+
+
+class OutdatedCodeError(StoreError):
+    """A newer version changed the database so that this version must leave it alone."""
+
+
+def user_version(connection: sqlite3.Connection) -> int:
+    """The lowest level whose code may use the file; 0 when it is empty or not one of ours."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def level(connection: sqlite3.Connection) -> int:
+    """The number of the last migration the file went through; 0 for an empty file."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchone():
+        return int(connection.execute("SELECT max(number) FROM migrations").fetchone()[0])
+    return min(user_version(connection), 1)  # the first release had no such table
+
+
+def refuse_newer(connection: sqlite3.Connection, known: int, path: Path) -> None:
+    """Raise OutdatedCodeError when the file needs newer code than that of level ``known``."""
+    if (needed := user_version(connection)) > known:
+        raise OutdatedCodeError(
+            f"The database {path} was written by a newer version of this dashboard "
+            f"(it needs schema {needed}, this one knows {known}).",
+            hint="Update the dashboard and restart it, or point LORA_DATA_DIR at another folder.",
+        )
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], path: Path) -> None:
+    """Bring the file up to date in one transaction, after a worker of older code has left and a copy was made.
+
+    Processes that open the file meanwhile wait. An interrupted migration leaves the file as it was.
+    """
+    if level(connection) == 0:
+        _apply(connection, migrations, path)
+    elif level(connection) < migrations[-1].number:
+        # A worker ends when its lock file is replaced; its trainings go on, and the next worker takes over.
+        with locks.taken_from_holder(path.parent / locks.WORKER_LOCK):
+            _apply(connection, migrations, path)
+
+
+def _apply(connection: sqlite3.Connection, migrations: Sequence[Migration], path: Path) -> None:
+    with transaction(connection):
+        found = level(connection)  # another process may have been faster between the look and the lock
+        to_come = [migration for migration in migrations if migration.number > found]
+        if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreError(
+                f"The file {path} is a database, but not one of this dashboard.", hint=MOVE_ASIDE.format(path=path)
+            )
+        if found and to_come:
+            _keep_copy(path, found)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS migrations "
+            "(number INTEGER PRIMARY KEY, what TEXT NOT NULL, applied_at REAL NOT NULL)"
+        )
+        for migration in to_come:
+            migration.apply(connection)
+            connection.execute(
+                "INSERT INTO migrations (number, what, applied_at) VALUES (?, ?, ?)",
+                (migration.number, migration.what, datetime.now(UTC).timestamp()),
+            )
+            if migration.oldest_code > user_version(connection):
+                connection.execute(f"PRAGMA user_version = {migration.oldest_code}")
+
+
+def _keep_copy(path: Path, found: int) -> None:
+    """Keep what the file holds before the change, as ``lora.db.schema-1.2026-11-28``."""
+    target = path.with_name(f"{path.name}.schema-{found}.{datetime.now(UTC):%Y-%m-%d}")
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(mode=0o600)
+        with closing(connect(path, "rw")) as source, closing(connect(unfinished, "rw")) as copy:
+            source.backup(copy)  # what was committed: the transaction that waits for this has written nothing yet
+        unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
+        unfinished.replace(target)
+    except OSError as error:
+        raise StoreError(
+            f"The database {path} could not be copied before its update ({error.strerror or error}).",
+            hint="Nothing was changed. Check the data folder and the free disk space.",
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _statements((Path(__file__).parent / "schema.sql").read_text()):
+        connection.execute(statement)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; ``executescript`` would commit the transaction it runs in."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _collapse_spaces(connection: sqlite3.Connection) -> None:
+    """Searches compare with single spaces; the first release stored names as they were typed."""
+    rows = connection.execute("SELECT seq, search_text FROM jobs WHERE instr(search_text, '  ')").fetchall()
+    for seq, text in rows:
+        renewed = "\n".join(map(search_key, text.split("\n")))
+        values = (renewed.partition("\n")[0], renewed, seq)
+        connection.execute("UPDATE jobs SET name_key = ?, search_text = ? WHERE seq = ?", values)
+
+
+MIGRATIONS = (
+    Migration(number=1, what="the first schema", apply=_create),
+    Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
+)
