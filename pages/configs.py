@@ -9,7 +9,7 @@ from lib.ui.configs.form import show_config_form, show_leave_guard
 from lib.ui.configs.panels import (
     show_config_actions,
     show_config_list,
-    show_exports,
+    show_export,
     show_new_config,
     show_obstacles,
     show_orphaned_edits,
@@ -46,7 +46,7 @@ with explained_errors("Failed to load the configurations", retry=True):
         else:
             show_config_actions(config, [each.name for each in configs])
             show_config_form(config)
-        show_exports(config)
+        show_export(config)
     else:
         if not read_only:
             show_new_config()

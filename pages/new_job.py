@@ -5,11 +5,11 @@ from functools import partial
 import streamlit as st
 
 from lib import services
-from lib.sources.protocol import Action
+from lib.jobs.training_settings import setting_problems
+from lib.sources.protocol import Action, JobRequest
 from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_bad_parameters
-from lib.ui.parts.settings_form import value_problems
 from lib.ui.parts.text import escaped
 from lib.ui.wizard.dataset_step import dataset_problem, entered_dataset, pick_dataset, usual_dataset
 from lib.ui.wizard.draft import (
@@ -26,7 +26,7 @@ from lib.ui.wizard.navigation import (
     show_navigation,
     show_steps,
 )
-from lib.ui.wizard.review_step import Review, show_review
+from lib.ui.wizard.review_step import show_review
 from lib.ui.wizard.settings_step import (
     edit_name,
     edit_time_limit,
@@ -57,7 +57,7 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     settings, bad_parameters = changed_settings(before, draft.changes)
     limit_min, bad_limit = time_limit_minutes(draft.time_limit)
 
-    is_startable = bool(config or origin) and not value_problems(settings) and not time_limit_problem(limit_min)
+    is_startable = bool(config or origin) and not setting_problems(settings) and not time_limit_problem(limit_min)
     last_step = 1 if dataset_problem(dataset) else 3 if is_startable else 2
     step = min(draft.step, last_step)
     show_steps(step)
@@ -81,6 +81,13 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
         show_refusal()
         show_changes(config, settings, draft)
     elif dataset is not None:
-        limit_s = None if limit_min is None else 60 * limit_min
-        show_review(Review(name=draft.name, dataset=dataset, config=config, settings=settings, time_limit_s=limit_s))
+        request = JobRequest(
+            name=draft.name.strip(),
+            dataset_id=dataset.id,
+            config_id=config.id if config else None,
+            settings=settings,
+            submission_id="preview",
+            time_limit_s=None if limit_min is None else 60 * limit_min,
+        )
+        show_review(request, dataset, config)
     start_at_top(f"new job, step {step}")

@@ -1,67 +1,45 @@
-"""Training configurations: the values a person may set, their ranges, and what differs."""
+"""Training configurations: the values a person may set, and what differs between two of them.
+
+``TrainingSettings`` is the one table of them. A line there is all it takes to add a setting: forms, tables, files, the
+database and the API are made from it.
+"""
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from lib.jobs.setting_kinds import Lines, Number, Options, Setting, Text
+
 MAX_NAME_LENGTH = 100
 MAX_JOB_NAME_LENGTH = 200
-NOT_SHOWN = "(not shown)"
-# At the end of the name: --huggingface_token and --wandb_api_key, but not --keep_tokens or --max_token_length.
-_SECRET_OPTION = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRange:
-    """A numeric training setting: its label, unit (and that of a single one) and inclusive range."""
-
-    name: str
-    label: str
-    unit: str
-    minimum: float
-    maximum: float
-    is_integer: bool = True
-    unit_of_one: str = ""
-
-    @property
-    def kind(self) -> type[int] | type[float]:
-        """The type of its values."""
-        return int if self.is_integer else float
+def _setting(kind: Setting, default: Any) -> Any:
+    return field(default_factory=lambda: kind.read(default), metadata={"setting": kind})  # no shared dictionary
 
 
-RANGES: tuple[SettingRange, ...] = (
-    SettingRange(
-        name="epochs",
-        label="Epochs",
-        unit="passes over the dataset",
-        unit_of_one="pass over the dataset",
-        minimum=1,
-        maximum=1000,
-    ),
-    SettingRange(name="learning_rate", label="Learning rate", unit="", minimum=1e-6, maximum=1, is_integer=False),
-    SettingRange(
-        name="batch_size",
-        label="Batch size",
-        unit="images per step",
-        unit_of_one="image per step",
-        minimum=1,
-        maximum=64,
-    ),
-    SettingRange(name="resolution", label="Resolution", unit="px", minimum=128, maximum=2048),
-    SettingRange(name="network_dim", label="Network dim (rank)", unit="", minimum=1, maximum=512),
-    SettingRange(name="network_alpha", label="Network alpha", unit="", minimum=1, maximum=512),
-    SettingRange(
-        name="repeats",
-        label="Repeats",
-        unit="times each image per epoch",
-        unit_of_one="time each image per epoch",
-        minimum=1,
-        maximum=1000,
-    ),
-    SettingRange(name="seed", label="Seed", unit="", minimum=0, maximum=2**31 - 1),
+def _whole(label: str, default: int, minimum: int, maximum: int, unit: str = "", unit_of_one: str = "") -> Any:
+    kind = Number(label=label, minimum=minimum, maximum=maximum, is_integer=True, unit=unit, unit_of_one=unit_of_one)
+    return _setting(kind, default)
+
+
+def _real(label: str, default: float, minimum: float, maximum: float) -> Any:
+    return _setting(Number(label=label, minimum=minimum, maximum=maximum, is_integer=False), default)
+
+
+PROMPTS = Lines(
+    label="Sample prompts",
+    field_label="Sample prompts, one per line",
+    hint="One sample image per prompt and epoch",
+    max_chars=5_000,
+)
+MODEL = Text(label="Base model", hint="A model's name or path, as the trainer expects it", max_chars=1_000)
+EXTRA = Options(
+    label="Further options",
+    field_label="Further options as TOML",
+    hint="Passed on to the trainer; one key = value per line",
 )
 
 
@@ -76,18 +54,26 @@ class TrainingSettings:
         extra: Further trainer-specific values, passed on as they are.
     """
 
-    trainer: str = "tiny"
-    base_model: str = ""
-    epochs: int = 10
-    learning_rate: float = 1e-4
-    batch_size: int = 1
-    resolution: int = 512
-    network_dim: int = 16
-    network_alpha: int = 8
-    repeats: int = 1
-    seed: int = 42
-    sample_prompts: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    trainer: str = _setting(Text(label="Trainer", max_chars=100, is_required=True), "tiny")
+    base_model: str = _setting(MODEL, "")
+    epochs: int = _whole("Epochs", 10, 1, 1000, "passes over the dataset", "pass over the dataset")
+    learning_rate: float = _real("Learning rate", 1e-4, 1e-6, 1)
+    batch_size: int = _whole("Batch size", 1, 1, 64, "images per step", "image per step")
+    resolution: int = _whole("Resolution", 512, 128, 2048, "px")
+    network_dim: int = _whole("Network dim (rank)", 16, 1, 512)
+    network_alpha: int = _whole("Network alpha", 8, 1, 512)
+    repeats: int = _whole("Repeats", 1, 1, 1000, "times each image per epoch", "time each image per epoch")
+    seed: int = _whole("Seed", 42, 0, 2**31 - 1)
+    sample_prompts: tuple[str, ...] = _setting(PROMPTS, ())
+    extra: Mapping[str, Any] = _setting(EXTRA, {})
+
+
+SETTINGS: Mapping[str, Setting] = {
+    each.name: replace(each.metadata["setting"], name=each.name) for each in fields(TrainingSettings)
+}
+NUMBERS = tuple(each for each in SETTINGS.values() if isinstance(each, Number))
+# Texts that every trainer has; the trainer itself is chosen, not typed.
+TEXTS = tuple(each for each in SETTINGS.values() if isinstance(each, Text | Lines) and each.name != "trainer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,39 +99,29 @@ class Difference:
     after: Any
 
 
-def is_secret_option(name: str) -> bool:
-    """Whether an option is named as one whose value nobody else should read."""
-    return _SECRET_OPTION.search(name) is not None
-
-
-def shown_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Trainer-specific values fit to be shown: those of options named as secrets are left out."""
-    return {name: NOT_SHOWN if is_secret_option(str(name)) else shown_value(value) for name, value in extra.items()}
-
-
-def shown_value(value: Any) -> Any:
-    """The same for a value, which may be ``name=value`` or a list of such."""
-    if isinstance(value, list | tuple):
-        return [shown_value(each) for each in value]
-    name, equals, _ = value.partition("=") if isinstance(value, str) else ("", "", "")
-    return f"{name}={NOT_SHOWN}" if equals and is_secret_option(name) else value
-
-
 def setting_problems(settings: TrainingSettings) -> dict[str, str]:
-    """Field name -> what is wrong with it; empty when all values are in range."""
-    problems = {rule.name: number_problem(rule, getattr(settings, rule.name)) for rule in RANGES}
+    """Field name -> what is wrong with it; empty when all values can be used."""
+    problems = {name: each.problem(getattr(settings, name)) for name, each in SETTINGS.items()}
     return {name: problem for name, problem in problems.items() if problem}
 
 
-def number_problem(rule: SettingRange, value: object) -> str:
-    """What is wrong with a value of this setting; empty when it is fine."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return f"{rule.label} must be a number."
-    if not rule.minimum <= value <= rule.maximum:
-        return f"{rule.label} must be between {rule.minimum:.10g} and {rule.maximum:.10g}."
-    if rule.is_integer and value != int(value):
-        return f"{rule.label} must be a whole number."
-    return ""
+def settings_payload(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings as plain values, as files, the database and a job's own copy hold them."""
+    return {name: each.plain(getattr(settings, name)) for name, each in SETTINGS.items()}
+
+
+def settings_from_payload(payload: Mapping[str, Any]) -> TrainingSettings:
+    """Settings from plain values: what is unknown or cannot be meant is left at its default."""
+    found = {name: each.read(payload.get(name)) for name, each in SETTINGS.items()}
+    return TrainingSettings(**{name: value for name, value in found.items() if value is not None})
+
+
+def settings_differences(before: TrainingSettings, after: TrainingSettings) -> tuple[Difference, ...]:
+    """The settings in which ``after`` differs from ``before``, in the order they are shown."""
+    values = ((each, getattr(before, each.name), getattr(after, each.name)) for each in SETTINGS.values())
+    return tuple(
+        Difference(name=each.name, label=each.label, before=old, after=new) for each, old, new in values if old != new
+    )
 
 
 def name_problem(name: str) -> str:
@@ -163,22 +139,6 @@ def _name_problem(name: str, what: str, limit: int) -> str:
     if not length:
         return f"{what} is empty."
     return f"{what} has {length:,} characters; at most {limit} are allowed." if length > limit else ""
-
-
-def settings_differences(before: TrainingSettings, after: TrainingSettings) -> tuple[Difference, ...]:
-    """The settings in which ``after`` differs from ``before``, in the order they are shown."""
-    labels = {rule.name: rule.label for rule in RANGES}
-    names = ("trainer", "base_model", *labels, "sample_prompts", "extra")
-    return tuple(
-        Difference(
-            name=name,
-            label=labels.get(name, name.replace("_", " ").capitalize()),
-            before=getattr(before, name),
-            after=getattr(after, name),
-        )
-        for name in names
-        if getattr(before, name) != getattr(after, name)
-    )
 
 
 def total_steps(image_count: int, settings: TrainingSettings) -> int:

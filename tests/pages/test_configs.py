@@ -143,43 +143,38 @@ def saved_elsewhere(source, *, description="", **settings):
     return services.act(lambda source: source.configs.save(theirs))
 
 
-def test_saving_over_what_somebody_else_saved_is_asked_and_reverts_only_what_clashes(filled, open_page):
+def test_saving_over_what_somebody_else_saved_is_asked(filled, open_page):
     app = open_page("configs", id="c1")
     field(app, "Description").set_value("mine")
     app = field(app, "Seed").set_value(7).run()
-    theirs = saved_elsewhere(filled, description="*theirs*", epochs=5)
+    theirs = saved_elsewhere(filled, description="theirs", epochs=5)
     app = button(app, "Save configuration").click().run()
     assert filled.configs.kept["c1"] == theirs
-    assert "Description is *theirs* there now. Discard" in texts(app)
+    assert "Somebody else saved this configuration after you began" in texts(app)
     assert "**Unsaved changes:** Description, Seed" in texts(app)
-    assert field(app, "Epochs").value == 5, "what was not touched here is shown as it would be saved"
     newer = saved_elsewhere(filled, description="newer", epochs=6)
-    app = button(app, "Save mine over it").click().run()
-    assert filled.configs.kept["c1"] == newer, "agreed was to what was shown, and that is not there any more"
-    assert "Description is newer there now" in texts(app)
-    app = button(app, "Save mine over it").click().run()
-    assert [each.value for each in app.toast] == ["Saved Quick, with Epochs as somebody else saved it"]
-    assert filled.configs.kept["c1"] == replace(newer, description="mine", settings=replace(newer.settings, seed=7))
+    app = button(app, "Overwrite").click().run()
+    assert filled.configs.kept["c1"] == newer, "agreed was to what was stored then"
+    app = button(app, "Overwrite").click().run()
+    assert [each.value for each in app.toast] == ["Saved Quick"]
+    saved = filled.configs.kept["c1"]
+    assert (saved.description, saved.settings.seed, saved.settings.epochs) == ("mine", 7, 9)
     assert not app.warning
     saved_elsewhere(filled, description="last")
     assert field(app.run(), "Description").value == "last", "where nothing was typed, what is stored is shown"
 
 
-def test_changes_of_two_people_that_do_not_clash_are_both_saved(filled, open_page):
-    app = open_page("configs", id="c1")
-    app = field(app, "Seed").set_value(7).run()
-    saved_elsewhere(filled, description="theirs", epochs=5, extra={"hf_token": "hf_123"})
-    assert "shown as they are now: Description, Epochs, Further options as TOML." in texts(app.run())
-    app = button(app, "Save configuration").click().run()
+def test_what_somebody_else_saved_can_be_loaded_instead(filled, open_page):
+    app = field(open_page("configs", id="c1"), "Seed").set_value(7).run()
+    theirs = saved_elsewhere(filled, description="theirs", epochs=5, extra={"hf_token": "hf_123"})
+    app = app.run()
+    assert button(app, "Save configuration").disabled
+    assert "hf_123" not in texts(app)
+    app = button(app, "Reload, and lose my changes").click().run()
+    assert (field(app, "Epochs").value, field(app, "Seed").value) == (5, 42)
     assert not app.warning
-    saved = filled.configs.kept["c1"]
-    assert (saved.description, saved.settings.epochs, saved.settings.seed) == ("theirs", 5, 7)
-    toast = "Saved Quick, with Description, Epochs, Further options as TOML as somebody else saved it"
-    assert [each.value for each in app.toast] == [toast]
-    app = field(app, "Further options as TOML").set_value("").run()
-    saved_elsewhere(filled, extra={"hf_token": "hf_456"})
-    assert "is hf_token = " in texts(app.run())
-    assert "hf_456" not in texts(app)
+    assert filled.configs.kept["c1"] == theirs
+    assert not button(app, "Save configuration").disabled
 
 
 def test_changes_to_a_configuration_that_somebody_deleted_can_go_on_as_a_new_one(filled, open_page):

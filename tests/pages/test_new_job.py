@@ -8,10 +8,9 @@ from streamlit.testing.v1 import AppTest
 
 from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable, StoreError, SubmissionUnsure
-from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_payload
 from lib.sources.protocol import Action, Preview
 from lib.ui.wizard import review_step
 from tests.pages.conftest import APP, NOW

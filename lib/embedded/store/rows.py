@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobStatus, Progress
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
 CANCELLING = "cancelling"
 
@@ -25,14 +25,12 @@ def to_json(value: object) -> str:
 
 def settings_json(settings: TrainingSettings) -> str:
     """Training settings as JSON."""
-    return to_json({**asdict(settings), "extra": dict(settings.extra)})
+    return to_json(settings_payload(settings))
 
 
 def settings_from(text: str) -> TrainingSettings:
     """Training settings from JSON; keys that are no longer known are left out."""
-    known = {field.name for field in fields(TrainingSettings)}
-    values = {key: value for key, value in json.loads(text).items() if key in known}
-    return TrainingSettings(**{**values, "sample_prompts": tuple(values.get("sample_prompts", ()))})
+    return settings_from_payload(json.loads(text))
 
 
 def progress_json(progress: Progress) -> str:

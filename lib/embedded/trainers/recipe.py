@@ -8,7 +8,8 @@ from typing import Protocol
 
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
-from lib.jobs.training_settings import NOT_SHOWN, TrainingSettings, is_secret_option, shown_value
+from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_value
+from lib.jobs.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

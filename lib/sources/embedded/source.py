@@ -18,7 +18,8 @@ from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.query import JobPage, JobQuery
-from lib.jobs.training_settings import TrainingConfig, is_secret_option
+from lib.jobs.secret_options import is_secret_option
+from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health

@@ -10,15 +10,23 @@ from lib.jobs.training_settings import (
     name_problem,
     setting_problems,
     settings_differences,
+    settings_payload,
 )
 from lib.sources.influencerai.api_errors import Conflict, NotFound
 from lib.sources.influencerai.client import InfluencerClient, path_of
-from lib.sources.influencerai.snapshot import META_NAME, SETTING_NAMES, our_settings, parse_time, setting_value
+from lib.sources.influencerai.snapshot import (
+    API_FIELDS,
+    META_FIELDS,
+    META_NAME,
+    OUR_NAMES,
+    our_settings,
+    parse_time,
+    setting_value,
+)
 from lib.sources.protocol import Configs, no_such_config
 from lib.sources.reads import Reads
 
 TRAINER = "sd-scripts"  # what the API's worker runs, whatever a configuration was made for
-OUR_NAMES = {**SETTING_NAMES, "name": "name", "description": "description"}
 
 
 class ApiConfigs(Configs):
@@ -89,17 +97,11 @@ def read_config(row: object) -> TrainingConfig | None:
     )
 
 
-def settings_payload(settings: TrainingSettings, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def api_settings(settings: TrainingSettings, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Settings in the API's words, as in a job's inline ``config``; ``meta`` is what it held before."""
-    ours = {
-        "trainer": settings.trainer,
-        "repeats": settings.repeats,
-        "seed": settings.seed,
-        "samplePrompts": list(settings.sample_prompts),
-        "extra": dict(settings.extra),
-    }
-    theirs = {theirs: getattr(settings, ours) for theirs, ours in SETTING_NAMES.items()}
-    return {"meta": {**(meta or {}), META_NAME: ours}, **theirs}
+    values = settings_payload(settings)
+    kept = {theirs: values[ours] for ours, theirs in META_FIELDS.items()}
+    return {"meta": {**(meta or {}), META_NAME: kept}, **{theirs: values[ours] for ours, theirs in API_FIELDS.items()}}
 
 
 def config_payload(config: TrainingConfig, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,15 +110,15 @@ def config_payload(config: TrainingConfig, meta: Mapping[str, Any]) -> dict[str,
         "name": config.name.strip(),
         "description": config.description,
         "isDefault": config.is_default,
-        **settings_payload(config.settings, meta),
+        **api_settings(config.settings, meta),
     }
 
 
 def left_to_the_deployment(settings: TrainingSettings) -> list[str]:
     """The chosen values that the API has no field for, so that its worker may ignore them."""
     usual = TrainingSettings(trainer=TRAINER)
-    chosen = (each for each in settings_differences(usual, settings) if each.name not in SETTING_NAMES.values())
-    return ["further options" if each.name == "extra" else each.label.lower() for each in chosen]
+    chosen = (each for each in settings_differences(usual, settings) if each.name not in API_FIELDS)
+    return [each.label.lower() for each in chosen]
 
 
 def in_our_words(error: InvalidRequest) -> InvalidRequest:
@@ -126,6 +128,6 @@ def in_our_words(error: InvalidRequest) -> InvalidRequest:
 
 
 def _settings(row: Mapping[str, Any]) -> TrainingSettings:
-    found = {ours: setting_value(ours, row.get(theirs)) for theirs, ours in SETTING_NAMES.items()}
+    found = {ours: setting_value(ours, row.get(theirs)) for ours, theirs in API_FIELDS.items()}
     values = {name: value for name, value in found.items() if value is not None}
     return TrainingSettings(**{"trainer": TRAINER, **values, **our_settings(row)})

@@ -13,7 +13,8 @@ from lib.artifacts.presigned import frozen_link
 from lib.errors import BadPayload
 from lib.jobs.artifact_names import describe_file
 from lib.jobs.job import Artifact, ArtifactKind, JobStatus, Stage
-from lib.jobs.training_settings import TrainingSettings
+from lib.jobs.setting_kinds import Number
+from lib.jobs.training_settings import SETTINGS
 
 JOB_TYPE = "lora-training"
 SUBMISSION_KEY = "clientSubmissionId"
@@ -25,19 +26,22 @@ STAGES = {
     "completed": Stage.FINISHED.value,
 }
 FIRST_STAGES = frozenset({"initializing", "fetching dataset"})
-# Settings of ours that the API has no field for travel in a configuration's ``meta`` under this name.
+# Settings that the API has no field for travel in a configuration's ``meta`` under this name.
 META_NAME = "dashboard"
-SETTING_NAMES = {
-    "modelName": "base_model",
+# Our name -> the API's, of the settings that it has a field for.
+API_FIELDS = {
+    "base_model": "modelName",
     "epochs": "epochs",
-    "learningRate": "learning_rate",
-    "batchSize": "batch_size",
+    "learning_rate": "learningRate",
+    "batch_size": "batchSize",
     "resolution": "resolution",
-    "networkDim": "network_dim",
-    "networkAlpha": "network_alpha",
+    "network_dim": "networkDim",
+    "network_alpha": "networkAlpha",
 }
-USUAL_SETTINGS = TrainingSettings()
-LARGEST_NUMBER = 2**53 - 1  # JavaScript's: beyond it neither the API nor a browser counts
+META_FIELDS = {
+    name: re.sub(r"_([a-z])", lambda found: found[1].upper(), name) for name in SETTINGS if name not in API_FIELDS
+}
+OUR_NAMES = {theirs: ours for ours, theirs in API_FIELDS.items()}
 # What no clock says, and what cannot be put into every time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 LONGEST_KEPT_TEXT, DEEPEST_KEPT = 2_000, 50
@@ -138,7 +142,7 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in config.items():
         if name in ("id", "name") or value is None:
             continue
-        if ours := SETTING_NAMES.get(str(name)):
+        if ours := OUR_NAMES.get(str(name)):
             fitting = setting_value(ours, value)
             theirs[ours] = value if fitting is None else fitting
         else:
@@ -149,18 +153,9 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**theirs, **our_settings(config)}
 
 
-def setting_value(name: str, found: object) -> str | int | float | None:
-    """What the API says of a setting of ours, in our type and in whatever range; None when it cannot be meant.
-
-    A fraction where we count whole numbers stays one: the forms say so.
-    """
-    kind = type(getattr(USUAL_SETTINGS, name))
-    if kind is str:
-        return _word(found)
-    number = _number(found)
-    if number is None or abs(number) > LARGEST_NUMBER:
-        return None
-    return int(number) if kind is int and number == int(number) else number
+def setting_value(name: str, found: object) -> Any:
+    """What the API says of a setting of ours, in our type and in whatever range; None when it cannot be meant."""
+    return SETTINGS[name].read(_number(found) if isinstance(SETTINGS[name], Number) else _word(found))
 
 
 def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
@@ -179,17 +174,8 @@ def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
 def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the dashboard itself put into a configuration's ``meta``, those of the right kind."""
     kept = _mapping(_mapping(config.get("meta")).get(META_NAME))
-    found: dict[str, Any] = {}
-    if isinstance(kept.get("trainer"), str):
-        found["trainer"] = kept["trainer"]
-    for name in ("repeats", "seed"):
-        if isinstance(kept.get(name), int) and (count := _count(kept[name])) is not None:
-            found[name] = count
-    if isinstance(kept.get("samplePrompts"), list):
-        found["sample_prompts"] = tuple(map(str, kept["samplePrompts"]))
-    if isinstance(kept.get("extra"), Mapping):
-        found["extra"] = dict(kept["extra"])
-    return found
+    found = {ours: SETTINGS[ours].read(kept.get(theirs)) for ours, theirs in META_FIELDS.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def job_prefix(job_id: str) -> str:

@@ -17,7 +17,7 @@ from lib.settings import Settings
 from lib.sources.influencerai.api_errors import NotFound
 from lib.sources.influencerai.artifacts import locate, stored_artifacts
 from lib.sources.influencerai.client import LONGEST_ID, InfluencerClient, path_of
-from lib.sources.influencerai.configs import TRAINER, ApiConfigs, left_to_the_deployment, settings_payload
+from lib.sources.influencerai.configs import TRAINER, ApiConfigs, api_settings, left_to_the_deployment
 from lib.sources.influencerai.datasets import ApiDatasets
 from lib.sources.influencerai.health import fetch_outcomes, health_checks
 from lib.sources.influencerai.index_rows import JobRows, Names
@@ -148,7 +148,7 @@ class InfluencerSource(JobSource):
         payload: dict[str, Any] = {
             "trainingName": request.name.strip(),
             "datasetId": request.dataset_id,
-            "config": settings_payload(request.settings),
+            "config": api_settings(request.settings),
         }
         if request.config_id:
             payload["configId"] = request.config_id

@@ -6,33 +6,12 @@ import streamlit as st
 
 from lib import services
 from lib.errors import InvalidRequest
-from lib.jobs.training_settings import MAX_NAME_LENGTH, TrainingConfig, name_problem
-from lib.ui.configs.edits import (
-    LABELS,
-    MAX_DESCRIPTION_LENGTH,
-    ConfigEdit,
-    drop_edit,
-    edit_of,
-    extra_problem,
-    field_values,
-    keep_edit,
-    unsaved_edits,
-)
+from lib.jobs.training_settings import SETTINGS, TEXTS, TrainingConfig, name_problem
+from lib.ui.configs.edits import FIELDS, LABELS, ConfigEdit, drop_edit, edit_of, field_values, keep_edit, unsaved_edits
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.settings_form import (
-    BASE_MODEL_HINT,
-    PROMPTS_HINT,
-    TEXT_LIMITS,
-    field_cells,
-    labelled,
-    show_field_note,
-    show_number_field,
-    text_problem,
-    trainer_options,
-    value_text,
-)
-from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.settings_form import labelled, number_cells, show_field, show_field_note, trainer_options
+from lib.ui.parts.text import escaped
 from lib.ui.parts.toasts import announce
 from lib.ui.parts.url import write_params
 
@@ -45,71 +24,55 @@ SECRETS_HELP = (
 def show_config_form(config: TrainingConfig) -> None:
     """Every value of a configuration; nothing is saved before "Save configuration", and nothing typed is lost."""
     edit = edit_of(config)
-    changed, clashing = edit.changed_fields, edit.clashing(config)
+    changed, is_outdated = edit.changed_fields, edit.is_outdated(config)
     _show_fields(config.id, edit)
     # What appears stands beside or below the button: it stays where it is while it is being clicked.
     with st.container(horizontal=True, vertical_alignment="center"):
-        save = st.button("Save configuration", type="primary", disabled=bool(clashing))
+        save = st.button("Save configuration", type="primary", disabled=is_outdated)
         if changed:
-            st.button("Discard changes", icon=":material/undo:", on_click=drop_edit, args=(config.id,))
-            st.markdown(f":orange[**Unsaved changes:** {_labels(changed)}]", width="content")
+            label = "Reload, and lose my changes" if is_outdated else "Discard changes"
+            st.button(label, icon=":material/undo:", on_click=drop_edit, args=(config.id,))
+            names = ", ".join(escaped(LABELS[name]) for name in changed)
+            st.markdown(f":orange[**Unsaved changes:** {names}]", width="content")
     if changed and config.id:
         show_note("Jobs, copies and exports take what is saved.")
-    if edit.adopted:
-        adopted = ", ".join(LABELS[name] for name in edit.adopted)
-        show_note(f"Somebody else saved these meanwhile, and they are shown as they are now: {adopted}.")
-    if clashing:
-        save = _show_clash(config, clashing)
+    if is_outdated:
+        save = _ask_to_overwrite(config)
     if save:
         with explained_errors():
-            save_and_open(edit.config(config), edited=config.id, adopted=edit.adopted)
+            save_and_open(edit.config(config), edited=config.id)
 
 
-def _show_clash(stored: TrainingConfig, clashing: tuple[str, ...]) -> bool:
-    """What somebody else saved in the fields that were changed here too, and the way over it."""
-    theirs = "; ".join(f"{LABELS[name]} is {_stored_text(stored, name)} there now" for name in clashing)
+def _ask_to_overwrite(stored: TrainingConfig) -> bool:
+    """Say that somebody else saved it, and whether to save over that."""
     st.warning(
-        f"Somebody else changed the same after you began: {escaped(theirs)}. "
-        "Discard your changes to see it as it is now, or save yours over it.",
+        "Somebody else saved this configuration after you began to change it. Reload it to see it as it is now, or "
+        "overwrite it with all that the form says.",
         icon=":material/warning:",
     )
-    # Agreed is only to what was shown: once something else is there, the click that meant the former is not one.
-    newest = field_values(stored)
-    shown = hash(repr([(name, newest[name]) for name in clashing]))
-    return st.button("Save mine over it", key=f"save {stored.id} over {shown}")
-
-
-def _stored_text(stored: TrainingConfig, name: str) -> str:
-    settings = stored.settings
-    value = getattr(settings, name) if hasattr(settings, name) else getattr(stored, name)
-    return plain(value_text(value), limit=80)
+    # The click agrees to overwrite what is stored now; if somebody saves once more, it is asked again.
+    return st.button("Overwrite", key=f"overwrite {stored.id} {hash(repr(field_values(stored)))}")
 
 
 def _show_fields(config_id: str, edit: ConfigEdit) -> None:
-    values = edit.values
     name = st.text_input(LABELS["name"], **_field(config_id, edit, "name"))
-    problem = name_problem(name) if name.strip() else ""
-    show_field_note(f"At most {MAX_NAME_LENGTH} characters", problem=problem)
-    st.text_input(LABELS["description"], **_field(config_id, edit, "description"))
-    problem = text_problem(values["description"], MAX_DESCRIPTION_LENGTH)
-    show_field_note(f"At most {MAX_DESCRIPTION_LENGTH} characters", problem=problem)
+    show_field_note(FIELDS["name"].hint, problem=name_problem(name) if name.strip() else "")
+    show_field(FIELDS["description"], **_field(config_id, edit, "description"))
     left, right = st.columns(2)
     with left:
-        names = trainer_options(values["trainer"])
+        names = trainer_options(edit.values["trainer"])
         st.selectbox(
             LABELS["trainer"], list(names), format_func=names.__getitem__, **_field(config_id, edit, "trainer")
         )
     with right:
-        st.text_input(LABELS["base_model"], placeholder="none", **_field(config_id, edit, "base_model"))
-        problem = text_problem(values["base_model"], TEXT_LIMITS["base_model"])
-        show_field_note(BASE_MODEL_HINT, problem=problem)
-    for rule, cell in field_cells():
+        show_field(TEXTS[0], **_field(config_id, edit, TEXTS[0].name))
+    for number, cell in number_cells():
         with cell:
-            show_number_field(rule, **_field(config_id, edit, rule.name))
-    st.text_area(f"{LABELS['sample_prompts']}, one per line", **_field(config_id, edit, "sample_prompts"))
-    show_field_note(PROMPTS_HINT, problem=text_problem(values["sample_prompts"], TEXT_LIMITS["sample_prompts"]))
-    st.text_area(LABELS["extra"], placeholder="clip_skip = 2", help=SECRETS_HELP, **_field(config_id, edit, "extra"))
-    show_field_note("Passed on to the trainer; one key = value per line", problem=extra_problem(values["extra"]))
+            show_field(number, **_field(config_id, edit, number.name))
+    for text in TEXTS[1:]:
+        show_field(text, **_field(config_id, edit, text.name))
+    extra = _field(config_id, edit, "extra")
+    show_field(SETTINGS["extra"], placeholder="clip_skip = 2", help=SECRETS_HELP, **extra)
 
 
 def _field(config_id: str, edit: ConfigEdit, name: str) -> dict[str, Any]:
@@ -120,33 +83,22 @@ def _field(config_id: str, edit: ConfigEdit, name: str) -> dict[str, Any]:
 
 
 def _keep_fields(config_id: str) -> None:
-    keep_edit(config_id, {name: st.session_state[_key(config_id, name)] for name in LABELS})
+    keep_edit(config_id, {name: st.session_state[_key(config_id, name)] for name in FIELDS})
 
 
 def _key(config_id: str, name: str) -> str:
     return f"config-{config_id or 'new'}-{name}"
 
 
-def _labels(names: tuple[str, ...]) -> str:
-    return ", ".join(escaped(LABELS[name]) for name in names)
-
-
-def save_and_open(config: TrainingConfig, *, edited: str | None = None, adopted: tuple[str, ...] = ()) -> None:
-    """Save, open its page, and say so; raises InvalidRequest.
-
-    Args:
-        config: What to save.
-        edited: The id whose edit this was.
-        adopted: The fields that stay as somebody else saved them.
-    """
+def save_and_open(config: TrainingConfig, *, edited: str | None = None) -> None:
+    """Save, open its page, and say so; ``edited`` is the id whose edit this was. Raises InvalidRequest."""
     try:
         saved = services.act(lambda source: source.configs.save(config))
     except InvalidRequest as error:
         raise labelled(error, LABELS) from error
     if edited is not None:
         drop_edit(edited)
-    kept = f", with {_labels(adopted)} as somebody else saved it" if adopted else ""
-    announce(f"Saved {escaped(saved.name, limit=80)}{kept}")
+    announce(f"Saved {escaped(saved.name, limit=80)}")
     write_params({"id": saved.id})
     st.rerun()
 

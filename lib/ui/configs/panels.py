@@ -7,8 +7,10 @@ import streamlit as st
 
 from lib import services
 from lib.errors import InvalidRequest
-from lib.jobs.config_file import FORMATS, export_config, parse_config
-from lib.jobs.training_settings import MAX_NAME_LENGTH, RANGES, TrainingConfig, TrainingSettings, shown_extra
+from lib.jobs.config_file import export_config, parse_config
+from lib.jobs.secret_options import shown_extra
+from lib.jobs.setting_kinds import value_text
+from lib.jobs.training_settings import MAX_NAME_LENGTH, TrainingConfig, TrainingSettings, settings_payload
 from lib.sources.protocol import JobSource
 from lib.ui.configs.edits import continue_as_new, drop_edit, orphaned_edits, unsaved_edits
 from lib.ui.configs.form import save_and_open
@@ -16,11 +18,10 @@ from lib.ui.parts.dialogs import act
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import count_text
 from lib.ui.parts.links import NEW_JOB, show_place_link
-from lib.ui.parts.settings_form import config_obstacles, measured_text, trainer_options, value_text
+from lib.ui.parts.settings_form import config_obstacles, trainer_options
+from lib.ui.parts.settings_table import setting_rows
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import write_params
-
-_MIME = {"toml": "application/toml", "json": "application/json"}
 
 
 def config_summary(settings: TrainingSettings) -> str:
@@ -48,10 +49,10 @@ def copy_name(name: str, taken: Sequence[str]) -> str:
     raise AssertionError("one of n + 1 names is free among n")
 
 
-def file_name(config: TrainingConfig, file_format: str) -> str:
+def file_name(config: TrainingConfig) -> str:
     """A plain file name for the configuration."""
     stem = "".join(char if char.isalnum() or char in "-_" else "-" for char in config.name).strip("-")
-    return f"{stem[:60] or 'configuration'}.{file_format}"
+    return f"{stem[:60] or 'configuration'}.toml"
 
 
 def show_config_list(configs: Sequence[TrainingConfig]) -> None:
@@ -79,12 +80,12 @@ def show_new_config() -> None:
         if "" in unsaved_edits():
             _show_unsaved()
     with st.expander("Import a configuration from a file"), st.form("import-config", border=False):
-        uploaded = st.file_uploader("TOML or JSON file", type=list(FORMATS), max_upload_size=1, key="config-file")
+        uploaded = st.file_uploader("TOML file", type="toml", max_upload_size=1, key="config-file")
         if st.form_submit_button("Import"):
             with explained_errors("The configuration was not imported"):
                 if uploaded is None:
                     raise InvalidRequest("No file was chosen.")
-                save_and_open(parse_config(uploaded.getvalue(), filename=uploaded.name))
+                save_and_open(parse_config(uploaded.getvalue()))
 
 
 def _show_unsaved() -> None:
@@ -145,18 +146,16 @@ def show_obstacles(config: TrainingConfig) -> None:
             st.warning(escaped(problem), icon=":material/warning:")
 
 
-def show_exports(config: TrainingConfig) -> None:
-    """The configuration as a file of either format."""
-    with st.container(horizontal=True):
-        for file_format in FORMATS:
-            st.download_button(
-                f"Export {file_format.upper()}",
-                export_config(config, file_format),
-                file_name=file_name(config, file_format),
-                mime=_MIME[file_format],
-                icon=":material/download:",
-                on_click="ignore",
-            )
+def show_export(config: TrainingConfig) -> None:
+    """The configuration as a file."""
+    st.download_button(
+        "Export TOML",
+        export_config(config),
+        file_name=file_name(config),
+        mime="application/toml",
+        icon=":material/download:",
+        on_click="ignore",
+    )
 
 
 @st.dialog("Delete configuration")
@@ -175,10 +174,9 @@ def _delete(source: JobSource, config_id: str) -> None:
 
 def show_read_only_config(config: TrainingConfig) -> None:
     """Every value of a configuration that cannot be changed here."""
-    rows = {"Trainer": trainer_options(config.settings.trainer)[config.settings.trainer]}
-    rows |= {"Base model": value_text(config.settings.base_model)}
-    rows |= {rule.label: measured_text(rule, getattr(config.settings, rule.name)) for rule in RANGES}
-    rows |= {"Sample prompts": value_text(config.settings.sample_prompts)}
-    rows |= {str(key): value_text(value) for key, value in shown_extra(config.settings.extra).items()}
+    values = settings_payload(config.settings)
+    extra = values.pop("extra")
+    rows = {row.label: row.value for row in setting_rows(values, trainers=trainer_options(config.settings.trainer))}
+    rows |= {key: value_text(value) for key, value in shown_extra(extra).items()}
     _show_use(config)
     st.markdown("\n".join(f"- {escaped(label)}: **{escaped(value, limit=400)}**" for label, value in rows.items()))

@@ -5,15 +5,15 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from lib.jobs.job import Job
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
-from lib.jobs.training_settings import TrainingSettings, shown_extra
+from lib.jobs.secret_options import shown_extra
+from lib.jobs.training_settings import SETTINGS
 
-SETTING_NAMES = tuple(field.name for field in fields(TrainingSettings))
 # What a spreadsheet would run as a formula when it opens the file.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -69,7 +69,7 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
         "config_id": job.config_id,
         "configuration": job.config_name,
         "failure": job.failure.message if job.failure else None,
-        **{name: job.settings.get(name) for name in SETTING_NAMES},
+        **{name: job.settings.get(name) for name in SETTINGS},
     }
     row["trainer"] = row["trainer"] or job.trainer
     if isinstance(row["extra"], Mapping):

@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import streamlit as st
@@ -11,54 +10,18 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Job
-from lib.jobs.training_settings import (
-    NOT_SHOWN,
-    RANGES,
-    TrainingConfig,
-    TrainingSettings,
-    is_secret_option,
-    settings_differences,
-    shown_extra,
-)
+from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_extra
+from lib.jobs.training_settings import TrainingConfig
 from lib.ui.parts.format import UNKNOWN, duration_text, size_text, utc_now
 from lib.ui.parts.links import CONFIGS, DATASETS, NEW_JOB
 from lib.ui.parts.live_times import show_times
-from lib.ui.parts.settings_table import SettingRow, settings_table
-from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.settings_table import setting_rows, settings_table
+from lib.ui.parts.text import escaped
 
 MAX_TEXT_CHARS = 2_000
 MAX_ITEMS = 200
 _SIGNED = ("X-Amz-Signature", "X-Goog-Signature", "Signature=", "X-Amz-Credential")
 _HIDDEN = "(signed link, not shown)"
-
-
-def job_settings(job: Job) -> TrainingSettings | None:
-    """The job's own settings as far as they are known ones; None when it has none."""
-    known = {each.name for each in fields(TrainingSettings)}
-    values = {name: value for name, value in job.settings.items() if name in known and value is not None}
-    if isinstance(values.get("sample_prompts"), list):
-        values["sample_prompts"] = tuple(values["sample_prompts"])
-    return TrainingSettings(**values) if values else None
-
-
-def setting_rows(job: Job, config: TrainingConfig | None) -> list[SettingRow]:
-    """Every setting the job brought along, and what the configuration says where that differs."""
-    settings = job_settings(job)
-    changed = (
-        {each.name: each.before for each in settings_differences(config.settings, settings)}
-        if config and settings
-        else {}
-    )
-    labels = {rule.name: rule.label for rule in RANGES}
-    return [
-        SettingRow(
-            label=labels.get(name, name.replace("_", " ").capitalize()),
-            value=_value_text(value),
-            configured=_value_text(changed[name]) if name in changed else "",
-        )
-        for name, value in job.settings.items()
-        if value not in (None, "", (), [], {})
-    ]
 
 
 def command_text(command: Sequence[str]) -> str:
@@ -112,7 +75,7 @@ def show_job_information(job: Job) -> None:
         st.markdown(f"Time limit: {duration_text(job.time_limit_s)}")
     if job.size_bytes is not None:
         st.markdown(f"Files: {size_text(job.size_bytes)}")
-    if rows := setting_rows(job, _configuration(job)):
+    if rows := setting_rows(job.settings, _configuration(job)):
         with st.expander("Settings", icon=":material/tune:", expanded=any(row.configured for row in rows)):
             st.markdown(settings_table(rows))
     if job.command:
@@ -157,13 +120,3 @@ def _show_payload(job: Job) -> None:
     if popover.open:
         with popover:
             st.json(without_secrets(job.payload) if job.payload else {}, expanded=1)
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "; ".join(plain(each, limit=200) for each in value) or "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={each}" for key, each in shown_extra(value).items()) or "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return plain(value, limit=500)

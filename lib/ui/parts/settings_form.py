@@ -1,4 +1,4 @@
-"""Fields for training settings, with their ranges and units; the wizard and the configurations page share them."""
+"""Fields for training settings, made from their table; the wizard and the configurations page share them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,80 +9,41 @@ from streamlit.delta_generator import DeltaGenerator
 from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import (
-    RANGES,
-    SettingRange,
-    TrainingSettings,
-    number_problem,
-    setting_problems,
-    shown_extra,
-)
+from lib.jobs.setting_kinds import Number, Setting, Text
+from lib.jobs.training_settings import NUMBERS, TrainingSettings, setting_problems
 from lib.sources.protocol import JobRequest
 from lib.ui.parts.notes import show_note
 
-# Characters. The fields take more, so that a pasted text is not refused without a word, and the page says it.
-TEXT_LIMITS = {"base_model": 1_000, "sample_prompts": 5_000}
 FIELDS_PER_ROW = 4
-# A browser keeps whole numbers exact up to here.
-MAX_EXACT = 2**53 - 1
-PROMPTS_LABEL, PROMPTS_HINT = "Sample prompts", "One sample image per prompt and epoch"
-BASE_MODEL_LABEL, BASE_MODEL_HINT = "Base model", "A model's name or path, as the trainer expects it"
 
 
-def value_text(value: Any) -> str:
-    """A setting's value as people read it: ``0.0001``, ``16``, ``none``; no secret among further options."""
-    if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.6g}".replace("e-0", "e-")
-    if isinstance(value, tuple | list):
-        return "; ".join(str(each) for each in value) or "none"
-    if isinstance(value, Mapping):
-        shown = {key: str(each).lower() if isinstance(each, bool) else each for key, each in shown_extra(value).items()}
-        return ", ".join(f"{key} = {each}" for key, each in shown.items()) or "none"  # a bool as TOML writes it
-    return str(value) if value != "" else "none"
+def field_value(setting: Setting, value: Any) -> Any:
+    """What the field shows for a stored value: a number, also one that does not fit, or a text; None for no number."""
+    return setting.read(value) if isinstance(setting, Number) else setting.text(value)
 
 
-def range_text(rule: SettingRange) -> str:
-    """``1 to 64 images per step``."""
-    span = f"{value_text(rule.minimum)} to {value_text(rule.maximum)}"
-    return f"{span} {rule.unit}".strip()
+def field_note(setting: Setting, value: Any) -> str:
+    """What is wrong with what the field says, to be read beside its label; empty when it is fine."""
+    return setting.note(value) if isinstance(setting, Number) else setting.text_note(str(value or ""))
 
 
-def measured_text(rule: SettingRange, value: float) -> str:
-    """``8 images per step``, ``1 image per step``."""
-    return f"{value_text(value)} {rule.unit_of_one if value == 1 and rule.unit_of_one else rule.unit}".strip()
+def show_field(setting: Setting, *, key: str, changed: str = "", **options: Any) -> None:
+    """A setting's field, filled from the session state of ``key``, and the line below it.
 
-
-def field_number(rule: SettingRange, value: object) -> float | int | None:
-    """What the field shows for a stored value: the number that it is, also one that does not fit; empty for no number.
-
-    A fraction where a whole number belongs is not rounded: what is saved or trained next would be another value.
+    The field takes any number and any length. A field that knows its range would keep an invalid value to itself: the
+    page would silently go on with the value before.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_EXACT:
-        return None
-    return int(value) if rule.is_integer and value == int(value) else value
-
-
-def show_number_field(rule: SettingRange, *, key: str, changed: str = "", **options: Any) -> float | int:
-    """A number field, seeded by the session state of ``key``, and the line below it.
-
-    The field itself takes any number. One that knows its range keeps what lies outside to itself: the page would go on
-    with the value before, without a word.
-    """
-    is_whole = rule.is_integer and not isinstance(st.session_state.get(key), float)
-    value: float | int = st.number_input(
-        rule.label,
-        step=1 if is_whole else 1.0 if rule.is_integer else 1e-5,
-        format="%d" if is_whole else "%g",
-        key=key,
-        **options,
-    )
-    show_field_note(range_text(rule), problem=number_note(rule, value), changed=changed)
-    return value
-
-
-def number_note(rule: SettingRange, value: object) -> str:
-    """``Must be between 1 and 64.``, to be read beside the field's label; empty when the value is fine."""
-    return number_problem(rule, value).removeprefix(f"{rule.label} ").capitalize()
+    label = setting.field_label or setting.label
+    if isinstance(setting, Number):
+        is_whole = setting.is_integer and not isinstance(st.session_state.get(key), float)
+        step = 1 if is_whole else 1.0 if setting.is_integer else 1e-5
+        value: Any = st.number_input(label, step=step, format="%d" if is_whole else "%g", key=key, **options)
+    elif isinstance(setting, Text):
+        value = st.text_input(label, placeholder="none", key=key, **options)
+    else:
+        value = st.text_area(label, key=key, height=90, **options)
+    hint = setting.range_text if isinstance(setting, Number) else setting.hint
+    show_field_note(hint, problem=field_note(setting, value), changed=changed)
 
 
 def show_field_note(text: str, *, problem: str = "", changed: str = "") -> None:
@@ -96,11 +57,6 @@ def show_field_note(text: str, *, problem: str = "", changed: str = "") -> None:
         show_note(f"Changed: the configuration says {changed}", color="orange")
     else:
         show_note(text)
-
-
-def text_problem(text: str, limit: int) -> str:
-    """What is wrong with a text; empty when it is short enough."""
-    return f"{len(text):,} characters; at most {limit:,} are allowed." if len(text) > limit else ""
 
 
 def labelled(error: InvalidRequest, labels: Mapping[str, str]) -> InvalidRequest:
@@ -118,23 +74,10 @@ def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
     return [problem for problem in services.source().preview(request).problems if problem not in marked]
 
 
-def value_problems(settings: TrainingSettings) -> dict[str, str]:
-    """Field name -> what is wrong with what a person may have typed there; empty when all is well."""
-    texts = {"base_model": settings.base_model, "sample_prompts": "\n".join(settings.sample_prompts)}
-    long = {name: text_problem(text, TEXT_LIMITS[name]) for name, text in texts.items()}
-    return setting_problems(settings) | {name: problem for name, problem in long.items() if problem}
-
-
-def field_cells() -> Iterator[tuple[SettingRange, DeltaGenerator]]:
-    """A place per number field, in rows: so a keyboard and a phone meet them in their order."""
-    for start in range(0, len(RANGES), FIELDS_PER_ROW):
-        rules = RANGES[start : start + FIELDS_PER_ROW]
-        yield from zip(rules, st.columns(FIELDS_PER_ROW), strict=False)
-
-
-def prompt_lines(text: str) -> tuple[str, ...]:
-    """One prompt per line; empty lines are left out."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+def number_cells() -> Iterator[tuple[Number, DeltaGenerator]]:
+    """A place per number, in rows: so a keyboard and a phone meet them in their order."""
+    for start in range(0, len(NUMBERS), FIELDS_PER_ROW):
+        yield from zip(NUMBERS[start : start + FIELDS_PER_ROW], st.columns(FIELDS_PER_ROW), strict=False)
 
 
 def trainer_options(current: str) -> dict[str, str]:

@@ -13,15 +13,20 @@ from typing import Any
 
 import streamlit as st
 
-from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import Job
-from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings
-from lib.ui.parts.settings_form import MAX_EXACT, TEXT_LIMITS, prompt_lines
+from lib.jobs.training_settings import (
+    NUMBERS,
+    SETTINGS,
+    TEXTS,
+    TrainingConfig,
+    TrainingSettings,
+    settings_from_payload,
+)
 
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
 TIME_LIMIT = "timeLimit"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
-CHANGEABLE = (*(rule.name for rule in RANGES), *TEXT_LIMITS)
+CHANGEABLE = tuple(each.name for each in (*NUMBERS, *TEXTS))
 PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "from", "draft", *CHANGEABLE))
 
 
@@ -69,23 +74,17 @@ def starting_settings(config: TrainingConfig | None, job: Job | None) -> Trainin
 
 
 def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tuple[TrainingSettings, list[str]]:
-    """The settings with the URL's changes, and the parameters that are no value of their kind.
+    """The settings with the URL's changes, and the parameters that are not a value of their kind.
 
     A number that is out of range is kept, so that its field can show it and say what is wrong.
     """
     values: dict[str, Any] = {}
     problems = []
-    for rule in RANGES:
-        if (text := changes.get(rule.name)) is not None:
-            number = _number(text)
-            if number is None or (rule.is_integer and (number % 1 or abs(number) > MAX_EXACT)):
-                problems.append(f"{rule.name}={text[:40]}")
-            else:
-                values[rule.name] = rule.kind(number)
-    if "base_model" in changes:
-        values["base_model"] = changes["base_model"]
-    if "sample_prompts" in changes:
-        values["sample_prompts"] = prompt_lines(changes["sample_prompts"])
+    for name, text in changes.items():
+        try:
+            values[name] = SETTINGS[name].parse(text)
+        except ValueError:
+            problems.append(f"{name}={text[:40]}")
     return replace(before, **values), problems
 
 
@@ -108,21 +107,6 @@ def time_limit_problem(minutes: int | None) -> str:
 def limit_parameter(limit_s: float | None) -> str:
     """A job's time limit as the wizard knows one: in whole minutes, rounded up."""
     return "" if limit_s is None else str(math.ceil(limit_s / 60))
-
-
-def change_text(value: Any) -> str:
-    """A value as it stands in the URL."""
-    if isinstance(value, tuple):
-        return "\n".join(value)
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text[:40])
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def chosen_id(wanted: str, ids: Sequence[str], default: str = "") -> str:

@@ -1,7 +1,7 @@
 """Step 3 of the wizard: everything that will run, what stands against it, and starting it."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
@@ -10,13 +10,13 @@ from lib import services
 from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
-from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings, settings_differences, total_steps
+from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings, settings_payload, total_steps
 from lib.sources.protocol import Action, JobRequest, Preview
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import count_text, duration_text, relative_time
 from lib.ui.parts.links import JOB, follow_link
-from lib.ui.parts.settings_form import labelled, measured_text, trainer_options, value_text
-from lib.ui.parts.settings_table import SettingRow, settings_table
+from lib.ui.parts.settings_form import labelled, trainer_options
+from lib.ui.parts.settings_table import setting_rows, settings_table
 from lib.ui.parts.text import escaped
 from lib.ui.wizard.draft import submission_id, write_draft
 
@@ -29,49 +29,8 @@ _LABELS = {
     "dataset_id": "Dataset",
     "config_id": "Configuration",
     "time_limit_s": "Time limit",
-    "trainer": "Trainer",
-    "base_model": "Base model",
-    **{rule.name: rule.label for rule in RANGES},
-    "sample_prompts": "Sample prompts",
-    "extra": "Further options",
+    **{name: each.label for name, each in SETTINGS.items()},
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
-    """What is about to be started."""
-
-    name: str
-    dataset: Dataset
-    config: TrainingConfig | None
-    settings: TrainingSettings
-    time_limit_s: float | None = None
-
-    def request(self, submission: str) -> JobRequest:
-        """The job to create."""
-        return JobRequest(
-            name=self.name.strip(),
-            dataset_id=self.dataset.id,
-            config_id=self.config.id if self.config else None,
-            settings=self.settings,
-            submission_id=submission,
-            time_limit_s=self.time_limit_s,
-        )
-
-
-def settings_rows(settings: TrainingSettings, config: TrainingConfig | None) -> list[SettingRow]:
-    """One row per setting, with its unit, and with what the configuration says where that differs."""
-    differences = settings_differences(config.settings, settings) if config else ()
-    said = {each.name: value_text(each.before) for each in differences}
-    values = {"trainer": trainer_options(settings.trainer)[settings.trainer]}
-    values |= {"base_model": value_text(settings.base_model)}
-    values |= {rule.name: measured_text(rule, getattr(settings, rule.name)) for rule in RANGES}
-    values |= {"sample_prompts": value_text(settings.sample_prompts)}
-    if settings.extra or "extra" in said:
-        values["extra"] = value_text(settings.extra)
-    return [
-        SettingRow(label=_LABELS[name], value=value, configured=said.get(name, "")) for name, value in values.items()
-    ]
 
 
 def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
@@ -107,31 +66,32 @@ def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
     )
 
 
-def show_review(review: Review) -> None:
+def show_review(request: JobRequest, dataset: Dataset, config: TrainingConfig | None) -> None:
     """Everything that was chosen, the command line, problems and warnings, and "Start training"."""
-    preview = services.source().preview(review.request("preview"))
+    preview, settings = services.source().preview(request), request.settings
     facts = {
-        "Job name": review.name.strip() or "(empty)",
-        "Dataset": f"{review.dataset.name} ({count_text(review.dataset.image_count, 'image', 'images')})",
-        "Configuration": review.config.name if review.config else "none",
-        "Steps": steps_text(review.dataset, review.settings),
+        "Job name": request.name or "(empty)",
+        "Dataset": f"{dataset.name} ({count_text(dataset.image_count, 'image', 'images')})",
+        "Configuration": config.name if config else "none",
+        "Steps": steps_text(dataset, settings),
         "Time": estimate_text(preview),
-        "Time limit": "none" if review.time_limit_s is None else duration_text(review.time_limit_s),
+        "Time limit": "none" if request.time_limit_s is None else duration_text(request.time_limit_s),
     }
     st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
-    st.markdown(settings_table(settings_rows(review.settings, review.config)))
+    rows = setting_rows(settings_payload(settings), config, trainer_options(settings.trainer))
+    st.markdown(settings_table(rows))
     if preview.command:
         st.caption("Command line")
         st.code(shlex.join(preview.command), language=None, wrap_lines=True)
     for problem in preview.problems:
         st.error(escaped(problem), icon=":material/error:")
-    too_short = limit_warning(review.time_limit_s, preview.estimate_s)
+    too_short = limit_warning(request.time_limit_s, preview.estimate_s)
     for warning in (*preview.warnings, *filter(None, [too_short])):
         st.warning(escaped(warning), icon=":material/warning:")
-    show_start(review, blocked=bool(preview.problems or services.source().reason_against(Action.CREATE)))
+    show_start(request, blocked=bool(preview.problems or services.source().reason_against(Action.CREATE)))
 
 
-def show_start(review: Review, *, blocked: bool) -> None:
+def show_start(request: JobRequest, *, blocked: bool) -> None:
     """The button that makes one job, however often it is clicked; then the job's page opens."""
     draft = st.query_params.get("draft", "")
     if made := _made().get(draft):
@@ -157,7 +117,7 @@ def show_start(review: Review, *, blocked: bool) -> None:
         if is_unsure:
             _show_another()
     if sending:
-        _create(review, draft)
+        _create(replace(request, submission_id=draft))
 
 
 def _begin() -> None:
@@ -167,11 +127,12 @@ def _begin() -> None:
     write_draft({"draft": draft})
 
 
-def _create(review: Review, draft: str) -> None:
+def _create(request: JobRequest) -> None:
+    draft = request.submission_id
     job: Job | None = None
     with explained_errors(NOT_KNOWN):
         try:
-            job = services.act(lambda source: source.create_job(review.request(draft)))
+            job = services.act(lambda source: source.create_job(request))
         except DashboardError as error:
             st.session_state[_FAILED] = {draft: error}
         finally:

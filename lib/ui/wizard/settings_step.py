@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from lib.jobs.dataset import Dataset
+from lib.jobs.setting_kinds import Setting, value_text
 from lib.jobs.training_settings import (
     MAX_JOB_NAME_LENGTH,
-    RANGES,
+    NUMBERS,
+    SETTINGS,
+    TEXTS,
     TrainingConfig,
     TrainingSettings,
     job_name_problem,
@@ -16,31 +19,16 @@ from lib.jobs.training_settings import (
 from lib.ui.parts.format import duration_text
 from lib.ui.parts.links import CONFIGS
 from lib.ui.parts.settings_form import (
-    BASE_MODEL_HINT,
-    BASE_MODEL_LABEL,
-    PROMPTS_HINT,
-    PROMPTS_LABEL,
-    TEXT_LIMITS,
     config_obstacles,
-    field_cells,
-    field_number,
-    number_note,
-    prompt_lines,
+    field_note,
+    field_value,
+    number_cells,
+    show_field,
     show_field_note,
-    show_number_field,
-    text_problem,
-    value_text,
 )
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
-from lib.ui.wizard.draft import (
-    CHANGEABLE,
-    TIME_LIMIT,
-    Draft,
-    change_text,
-    time_limit_problem,
-    write_draft,
-)
+from lib.ui.wizard.draft import CHANGEABLE, TIME_LIMIT, Draft, time_limit_problem, write_draft
 
 _CONFIG_KEY, _NAME_KEY, _LIMIT_KEY = "wizard-config", "wizard-name", "wizard-time-limit"
 _NAME, _LIMIT, _NO_NAME = "Job name", "Time limit (minutes)", "Give the job a name first."
@@ -130,9 +118,8 @@ def _problems() -> dict[str, str]:
     """Label -> what is wrong with what the field says now."""
     name = str(st.session_state.get(_NAME_KEY) or "")
     found = {_NAME: job_name_problem(name) if name.strip() else _NO_NAME}
-    found |= {rule.label: number_note(rule, st.session_state.get(f"wizard-{rule.name}")) for rule in RANGES}
-    for text, label in (("base_model", BASE_MODEL_LABEL), ("sample_prompts", PROMPTS_LABEL)):
-        found[label] = text_problem(str(st.session_state.get(f"wizard-{text}") or ""), TEXT_LIMITS[text])
+    for setting in (*NUMBERS, *TEXTS):
+        found[setting.label] = field_note(setting, st.session_state.get(_key(setting.name)))
     found[_LIMIT] = time_limit_problem(st.session_state.get(_LIMIT_KEY))
     return {label: problem for label, problem in found.items() if problem}
 
@@ -161,25 +148,18 @@ def time_limit_text(minutes: int | None) -> str:
 def edit_values(now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
     """A field per value; what differs from the configuration is said below it."""
     differences = settings_differences(config.settings, now) if config else ()
-    said = {each.name: value_text(each.before) for each in differences}
-    for rule, cell in field_cells():
+    said = {each.name: plain(value_text(each.before), limit=120) for each in differences}
+
+    def show(setting: Setting) -> None:
+        key = _key(setting.name)
+        follow_url(key, field_value(setting, getattr(now, setting.name)))
+        show_field(setting, key=key, changed=said.get(setting.name, ""), on_change=_push, args=(entered,))
+
+    for number, cell in number_cells():
         with cell:
-            key = f"wizard-{rule.name}"
-            follow_url(key, field_number(rule, getattr(now, rule.name)))
-            show_number_field(rule, key=key, changed=said.get(rule.name, ""), on_change=_push, args=(entered,))
-    follow_url("wizard-base_model", now.base_model)
-    st.text_input(BASE_MODEL_LABEL, key="wizard-base_model", placeholder="none", on_change=_push, args=(entered,))
-    _show_text_note(BASE_MODEL_HINT, "base_model", now.base_model, said)
-    prompts = "\n".join(now.sample_prompts)
-    follow_url("wizard-sample_prompts", prompts)
-    st.text_area(
-        f"{PROMPTS_LABEL}, one per line", key="wizard-sample_prompts", height=90, on_change=_push, args=(entered,)
-    )
-    _show_text_note(PROMPTS_HINT, "sample_prompts", prompts, said)
-
-
-def _show_text_note(hint: str, name: str, text: str, said: Mapping[str, str]) -> None:
-    show_field_note(hint, problem=text_problem(text, TEXT_LIMITS[name]), changed=plain(said.get(name, ""), limit=120))
+            show(number)
+    for text in TEXTS:
+        show(text)
 
 
 def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | None]:
@@ -199,7 +179,7 @@ def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | 
     # Where the wizard starts from a job an empty field is said too: without a word the job's own value would count.
     empty = "" if "from" in st.query_params else None
     entered = {"step": "2", **{name: value or empty for name, value in _name_and_limit().items()}}
-    fields = (name for name in CHANGEABLE if f"wizard-{name}" in st.session_state)
+    fields = (name for name in CHANGEABLE if _key(name) in st.session_state)
     return {**entered, **{name: _parameter(name, getattr(before, name)) for name in fields}}
 
 
@@ -221,10 +201,14 @@ def _push(entered: Entered) -> None:
 
 def _parameter(name: str, before: object) -> str | None:
     """A field's value as a parameter of the URL; None when it is as before."""
-    value: object = st.session_state[f"wizard-{name}"]
-    if name == "sample_prompts":
-        value = prompt_lines(str(value))
-    return None if value is None or value == before else change_text(value)
+    setting, value = SETTINGS[name], st.session_state[_key(name)]
+    if isinstance(value, str):
+        value = setting.parse(value)
+    return None if value is None or value == before else setting.text(value)
+
+
+def _key(name: str) -> str:
+    return f"wizard-{name}"
 
 
 def _state(key: str) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable, SubmissionUnsure
-from lib.jobs.config_file import settings_from_payload
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings, setting_problems
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings, setting_problems, settings_from_payload
 from lib.sources.influencerai.api_errors import NotSent
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.source import InfluencerSource

@@ -3,11 +3,11 @@
 import pytest
 
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import RANGES, TrainingConfig, TrainingSettings
+from lib.jobs.setting_kinds import value_text
+from lib.jobs.training_settings import NUMBERS, PROMPTS, TrainingConfig, TrainingSettings
 from lib.ui.configs.panels import config_summary, copy_name, file_name
 from lib.ui.datasets.facts import coverage_text, dataset_facts, problem_texts, summary_text
 from lib.ui.datasets.upload import upload_data
-from lib.ui.parts.settings_form import prompt_lines, range_text, value_text
 from lib.ui.parts.text import escaped
 from lib.ui.wizard.dataset_step import dataset_problem
 
@@ -64,14 +64,14 @@ def test_values_read_well(value, text):
 
 
 def test_ranges_have_their_units():
-    texts = {rule.name: range_text(rule) for rule in RANGES}
+    texts = {number.name: number.range_text for number in NUMBERS}
     assert texts["learning_rate"] == "1e-6 to 1"
     assert texts["batch_size"] == "1 to 64 images per step"
     assert texts["resolution"] == "128 to 2048 px"
 
 
 def test_prompts_are_lines():
-    assert prompt_lines(" a \n\n b\r\n") == ("a", "b")
+    assert PROMPTS.parse(" a \n\n b\r\n") == ("a", "b")
 
 
 def test_a_copy_gets_a_name_of_its_own():
@@ -89,7 +89,7 @@ def test_a_configuration_in_one_line():
 
 @pytest.mark.parametrize(("name", "stem"), [("SD 1.5 / fast", "SD-1-5---fast"), ("../..", "configuration")])
 def test_an_exported_file_has_a_plain_name(name, stem):
-    assert file_name(TrainingConfig(id="c", name=name, settings=TrainingSettings()), "toml") == f"{stem}.toml"
+    assert file_name(TrainingConfig(id="c", name=name, settings=TrainingSettings())) == f"{stem}.toml"
 
 
 def test_the_upload_address_holds_the_id_as_one_part():

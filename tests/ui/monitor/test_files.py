@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, JobStatus, PresignedUrl
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, JobStatus, PresignedUrl
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.ui.monitor.artifacts import LinkState, file_text, link_state
-from lib.ui.monitor.details import command_text, setting_rows, without_secrets
+from lib.ui.monitor.details import command_text, without_secrets
 from lib.ui.monitor.samples import sample_caption, sample_rows, sample_url
 from lib.ui.parts.artifact_order import listed_files
-from lib.ui.parts.settings_table import settings_table
+from lib.ui.parts.settings_table import setting_rows, settings_table
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -85,20 +85,19 @@ def test_a_sample_is_named_by_its_prompt() -> None:
 
 def test_settings_beside_what_the_configuration_says() -> None:
     settings = {"trainer": "tiny", "epochs": 3, "learning_rate": 1e-4, "sample_prompts": ["a | b"], "odd_key": 7}
-    job = Job(id="j", name="j", status=JobStatus.RUNNING, settings=settings)
     config = TrainingConfig(id="c", name="c", settings=TrainingSettings(epochs=10, sample_prompts=("a | b",)))
-    rows = {row.label: (row.value, row.configured) for row in setting_rows(job, config)}
+    rows = {row.label: (row.value, row.configured) for row in setting_rows(settings, config)}
     assert rows == {
         "Trainer": ("tiny", ""),
-        "Epochs": ("3", "10"),
+        "Epochs": ("3 passes over the dataset", "10"),
         "Learning rate": ("0.0001", ""),
         "Sample prompts": ("a | b", ""),
         "Odd key": ("7", ""),
     }
-    table = settings_table(setting_rows(job, config)).splitlines()
-    assert "| Epochs | :orange[**3**, changed: the configuration says 10] |" in table
+    table = settings_table(setting_rows(settings, config)).splitlines()
+    assert "| Epochs | :orange[**3 passes over the dataset**, changed: the configuration says 10] |" in table
     assert "| Sample prompts | a \\| b |" in table
-    assert setting_rows(job, None)[1].configured == ""
+    assert setting_rows(settings)[1].configured == ""
 
 
 def test_the_command_line_can_be_pasted_into_a_shell() -> None:
@@ -107,8 +106,8 @@ def test_the_command_line_can_be_pasted_into_a_shell() -> None:
 
 def test_no_secret_among_further_options_is_shown() -> None:
     settings = {"epochs": 5, "extra": {"wandb_api_key": "s3cret", "keep_tokens": 2}}
-    job = Job(id="j", name="", status=JobStatus.FAILED, settings=settings)
-    assert [row.value for row in setting_rows(job, None)] == ["5", "wandb_api_key=(not shown), keep_tokens=2"]
+    shown = [row.value for row in setting_rows(settings)]
+    assert shown == ["5 passes over the dataset", "wandb_api_key = (not shown), keep_tokens = 2"]
     shown = {"epochs": 5, "extra": {"wandb_api_key": "(not shown)", "keep_tokens": 2}}
     # One source keeps the settings as JSON, the other as they are.
     raw = without_secrets({"settings": json.dumps(settings), "config": settings})

@@ -4,16 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from lib.jobs.config_file import settings_payload
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings, setting_problems, settings_payload
 from lib.sources.protocol import Preview
-from lib.ui.parts.settings_form import value_problems
-from lib.ui.parts.settings_table import settings_table
+from lib.ui.parts.settings_table import setting_rows, settings_table
 from lib.ui.wizard.draft import (
     Draft,
-    change_text,
     changed_settings,
     chosen_id,
     read_draft,
@@ -21,18 +18,18 @@ from lib.ui.wizard.draft import (
     time_limit_minutes,
     time_limit_problem,
 )
-from lib.ui.wizard.review_step import estimate_text, limit_warning, settings_rows, steps_text
+from lib.ui.wizard.review_step import estimate_text, limit_warning, steps_text
 
-SETTINGS = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
+VALUES = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
 JOB = Job(
     id="j1",
     name="first try",
     status=JobStatus.FAILED,
     dataset_id="d1",
     config_id="c1",
-    settings=settings_payload(SETTINGS),
+    settings=settings_payload(VALUES),
 )
-CONFIG = TrainingConfig(id="c1", name="Quick", settings=replace(SETTINGS, epochs=9, base_model="m|odel"))
+CONFIG = TrainingConfig(id="c1", name="Quick", settings=replace(VALUES, epochs=9, base_model="m|odel"))
 
 
 def test_an_empty_url_is_an_empty_draft():
@@ -58,7 +55,7 @@ def test_a_name_is_read_as_it_is_whatever_its_length():
 
 
 def test_values_start_from_the_jobs_own_copy():
-    assert starting_settings(CONFIG, JOB) == SETTINGS
+    assert starting_settings(CONFIG, JOB) == VALUES
     assert starting_settings(CONFIG, replace(JOB, settings={})) == CONFIG.settings
     assert starting_settings(CONFIG, None) == CONFIG.settings
     assert starting_settings(None, None) == TrainingSettings()
@@ -66,8 +63,8 @@ def test_values_start_from_the_jobs_own_copy():
 
 def test_every_value_survives_the_url():
     values = {"epochs": 7, "learning_rate": 1e-6, "seed": 2**31 - 1, "base_model": "x", "sample_prompts": ("c", "d")}
-    changed, problems = changed_settings(SETTINGS, {name: change_text(value) for name, value in values.items()})
-    assert changed == replace(SETTINGS, **values)
+    changed, problems = changed_settings(VALUES, {name: SETTINGS[name].text(value) for name, value in values.items()})
+    assert changed == replace(VALUES, **values)
     assert not problems
 
 
@@ -83,8 +80,8 @@ def test_every_value_survives_the_url():
     ],
 )
 def test_a_value_that_is_no_number_of_its_kind_is_named_and_left_out(name, text):
-    changed, problems = changed_settings(SETTINGS, {name: text})
-    assert changed == SETTINGS
+    changed, problems = changed_settings(VALUES, {name: text})
+    assert changed == VALUES
     assert problems == [f"{name}={text[:40]}"]
 
 
@@ -99,10 +96,10 @@ def test_a_value_that_is_no_number_of_its_kind_is_named_and_left_out(name, text)
     ],
 )
 def test_a_value_out_of_range_is_kept_for_its_field_and_named_there(name, text):
-    changed, problems = changed_settings(SETTINGS, {name: text})
+    changed, problems = changed_settings(VALUES, {name: text})
     assert not problems
-    assert list(value_problems(changed)) == [name]
-    assert not value_problems(SETTINGS)
+    assert list(setting_problems(changed)) == [name]
+    assert not setting_problems(VALUES)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +117,11 @@ def test_nothing_can_be_chosen_from_nothing():
 def test_the_review_counts_the_steps():
     dataset = Dataset(id="d1", name="d", image_count=17)
     assert (
-        steps_text(dataset, replace(SETTINGS, repeats=2))
-        == "17 images × 2 repeats × 3 epochs / batch size 2 = 51 steps"
+        steps_text(dataset, replace(VALUES, repeats=2)) == "17 images × 2 repeats × 3 epochs / batch size 2 = 51 steps"
     )
     one = Dataset(id="d1", name="d", image_count=1)
     assert steps_text(one, TrainingSettings(epochs=1)) == "1 image × 1 repeat × 1 epoch / batch size 1 = 1 step"
-    assert steps_text(Dataset(id="d", name="d"), SETTINGS).startswith("unknown")
+    assert steps_text(Dataset(id="d", name="d"), VALUES).startswith("unknown")
 
 
 def test_an_estimate_is_called_one():
@@ -167,23 +163,25 @@ def test_a_jobs_time_limit_is_offered_in_whole_minutes_unless_the_url_says_anoth
 
 
 def test_one_of_a_unit_is_one():
-    values = {row.label: row.value for row in settings_rows(TrainingSettings(epochs=1, repeats=3), None)}
+    values = {row.label: row.value for row in setting_rows(settings_payload(TrainingSettings(epochs=1, repeats=3)))}
     assert (values["Epochs"], values["Batch size"]) == ("1 pass over the dataset", "1 image per step")
     assert values["Repeats"] == "3 times each image per epoch"
 
 
 def test_the_review_marks_what_differs_and_escapes_it():
-    rows = {row.label: row for row in settings_rows(SETTINGS, CONFIG)}
+    rows = {row.label: row for row in setting_rows(settings_payload(VALUES), CONFIG)}
     assert {label for label, row in rows.items() if row.configured} == {"Epochs", "Base model"}
     assert rows["Epochs"].configured == "9"
     table = settings_table(list(rows.values()))
     assert "| Epochs | :orange[**3 passes over the dataset**, changed: the configuration says 9] |" in table
     assert "m\\|odel" in table
-    assert "changed" not in settings_table(settings_rows(SETTINGS, None))
+    assert "changed" not in settings_table(setting_rows(settings_payload(VALUES)))
 
 
 def test_the_review_shows_no_secret():
-    secret = replace(SETTINGS, extra={"hf_token": "s3cret", "clip_skip": 2})
-    rows = settings_rows(secret, replace(CONFIG, settings=replace(secret, extra={"hf_token": "s3cret"})))
+    secret = replace(VALUES, extra={"hf_token": "s3cret", "clip_skip": 2})
+    rows = setting_rows(
+        settings_payload(secret), replace(CONFIG, settings=replace(secret, extra={"hf_token": "s3cret"}))
+    )
     assert rows[-1].value == "hf_token = (not shown), clip_skip = 2"
     assert rows[-1].configured == "hf_token = (not shown)"
