@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lib import services
+from lib.sources.embedded.source import EmbeddedSource
+from lib.sources.memory import MemorySource
+
 RECORDINGS = Path(__file__).parent / "recordings"
 _FOREIGN_SETTINGS = ("LORA_", "S3_", "INFLUENCERAI_", "AWS_", "SD_SCRIPTS")
 
@@ -41,3 +45,22 @@ def local_sockets_only() -> Iterator[None]:
     socket.socket.connect = guarded  # type: ignore[method-assign, assignment]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def source() -> Iterator[MemorySource]:
+    """An empty in-memory source that pages and routes see."""
+    memory = MemorySource()
+    services.connect(memory)
+    yield memory
+    services.connect(None)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[EmbeddedSource]:
+    """An empty embedded source that pages and routes see."""
+    opened = EmbeddedSource(tmp_path / "data")
+    services.connect(opened)
+    yield opened
+    services.connect(None)
+    opened.close()

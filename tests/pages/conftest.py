@@ -1,13 +1,12 @@
 """Opens pages as a visitor does: over ``lib/app.py``, with parameters in the URL, in front of a given source."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lib import services
 from lib.sources.memory import MemorySource
 
 APP = str(Path(__file__).parents[2] / "lib" / "app.py")
@@ -29,12 +28,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
 
 
 @pytest.fixture
-def source() -> Iterator[MemorySource]:
-    """An empty in-memory source that all pages of this test see."""
-    memory = MemorySource(now=lambda: NOW)
-    services.connect(memory)
-    yield memory
-    services.connect(None)
+def source(source: MemorySource) -> MemorySource:
+    """An empty in-memory source that all pages of this test see, at the moment ``NOW``."""
+    source.now = lambda: NOW
+    return source
 
 
 @pytest.fixture

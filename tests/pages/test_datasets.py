@@ -1,13 +1,11 @@
 """The datasets page in every state, over real folders."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lib import services
 from lib.errors import DatasetError, SourceUnavailable
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
@@ -15,15 +13,6 @@ from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.protocol import JobRequest
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
-
-
-@pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[EmbeddedSource]:
-    source = EmbeddedSource(tmp_path / "data")
-    services.connect(source)
-    yield source
-    source.close()
-    services.connect(None)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from lib import services
 from lib.jobs.job import Job, JobStatus
 from lib.sources.memory import MemorySource
 from lib.web.routes import LOG_PIECE_BYTES, ROUTES
@@ -15,14 +14,11 @@ LOG = b"steps:  42%|\xe2\x96\x88|\r\x1b[31m<script>\xff\n" * (LOG_PIECE_BYTES //
 
 
 @pytest.fixture
-def client() -> Iterator[TestClient]:
-    memory = MemorySource()
-    memory.add(Job(id='j "1"', name="one", status=JobStatus.RUNNING, attempt=2))
-    memory.logs['j "1"', 2] = LOG
-    services.connect(memory)
+def client(source: MemorySource) -> Iterator[TestClient]:
+    source.add(Job(id='j "1"', name="one", status=JobStatus.RUNNING, attempt=2))
+    source.logs['j "1"', 2] = LOG
     with TestClient(Starlette(routes=ROUTES), base_url="http://localhost") as client:
         yield client
-    services.connect(None)
 
 
 def test_a_log_comes_byte_for_byte_as_a_file(client: TestClient) -> None:

@@ -14,7 +14,6 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from lib import services
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, PresignedUrl
 from lib.sources.embedded.source import EmbeddedSource
@@ -33,19 +32,16 @@ SIGNED = "http://127.0.0.1:9/bucket/key?X-Amz-Signature=secret"
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Iterator[MemorySource]:
-    memory = MemorySource()
-    memory.add(Job(id="j1", name="one", status=JobStatus.SUCCEEDED))
+def source(source: MemorySource, tmp_path: Path) -> MemorySource:
+    source.add(Job(id="j1", name="one", status=JobStatus.SUCCEEDED))
     file = tmp_path / "file"
     file.write_bytes(BODY)
-    memory.files["j1", "1/a.safetensors"] = LocalFile(path=file, name=NAME)
-    memory.files["j1", "1/page.html"] = LocalFile(path=file, name="page.html")
-    memory.files["j1", "1/sample.png"] = LocalFile(path=file, name="sample.png")
+    source.files["j1", "1/a.safetensors"] = LocalFile(path=file, name=NAME)
+    source.files["j1", "1/page.html"] = LocalFile(path=file, name="page.html")
+    source.files["j1", "1/sample.png"] = LocalFile(path=file, name="sample.png")
     expires = datetime(2030, 1, 1, tzinfo=UTC)
-    memory.files["j1", "s3"] = PresignedUrl(url=SIGNED, expires_at=expires)
-    services.connect(memory)
-    yield memory
-    services.connect(None)
+    source.files["j1", "s3"] = PresignedUrl(url=SIGNED, expires_at=expires)
+    return source
 
 
 @pytest.fixture
@@ -113,9 +109,7 @@ def test_a_foreign_name_that_points_here_gets_nothing(client: TestClient, path: 
     assert "server.allowedHosts" in answer.text
 
 
-def test_an_image_of_a_dataset_as_it_was_uploaded(tmp_path: Path, client: TestClient) -> None:
-    embedded = EmbeddedSource(tmp_path / "data")
-    services.connect(embedded)
+def test_an_image_of_a_dataset_as_it_was_uploaded(client: TestClient, embedded: EmbeddedSource) -> None:
     dataset = embedded.datasets.create("red")
     content = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(content, "PNG")
@@ -129,7 +123,6 @@ def test_an_image_of_a_dataset_as_it_was_uploaded(tmp_path: Path, client: TestCl
         assert client.get(f"/images/{dataset.id}/{name}").status_code in (400, 404)
     assert client.get("/images/x/a.png").status_code == 404
     assert client.get(original_path(dataset.id, "a b%.png"), headers={"Host": "evil.test"}).status_code == 403
-    embedded.close()
 
 
 def test_known_hosts_are_read_as_streamlit_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:

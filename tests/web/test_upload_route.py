@@ -5,7 +5,7 @@ import errno
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,8 @@ OURS = {"host": "localhost:8501", "sec-fetch-site": "same-origin", UPLOAD_HEADER
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Iterator[EmbeddedSource]:
-    embedded = EmbeddedSource(tmp_path / "data")
-    services.connect(embedded)
-    yield embedded
-    embedded.close()
-    services.connect(None)
+def source(embedded: EmbeddedSource) -> EmbeddedSource:
+    return embedded
 
 
 @pytest.fixture
@@ -187,6 +183,14 @@ def test_a_source_without_datasets_refuses(dataset_id):
     status, answer = put(f"/upload/{dataset_id}/a.png", png())
     assert status == 403
     assert "in-memory" in answer["error"]
+
+
+def test_an_upload_lies_on_the_disk_of_the_connected_source(source, dataset_id, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "of the settings"
+    monkeypatch.setenv("LORA_DATA_DIR", str(elsewhere))
+    assert put(f"/upload/{dataset_id}/a.png", png())[0] == 200
+    assert source.datasets.upload_folder() == source.data_dir
+    assert not elsewhere.exists()
 
 
 def test_an_error_number_of_a_full_quota_counts_as_full(source, dataset_id, monkeypatch):
