@@ -3,10 +3,9 @@
 import streamlit as st
 
 from lib import services
-from lib.ui.parts.browser import keep_link_clicks
+from lib.ui.parts.browser import load_browser_side
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.links import PAGES
-from lib.ui.parts.theme import apply_styles
 from lib.ui.parts.toasts import show_announced
 from lib.ui.parts.url import note_url
 
@@ -27,8 +26,7 @@ page = st.navigation(
     position="top",
 )
 
-apply_styles()
-keep_link_clicks()
+load_browser_side()
 note_url()
 with explained_errors(retry=True):
     services.source()

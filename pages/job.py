@@ -14,10 +14,8 @@ from lib.ui.monitor.loss_chart import show_loss
 from lib.ui.monitor.polling import draw, poll, show_slowly
 from lib.ui.monitor.progress import show_alarms, show_progress
 from lib.ui.monitor.samples import show_samples
-from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.job_actions import show_actions, show_pending
 from lib.ui.parts.links import JOBS
-from lib.ui.parts.live_times import keep_times_true
 from lib.ui.parts.notes import show_age
 
 show_pending()
@@ -71,5 +69,3 @@ with right:
     if has_begun:
         show_slowly("results", job, attempt, loss if job.status is JobStatus.SUCCEEDED else loss | files)
     show_job_information(job)
-keep_times_true()
-start_at_top(f"job {job_id}")

@@ -7,7 +7,6 @@ import streamlit as st
 from lib import services
 from lib.jobs.training_settings import setting_problems
 from lib.sources.protocol import Action, JobRequest
-from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.text import escaped
@@ -90,4 +89,3 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
             time_limit_s=None if limit_min is None else 60 * limit_min,
         )
         show_review(request, dataset, config)
-    start_at_top(f"new job, step {step}")

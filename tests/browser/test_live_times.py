@@ -1,17 +1,25 @@
 """Times that the browser counts on: in the words of the server, and while the page is open."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from playwright.sync_api import Page
 
+from lib.ui.parts import browser as browser_side
 from lib.ui.parts.format import relative_time
-from lib.ui.parts.live_times import RELATIVE_JS
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 AGES_S = (0, 4, 5, 59, 60, 89, 91, 3_569, 3_571, 5_399, 5_401, 84_599, 84_601, 86_400, 172_799, 172_800, 14 * 86_400)
 
 
+SAID = """async ([script, ages]) => {
+  const { relativeTime } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+  return ages.map(relativeTime);
+}"""
+
+
 def test_the_browser_says_it_as_the_server_does(page: Page) -> None:
-    said = page.evaluate(f"ages => ages.map({RELATIVE_JS})", list(AGES_S))
+    script = Path(browser_side.__file__).with_suffix(".js").read_text("utf-8")
+    said = page.evaluate(SAID, [script, list(AGES_S)])
     assert said == [relative_time(NOW - timedelta(seconds=age_s), NOW) for age_s in AGES_S]
-    assert page.evaluate(f"ages => ages.map({RELATIVE_JS})", [-60, 90 * 86_400]) == [None, None]
+    assert page.evaluate(SAID, [script, [-60, 90 * 86_400]]) == [None, None]

@@ -8,6 +8,7 @@ from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.training_settings import SETTINGS, TEXTS, TrainingConfig, name_problem
 from lib.ui.configs.edits import FIELDS, LABELS, ConfigEdit, drop_edit, edit_of, field_values, keep_edit, unsaved_edits
+from lib.ui.parts.browser import ask_before_leaving
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.settings_form import labelled, number_cells, show_field, show_field_note, trainer_options
@@ -105,5 +106,4 @@ def save_and_open(config: TrainingConfig, *, edited: str | None = None) -> None:
 
 def show_leave_guard() -> None:
     """Let the browser ask before the tab is closed or reloaded while something is not saved: the visit ends with it."""
-    guard = "(event) => event.preventDefault()" if unsaved_edits() else "null"
-    st.html(f"<style></style><script>window.onbeforeunload = {guard}</script>", unsafe_allow_javascript=True)
+    ask_before_leaving(bool(unsaved_edits()))

@@ -113,7 +113,6 @@ def _edit_image() -> None:
                 _save_changed(editing)
                 open_dialog(_DELETION, editing)
                 st.rerun()
-            st.html(_script(editing), unsafe_allow_javascript=True)
 
 
 def _show_preview(editing: Editing, image: DatasetImage) -> None:
@@ -236,34 +235,9 @@ def _save_changed(editing: Editing) -> bool:
     return True
 
 
-# The browser tells what was typed when the field loses the focus, and Escape closes the dialog before that.
-_TELL_BEFORE_ESCAPE = """
-if (!window.loraTellsBeforeEscape) {
-  window.loraTellsBeforeEscape = true;
-  document.addEventListener("keydown", (event) => {
-    const field = document.activeElement;
-    if (event.key === "Escape" && field?.closest("[role=dialog] [class*=st-key-caption-]")) field.blur();
-  }, true);
-}
-"""
-# No keyboard pops up over the picture where one is touched.
-_FOCUS = """
-if (matchMedia("(pointer: fine)").matches) {{
-  for (const wait_ms of [0, 100, 300]) {{
-    setTimeout(() => document.querySelector(".st-key-{field} textarea")?.focus({{ preventScroll: true }}), wait_ms);
-  }}
-}}
-"""
-
-
-def _script(editing: Editing) -> str:
-    """Nothing foreign is in here."""
-    focus = _FOCUS.format(field=_field(editing)) if editing.was_turned_to else ""
-    return f"<style></style><script>{_TELL_BEFORE_ESCAPE}{focus}</script>"
-
-
 def _field(editing: Editing) -> str:
-    return f"caption-{editing.turn}"
+    """Key of the caption's field; ``browser.js`` focuses one that "Previous" or "Next" led to."""
+    return f"caption-{'turned-' if editing.was_turned_to else ''}{editing.turn}"
 
 
 def _next_turn() -> int:

@@ -19,7 +19,6 @@ from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.reads import Reading
 from lib.ui.job_list.csv_export import jobs_csv
-from lib.ui.parts.browser import start_at_top
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
 from lib.ui.parts.format import duration_text, epoch_text, loss_text, percent_text, utc_now, viewer_zone, whole_percent
 from lib.ui.parts.job_actions import show_actions
@@ -132,7 +131,6 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) 
         st_autorefresh(TICK_MS, key="jobs-tick")
     elif reading.problem is not None or page.incomplete:
         st_autorefresh(RECOVERY_TICK_MS, key="jobs-recovery")
-    start_at_top(f"jobs from {query.skip}")
 
 
 def _read(query: JobQuery, head: DeltaGenerator) -> tuple[Reading[JobPage], JobQuery]:

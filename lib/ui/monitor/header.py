@@ -15,11 +15,6 @@ from lib.ui.parts.theme import is_cancelling, show_status_badge, status_text
 
 MAX_TITLE_CHARS = 120
 MAX_ALARMS = 3
-_BREADCRUMB = "breadcrumb"
-# Streamlit leaves much room around a line of code; here the log should begin on the first screen.
-_DENSE = f"""<style>
-.st-key-{_BREADCRUMB} pre {{ padding: .25rem .75rem; }}
-</style>"""
 
 
 def browser_title(job: Job) -> str:
@@ -67,8 +62,7 @@ def show_choice() -> None:
 
 def show_header(job: Job) -> None:
     """Breadcrumb that ends with the id to copy, heading, status and alarms."""
-    st.html(_DENSE)
-    with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key=_BREADCRUMB):
+    with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key="breadcrumb"):
         st.page_link(OVERVIEW.file, label="Dashboard")
         st.markdown("/", width="content")
         st.page_link(JOBS.file, label="LoRA Training")

@@ -23,24 +23,6 @@ KEPT_LINES = (500, 2_500, 10_500)
 HELD_MARGIN = 250
 HEIGHT_PX = 420
 TALL_PX = 640
-_KEY = "log-lines"
-
-# Streamlit draws each piece as a box of its own; here they are one text. And it gives a scrolling area neither a
-# name nor a way to reach it by keyboard. Nothing foreign is in here.
-_ONE_TEXT = f"""<style>
-.st-key-{_KEY} {{ background: color-mix(in srgb, currentColor 5%, transparent); border-radius: .5rem; }}
-.st-key-{_KEY} [data-testid=stCode] > div, .st-key-{_KEY} pre {{ background: transparent; border-radius: 0; }}
-.st-key-{_KEY} pre {{ padding: 0 .75rem; font-size: .8rem; line-height: 1.45; }}
-.st-key-{_KEY} pre code {{ line-height: inherit; }}
-.st-key-{_KEY} button {{ display: none; }}
-</style>
-<script>
-for (const area of document.querySelectorAll(".st-key-{_KEY}")) {{
-  area.tabIndex = 0;
-  area.setAttribute("role", "region");
-  area.setAttribute("aria-label", "Training logs");
-}}
-</script>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +121,9 @@ def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
     )
     _show_controls(key, attempt, showing_text(end_line(view) - start, view))
     show_age_note(reading.problem, reading.read_at)
-    with st.container(height=TALL_PX if tall else HEIGHT_PX, autoscroll=follow, gap=None, key=_KEY):
+    with st.container(height=TALL_PX if tall else HEIGHT_PX, autoscroll=follow, gap=None, key="log-lines"):
         for piece in log_pieces(view, start):
             st.code(piece.text, language=None, wrap_lines=True)
-    # Last, because a style of its own takes no room there.
-    st.html(_ONE_TEXT, unsafe_allow_javascript=True)
     return reading.problem is None
 
 

@@ -19,14 +19,6 @@ from lib.ui.parts.text import shown_text
 SEARCH_BUDGET_S = 10.0
 COPIED_LINES = 1_000
 _COPIED = "copied-lines"
-# The button copies in the browser: the server's clipboard is another. What was copied stays marked. Nothing foreign.
-_COPY = f"""<style>.st-key-{_COPIED} textarea {{ font-family: monospace; font-size: .8rem; white-space: pre; }}</style>
-<script>
-document.querySelector(".st-key-{_COPIED}-all button").onclick = () => {{
-  document.querySelector(".st-key-{_COPIED} textarea").select();
-  document.execCommand("copy");
-}};
-</script>"""
 
 
 def log_path(job_id: str, attempt: int) -> str:
@@ -122,4 +114,3 @@ def _show_copy(job_id: str, attempt: int) -> None:
             st.session_state[frozen] = tail_text(view, COPIED_LINES)
         st.text_area("Log lines", st.session_state[frozen], height=360, key=_COPIED, width=640)
         st.button("Copy all", icon=":material/content_copy:", key=f"{_COPIED}-all")
-        st.html(_COPY, unsafe_allow_javascript=True)

@@ -24,9 +24,6 @@ _BAR_NAMES = {
     JobStatus.LOST: "Last known progress",
 }
 _RUNNING = JobQuery(statuses=frozenset({JobStatus.RUNNING}))
-_FACTS = "facts"
-# Four numbers in one row rather than in two. A style alone takes no room.
-_DENSE = f"""<style>.st-key-{_FACTS} [data-testid=stMetricValue] {{ font-size: 1.35rem; }}</style>"""
 _LOSS_IS_LOST = (
     "The loss became NaN or infinite: what was trained since then is most likely useless. "
     "Try a lower learning rate, or full precision."
@@ -161,8 +158,7 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     fraction = bar_fraction(attempt)
     st.progress(fraction or 0.0, text=bar_text(attempt))
     st.markdown(stage_line(attempt, job))
-    st.html(_DENSE)
-    with st.container(horizontal=True, gap="medium", key=_FACTS):
+    with st.container(horizontal=True, gap="medium", key="facts"):
         for fact in progress_facts(attempt, job, now):
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
     if attempt.number == job.attempt and (text := silence_text(job, now)):

@@ -12,6 +12,7 @@ import streamlit as st
 
 from lib import services
 from lib.sources.protocol import JobSource
+from lib.ui.parts.browser import focus_button
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.toasts import announce
 from lib.ui.parts.url import write_params
@@ -60,19 +61,8 @@ def ask_for_focus(button: str) -> None:
 
 
 def give_focus_back(buttons: Iterable[str]) -> None:
-    """Focus the asked-for button if it is one of these. Call it after them: it takes no room."""
+    """Focus the asked-for button if it is one of these. Call it after them."""
     wanted = st.session_state.get(_KEY)
     if wanted in set(buttons):
         del st.session_state[_KEY]
-        st.html(_script(wanted), unsafe_allow_javascript=True)
-
-
-def _script(button: str) -> str:
-    """Only while nothing else has the focus. Several tries, as the dialog goes a moment later; no foreign text."""
-    return f"""<style></style><script>
-for (const wait_ms of [0, 100, 300, 600, 1000]) {{
-  setTimeout(() => {{
-    if (document.activeElement === document.body) document.querySelector(".st-key-{button} button")?.focus();
-  }}, wait_ms);
-}}
-</script>"""
+        focus_button(wanted)

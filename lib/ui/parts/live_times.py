@@ -8,31 +8,6 @@ import streamlit as st
 
 from lib.ui.parts.format import absolute_time, relative_time, utc_now, viewer_zone
 
-# The words of ``relative_time``, rounded as humanize does. Past some days they hardly change: null leaves them alone.
-RELATIVE_JS = """age_s => {
-  const ago = (count, one, many) => count === 1 ? one : `${count} ${many} ago`;
-  const minutes = Math.round(age_s / 60), hours = Math.round(age_s / 3600);
-  if (age_s < -5 || age_s >= 15 * 86400) return null;
-  if (age_s < 5) return "just now";
-  if (age_s < 60) return `${Math.floor(age_s)} seconds ago`;
-  if (minutes < 60) return ago(minutes, "a minute ago", "minutes");
-  if (hours < 24) return ago(hours, "an hour ago", "hours");
-  return ago(Math.max(1, Math.floor(age_s / 86400)), "a day ago", "days");
-}"""
-# Counted from the server's clock: the viewer's may be wrong. Nothing foreign is in here.
-_COUNT_ON = """<style></style><script>
-{
-  const words = %s, ahead_ms = Date.now() - %d;
-  clearInterval(window.loraTimes);
-  window.loraTimes = setInterval(() => {
-    for (const time of document.querySelectorAll("time[data-live]")) {
-      const text = words((Date.now() - ahead_ms - Date.parse(time.dateTime)) / 1000);
-      if (text !== null && text !== time.textContent) time.textContent = text;
-    }
-  }, 1000);
-}
-</script>"""
-
 
 def time_html(at: datetime) -> str:
     """``3 minutes ago`` as an element that the browser keeps true, with the absolute time on hover."""
@@ -59,11 +34,6 @@ def show_timed_note(text: str, at: datetime | None) -> None:
 def show_ended(word: str, at: datetime) -> None:
     """``Failed at 23 Nov 2026, 13:05:09 CET (3 minutes ago)``."""
     st.html(f"{escape(word)} {escape(absolute_time(at, viewer_zone()))} ({time_html(at)})", width="content")
-
-
-def keep_times_true() -> None:
-    """Let the browser count on. Call it once, last on the page: it takes no room there."""
-    st.html(_COUNT_ON % (RELATIVE_JS, utc_now().timestamp() * 1000), unsafe_allow_javascript=True)
 
 
 def _small(html: str) -> str:

@@ -42,25 +42,6 @@ def status_text(status: JobStatus, raw_status: str = "") -> str:
     return CANCELLING if is_cancelling(status, raw_status) else status.label
 
 
-# Streamlit leaves much room above a page, and some below it for a bar that is not there. It only tints these
-# links a little when they have the focus, which few can see. And its "Fullscreen" shows a thumbnail no larger than it
-# is: only the keyboard would have to pass the button.
-_STYLES = """<style>
-[data-testid=stMainBlockContainer] { padding-top: 4.25rem; }
-[data-testid=stBottom]:not(:has(a, button)) { display: none; }
-:is([data-testid=stTopNavLink], [data-testid=stSidebarNavLink], [data-testid=stPageLink-NavLink]):focus-visible {
-  outline: 2px solid currentColor;
-  outline-offset: -2px;
-}
-[class*=st-key-small-pictures] [data-testid=stElementToolbar] { display: none; }
-</style>"""
-
-
-def apply_styles() -> None:
-    """What the theme's settings cannot say. It takes no room."""
-    st.html(_STYLES)
-
-
 def show_status_badge(status: JobStatus, raw_status: str = "") -> None:
     """A badge with icon, word and colour."""
     look = STATUS_LOOKS[JobStatus.CANCELLED if is_cancelling(status, raw_status) else status]

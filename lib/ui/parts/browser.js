@@ -1,0 +1,136 @@
+// What the pages need from the browser beyond what Streamlit does by itself. browser.py loads it once per visit.
+// Each part says why it exists; a test in tests/browser fails without it, and tests/browser/test_streamlit_structure.py
+// names every selector. No text from users or sources reaches this file.
+
+// Streamlit keeps the scroll position when another page, job, wizard step or page of the list is shown.
+const PLACE_PARAMS = ["id", "step", "skip"];
+let place = null;
+
+function startAtTop() {
+  const params = new URLSearchParams(location.search);
+  const here = [location.pathname, ...PLACE_PARAMS.map((name) => params.get(name))].join(" ");
+  if (place !== null && place !== here) {
+    // Twice: the page may move once more while it is drawn.
+    for (const wait_ms of [0, 300]) {
+      setTimeout(() => document.querySelector("[data-testid=stMain]")?.scrollTo(0, 0), wait_ms);
+    }
+  }
+  place = here;
+}
+
+// st.switch_page with parameters makes two history entries; a click on a link makes one. links.py draws that link.
+const followed = new WeakSet();
+
+function followLink() {
+  const link = document.querySelector(".st-key-way-on a");
+  if (link && !followed.has(link)) {
+    followed.add(link);
+    link.click();
+  }
+}
+
+// A container that scrolls has no name, and not every browser lets a keyboard reach it.
+function nameLogArea() {
+  for (const area of document.querySelectorAll(".st-key-log-lines:not([role])")) {
+    area.tabIndex = 0;
+    area.setAttribute("role", "region");
+    area.setAttribute("aria-label", "Training logs");
+  }
+}
+
+// "Next" and "Previous" in the image dialog lead to the next caption's field, ready to type. Not where the screen is
+// touched: its keyboard would cover the picture.
+const focused = new WeakSet();
+
+function focusNextCaption() {
+  const field = document.querySelector("[class*=st-key-caption-turned-] textarea");
+  if (field && !focused.has(field) && matchMedia("(pointer: fine)").matches) {
+    focused.add(field);
+    for (const wait_ms of [0, 100, 300]) setTimeout(() => field.focus({ preventScroll: true }), wait_ms);
+  }
+}
+
+function afterEveryChange() {
+  startAtTop();
+  followLink();
+  nameLogArea();
+  focusNextCaption();
+}
+new MutationObserver(afterEveryChange).observe(document.body, { childList: true, subtree: true });
+afterEveryChange();
+
+// A field sends its text when it loses the focus, here to the link that is being clicked. The text would arrive after
+// the link's own event, and the server would draw the old page again. So the field sends it as soon as the link is
+// pressed, and the click follows.
+const SENT_AFTER_MS = 200;
+let pressed = null;
+
+document.addEventListener("pointerdown", (event) => {
+  const link = event.target.closest?.("a[href]");
+  const field = document.activeElement;
+  const isPlain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  pressed = link && isPlain && field?.matches("input, textarea") && !link.target ? link : null;
+  if (pressed) field.blur();
+}, true);
+document.addEventListener("click", (event) => {
+  if (!pressed || event.target.closest?.("a[href]") !== pressed) return;
+  const link = pressed;
+  pressed = null;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  setTimeout(() => link.click(), SENT_AFTER_MS);
+}, true);
+
+// Escape closes the image dialog before the caption's field has sent its text.
+document.addEventListener("keydown", (event) => {
+  const field = document.activeElement;
+  if (event.key === "Escape" && field?.closest("[role=dialog] [class*=st-key-caption-]")) field.blur();
+}, true);
+
+// The clipboard is the browser's, not the server's. (navigator.clipboard works over https only.)
+document.addEventListener("click", (event) => {
+  if (!event.target.closest?.(".st-key-copied-lines-all button")) return;
+  document.querySelector(".st-key-copied-lines textarea").select();
+  document.execCommand("copy");
+});
+
+// "3 minutes ago" goes on while a page is open that is not drawn again. The words are those of format.relative_time;
+// null leaves the text alone: after some days it hardly changes.
+export function relativeTime(age_s) {
+  const ago = (count, one, many) => (count === 1 ? one : `${count} ${many} ago`);
+  const minutes = Math.round(age_s / 60), hours = Math.round(age_s / 3600);
+  if (age_s < -5 || age_s >= 15 * 86400) return null;
+  if (age_s < 5) return "just now";
+  if (age_s < 60) return `${Math.floor(age_s)} seconds ago`;
+  if (minutes < 60) return ago(minutes, "a minute ago", "minutes");
+  if (hours < 24) return ago(hours, "an hour ago", "hours");
+  return ago(Math.max(1, Math.floor(age_s / 86400)), "a day ago", "days");
+}
+
+// How far the viewer's clock is ahead of the server's.
+let ahead_ms = null;
+
+setInterval(() => {
+  for (const time of document.querySelectorAll("time[data-live]")) {
+    const text = relativeTime((Date.now() - ahead_ms - Date.parse(time.dateTime)) / 1000);
+    if (text !== null && text !== time.textContent) time.textContent = text;
+  }
+}, 1000);
+
+// A dialog that one of its own buttons closes takes the focus with it; the browser gives it back after Escape only.
+// Several tries, as the dialog goes a moment later.
+function giveFocusTo(key) {
+  for (const wait_ms of [0, 100, 300, 600, 1000]) {
+    setTimeout(() => {
+      if (document.activeElement === document.body) document.querySelector(`.st-key-${key} button`)?.focus();
+    }, wait_ms);
+  }
+}
+
+// What browser.py says: run for each message, and again when the theme changes.
+export default function ({ data }) {
+  if (data.server_ms) ahead_ms ??= Date.now() - data.server_ms;
+  if (data.focus) giveFocusTo(data.focus);
+  // The browser asks before it closes or reloads the tab: unsaved changes live as long as the visit.
+  if ("unsaved" in data) window.onbeforeunload = data.unsaved ? (event) => event.preventDefault() : null;
+}
