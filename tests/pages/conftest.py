@@ -1,6 +1,6 @@
 """Opens pages as a visitor does: over ``lib/app.py``, with parameters in the URL, in front of a given source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lib.sources.memory import MemorySource
+from lib.ui.parts import errors
 
 APP = str(Path(__file__).parents[2] / "lib" / "app.py")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -25,6 +26,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
 
     monkeypatch.setattr("lib.ui.parts.format.datetime", Stopped)
     return moments
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_error(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], None]]:
+    """Fail the test in which a page said "Something unexpected went wrong": ``app.exception`` does not show it."""
+
+    def check() -> None:
+        records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+        assert [record.exc_text for record in records if record.name == errors.__name__] == []
+
+    yield check
+    check()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import Action, Preview
+from tests.pages.reading import button, texts
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
 
@@ -22,15 +23,6 @@ def filled(source):
         "c2": TrainingConfig(id="c2", name=FOREIGN, settings=TrainingSettings(trainer="unheard-of")),
     }
     return source
-
-
-def texts(app) -> str:
-    shown = [*app.title, *app.markdown, *app.info, *app.warning, *app.error, *app.caption]
-    return "\n".join(str(each.value) for each in shown).replace("\\", "")
-
-
-def button(app, label):
-    return next(each for each in app.button if each.label == label)
 
 
 def field(app, label):

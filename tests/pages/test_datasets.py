@@ -11,6 +11,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.protocol import JobRequest
+from tests.pages.reading import button, texts, toasts
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
 
@@ -28,19 +29,6 @@ def dataset(embedded: EmbeddedSource) -> Dataset:
     while embedded.datasets.scan(made.id, budget_s=5) < 1:
         pass
     return embedded.datasets.get(made.id)
-
-
-def texts(app) -> str:
-    shown = [*app.title, *app.markdown, *app.info, *app.error, *app.warning, *app.caption]
-    return "\n".join(str(each.value) for each in shown).replace("\\", "")
-
-
-def toasts(app) -> list[str]:
-    return [each.value.replace("\\", "") for each in app.toast]
-
-
-def button(app, label):
-    return next(each for each in app.button if each.label.replace("\\", "") == label)
 
 
 def test_an_empty_installation_offers_to_create_one(embedded, open_page):

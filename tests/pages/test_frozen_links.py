@@ -14,6 +14,7 @@ from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.source import InfluencerSource
 from lib.web.routes import ROUTES
 from tests.pages.conftest import NOW
+from tests.pages.reading import labels, texts
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
@@ -48,12 +49,6 @@ def put_links(api: ApiServer, now: datetime) -> None:
     api.patch("a", "succeeded", {"artifacts": [*files, LATER, NO_LINK]}, at=now - timedelta(hours=1))
 
 
-def written(app: AppTest) -> str:
-    """What is said on the page, without Markdown's escapes."""
-    assert not app.exception
-    return "\n".join(str(element.value) for element in app.markdown).replace("\\", "")
-
-
 def disabled_downloads(app: AppTest) -> set[str]:
     """The files that no click fetches; all others have a link that leads through the dashboard."""
     links = [link.proto.url for link in app.get("link_button") if link.proto.label == "Download"]
@@ -64,20 +59,16 @@ def disabled_downloads(app: AppTest) -> set[str]:
     return disabled
 
 
-def buttons(app: AppTest) -> list[str]:
-    return [button.label for button in app.button]
-
-
 def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     api: ApiServer, open_page: Open, clock: list[datetime]
 ) -> None:
     app = open_page("job", id="a")
-    text = written(app)
+    text = texts(app)
     for words in ("URL expires in 3 minutes", "URL expired", "URL works until 26 Nov 2026, 12:00:00 UTC"):
         assert words in text
     assert "Set S3_BUCKET and S3 credentials" in text
     assert "secret" not in text
-    assert "Refresh URL" in buttons(app)
+    assert "Refresh URL" in labels(app)
     assert disabled_downloads(app) == {"gone"}
     # Nothing else of the job changes any more, and yet its links are looked at again.
     assert any("files-links-a" in component.proto.id for component in app.get("component_instance"))
@@ -85,12 +76,12 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     for minutes, left in ((1, "2 minutes"), (2.8, "less than a minute")):
         clock.append(NOW + timedelta(minutes=minutes))
         app.run()
-        assert f"URL expires in {left}" in written(app)
+        assert f"URL expires in {left}" in texts(app)
         assert disabled_downloads(app) == {"gone"}
     clock.append(NOW + timedelta(minutes=3))
     app.run()
-    assert "expires in" not in written(app)
-    assert written(app).count("URL expired") == 2
+    assert "expires in" not in texts(app)
+    assert texts(app).count("URL expired") == 2
     assert disabled_downloads(app) == {"gone", "soon"}
 
     # Reading the job again brings the same links, and the page does not pretend otherwise.
@@ -99,7 +90,7 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     put_links(api, clock[-1])
     app = app.button(key="files-a-1-refresh").click().run()
     assert disabled_downloads(app) == {"gone"}
-    assert "URL expires in 3 minutes" in written(app)
+    assert "URL expires in 3 minutes" in texts(app)
 
 
 def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock: list[datetime]) -> None:
@@ -119,6 +110,6 @@ def test_a_click_that_came_too_late_says_what_to_configure(api: ApiServer, clock
 def test_links_that_last_need_no_care(api: ApiServer, open_page: Open) -> None:
     api.patch("a", "succeeded", {"artifacts": [LATER]}, at=NOW)
     app = open_page("job", id="a")
-    assert "URL works until" in written(app)
-    assert "Refresh URL" not in buttons(app)
-    assert "S3_BUCKET" not in written(app)
+    assert "URL works until" in texts(app)
+    assert "Refresh URL" not in labels(app)
+    assert "S3_BUCKET" not in texts(app)

@@ -1,7 +1,6 @@
 """The monitor page in every state, as ``AppTest`` sees it."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +17,7 @@ from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
 from tests.monitor_jobs import SIGNED, fill
 from tests.pages.conftest import NOW
+from tests.pages.reading import texts
 
 Open = Callable[..., AppTest]
 
@@ -27,18 +27,6 @@ def full(source: MemorySource, tmp_path: Path, clock: list[datetime]) -> MemoryS
     """The source with a job of every kind, at a moment that does not move."""
     fill(source, NOW, tmp_path)
     return source
-
-
-def texts(app: AppTest) -> str:
-    """Everything written on the page, without Markdown's escapes."""
-    kinds = ("title", "header", "markdown", "code", "error", "warning", "caption", "text_area")
-    written = [str(element.value) for kind in kinds for element in app.get(kind)]
-    written += [f"{metric.label}: {metric.value}" for metric in app.metric]
-    written += [f"{link.proto.label} -> {link.proto.url}" for link in app.get("link_button")]
-    written += [f"{link.proto.label} => {link.proto.page}?{link.proto.query_string}" for link in app.get("page_link")]
-    written += [bar.proto.text for bar in app.get("progress")]
-    written += [re.sub("<[^>]+>", "", html.proto.body) for html in app.get("html")]
-    return "\n".join(written).replace("\\", "")
 
 
 STATES = {

@@ -16,6 +16,7 @@ from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
 from lib.ui.job_list.table import rows_key
 from tests.pages.conftest import NOW
+from tests.pages.reading import button, labels, markdown, texts
 
 OpenPage = Callable[..., AppTest]
 
@@ -27,26 +28,9 @@ def make_job(number: int, status: JobStatus = JobStatus.SUCCEEDED, **values: Any
     return replace(job, **values)
 
 
-def texts(app: AppTest) -> str:
-    """Everything the page says."""
-    kinds = (app.title, app.header, app.markdown, app.caption, app.info, app.warning, app.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
 def shown(app: AppTest) -> list[str]:
     """Names in the table."""
     return list(app.dataframe[0].value["Name"])
-
-
-def button(app: AppTest, label: str) -> Any:
-    """The one button with this label."""
-    (found,) = [each for each in app.button if each.label == label]
-    return found
-
-
-def labels(app: AppTest) -> list[str]:
-    """Labels of all buttons and page links."""
-    return [each.label for each in app.button] + [each.proto.label for each in app.get("page_link")]
 
 
 def select(app: AppTest, *ids: str) -> AppTest:
@@ -263,7 +247,7 @@ def test_deleting_asks_names_and_sizes_and_then_says_so(source: MemorySource, op
     source.add(make_job(1), make_job(2, name="**Bold** v2"), make_job(3, JobStatus.RUNNING))
     app = select(open_page("jobs"), "job-001", "job-002", "job-003")
     button(app, "Delete").click().run()
-    said = texts(app)
+    said = markdown(app)
     assert "**Aria v1** (job\\-001, 500 MB)" in said
     assert "**\\*\\*Bold\\*\\* v2**" in said
     assert "job\\-003" not in said

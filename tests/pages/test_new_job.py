@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,7 +14,8 @@ from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_payload
 from lib.sources.protocol import Action, Preview
 from lib.ui.wizard import review_step
-from tests.pages.conftest import APP, NOW
+from tests.pages.conftest import NOW
+from tests.pages.reading import button, markdown, texts
 
 SETTINGS = TrainingSettings(epochs=9, learning_rate=1e-3)
 FOREIGN = "<b>x</b> ![](http://x.example/y.png) \u202e\u0627 ../ $a$"
@@ -37,16 +39,9 @@ def filled(source):
 
 
 @pytest.fixture
-def open_wizard():
-    """``open_wizard(step="2")``; its own, as ``open_page`` takes no parameter called ``name``."""
-
-    def open_wizard(**params: str) -> AppTest:
-        app = AppTest.from_file(APP, default_timeout=60)
-        for key, value in params.items():
-            app.query_params[key] = value
-        return app.run().switch_page("../pages/new_job.py").run()
-
-    return open_wizard
+def open_wizard(open_page):
+    """``open_wizard(step="2")``."""
+    return partial(open_page, "new_job")
 
 
 def test_the_dataset_of_the_last_job_is_chosen_else_the_newest_with_images(source, open_wizard):
@@ -64,16 +59,6 @@ def test_the_dataset_of_the_last_job_is_chosen_else_the_newest_with_images(sourc
     assert box(app, "Dataset").value == "d2"
     assert not button(app, "Next").disabled
     assert box(open_wizard(datasetId="d1"), "Dataset").value == "d1"
-
-
-def texts(app: AppTest) -> str:
-    """Everything that is said on the page."""
-    shown = [*app.markdown, *app.info, *app.warning, *app.error, *app.caption, *app.code, *app.header]
-    return "\n".join(str(each.value) for each in shown)
-
-
-def button(app: AppTest, label: str):
-    return next(each for each in app.button if each.label == label)
 
 
 def box(app: AppTest, label: str):
@@ -108,7 +93,7 @@ def test_three_steps_make_one_job(filled, open_wizard, monkeypatch):
     app = button(app, "Next").click().run()
     assert progress(app) == (100, "Step 3 of 3")
     assert "**Time limit:** 1h 30m 0s" in texts(app)
-    assert "16 images × 1 repeat × 5 epochs / batch size 1 = 80 steps" in texts(app).replace("\\", "")
+    assert "16 images × 1 repeat × 5 epochs / batch size 1 = 80 steps" in texts(app)
     assert "train my job" in app.code[0].value.replace("'", "")
     assert {name: param(app, name) for name in ("datasetId", "configId", "name", "epochs", "timeLimit", "step")} == {
         "datasetId": "d1",
@@ -244,7 +229,7 @@ def test_a_link_that_was_used_before_says_so_and_offers_another(filled, open_wiz
 def test_a_refusal_is_said_and_the_button_works_again(filled, open_wizard):
     app = open_wizard(step="3", datasetId="d1", configId="c1", name=" ")
     app = button(app, "Start training").click().run()
-    assert "The job name is empty" in texts(app).replace("\\", "")
+    assert "The job name is empty" in texts(app)
     assert not button(app, "Start training").disabled
     app = button(app, "Back").click().run()
     app = box(app, "Job name").set_value("named").run()
@@ -260,7 +245,7 @@ def test_a_refusal_names_the_fields_by_their_labels(filled, open_wizard, monkeyp
     monkeypatch.setattr(filled, "create_job", refuse)
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
     app = button(app, "Start training").click().run()
-    assert "- Dataset: There is no such dataset." in texts(app).replace("\\", "")
+    assert "- Dataset: There is no such dataset." in texts(app)
 
 
 @pytest.mark.parametrize(
@@ -332,14 +317,14 @@ def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
     app = open_wizard(step="3", datasetId="d2", configId="c2", name=name)
     assert not app.exception
     assert not app.error
-    assert "![](" not in texts(app).replace(app.code[0].value, "")
+    assert "![](" not in markdown(app).replace(app.code[0].value, "")
     button(app, "Start training").click().run()
     assert filled.jobs["job-0002"].name == name.strip()
 
 
 def test_values_that_cannot_be_used_are_named(filled, open_wizard):
     app = open_wizard(step="2", epochs="0", seed="x", learning_rate="1", timeLimit="-1")
-    assert "left out: seed=x" in texts(app).replace("\\", "")
+    assert "left out: seed=x" in texts(app)
     assert (box(app, "Epochs").value, box(app, "Learning rate").value) == (0, 1.0)
     assert box(app, "Time limit (minutes)").value == -1
     assert texts(app).count("Must be between") == 2
@@ -374,7 +359,7 @@ def test_nothing_to_choose_from(source, open_wizard):
 def test_a_source_that_is_down_is_said(filled, open_wizard):
     filled.failing = SourceUnavailable("The source does not answer.", hint="Try again.")
     app = open_wizard()
-    assert "The source does not answer" in texts(app).replace("\\", "")
+    assert "The source does not answer" in texts(app)
     filled.failing = None
     assert [each.value for each in button(app, "Retry").click().run().header] == ["Select Dataset"]
     assert not app.exception
@@ -383,7 +368,7 @@ def test_a_source_that_is_down_is_said(filled, open_wizard):
 def test_a_source_that_creates_no_jobs_says_why(filled, open_wizard):
     filled.refused = {Action.CREATE: "Jobs are made elsewhere."}
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
-    assert "Jobs are made elsewhere" in texts(app).replace("\\", "")
+    assert "Jobs are made elsewhere" in texts(app)
     assert button(app, "Start training").disabled
 
 
@@ -411,7 +396,7 @@ def test_a_fraction_where_a_whole_number_belongs_is_shown_as_it_is(filled, open_
     filled.configs.kept["c1"] = TrainingConfig(id="c1", name="Quick", settings=odd)
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
     assert box(app, "Network alpha").value == 0.5
-    assert "Must be between 1 and 512." in texts(app).replace("\\", "")
+    assert "Must be between 1 and 512." in texts(app)
     app = box(app, "Network alpha").set_value(4.0).run()
     button(app, "Next").click().run()
     assert param(app, "network_alpha") == "4"

@@ -13,7 +13,7 @@ from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import OutcomeBucket
 from tests.pages.conftest import NOW
-from tests.pages.test_jobs import labels, texts
+from tests.pages.reading import labels, texts
 
 OpenPage = Callable[..., AppTest]
 
