@@ -5,8 +5,9 @@ from functools import partial
 import streamlit as st
 
 from lib import services
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import setting_problems
-from lib.sources.protocol import Action, JobRequest
+from lib.sources.protocol import Action
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.text import escaped

@@ -45,7 +45,7 @@ def parse_config(content: bytes) -> TrainingConfig:
 
 def export_config(config: TrainingConfig) -> str:
     """The configuration as the text of a file; ``parse_config`` reads the same back."""
-    settings = settings_payload(config.settings)
+    settings = {name: value for name, value in settings_payload(config.settings).items() if value != {}}
     return tomli_w.dumps({"name": config.name, "description": config.description, "settings": settings})
 
 

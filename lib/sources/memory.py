@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from lib.errors import ArtifactError, InvalidRequest, JobNotFound, SourceError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
 from lib.sources.protocol import (
@@ -15,7 +16,6 @@ from lib.sources.protocol import (
     Configs,
     Datasets,
     HealthCheck,
-    JobRequest,
     JobSource,
     LocalFile,
     LogChunk,

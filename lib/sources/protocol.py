@@ -16,8 +16,9 @@ from typing import BinaryIO, Protocol
 from lib.errors import DatasetError, InvalidRequest, NotSupported
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import TrainingConfig
 
 WINDOWS = ("24h", "7d", "30d")
 _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}
@@ -43,18 +44,6 @@ class LogChunk:
     offset: int
     data: bytes
     size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
-    """A job to create. The same ``submission_id`` never makes a second job."""
-
-    name: str
-    dataset_id: str
-    config_id: str | None
-    settings: TrainingSettings
-    submission_id: str
-    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

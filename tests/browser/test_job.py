@@ -9,9 +9,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
-from lib.sources.protocol import JobRequest
 from tests.browser.conftest import Dashboard
 
 # What axe finds in Streamlit itself, by rule; nothing of ours is listed here.

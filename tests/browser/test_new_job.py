@@ -11,10 +11,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings
 from lib.sources.embedded.source import EmbeddedSource, open_embedded
-from lib.sources.protocol import JobRequest
 from tests.browser.conftest import Dashboard
 
 SOON_MS = 30_000

@@ -9,9 +9,10 @@ import pytest
 
 from lib.errors import InvalidRequest, JobNotFound
 from lib.jobs.job import Job, JobStatus
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
-from lib.sources.protocol import Action, JobRequest
+from lib.sources.protocol import Action
 from tests.contract.houses import House
 from tests.contract.test_reading import known_jobs
 

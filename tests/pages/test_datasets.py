@@ -8,9 +8,9 @@ from PIL import Image
 
 from lib.errors import DatasetError, SourceUnavailable
 from lib.jobs.dataset import Dataset
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
-from lib.sources.protocol import JobRequest
 from tests.pages.reading import button, texts, toasts
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"

@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from lib.embedded.store.runs import RunStore
 from lib.embedded.trainers.recipe import shown_command
 from lib.errors import InvalidRequest, JobNotFound
 from lib.jobs.job import Artifact, Job, JobStatus, Progress
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, search_key
-from lib.jobs.training_settings import TrainingSettings
 
 # Behind every waiting job; the second part keeps ranks growing when the queue is empty.
 _LAST_RANK = """(
@@ -34,20 +34,6 @@ _LAST_RANK = """(
 # No status of ``JobStatus``: such a job can be neither claimed, cancelled nor retried.
 DELETING = "deleting"
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """A job to put in the queue. The same ``submission_id`` never makes a second one."""
-
-    submission_id: str
-    name: str
-    dataset_id: str
-    dataset_name: str
-    config_id: str | None
-    config_name: str | None
-    settings: TrainingSettings
-    time_limit_s: float | None = None
 
 
 class Store:
@@ -157,13 +143,13 @@ class Store:
 
     # What people do
 
-    def submit(self, submission: Submission) -> Job:
+    def submit(self, request: JobRequest, *, dataset_name: str, config_name: str | None) -> Job:
         """Put a job in the queue; the one that this submission made before, if it did."""
         with self.database.writing() as connection:
             known = connection.execute(
-                "SELECT id FROM jobs WHERE submission_id = ?", (submission.submission_id,)
+                "SELECT id FROM jobs WHERE submission_id = ?", (request.submission_id,)
             ).fetchone()
-            job_id = known["id"] if known else self._insert(connection, submission)
+            job_id = known["id"] if known else self._insert(connection, request, dataset_name, config_name)
         return self.get_job(job_id)
 
     def cancel(self, job_id: str) -> int | None:
@@ -235,26 +221,28 @@ class Store:
             if not found.rowcount:
                 raise InvalidRequest("Somebody else was deleting the job, and could not.", hint="Delete it again.")
 
-    def _insert(self, connection: sqlite3.Connection, submission: Submission) -> str:
+    def _insert(
+        self, connection: sqlite3.Connection, request: JobRequest, dataset_name: str, config_name: str | None
+    ) -> str:
         now = self._now()
         job_id = new_job_id(now)
-        texts = (submission.name, job_id, submission.dataset_name, submission.config_name or submission.config_id or "")
+        texts = (request.name, job_id, dataset_name, config_name or request.config_id or "")
         values = {
             "id": job_id,
-            "name": submission.name,
-            "name_key": search_key(submission.name),
+            "name": request.name,
+            "name_key": search_key(request.name),
             "search_text": "\n".join(map(search_key, texts)),
             "status": JobStatus.PENDING.value,
             "created_at": now.timestamp(),
             "updated_at": now.timestamp(),
-            "dataset_id": submission.dataset_id,
-            "dataset_name": submission.dataset_name,
-            "config_id": submission.config_id,
-            "config_name": submission.config_name,
-            "trainer": submission.settings.trainer,
-            "settings": settings_json(submission.settings),
-            "time_limit_s": submission.time_limit_s,
-            "submission_id": submission.submission_id,
+            "dataset_id": request.dataset_id,
+            "dataset_name": dataset_name,
+            "config_id": request.config_id,
+            "config_name": config_name,
+            "trainer": request.settings.trainer,
+            "settings": settings_json(request.settings),
+            "time_limit_s": request.time_limit_s,
+            "submission_id": request.submission_id,
         }
         connection.execute(
             f"""

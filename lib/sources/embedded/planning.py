@@ -10,8 +10,9 @@ from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import job_name_problem, setting_problems, total_steps
-from lib.sources.protocol import JobRequest, Preview
+from lib.sources.protocol import Preview
 
 # Stands in the shown command line where the id of the job will be.
 ID_TO_COME = "JOB-ID"

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from lib.embedded.datasets.sample import prepare
 from lib.embedded.files.job_files import JobFiles
-from lib.embedded.store.jobs import Store, Submission
+from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.secret_options import is_secret_option
 from lib.jobs.training_settings import TrainingConfig
@@ -27,7 +28,6 @@ from lib.sources.embedded.planning import Planner
 from lib.sources.protocol import (
     WINDOWS,
     HealthCheck,
-    JobRequest,
     JobSource,
     LocalFile,
     LogChunk,
@@ -123,16 +123,9 @@ class EmbeddedSource(JobSource):
             raise InvalidRequest("The job cannot be created.", fields=problems)
         config = self._config_or_none(request.config_id)
         job = self._store.submit(
-            Submission(
-                submission_id=request.submission_id,
-                name=request.name.strip(),
-                dataset_id=dataset.id,
-                dataset_name=dataset.name,
-                config_id=request.config_id,
-                config_name=config.name if config else None,
-                settings=request.settings,
-                time_limit_s=request.time_limit_s,
-            )
+            replace(request, name=request.name.strip()),
+            dataset_name=dataset.name,
+            config_name=config.name if config else None,
         )
         self._start_worker()
         return job

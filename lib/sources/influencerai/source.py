@@ -11,6 +11,7 @@ from typing import Any
 from lib.artifacts.object_store import ObjectStore
 from lib.errors import InvalidRequest, JobNotFound, SettingsError, SourceError
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.training_settings import setting_problems
 from lib.settings import Settings
@@ -25,16 +26,7 @@ from lib.sources.influencerai.job_history import JobHistories, JobHistory
 from lib.sources.influencerai.job_index import Intervals, JobIndex
 from lib.sources.influencerai.snapshot import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
 from lib.sources.influencerai.submission import Submissions
-from lib.sources.protocol import (
-    Action,
-    HealthCheck,
-    JobRequest,
-    JobSource,
-    LocalFile,
-    LogChunk,
-    OutcomeBucket,
-    Preview,
-)
+from lib.sources.protocol import Action, HealthCheck, JobSource, LocalFile, LogChunk, OutcomeBucket, Preview
 from lib.sources.reads import Reads
 
 NO_WAY = "The InfluencerAI API has no way to {}."

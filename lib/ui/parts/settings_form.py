@@ -9,9 +9,9 @@ from streamlit.delta_generator import DeltaGenerator
 from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.dataset import Dataset
+from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import Number, Setting, Text
 from lib.jobs.training_settings import NUMBERS, TrainingSettings, setting_problems
-from lib.sources.protocol import JobRequest
 from lib.ui.parts.notes import show_note
 
 FIELDS_PER_ROW = 4

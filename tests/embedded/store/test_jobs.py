@@ -17,16 +17,17 @@ import pytest
 from lib.embedded.store import job_queries
 from lib.embedded.store.connection import DiskFullError
 from lib.embedded.store.database import Database
-from lib.embedded.store.jobs import Store, Submission, new_job_id
+from lib.embedded.store.jobs import Store, new_job_id
 from lib.embedded.store.migrations import MIGRATIONS
 from lib.embedded.store.runs import Claim, Ending
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
-from lib.jobs.job import ArtifactKind, Failure, JobStatus, Progress
+from lib.jobs.job import ArtifactKind, Failure, Job, JobStatus, Progress
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
-from lib.sources.protocol import JobRequest, LocalFile
+from lib.sources.protocol import LocalFile
 from tests.contract.houses import NOW, EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.contract.test_reading import known_jobs
@@ -46,16 +47,15 @@ def house(tmp_path: Path) -> Iterator[EmbeddedHouse]:
     built.close()
 
 
-def submission(number: int = 0) -> Submission:
-    return Submission(
+def submit(store: Store, number: int = 0) -> Job:
+    request = JobRequest(
         submission_id=str(number),
         name=f"job {number}",
         dataset_id="cats",
-        dataset_name="Cats",
         config_id=None,
-        config_name=None,
         settings=TrainingSettings(extra={"a": [1]}),
     )
+    return store.submit(request, dataset_name="Cats", config_name=None)
 
 
 def claimed(store: Store) -> Claim:
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path: Path, dama
         path.write_bytes(b"these are my notes, not a database" * 200)
     elif damage == "header kept":
         with closing(Store(tmp_path)) as store:
-            store.submit(submission())
+            submit(store)
         with path.open("r+b") as file:
             file.seek(100)
             file.write(b"\xff" * 40_000)
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_many_first_starts_at_once_make_one_database(tmp_path: Path) -> None:
     def start(number: int) -> None:
         with closing(Store(tmp_path)) as store:
-            store.submit(submission(number))
+            submit(store, number)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(start, range(8)))
@@ -119,7 +119,7 @@ def test_many_first_starts_at_once_make_one_database(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_harms_nothing(store: Store) -> None:
-    store.submit(submission())
+    submit(store)
     with pytest.raises(DiskFullError, match="full"), store.database.writing() as connection:  # noqa: PT012
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -127,7 +127,7 @@ def test_a_full_disk_is_said_and_harms_nothing(store: Store) -> None:
     with store.database.reading() as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert store.list_jobs(JobQuery()).total == 1
-    store.submit(submission(1))
+    submit(store, 1)
 
 
 def test_connections_are_given_back_and_closed(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_connections_are_given_back_and_closed(tmp_path: Path) -> None:
 
 
 def test_a_job_is_claimed_once_however_many_ask(store: Store) -> None:
-    ids = [store.submit(submission(number)).id for number in range(12)]
+    ids = [submit(store, number).id for number in range(12)]
     with ThreadPoolExecutor(6) as pool:
         claims = [claim for claim in pool.map(lambda _: store.runs.claim_next(), range(24)) if claim]
     assert sorted(claim.job_id for claim in claims) == sorted(ids)
@@ -156,11 +156,11 @@ def test_a_job_is_claimed_once_however_many_ask(store: Store) -> None:
 
 def test_one_submission_makes_one_job_however_many_send_it(store: Store) -> None:
     with ThreadPoolExecutor(6) as pool:
-        assert len({job.id for job in pool.map(lambda _: store.submit(submission()), range(12))}) == 1
+        assert len({job.id for job in pool.map(lambda _: submit(store), range(12))}) == 1
 
 
 def test_a_claim_given_back_keeps_its_place(store: Store) -> None:
-    first, second = store.submit(submission(1)), store.submit(submission(2))
+    first, second = submit(store, 1), submit(store, 2)
     claim = claimed(store)
     store.runs.unclaim(claim)
     assert [store.get_job(job.id).queue_position for job in (first, second)] == [1, 2]
@@ -169,7 +169,7 @@ def test_a_claim_given_back_keeps_its_place(store: Store) -> None:
 
 
 def test_a_retried_job_waits_behind_the_others(store: Store) -> None:
-    first, second = store.submit(submission(1)), store.submit(submission(2))
+    first, second = submit(store, 1), submit(store, 2)
     store.runs.finish(claimed(store), ending(JobStatus.FAILED))
     assert store.retry(first.id).queue_position == 2
     assert [claimed(store).job_id for _ in range(2)] == [second.id, first.id]
@@ -180,7 +180,7 @@ def test_a_retried_job_waits_behind_the_others(store: Store) -> None:
 
 
 def test_progress_is_kept_until_the_end_and_not_after(store: Store) -> None:
-    job = store.submit(submission())
+    job = submit(store)
     claim = claimed(store)
     assert not store.runs.record_progress(claim, Progress(step=3, loss=0.5, eta_s=9), ["nan_loss"], NOW.timestamp())
     running = store.get_job(job.id)
@@ -201,7 +201,7 @@ def test_progress_is_kept_until_the_end_and_not_after(store: Store) -> None:
 
 
 def test_attempts_keep_what_they_were(store: Store) -> None:
-    job = store.submit(submission())
+    job = submit(store)
     failure = Failure(cause="killed", message="Killed.", evidence=("x",), traceback="t")
     store.runs.finish(claimed(store), replace(ending(JobStatus.FAILED), failure=failure))
     store.retry(job.id)
@@ -229,10 +229,10 @@ def test_attempts_keep_what_they_were(store: Store) -> None:
 def test_a_clock_set_back_makes_no_negative_duration(tmp_path: Path) -> None:
     times = [NOW]
     with closing(Store(tmp_path, lambda: times[-1])) as store:
-        first = store.submit(submission(1))
+        first = submit(store, 1)
         claim = claimed(store)
         times.append(NOW - timedelta(hours=3))
-        second = store.submit(submission(2))
+        second = submit(store, 2)
         store.runs.record_progress(claim, Progress(), [], None)
         assert store.list_jobs(JobQuery(sort_by=SortBy.DURATION)).jobs[0].id == first.id
         store.runs.finish(claim, ending(at=times[-1].timestamp()))
@@ -272,7 +272,7 @@ def test_no_list_reads_rows_it_does_not_show(store: Store) -> None:
 
 
 def test_a_traceback_comes_with_its_job_and_not_with_lists(store: Store) -> None:
-    store.submit(submission())
+    submit(store)
     failure = Failure(cause="unknown", message="Ünknown.", evidence=("a", "b"), traceback="long\n" * 10_000)
     claim = claimed(store)
     store.runs.finish(claim, replace(ending(JobStatus.FAILED), failure=failure))

@@ -16,10 +16,11 @@ from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.worker import artifact_upload
 from lib.errors import ArtifactError, JobNotFound
 from lib.jobs.job import ArtifactKind, Job, JobStatus, PresignedUrl
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.settings import load_settings
 from lib.sources.embedded.source import EmbeddedSource
-from lib.sources.protocol import JobRequest, LocalFile
+from lib.sources.protocol import LocalFile
 from tests.artifacts.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS
 from tests.embedded.worker.drill.processes import DATASET_ID, all_killed_at_the_end, make_dataset, wait_until

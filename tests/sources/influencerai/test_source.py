@@ -11,13 +11,14 @@ import pytest
 
 from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable, SubmissionUnsure
 from lib.jobs.job import JobStatus
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, setting_problems, settings_from_payload
 from lib.sources.influencerai.api_errors import NotSent
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.source import InfluencerSource
 from lib.sources.influencerai.submission import Submissions
-from lib.sources.protocol import Action, JobRequest
+from lib.sources.protocol import Action
 from tests.sources.influencerai.api_server import START, ApiServer, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 

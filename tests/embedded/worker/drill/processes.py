@@ -11,9 +11,9 @@ import pytest
 
 from lib.embedded.store.database import FILE_NAME
 from lib.embedded.worker.launcher import LOG_NAME
+from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
-from lib.sources.protocol import JobRequest
 from tests.embedded.worker.drill import recipe
 
 DATASET_ID = "drill"

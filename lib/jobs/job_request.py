@@ -1,0 +1,17 @@
+"""A job that is to be created."""
+
+from dataclasses import dataclass
+
+from lib.jobs.training_settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job to create. The same ``submission_id`` never makes a second job."""
+
+    name: str
+    dataset_id: str
+    config_id: str | None
+    settings: TrainingSettings
+    submission_id: str
+    time_limit_s: float | None = None
