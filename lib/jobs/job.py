@@ -234,7 +234,6 @@ class Job:
     last_output_at: datetime | None = None
     duration_note: str = ""
     size_bytes: int | None = None
-    origin_url: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def duration_s(self, now: datetime) -> float | None:

@@ -81,8 +81,6 @@ def show_job_information(job: Job) -> None:
     if job.command:
         with st.expander("Command line", icon=":material/terminal:"):
             st.code(command_text(job.command), language=None, wrap_lines=True)
-    if job.origin_url and job.origin_url.startswith(("https://", "http://")):
-        st.link_button("Open in the source", job.origin_url, icon=":material/open_in_new:")
     _show_payload(job)
 
 
