@@ -130,7 +130,11 @@ class Reads:
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
             self._slots.move_to_end(key)
-            idle = [each for each, found in self._slots.items() if not found.lock.locked()]
-            for each in idle[: max(0, len(self._slots) - self._max_entries)]:
-                del self._slots[each]
+            if len(self._slots) > self._max_entries:
+                self._drop_one()
             return slot
+
+    def _drop_one(self) -> None:
+        """Drop the least recently used slot that no call is filling: another call for its key must wait for that."""
+        oldest = next((each for each, slot in self._slots.items() if not slot.lock.locked()), None)
+        self._slots.pop(oldest, None)
