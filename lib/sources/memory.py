@@ -1,4 +1,4 @@
-"""A source that keeps everything in memory: for tests and as the shortest reading of the protocol."""
+"""A source that keeps everything in memory: for tests, and as the shortest example of the protocol."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,7 +81,7 @@ class MemoryConfigs(Configs):
 
 @dataclass(kw_only=True)
 class MemorySource(JobSource):
-    """Jobs in a dictionary. Give ``failing`` an error and every read raises it, as a source that is down."""
+    """Jobs in a dictionary. Set ``failing`` to an error and every read raises it, like a source that is down."""
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     name: str = "memory"
@@ -102,7 +102,7 @@ class MemorySource(JobSource):
         self.configs = MemoryConfigs(self)
 
     def add(self, *jobs: Job) -> None:
-        """Put jobs in as they are."""
+        """Add jobs as they are."""
         self.jobs.update({job.id: job for job in jobs})
 
     def list_jobs(self, query: JobQuery) -> JobPage:
@@ -171,7 +171,7 @@ class MemorySource(JobSource):
         job = self._require(job_id)
         if not job.status.is_active:
             raise InvalidRequest("Only a pending or running job can be cancelled.")
-        # A retry that never began counts as an attempt of its own: the one before stays what it was.
+        # A retry that never began counts as its own attempt: the previous one stays as it was.
         number = job.attempt + (job.status is JobStatus.PENDING and job.attempt > 0)
         cancelled = replace(job, status=JobStatus.CANCELLED, raw_status="cancelled", finished_at=self.now())
         self.add(replace(cancelled, attempt=number))

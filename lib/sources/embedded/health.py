@@ -1,4 +1,4 @@
-"""The health of the embedded source: database, worker, disk, store. A check that fails says so; none raises."""
+"""Health checks of the embedded source: database, worker, disk, store. A failed check says so; none raises."""
 
 import shutil
 import time
@@ -29,7 +29,7 @@ def check_health(
     files: "ObjectStore | None",
     now: Callable[[], datetime],
 ) -> list[HealthCheck]:
-    """All checks, each with its time and how long it took."""
+    """All checks, each with its time and latency."""
     looks: dict[str, _Look] = {
         "Source": lambda: _look_at_database(store),
         "Worker": lambda: _look_at_worker(store, launcher),
@@ -47,38 +47,38 @@ def _check(name: str, look: _Look, now: Callable[[], datetime]) -> HealthCheck:
     except DashboardError as error:
         ok, message = False, f"{error} {error.hint}".rstrip()
     except OSError as error:
-        ok, message = False, f"This cannot be checked now: {error.strerror or error}."
+        ok, message = False, f"This cannot be checked right now: {error.strerror or error}."
     latency_ms = (time.perf_counter() - started) * 1000
     return HealthCheck(name=name, ok=ok, message=message, checked_at=now(), latency_ms=latency_ms)
 
 
 def _look_at_database(store: Store) -> tuple[bool | None, str]:
     count = sum(store.count_by_status().values())
-    return True, f"The database answers; it holds {count:,} {'job' if count == 1 else 'jobs'}."
+    return True, f"The database responds; it holds {count:,} {'job' if count == 1 else 'jobs'}."
 
 
 def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None, str]:
     try:
         is_needed = store.has_active_jobs()
     except OutOfReach:
-        return None, "Not known: the data folder, in which the jobs are, is away."
+        return None, "Unknown: the data folder with the jobs is away."
     if not launcher.is_running():
         if not is_needed:
-            return None, "Not needed now: no job waits."
+            return None, "Not needed now: no jobs are waiting."
         if launcher.problem:
-            return False, f"Jobs wait, but the worker cannot be started: {launcher.problem}. It is tried again."
-        return False, f"Jobs wait, but no worker runs; one is being started. See {LOG_NAME} in the data folder."
+            return False, f"Jobs are waiting, but the worker cannot be started: {launcher.problem}. It is retried."
+        return False, f"Jobs are waiting, but no worker is running; one is starting. See {LOG_NAME} in the data folder."
     age_s = launcher.beat_age_s()
     if age_s is not None and age_s > LATE_BEAT_S:
         return False, f"The worker has shown no sign of life for {age_s:.0f} s."
-    return True, "The worker is at work." if is_needed else "The worker is idle and will end soon."
+    return True, "The worker is running jobs." if is_needed else "The worker is idle and will stop soon."
 
 
 def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
     try:
         store.database.file_id()
     except OutOfReach:
-        return False, "Not known: the data folder is away."  # and what is in its place may be another disk
+        return False, "Unknown: the data folder is away."  # what is in its place may be another disk
     free_bytes = shutil.disk_usage(data_dir).free
     return free_bytes > LITTLE_SPACE_BYTES, f"{free_bytes / 1e9:,.1f} GB free in the data folder."
 

@@ -1,4 +1,4 @@
-"""Before a job exists: what would run, what stands against it, and how long it will take."""
+"""Checks before a job exists: what would run, what prevents it, and how long it will take."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import job_name_problem, setting_problems, total_steps
 from lib.sources.protocol import Preview
 
-# Stands in the shown command line where the id of the job will be.
+# Placeholder in the shown command line for the id that the job will get.
 ID_TO_COME = "JOB-ID"
 
 
 class Planner:
-    """Looks at requests without doing anything."""
+    """Checks requests without side effects."""
 
     def __init__(self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class Planner:
         self._data_dir = data_dir
 
     def field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
-        """Field name -> why the request cannot be accepted; empty when it can."""
+        """Field name -> why the request cannot be accepted; empty if it can."""
         problems = setting_problems(request.settings)
         if problem := job_name_problem(request.name):
             problems["name"] = problem
@@ -42,12 +42,12 @@ class Planner:
         return problems
 
     def preview(self, request: JobRequest, dataset: Dataset | None) -> Preview:
-        """The command line, problems, warnings, and an estimate where former jobs allow one."""
+        """The command line, problems, warnings, and an estimate if earlier jobs allow one."""
         problems = [*self.field_problems(request, dataset).values()]
         recipe = self._recipes.get(request.settings.trainer)
         if dataset is None or recipe is None:
             return Preview(problems=tuple(problems))
-        if dataset.image_count != 0:  # or it was said above
+        if dataset.image_count != 0:  # else field_problems has said so
             problems += recipe.problems(request.settings, dataset)
         problems += self._disk_problems(recipe.expected_bytes(request.settings))
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
@@ -83,7 +83,7 @@ class Planner:
         return [f"The training writes about {needed:,.1f} GB, but only {free:,.1f} GB are free."]
 
     def _estimate(self, request: JobRequest, dataset: Dataset) -> tuple[float | None, str]:
-        """Median pace of former jobs with the same configuration, times the steps to come; and its basis in words."""
+        """The median pace of earlier jobs with this configuration times the steps to run, and what it is based on."""
         if not request.config_id or not dataset.image_count or setting_problems(request.settings):
             return None, ""
         paces = [

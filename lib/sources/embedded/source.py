@@ -1,4 +1,4 @@
-"""The embedded source: jobs of this machine, kept in SQLite and run by a worker process of their own."""
+"""The embedded source: jobs on this machine, stored in SQLite and run by a separate worker process."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +36,11 @@ from lib.sources.protocol import (
     bucket_starts,
 )
 
-if TYPE_CHECKING:  # boto3 takes a second to import, and most have no store
+if TYPE_CHECKING:  # boto3 takes a second to import, and most installations have no store
     from lib.artifacts.object_store import ObjectStore
 
 SECRET_WARNING = (
-    "Everybody who opens the job can read the further option {}. Leave it out, and start the dashboard with the "
+    "Anyone who opens the job can read the further option {}. Leave it out, and start the dashboard with the "
     "trainer's own variable for it, such as HF_TOKEN."
 )
 
@@ -49,7 +49,7 @@ class EmbeddedSource(JobSource):
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
 
     Args:
-        trainer_paths: Where trainers are installed, by the setting that says so.
+        trainer_paths: Setting name -> where that trainer is installed.
         recipes: ``module:function`` that builds the trainer recipes, here and in the worker.
         files: Where the worker copies artifacts; None keeps them on this machine only.
         launcher: Starts the worker; made from the values above unless given.
@@ -68,7 +68,7 @@ class EmbeddedSource(JobSource):
         launcher: WorkerLauncher | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        data_dir = data_dir.absolute()  # the worker runs in another folder
+        data_dir = data_dir.absolute()  # the worker has another working directory
         self.data_dir = data_dir
         self._now = now
         self._store = Store(data_dir, now)
@@ -88,7 +88,7 @@ class EmbeddedSource(JobSource):
         )
 
     def close(self) -> None:
-        """Close the database and the connections; the worker goes on."""
+        """Close the database and all connections; the worker keeps running."""
         self._store.close()
         if self._object_store is not None:
             self._object_store.close()
@@ -156,7 +156,7 @@ class EmbeddedSource(JobSource):
         self._store.move(job_id, places)
 
     def delete_job(self, job_id: str) -> None:
-        # The job goes last: as long as anything of it is there, it can be deleted again.
+        # The job's row goes last: while any part is left, the job can be deleted again.
         with self._store.deleting(job_id):
             if self._object_store is not None and self._store.has_copies(job_id):
                 self._object_store.delete_prefix(f"jobs/{job_id}/")
@@ -174,7 +174,7 @@ class EmbeddedSource(JobSource):
             return LocalFile(path=path, name=found.name)
         if self._object_store is None or found.key is None:
             raise ArtifactError(f"The file {found.name!r} is gone from the data folder.", hint="Train it again.")
-        self._object_store.head(found.key)  # a link to nothing would end on an error page of the store
+        self._object_store.head(found.key)  # a link to a missing file would open the store's error page
         return self._object_store.sign(found.key, found.name)
 
     def artifacts(self, job: Job) -> Sequence[Artifact]:
@@ -198,14 +198,14 @@ class EmbeddedSource(JobSource):
         return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now)
 
     def _start_worker(self) -> None:
-        """Start a worker for what was just recorded, which is not undone when that fails: it is tried again."""
-        with contextlib.suppress(WorkerError):  # the health of the worker says why
+        """Start a worker for what was just recorded. A failure undoes nothing: starting is tried again."""
+        with contextlib.suppress(WorkerError):  # the worker's health check says why
             self._launcher.ensure(at_once=True)
 
     def _keep_worker_going(self) -> None:
-        """Start a worker where a former one died, so that no job counts as running for ever."""
+        """Start a worker if the last one died, so that no job counts as running forever."""
         if self._launcher.is_look_due() and self._store.has_active_jobs():
-            with contextlib.suppress(WorkerError):  # the health of the worker says so; reading goes on
+            with contextlib.suppress(WorkerError):  # the worker's health check says why; reading goes on
                 self._launcher.ensure()
 
     def _dataset_or_none(self, dataset_id: str) -> Dataset | None:
@@ -219,7 +219,7 @@ class EmbeddedSource(JobSource):
 
 
 def open_embedded(settings: Settings) -> EmbeddedSource:
-    """The embedded source that the settings describe, with its sample dataset and configurations."""
+    """The embedded source described by the settings, with the sample dataset and configurations."""
     source = EmbeddedSource(
         settings.data_dir,
         max_parallel=settings.max_parallel,

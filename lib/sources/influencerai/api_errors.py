@@ -1,4 +1,4 @@
-"""What the InfluencerAI API's answers mean: six error shapes, plain text and HTML, as sentences."""
+"""Turns the API's error responses (six JSON shapes, plain text, HTML) into exceptions with a readable message."""
 
 import json
 import re
@@ -13,30 +13,30 @@ TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*|bearer\s+\S+", re.IGNORECASE)
 
 
 class AnswerTooLarge(BadPayload):
-    """The answer is larger than the dashboard is willing to hold; asking for fewer rows may help."""
+    """The response is too large to keep in memory; asking for fewer rows may help."""
 
 
 class NotFound(InvalidRequest):
-    """There is no such thing (404)."""
+    """It does not exist (404)."""
 
 
 class Conflict(InvalidRequest):
-    """There is such a thing already (409)."""
+    """It already exists (409)."""
 
 
 class ServerFailed(SourceUnavailable):
-    """The API itself answered that it failed (500) or has too much to do (429).
+    """The API itself said that it failed (500) or is overloaded (429).
 
-    After any other 5xx and after 408 nothing is certain: a gateway says them of an API that may still be at work.
+    Any other 5xx or a 408 is inconclusive: a gateway sends it while the API may still be working on the request.
     """
 
 
 class NotSent(SourceUnavailable):
-    """The API was not reached or nobody was signed in, so it surely did nothing."""
+    """The API was not reached, or sign-in failed, so nothing can have happened."""
 
 
 class TooSlow(SourceUnavailable):
-    """The answer did not come in time; asking for fewer rows may help."""
+    """The response took too long; asking for fewer rows may help."""
 
 
 def refusal(status: int, body: bytes, content_type: str, *, host: str) -> SourceError:
@@ -65,7 +65,7 @@ def refusal(status: int, body: bytes, content_type: str, *, host: str) -> Source
 
 
 def explain_body(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
-    """What an error's body says: one sentence (may be empty), and field -> what is wrong with it."""
+    """The message of an error body (may be empty), and field -> what is wrong with it."""
     try:
         answer = _read_json(body)
     except (ValueError, RecursionError):
@@ -77,7 +77,7 @@ def explain_body(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
 
 
 def parse_json(body: bytes, content_type: str, *, host: str) -> Any:
-    """The JSON of a good answer. Raises BadPayload, saying what came instead."""
+    """The JSON of a successful response. Raises BadPayload that says what came instead."""
     try:
         return _read_json(body)
     except (ValueError, RecursionError) as error:
@@ -90,10 +90,10 @@ def parse_json(body: bytes, content_type: str, *, host: str) -> Any:
 
 
 def _read_json(body: bytes) -> Any:
-    """The JSON with "?" for every lone surrogate: that is valid JSON, but no text that could be sent on or saved."""
+    """The JSON with "?" for every lone surrogate, which is valid JSON but cannot be encoded as UTF-8."""
     text = body.decode(json.detect_encoding(body), "replace")
     answer = json.loads(text)
-    if SURROGATE.search(text):  # of a pair as well: then the text stays as it is
+    if SURROGATE.search(text):  # may be half of a valid pair, which survives this unchanged
         return json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
     return answer
 
@@ -113,7 +113,7 @@ def _plain_sentence(body: bytes, content_type: str) -> str:
 
 
 def _sentence(said: object) -> str:
-    """One line of plain text with a full stop, without anything that looks like a token."""
+    """One line of plain text ending in a full stop, with anything that looks like a token removed."""
     text = "; ".join(str(each) for each in said) if isinstance(said, list) else str(said)
     text = TOKEN_LIKE.sub("…", " ".join("".join(c if c.isprintable() else " " for c in text).split()))
     if len(text) > LONGEST_SENTENCE:

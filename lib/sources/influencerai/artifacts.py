@@ -1,4 +1,4 @@
-"""The files of an API's job: what its payload names and what lies under its prefix in the store."""
+"""The files of a job: those its payload names and those under its prefix in the store."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +11,12 @@ from lib.jobs.artifact_names import describe_file
 from lib.jobs.job import Artifact, Job, PresignedUrl
 from lib.sources.influencerai.snapshot import artifact_id, job_prefix
 
-CONFIGURE_HINT = "Set S3_ENDPOINT, S3_BUCKET, S3_KEY and S3_SECRET: then links are signed when they are clicked."
+CONFIGURE_HINT = "Set S3_ENDPOINT, S3_BUCKET, S3_KEY and S3_SECRET, so that links are signed when they are clicked."
 AT_THE_CLICK = timedelta(0)
 
 
 def stored_artifacts(job: Job, files: ObjectStore) -> tuple[Artifact, ...]:
-    """All files of a job with their sizes: named ones first. Raises ArtifactError when the store does not answer."""
+    """All files of a job with their sizes, those the payload names first. Raises ArtifactError if the store is down."""
     stored = {each.key: each for each in files.list(job_prefix(job.id))}
     found: dict[str, Artifact] = {}
     for artifact in job.artifacts:
@@ -72,7 +72,7 @@ def locate(job: Job, wanted: str, files: ObjectStore | None, now: Callable[[], d
 
 
 def stored_key(artifact: Artifact, bucket: str) -> str | None:
-    """Where the store keeps the file: as the job says, else as its link says."""
+    """The file's key in the store, from the artifact or else from its link."""
     if artifact.key or artifact.frozen_link is None:
         return artifact.key
     return key_in_bucket(artifact.frozen_link.url, bucket)
@@ -100,7 +100,7 @@ def _key_below_prefix(job_id: str, wanted: str) -> str | None:
 
 
 def _size(files: ObjectStore, key: str) -> int | None:
-    """The size of a file outside the job's prefix; None when it is not there."""
+    """The size of a file outside the job's prefix; None if it does not exist."""
     try:
         return files.head(key)
     except ArtifactError:

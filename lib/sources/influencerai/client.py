@@ -1,4 +1,4 @@
-"""HTTP to the InfluencerAI API: pooled, bounded in time and size, signs in by itself."""
+"""HTTP client for the InfluencerAI API: pooled, limited in time and size, signs in by itself."""
 
 import threading
 import time
@@ -26,14 +26,14 @@ LONGEST_ID = 100  # the API answers "Cannot GET …" for longer path parameters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long and how large an answer may be.
+    """Limits on the duration and size of a response.
 
     Attributes:
-        connect_s, read_s: Silence after which a call is given up.
-        total_s: The headers of an answer, and the whole of it, however steadily they drip.
-        list_bytes, one_bytes: Size of an answer with many rows, with one.
-        retries: Further tries of a call that changes nothing.
-        rejected_s: For how long a refused sign-in is not repeated.
+        connect_s, read_s: Silence after which a call fails.
+        total_s: The most that the headers, and the whole response, may take however steadily bytes arrive.
+        list_bytes, one_bytes: The largest response with many rows, and with one.
+        retries: Extra attempts for calls that change nothing.
+        rejected_s: How long a rejected sign-in is not repeated.
     """
 
     connect_s: float = 3.0
@@ -46,7 +46,7 @@ class Limits:
 
 
 class _Bearer(AuthBase):
-    """Sets the header by itself, so that a .netrc file of the machine does not."""
+    """Sets the Authorization header, so that a .netrc file on this machine cannot."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -59,7 +59,7 @@ class _Bearer(AuthBase):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A good answer: its JSON and the ``x-total-count`` header, if there was one."""
+    """A successful response: its JSON, and the ``x-total-count`` header if present."""
 
     data: Any
     total: int | None = None
@@ -92,11 +92,11 @@ class InfluencerClient:
         return f"InfluencerClient({self.host})"
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._session.close()
 
     def get_list(self, path: str, params: Mapping[str, str | int] | None = None) -> Answer:
-        """GET of many rows. Raises AnswerTooLarge when asking for fewer may help."""
+        """GET many rows. Raises AnswerTooLarge when asking for fewer may help."""
         return self._call("GET", path, params=params, most_bytes=self._limits.list_bytes)
 
     def get_all(self, path: str) -> list[Mapping[str, Any]]:
@@ -107,7 +107,7 @@ class InfluencerClient:
             answer = self.get_list(path, {"take": PAGE_ROWS, "skip": skip})
             found = answer.data.get("data") if isinstance(answer.data, Mapping) else answer.data
             if not isinstance(found, list):
-                raise BadPayload(f"The InfluencerAI API at {self.host} sent something else than a list.")
+                raise BadPayload(f"The InfluencerAI API at {self.host} sent something other than a list.")
             rows.update({str(row.get("id")): row for row in found if isinstance(row, Mapping)})
             skip += len(found)
             if not found or (len(found) < PAGE_ROWS if answer.total is None else skip >= answer.total):
@@ -115,15 +115,15 @@ class InfluencerClient:
         return list(rows.values())
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
-        """GET of one thing."""
+        """GET one object."""
         return self._call("GET", path, params=params, most_bytes=self._limits.one_bytes).data
 
     def get_public(self, path: str) -> Any:
-        """GET of what the API tells without a token."""
+        """GET without a token."""
         return self._answer(*self._exchange("GET", path, "", MIB, None, None)).data
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """POST, PATCH or DELETE: carried out at most once. Raises NotSent when it surely was not."""
+        """POST, PATCH or DELETE, sent at most once. Raises NotSent when it certainly had no effect."""
         return self._call(method, path, body=body, most_bytes=self._limits.one_bytes).data
 
     def _call(
@@ -150,7 +150,7 @@ class InfluencerClient:
         return Answer(parse_json(content, kind, host=self.host), int(total) if total.isdecimal() else None)
 
     def _sign_in(self, *, known: str) -> str:
-        """A token other than ``known``, which was refused; one sign-in however many threads need it."""
+        """A token other than ``known``, which was refused. Threads that need one at the same time share one sign-in."""
         with self._sign_in_lock:
             if self._token == known:
                 try:
@@ -177,7 +177,7 @@ class InfluencerClient:
         answer = parse_json(content, kind, host=self.host)
         token = answer.get("access_token") if isinstance(answer, Mapping) else None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise BadPayload(f"The InfluencerAI API at {self.host} gave no token at sign-in.")
+            raise BadPayload(f"The InfluencerAI API at {self.host} returned no token at sign-in.")
         return token
 
     def _exchange(
@@ -207,7 +207,7 @@ class InfluencerClient:
             raise self._unreachable(error) from error
 
     def _read(self, response: requests.Response, deadline: float, most_bytes: int) -> bytes:
-        """The body, piece by piece as it arrives, so that neither a drip nor a flood goes unnoticed."""
+        """Read the body piece by piece, so that one that is too slow or too large is noticed."""
         content = bytearray()
         while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
             content += piece
@@ -240,19 +240,19 @@ class InfluencerClient:
             kind = NotSent
         return kind(
             f"The InfluencerAI API at {self.host} {what}.",
-            hint="Is the deployment running, and INFLUENCERAI_API_URL right? The dashboard goes on trying.",
+            hint="Is the deployment running, and is INFLUENCERAI_API_URL right? The dashboard keeps trying.",
         )
 
 
 def path_of(*parts: str) -> str:
-    """``/jobs/a%2Fb``: every part quoted whole. Raises NotFound for an id that would mean another path."""
+    """Join quoted parts: ``/jobs/a%2Fb``. Raises NotFound for an id that would lead to another path."""
     if any(part in ("", ".", "..") for part in parts):
-        raise NotFound("There is nothing with this id.")
+        raise NotFound("Nothing has this id.")
     return "".join(f"/{quote(part, safe='', errors='replace')}" for part in parts)
 
 
 def _never_connected(error: Exception) -> bool:
-    """Whether no connection was made: then nothing was sent. After any other error something may have been."""
+    """Whether no connection was made, so nothing was sent. After any other error something may have been."""
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)

@@ -1,4 +1,4 @@
-"""A bound on how long an answer's headers may take: the read timeout of requests begins anew with every byte."""
+"""A deadline for response headers: the read timeout of requests restarts with every byte."""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ from urllib3.response import HTTPResponse
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Connections that are cut when the headers are not there ``headers_s`` after the request."""
+    """Cuts a connection if the headers are not complete ``headers_s`` after the request."""
 
     def __init__(self, headers_s: float, **options: Any) -> None:
         self._headers_s = headers_s
@@ -44,7 +44,7 @@ def _bounded_pools(headers_s: float) -> dict[str, type[HTTPConnectionPool]]:
 
 
 def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], headers_s: float) -> HTTPResponse:
-    """What ``read`` gives. Raises TimeoutError, as the socket itself does after a silence."""
+    """Return what ``read`` returns. Raises TimeoutError, as the socket does after a silence."""
     is_late = threading.Event()
 
     def cut(sock: socket.socket) -> None:
@@ -63,7 +63,7 @@ def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], heade
         raise
     finally:
         timer.cancel()
-    if is_late.is_set():  # a connection that is cut reads as the end of the headers
+    if is_late.is_set():  # cutting the connection looks like the end of the headers
         response.close()
         raise TimeoutError("the headers drip: timed out")
     return response

@@ -1,4 +1,4 @@
-"""Health of a deployment and its outcomes over time, as the API tells them."""
+"""Health of a deployment and its outcomes over time, as the API reports them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from lib.sources.influencerai.snapshot import parse_time
 from lib.sources.protocol import WINDOWS, HealthCheck, OutcomeBucket
 
 CHECK_NAMES = {"db": "API database", "redis": "API queue (Redis)", "minio": "API store"}
-QUEUE_FLAW = "(waiting is always told as 0)"
+QUEUE_FLAW = "(the API always reports 0 waiting)"
 
 
 def fetch_outcomes(client: InfluencerClient, window: str) -> list[OutcomeBucket]:
@@ -22,7 +22,7 @@ def fetch_outcomes(client: InfluencerClient, window: str) -> list[OutcomeBucket]
     width = timedelta(hours=1) if window.endswith("h") else timedelta(days=1)
     rows = client.get("/jobs/series", {"window": window})
     if not isinstance(rows, list):
-        raise BadPayload(f"The InfluencerAI API at {client.host} sent something else than a series.")
+        raise BadPayload(f"The InfluencerAI API at {client.host} sent something other than a series.")
     buckets = [bucket for row in rows if (bucket := _bucket(row, width))]
     return sorted(buckets, key=lambda bucket: bucket.start)
 
@@ -30,7 +30,7 @@ def fetch_outcomes(client: InfluencerClient, window: str) -> list[OutcomeBucket]
 def health_checks(
     client: InfluencerClient, files: ObjectStore | None, now: Callable[[], datetime]
 ) -> list[HealthCheck]:
-    """API, its parts, its queues and the store of the artifacts. Never raises."""
+    """Check the API, its parts, its queues and the artifact store. Never raises."""
     return [*_api(client, now), _queues(client, now), _store(files, now)]
 
 
@@ -50,7 +50,7 @@ def _api(client: InfluencerClient, now: Callable[[], datetime]) -> list[HealthCh
         answer = client.get_public("/healthz")
         latency_ms = (time.perf_counter() - started) * 1000
         if not isinstance(answer, Mapping):
-            raise BadPayload(f"The InfluencerAI API at {client.host} sent something else than its health.")
+            raise BadPayload(f"The InfluencerAI API at {client.host} sent something other than its health.")
     except SourceError as error:
         return [HealthCheck(name="InfluencerAI API", ok=False, message=str(error), checked_at=now())]
     ok = answer.get("status") == "ok"  # the HTTP status is 200 either way
@@ -83,7 +83,7 @@ def _queues(client: InfluencerClient, now: Callable[[], datetime]) -> HealthChec
         return HealthCheck(name="Queues", ok=False, message=str(error), checked_at=now())
     counts = answer if isinstance(answer, Mapping) else {}
     words = [f"{counts[name]} {name}" for name in ("active", "waiting", "failed") if isinstance(counts.get(name), int)]
-    message = f"{', '.join(words)} over all kinds of jobs {QUEUE_FLAW}" if words else "the API gives no counts"
+    message = f"{', '.join(words)} over all kinds of jobs {QUEUE_FLAW}" if words else "the API reports no counts"
     return HealthCheck(name="Queues", ok=True if words else None, message=message, checked_at=now())
 
 
@@ -92,7 +92,7 @@ def _store(files: ObjectStore | None, now: Callable[[], datetime]) -> HealthChec
         return HealthCheck(
             name="Artifact store",
             ok=None,
-            message="not configured: downloads use the links frozen into the jobs, which expire after 7 days",
+            message="not configured: downloads use the links stored in the jobs, which expire after 7 days",
             checked_at=now(),
         )
     found = files.check()

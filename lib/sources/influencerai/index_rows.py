@@ -1,4 +1,4 @@
-"""The rows of the job index in memory: reduced to what lists show, filtered and sorted on demand."""
+"""The rows of the job index in memory: reduced to what lists show, filtered and sorted on request."""
 
 import sys
 import threading
@@ -17,7 +17,7 @@ from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot
 
 KEPT_ORDERS = 16
 LISTED_SETTINGS = tuple(each.name for each in fields(TrainingSettings))
-ORDER_KEPT_S = 2.0  # an order by duration changes by itself
+ORDER_KEPT_S = 2.0  # the order by duration changes over time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class JobRows:
         return len(self._jobs)
 
     def take(self, snapshots: Iterable[Snapshot], now: datetime) -> None:
-        """Take in rows as the API gave them; older ones than known and other types are ignored."""
+        """Add or update rows from the API; outdated rows and other job types are ignored."""
         with self._lock:
             for snapshot in snapshots:
                 known = self._jobs.get(snapshot.id)
@@ -52,12 +52,12 @@ class JobRows:
                     self._put(self._row(snapshot, known, now), known)
 
     def put(self, job: Job) -> None:
-        """Take in a job as its monitor shows it."""
+        """Add or update a job as its own page shows it."""
         with self._lock:
             self._put(reduced(job), self._jobs.get(job.id))
 
     def forget(self, job_id: str) -> None:
-        """The job is gone."""
+        """Drop a job that no longer exists."""
         with self._lock:
             if self._jobs.pop(job_id, None):
                 self._version += 1
@@ -70,7 +70,7 @@ class JobRows:
                 self._put(job, job)
 
     def named(self, job: Job) -> Job:
-        """The job with the names of its dataset and configuration, where they are known."""
+        """The job with the names of its dataset and configuration, if known."""
         dataset = self._names.datasets.get(job.dataset_id or "") or job.dataset_name
         config = self._names.configs.get(job.config_id or "") or job.config_name
         if (dataset, config) == (job.dataset_name, job.config_name):
@@ -78,16 +78,16 @@ class JobRows:
         return replace(job, dataset_name=dataset, config_name=config)
 
     def all(self) -> list[Job]:
-        """Every job, in no order."""
+        """Every job, in no particular order."""
         with self._lock:
             return list(self._jobs.values())
 
     def count(self) -> Mapping[JobStatus, int]:
-        """How many jobs stand where."""
+        """How many jobs have each status."""
         return Counter(job.status for job in self.all())
 
     def select(self, query: JobQuery, now: datetime) -> JobPage:
-        """One page; the order is kept for the other pages and viewers."""
+        """One page. The sorted result is kept for other pages and viewers."""
         whole = replace(query, skip=0, take=1)
         with self._lock:
             version, jobs = self._version, list(self._jobs.values())
@@ -123,12 +123,12 @@ class JobRows:
 
 
 def reduced(job: Job) -> Job:
-    """The job without what only its monitor shows."""
+    """The job without what only its own page shows."""
     return replace(job, settings=_compact(job.settings), command=(), artifacts=(), attempts=())
 
 
 def _compact(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that lists and tables know; texts that many jobs share are kept once."""
+    """The settings shown in lists, with strings that many jobs share stored once."""
     return {name: _shared(settings[name]) for name in LISTED_SETTINGS if name in settings}
 
 

@@ -1,8 +1,8 @@
-"""What the API forgets about a job, remembered: attempts, their starts, their logs, progress that never falls.
+"""Remembers what the API forgets about a job: attempts, their start times and logs, progress that never drops.
 
-The API's status is not monotonic: a late write turns an ended job into a running one for about 150 ms, and a
-failed job really runs again after a back-off of 5 s or more. ``finishedAt`` stays set then, so the time between it
-and the write (``updatedAt``) tells the two apart.
+The API's status is not monotonic: a late write turns an ended job back into a running one for about 150 ms, and a
+failed job really does run again after a back-off of 5 s or more. ``finishedAt`` stays set in both cases; the time
+between it and the write (``updatedAt``) tells them apart.
 """
 
 import threading
@@ -23,16 +23,16 @@ Number = TypeVar("Number", int, float)
 Found = TypeVar("Found")
 
 LATE_WRITE = timedelta(seconds=2.5)
-# After this long the API means it, however odd it is.
+# After this long the status is taken at face value, however odd it is.
 SETTLES_AFTER = timedelta(seconds=10)
-# A terminal status this old has outlived any late write.
+# No late write comes after a terminal status this old.
 SETTLED = timedelta(seconds=5)
-# Times further apart than this were not written by one write.
+# Times further apart than this come from different writes.
 SAME_WRITE = timedelta(seconds=2)
 MOST_JOBS = 300
 MOST_LOG_BYTES = 64 << 20
 JUDGED_BYTES = 256 << 10
-NO_LOG_HINT = "The API keeps no log of a failed job; the dashboard keeps one while it watches the job run."
+NO_LOG_HINT = "The API keeps no log of a failed job; the dashboard only has what it saw while the job ran."
 QUEUE_NOTE = "including time in the queue"
 
 
@@ -56,7 +56,7 @@ class _Run:
     read_until: float | None = None
 
     def read_lines(self, lines: Sequence[str], seen_at: float) -> None:
-        """Parse lines that came by ``seen_at``: evenly since the last ones, as nobody knows it better."""
+        """Parse lines that had arrived by ``seen_at``, spread evenly over the time since the previous."""
         began = self.read_until or (self.started_at.timestamp() if self.started_at and not self.duration_note else None)
         if began is None or began >= seen_at:
             began = seen_at - len(lines)
@@ -68,19 +68,19 @@ class _Run:
         self.alarms = self.parser.alarms
 
     def take_losses(self, *, is_over: bool = False) -> None:
-        """Keep the losses that the parser is sure of by now."""
+        """Keep the losses that the parser considers final."""
         for point in self.parser.drain_losses(is_over=is_over):
             self.losses[point.step] = point
 
     def loss_points(self) -> list[LossPoint]:
-        """Every loss seen, by step; the newest one may still change while the attempt runs."""
+        """Every loss seen, by step. The newest may still change while the attempt runs."""
         now, points = self.progress, dict(self.losses)
         if now.step is not None and now.loss is not None and not self.status.is_terminal:
             points.setdefault(now.step, LossPoint(step=now.step, loss=now.loss, at=self.read_until))
         return [points[step] for step in sorted(points)]
 
     def attempt(self, status: JobStatus) -> Attempt:
-        """The attempt as it is to be shown, in this status."""
+        """The attempt as shown, with this status."""
         return Attempt(
             number=self.number,
             status=status,
@@ -93,7 +93,7 @@ class _Run:
 
 
 class JobHistory:
-    """One job as it was seen over time. Not safe to use from several threads by itself."""
+    """One job as seen over time. Not thread-safe on its own."""
 
     def __init__(self, *, was_pending: bool = False) -> None:
         self.runs: list[_Run] = []
@@ -104,7 +104,7 @@ class JobHistory:
         self._artifacts: tuple[Artifact, ...] = ()
 
     def observe(self, snapshot: Snapshot, now: datetime) -> None:
-        """Take in one read; an older one than the last is ignored."""
+        """Process one read; one older than the last is ignored."""
         last = self._last
         if last and last.updated_at and snapshot.updated_at and snapshot.updated_at < last.updated_at:
             return
@@ -118,19 +118,19 @@ class JobHistory:
         elif snapshot.status.is_terminal:
             self._end(self._ending(snapshot), snapshot, now)
             if last and self._shown.is_active and not last.status.is_terminal and not _is_settled(snapshot, now):
-                return  # shown as it was until a second read confirms the end
+                return  # keep showing the old status until a second read confirms the end
         self._shown, self._raw_shown = snapshot.status, snapshot.raw_status
         self._artifacts = snapshot.artifacts
 
     def job(self) -> Job:
-        """The job as it is to be shown, without the raw answer."""
+        """The job as shown, without the raw response."""
         snapshot = self._last
-        assert snapshot is not None, "a history begins with an observation"
+        assert snapshot is not None, "observe() comes first"
         job = job_of(snapshot, status=self._shown, raw_status=self._raw_shown, artifacts=self._artifacts)
         if not self.runs:
             return job
         run, ended = self.runs[-1], self._shown.is_terminal
-        # All attempts write to the same place: what lies there is the last one's.
+        # All attempts write to the same place: what is there belongs to the last one.
         job = replace(job, artifacts=tuple(replace(each, attempt=run.number) for each in job.artifacts))
         is_unconfirmed = self._shown is JobStatus.RUNNING and run.status.is_terminal
         shown = self._shown if is_unconfirmed else run.status
@@ -166,12 +166,12 @@ class JobHistory:
         return now - self._suspect_since < SETTLES_AFTER
 
     def _running(self, snapshot: Snapshot) -> _Run:
-        """The attempt that a running job is in: the last one, or the next."""
+        """The attempt that a running job is in: the last one, or a new one."""
         run = self.runs[-1] if self.runs else None
         if run and not run.status.is_terminal and snapshot.finished_at in (run.after, None):
             return run
         if run and is_suspect(snapshot):
-            run.status = JobStatus.RUNNING  # it settled: the end before was none
+            run.status = JobStatus.RUNNING  # it settled: the earlier end was not real
             return run
         if run and not run.status.is_terminal:
             run.status, run.finished_at = JobStatus.FAILED, snapshot.finished_at  # its end was missed
@@ -195,7 +195,7 @@ class JobHistory:
         return run
 
     def _knows_start(self, snapshot: Snapshot) -> bool:
-        """Whether ``startedAt`` is the start: every later write replaces it by its own time."""
+        """Whether ``startedAt`` is the real start: every later write overwrites it with its own time."""
         if snapshot.started_at is None:
             return False
         if snapshot.status.is_terminal:
@@ -226,7 +226,7 @@ class JobHistory:
 
 
 class JobHistories:
-    """The histories of the jobs somebody looked at; the least recently seen go when there are too many."""
+    """The histories of the jobs that were looked at. The least recently seen are dropped when there are too many."""
 
     def __init__(self, *, most_jobs: int = MOST_JOBS, most_log_bytes: int = MOST_LOG_BYTES) -> None:
         self._lock = threading.Lock()
@@ -235,7 +235,7 @@ class JobHistories:
         self._most_log_bytes = most_log_bytes
 
     def observe(self, snapshot: Snapshot, now: datetime, *, was_pending: bool = False) -> Job:
-        """Remember one read, and give the job as it is to be shown, without the raw answer."""
+        """Remember one read, and return the job as shown, without the raw response."""
         with self._lock:
             history = self._histories.get(snapshot.id)
             if history is None:
@@ -246,7 +246,7 @@ class JobHistories:
             return history.job()
 
     def read(self, job_id: str, reader: Callable[[JobHistory], Found]) -> Found | None:
-        """What ``reader`` finds in the history of a job; None when there is none."""
+        """What ``reader`` returns for the history of a job; None if there is no history."""
         with self._lock:
             history = self._histories.get(job_id)
             return reader(history) if history else None
@@ -256,7 +256,7 @@ class JobHistories:
         return job_id in self._histories
 
     def forget(self, job_id: str) -> None:
-        """The job is gone."""
+        """Drop a job that no longer exists."""
         with self._lock:
             self._histories.pop(job_id, None)
 
@@ -269,7 +269,7 @@ class JobHistories:
 
 
 def is_suspect(snapshot: Snapshot) -> bool:
-    """Whether a running row may be a late write into a job that has ended."""
+    """Whether a row that says running may be a late write to a job that has ended."""
     ended, written = snapshot.finished_at, snapshot.updated_at
     if snapshot.status is not JobStatus.RUNNING or ended is None or written is None:
         return False
@@ -277,12 +277,12 @@ def is_suspect(snapshot: Snapshot) -> bool:
 
 
 def is_fleeting(snapshot: Snapshot, now: datetime) -> bool:
-    """Whether the row is such a late write, and so young that the next write may still put it right."""
+    """Whether the row may be a late write so recent that the next write may still correct it."""
     return is_suspect(snapshot) and not (snapshot.updated_at and now - snapshot.updated_at > SETTLES_AFTER)
 
 
 def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts: Sequence[Artifact] = ()) -> Job:
-    """The job as one read alone tells it."""
+    """The job as a single read shows it."""
     is_over = status.is_terminal
     knows_start = bool(
         snapshot.started_at and snapshot.finished_at and snapshot.finished_at - snapshot.started_at > SAME_WRITE
@@ -311,11 +311,11 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
 
 
 def merged_progress(known: Progress, told: Progress, snapshot: Snapshot) -> Progress:
-    """What the log tells goes before the worker's own reading of its last line; nothing known is lost or falls."""
+    """Progress from the log wins over the worker's reading of its last line; nothing known is lost or decreases."""
     if snapshot.status is JobStatus.SUCCEEDED:
         return replace(known, fraction=1.0, stage=Stage.FINISHED.value, eta_s=None)
     knows_from_log = told.fraction is not None
-    # The worker takes any bar for the training's.
+    # The worker mistakes any progress bar for that of the training.
     worker_knows = told.stage != Stage.CACHING_LATENTS
     fraction, step = (snapshot.fraction, snapshot.step) if worker_knows else (None, None)
     total_steps = snapshot.total_steps if worker_knows else None
@@ -333,7 +333,7 @@ def merged_progress(known: Progress, told: Progress, snapshot: Snapshot) -> Prog
 
 
 def judged(snapshot: Snapshot, log: bytes, alarms: tuple[str, ...]) -> tuple[Failure, tuple[str, ...]]:
-    """Why an attempt failed: by its kept log, else in the worker's words."""
+    """Why an attempt failed: judged from the kept log, or else in the worker's words."""
     said = snapshot.message or "The worker gave no reason."
     verdict = judge(plain_lines(log), exit_code=_exit_code(snapshot.message), lora_count=0, alarms=alarms)
     found = verdict.failure
@@ -354,7 +354,7 @@ def _is_settled(snapshot: Snapshot, now: datetime) -> bool:
 
 
 def _stage(known: Progress, told: Progress, snapshot: Snapshot) -> str | None:
-    """The log says more than "running"; the worker's other words say more than the log."""
+    """The log's stage wins over "running"; any other stage from the worker wins over the log's."""
     if snapshot.stage in (None, Stage.TRAINING.value):
         from_log = None if told.stage == Stage.QUEUED else told.stage
         return from_log or snapshot.stage or known.stage

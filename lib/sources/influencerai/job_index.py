@@ -1,7 +1,7 @@
-"""All training jobs of a deployment, kept near: the API has no total, no order of choice and no search.
+"""An index of all training jobs of a deployment: the API has no total, no sorting and no search.
 
-While somebody looks, the newest, the running and the pending rows are read every few seconds, one request per
-interval whatever the number of viewers; the whole list is walked once, and again rarely.
+While anyone is looking, the newest, running and pending rows are read every few seconds, one request per interval
+however many viewers there are. The whole list is walked once, and then rarely.
 """
 
 import threading
@@ -20,7 +20,7 @@ from lib.sources.influencerai.page_size import PageSize
 from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot, read_snapshot, read_snapshots
 from lib.sources.reads import Reads
 
-# Jobs deleted during a walk move the rows up: a few rows are read twice, so that none is passed over.
+# Deletions during a walk shift the rows, so a few rows are read twice to skip none.
 OVERLAP_ROWS = 5
 MOST_CHECKS = 50
 ACTIVE = {"running": JobStatus.RUNNING, "pending": JobStatus.PENDING}
@@ -34,11 +34,11 @@ class Intervals:
         interval_s: Between two requests in steady state.
         newest_s, active_s, names_s, walk_s: Between two reads of the newest rows, of the running and the pending
             ones, of the names of datasets and configurations, and between two walks over everything.
-        watched_s: How long after the last look the reading goes on.
-        stale_s: Age from which a viewer waits for fresh rows, and is told when there are none.
-        wait_s: How long they wait at most.
+        watched_s: How long reading goes on after the last look.
+        stale_s: Age at which a viewer waits for fresh rows, and is told if none come.
+        wait_s: The longest such wait.
         back_off_s: After a failure.
-        unanswered_s, unreadable_s: How long a single job is not asked for again after no answer, after a useless one.
+        unanswered_s, unreadable_s: How long a single job is left alone after no response, and after a bad one.
     """
 
     interval_s: float = 2.0
@@ -65,7 +65,7 @@ class _Walk:
 
 
 class JobIndex:
-    """Answers lists from memory. Without ``background`` what is due is read at the moment somebody looks."""
+    """Answers lists from memory. Without ``background``, whatever is due is read when someone looks."""
 
     def __init__(
         self,
@@ -110,14 +110,14 @@ class JobIndex:
         self._stopped = threading.Event()
 
     def page(self, query: JobQuery) -> JobPage:
-        """One page, with words about what is missing or stale. Raises only while nothing at all is known."""
+        """One page, with a note on what is missing or stale. Raises only while nothing is known at all."""
         self._look()
-        missing = self._missing()  # first: rows that come in meanwhile are not passed off as all
+        missing = self._missing()  # read first, so that rows arriving meanwhile are not taken for all of them
         page = self._rows.select(query, self._now())
         return replace(page, skipped_rows=max(self._skipped.values()), incomplete=missing)
 
     def count(self) -> Mapping[JobStatus, int]:
-        """How many of the known jobs stand where."""
+        """How many of the known jobs have each status."""
         self._look()
         return self._rows.count()
 
@@ -130,7 +130,7 @@ class JobIndex:
             thread.join()
 
     def step(self) -> float:
-        """Read what is most overdue; seconds until the next step."""
+        """Read whatever is most overdue. Returns the seconds until the next step."""
         with self._stepping:
             name = min(self._due, key=lambda each: self._due[each])
             if self._due[name] > self._clock():
@@ -149,7 +149,7 @@ class JobIndex:
         return self._intervals.interval_s if self._is_whole else 0.0
 
     def _plan(self, name: str) -> None:
-        """When the task is due again."""
+        """Set when the task is due again."""
         intervals, now = self._intervals, self._clock()
         spans_s = {"newest": intervals.newest_s, "names": intervals.names_s, "walk": intervals.walk_s}
         wait_s = spans_s.get(name, intervals.active_s)
@@ -170,7 +170,7 @@ class JobIndex:
         self._errors.pop(name, None)
 
     def _look(self) -> None:
-        """Somebody looks: see to it that the rows are fresh."""
+        """Make sure that the rows are fresh, because someone is looking."""
         if "newest" not in self._read_at:
             self._reads.read("first rows", self._read_first, ttl_s=0)
         if not self._background:
@@ -206,11 +206,11 @@ class JobIndex:
             while not self._stopped.is_set() and self._is_wanted():
                 self._stopped.wait(self.step())
         except BaseException:
-            self._leave()  # the next look starts anew
+            self._leave()  # the next look starts a new thread
             raise
 
     def _is_wanted(self) -> bool:
-        """Whether to go on; when not, the next look starts a new thread."""
+        """Whether to go on; if not, the next look starts a new thread."""
         with self._turn:
             is_watched = self._clock() - self._looked_at < self._intervals.watched_s
             if is_watched or not (self._is_whole or self._errors):
@@ -228,7 +228,7 @@ class JobIndex:
         return (self._now() - at).total_seconds() if at else float("inf")
 
     def _missing(self) -> str:
-        """What a viewer has to know about the rows; empty when they are whole and fresh."""
+        """What a viewer must know about the rows; empty when they are complete and fresh."""
         words = [self._staleness()]
         if not self._is_whole:
             error = self._errors.get("walk")
@@ -237,10 +237,10 @@ class JobIndex:
         return " ".join(filter(None, words))
 
     def _staleness(self) -> str:
-        """The newest rows decide; while they come, rows further down that fail to come are named."""
+        """Judged by the newest rows; while those arrive, older rows that cannot be read are named."""
         errors, read_at = dict(self._errors), dict(self._read_at)  # another thread writes them
         error, stale_s = errors.get("newest"), self._intervals.stale_s
-        # Without an error the turn of the newest rows may just not have come: what counts is any answer.
+        # Without an error the newest rows may just not have had their turn, so any response counts.
         at = read_at.get("newest") if error else max(read_at.values(), default=None)
         age_s = (self._now() - at).total_seconds() if at else 0.0
         if at and age_s >= stale_s and (error is not None or self._background):
@@ -253,7 +253,7 @@ class JobIndex:
         return f"Older {' and '.join(late)} jobs are not up to date: {errors[late[0]]}" if late else ""
 
     def _fetch(self, name: str, skip: int = 0, **filters: str) -> tuple[list[Snapshot], int, bool]:
-        """One page: its rows, how many were asked for, whether it is the last. Fewer when they were too many."""
+        """One page: its rows, how many were requested, whether it is the last. Asks for less if it is too large."""
         size = self._sizes[name]
         while True:
             take = size.rows
@@ -267,7 +267,7 @@ class JobIndex:
                 size.was_too_slow()
                 raise
             if not isinstance(answer, list):
-                raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something else than a list.")
+                raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something other than a list.")
             size.worked()
             snapshots, skipped = read_snapshots(answer)
             self._skipped[name] = skipped + (self._skipped[name] if skip else 0)
@@ -312,11 +312,11 @@ class JobIndex:
             self._walk, self._is_whole = None, True
 
     def _read_page(self, walk: _Walk, name: str, **filters: str) -> bool:
-        """Read on where the walk stands; whether it has come to its end."""
+        """Read the walk's next page. Returns whether it was the last."""
         try:
             snapshots, take, is_last = self._fetch(name, walk.skip, **filters)
         except AnswerTooLarge:
-            walk.skip += 1  # a single row that nobody can hold
+            walk.skip += 1  # skip a single row that is too large
             return False
         self._rows.take(snapshots, self._now())
         walk.seen.update(each.id for each in snapshots)
@@ -324,7 +324,7 @@ class JobIndex:
         return is_last
 
     def _forget_missing(self, seen: set[str], began_at: datetime) -> None:
-        """A job that two walks in a row did not meet has vanished; one that a single walk missed is asked for."""
+        """Drop jobs that two walks in a row did not find; check individually those that one walk missed."""
         old = (job for job in self._rows.all() if not job.created_at or job.created_at < began_at)
         missing = {job.id for job in old if job.id not in seen}
         for job_id in missing & self._missed:
@@ -333,7 +333,7 @@ class JobIndex:
         self._doubt(self._missed)
 
     def _doubt(self, job_ids: Iterable[str]) -> None:
-        """These jobs are not where they should be: ask for each by itself."""
+        """Check each of these jobs individually, as they are not where they should be."""
         for job_id in job_ids:
             if len(self._checks) < MOST_CHECKS and self._left_alone.get(job_id, 0.0) <= self._clock():
                 self._checks[job_id] = None

@@ -1,4 +1,4 @@
-"""One growing log out of many short windows: the API shows only the last lines, replaced at each write."""
+"""Builds one growing log from short windows: the API only shows the last lines, replaced on each write."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ MOST_BYTES = 8 << 20
 
 
 class MergedLog:
-    """Append-only bytes, so that a reader's offset stays right whatever comes later."""
+    """Append-only bytes, so that a reader's offset stays valid."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.data = bytearray()
         self._most_bytes = most_bytes
         self._is_full = False
-        # The lines since the last gap, as far as an overlap can reach back.
+        # The lines since the last gap, as far back as an overlap can reach.
         self._recent: list[str] = []
 
     def merge(self, window: Sequence[str]) -> list[str]:
-        """Take in the last lines of the log as they are now; the lines that are new."""
+        """Merge the current last lines of the log. Returns the new ones."""
         window = [line.replace("\n", " ") for line in window]
         if not window or self._holds(window):
             return []
@@ -36,7 +36,7 @@ class MergedLog:
     def _overlap(self, window: Sequence[str]) -> int:
         """How many lines at the start of the window are known already.
 
-        A true overlap reaches back to the start of the window or of what is known: less is a chance likeness.
+        A real overlap reaches back to the start of the window or of the known lines; anything less is a coincidence.
         """
         recent = self._recent
         if recent and window[: len(recent)] == recent:
@@ -48,7 +48,7 @@ class MergedLog:
         return 0
 
     def _holds(self, window: Sequence[str]) -> bool:
-        """Whether the window is an older one: all of it was seen, with more after it."""
+        """Whether the window is outdated: all of its lines were seen before, with more after them."""
         size, recent = len(window), self._recent
         return any(recent[start : start + size] == window for start in range(len(recent) - size + 1))
 
@@ -60,7 +60,7 @@ class MergedLog:
     def _append(self, lines: Sequence[str]) -> None:
         if self._is_full:
             return
-        # A lone surrogate is valid JSON but no valid text.
+        # A lone surrogate is valid JSON but cannot be encoded as UTF-8.
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
         if len(self.data) + len(text) > self._most_bytes:
             text, self._is_full = f"{TOO_LONG}\n".encode(), True

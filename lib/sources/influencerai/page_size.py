@@ -1,4 +1,4 @@
-"""How many rows are asked for at once: fewer after an answer that was too large or too slow, later more again."""
+"""Adapts the page size: smaller after a response that was too large or too slow, later larger again."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ FIRST_PATIENCE, MOST_PATIENCE = 4, 256
 
 @dataclass(kw_only=True)
 class PageSize:
-    """The rows of one page. Every time that more rows turn out to be too many, growing waits twice as long.
+    """The rows of one page. Each time that growing turns out to be too much, the next growth waits twice as long.
 
     Attributes:
-        rows: How many to ask for now.
-        patience: Good pages before more rows are asked for.
+        rows: How many to request now.
+        patience: Good pages before growing.
     """
 
     rows: int = MOST_ROWS
@@ -28,11 +28,11 @@ class PageSize:
             self.rows, self._good, self._has_grown = min(MOST_ROWS, self.rows * 2), 0, True
 
     def was_too_large(self) -> bool:
-        """Whether fewer rows can be asked for, as they will be from now on."""
+        """Shrink the page. Returns whether that was possible."""
         return self._shrink(self.rows // (2 if self._has_grown else 4), least=1)
 
     def was_too_slow(self) -> None:
-        """Fewer rows next time; but not one by one, as an API that hangs is slow whatever it is asked."""
+        """Shrink the page, but not to single rows: an API that hangs is slow for any number of rows."""
         self._shrink(self.rows // 2, least=LEAST_SLOW_ROWS)
 
     def _shrink(self, rows: int, *, least: int) -> bool:

@@ -1,4 +1,4 @@
-"""One row of GET /jobs as a snapshot: tolerant of anything but a missing id."""
+"""One row of GET /jobs as a snapshot. Tolerates anything but a missing id."""
 
 import math
 import re
@@ -42,17 +42,17 @@ META_FIELDS = {
     name: re.sub(r"_([a-z])", lambda found: found[1].upper(), name) for name in SETTINGS if name not in API_FIELDS
 }
 OUR_NAMES = {theirs: ours for ours, theirs in API_FIELDS.items()}
-# What no clock says, and what cannot be put into every time zone.
+# Implausible years, and years that cannot be converted to every time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 LONGEST_KEPT_TEXT, DEEPEST_KEPT = 2_000, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one read of a job says. None and empty mean that it does not say.
+    """What one read of a job says. None or empty: it does not say.
 
     Attributes:
-        updated_at: The API's time of the last write: orders snapshots, whichever way they came.
+        updated_at: When the API last wrote the row; orders snapshots however they arrived.
         logs: The last lines of the log: at most 20 while running, at most 200 at the end.
         message, stack: Why it failed, as the worker put it.
     """
@@ -84,12 +84,12 @@ class Snapshot:
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def without_bulk(self) -> "Snapshot":
-        """The snapshot as it may be remembered for many jobs: a row can have a megabyte."""
+        """The snapshot without its large parts, to be kept for many jobs: a row can be a megabyte."""
         return replace(self, payload={}, logs=(), stack="")
 
 
 def read_snapshot(row: object) -> Snapshot:
-    """A job's row. Raises BadPayload when it is none or has no id."""
+    """Parse a job's row. Raises BadPayload if it is not an object or has no id."""
     if not isinstance(row, Mapping) or not (job_id := _word(row.get("id"))):
         raise BadPayload("The InfluencerAI API sent a job without an id.")
     asked, result = _mapping(row.get("payload")), _mapping(row.get("result"))
@@ -126,7 +126,7 @@ def read_snapshot(row: object) -> Snapshot:
 
 
 def read_snapshots(rows: Iterable[object]) -> tuple[list[Snapshot], int]:
-    """The rows that can be understood, and how many cannot."""
+    """The rows that can be parsed, and how many cannot."""
     snapshots, skipped = [], 0
     for row in rows:
         try:
@@ -159,7 +159,7 @@ def setting_value(name: str, found: object) -> Any:
 
 
 def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
-    """A payload as it is kept for people to look at: long texts cut, as are branches that nest endlessly."""
+    """A payload as kept for display: long strings and deeply nested branches are cut."""
     if isinstance(found, str):
         return found if len(found) <= LONGEST_KEPT_TEXT else f"{found[:LONGEST_KEPT_TEXT]}…"
     if not isinstance(found, Mapping | list):
@@ -179,12 +179,12 @@ def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def job_prefix(job_id: str) -> str:
-    """Where a worker keeps everything of a job in the store."""
+    """The store prefix for all files of a job."""
     return f"{JOB_TYPE}/{job_id}/"
 
 
 def read_artifacts(job_id: str, found: object) -> tuple[Artifact, ...]:
-    """Artifacts in any of the three shapes, each file once."""
+    """Artifacts in any of their three shapes, each file once."""
     artifacts: dict[str, Artifact] = {}
     for each in found if isinstance(found, list) else ():
         artifact = _artifact(job_id, _mapping(each))
@@ -199,7 +199,7 @@ def artifact_id(job_id: str, key: str) -> str:
 
 
 def parse_time(text: object) -> datetime | None:
-    """An ISO 8601 time as aware UTC; None for anything else, and for a year that no clock says."""
+    """An ISO 8601 time as aware UTC; None for anything else, and for years outside the plausible range."""
     if not isinstance(text, str):
         return None
     try:

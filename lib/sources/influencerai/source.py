@@ -53,7 +53,7 @@ class InfluencerSource(JobSource):
         client: The deployment.
         files: The store of its artifacts; None when there are no credentials for it.
         intervals: How often the API is asked.
-        background: Whether lists are kept fresh by a thread; else at the moment somebody looks.
+        background: Whether a thread keeps lists fresh; if not, they are read when someone looks.
     """
 
     name = "InfluencerAI"
@@ -90,7 +90,7 @@ class InfluencerSource(JobSource):
             clock=clock,
         )
         self._submissions = Submissions(client)
-        self._retries = Reads(clock=clock)  # nothing forgets these: a double click starts one job
+        self._retries = Reads(clock=clock)  # never forgotten by an action, so that a double click starts one job
         self._retry_ids: dict[str, str] = {}
 
     def close(self) -> None:
@@ -148,15 +148,15 @@ class InfluencerSource(JobSource):
 
     def preview(self, request: JobRequest) -> Preview:
         problems = tuple(setting_problems(request.settings).values())
-        warnings = ["The worker of the deployment builds the command line; it is known when the job has ended."]
+        warnings = ["The deployment's worker builds the command line, so it is only known once the job has ended."]
         if request.time_limit_s is not None:
-            warnings.append("The InfluencerAI API knows no time limit; it is left out.")
+            warnings.append("The InfluencerAI API has no time limit, so it is left out.")
         if left := left_to_the_deployment(request.settings):
             warnings.append(f"The deployment decides about: {', '.join(left)}.")
         return Preview(problems=problems, warnings=tuple(warnings))
 
     def retry_job(self, job_id: str) -> Job:
-        """A new job with the same values; a second click within seconds gives the same one."""
+        """A new job with the same values. A second click within seconds returns the same one."""
         job = self.get_job(job_id)
         if job.status.is_active:
             raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
@@ -205,7 +205,7 @@ class InfluencerSource(JobSource):
         return replace(job, payload=shortened(snapshot.payload))
 
     def _see(self, job_id: str) -> None:
-        """Logs and losses are read off the job's own answers; they stay readable while the API does not answer."""
+        """Refresh the history that logs and losses come from; a known one stays readable while the API is down."""
         try:
             self.get_job(job_id)
         except JobNotFound:
@@ -219,7 +219,7 @@ class InfluencerSource(JobSource):
         return self._rows.named(self._shown(snapshot))
 
     def _retry(self, job: Job) -> Job:
-        asked = self._read_row(job.id).payload.get("payload")  # whole: what the job shows of it is shortened
+        asked = self._read_row(job.id).payload.get("payload")  # read again, because the payload of a Job is shortened
         if not isinstance(asked, Mapping):
             raise InvalidRequest(
                 "The job does not say what it was started with, so it cannot be started again.",
@@ -227,7 +227,7 @@ class InfluencerSource(JobSource):
             )
         payload = {**asked, "retryOf": job.id}
         payload.pop(SUBMISSION_KEY, None)
-        # The same id until the outcome is known: a retry after a timeout looks for the job of the one before.
+        # The same id until the outcome is known: a retry after a timeout first looks for the job of the one before it.
         submission_id = self._retry_ids.setdefault(job.id, f"retry-{uuid.uuid4().hex}")
         created = self._submissions.submit(submission_id, payload, anyway=RETRY_ANYWAY)
         self._retry_ids.pop(job.id, None)
@@ -241,7 +241,7 @@ class InfluencerSource(JobSource):
 
 
 def open_influencerai(settings: Settings) -> InfluencerSource:
-    """The deployment that the settings name; nothing is sent until somebody looks. Raises SettingsError."""
+    """The deployment named by the settings; nothing is sent until someone looks. Raises SettingsError."""
     if settings.influencerai is None:
         raise SettingsError("INFLUENCERAI_API_URL is missing.", hint="Set it to the address of the API.")
     files = ObjectStore(settings.s3) if settings.s3 else None

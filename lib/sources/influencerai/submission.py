@@ -1,4 +1,4 @@
-"""New jobs: one per submission. It is looked for before POST /jobs is sent, and when no clear answer came."""
+"""Creates one job per submission: looks for it before sending POST /jobs, and again if the response is unclear."""
 
 import threading
 from collections import OrderedDict
@@ -24,7 +24,7 @@ class _Submission:
 
 
 class Submissions:
-    """What became of each submission. Safe to use from several threads: a double click waits for the first."""
+    """The outcome of each submission. Thread-safe: a double click waits for the first."""
 
     def __init__(self, client: InfluencerClient) -> None:
         self._client = client
@@ -35,13 +35,13 @@ class Submissions:
         """The one job of this submission.
 
         Args:
-            submission_id: Names the submission, however often it is sent.
-            payload: What the worker is to get.
-            anyway: What a person can do to start the job although it may have been created.
+            submission_id: Identifies the submission, however often it is sent.
+            payload: What the worker gets.
+            anyway: How a person can start the job even though it may already exist.
 
         Raises:
             SubmissionUnsure: It is not known whether the job was created; the hint ends with ``anyway``.
-            SourceError: The job was not created now; to submit it again is safe.
+            SourceError: The job was not created; submitting again is safe.
         """
         submission = self._submission(submission_id)
         with submission.lock:
@@ -54,7 +54,7 @@ class Submissions:
     ) -> Snapshot:
         failed: ServerFailed | None = None
         if not submission.is_unsure:
-            # What became of it may only be forgotten: the dashboard was started anew, or another one sent it.
+            # The dashboard may have been restarted since, or another one may have sent it.
             if found := self._find(submission_id):
                 return found
             submission.is_unsure = True  # until an answer says otherwise
@@ -74,7 +74,7 @@ class Submissions:
             return found
         if failed is None:
             raise _unsure("it does not list such a job so far", anyway)
-        submission.is_unsure = False  # the API is done with it: what is not in its list now was not created
+        submission.is_unsure = False  # the API has finished with it, so a job that is not listed now was not created
         raise failed from None
 
     def _post(self, submission_id: str, payload: Mapping[str, Any]) -> Snapshot:
@@ -85,12 +85,12 @@ class Submissions:
         """The job of a submission among the newest ones."""
         rows = self._newest_rows()
         if not isinstance(rows, list):
-            raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something else than a list.")
+            raise BadPayload(f"The InfluencerAI API at {self._client.host} sent something other than a list.")
         snapshots, _ = read_snapshots(rows)
         return next((each for each in snapshots if each.submission_id == submission_id), None)
 
     def _newest_rows(self, count: int = NEWEST_ROWS) -> Any:
-        """The newest rows; fewer when they are too large."""
+        """The newest rows; fewer if the response is too large."""
         try:
             return self._client.get_list("/jobs", {"type": JOB_TYPE, "take": count}).data
         except AnswerTooLarge:

@@ -469,7 +469,7 @@ def test_whoever_submits_or_finds_active_jobs_wants_a_worker(house: EmbeddedHous
     assert house.launcher.starts == 3
     worker = {check.name: check for check in house.source.health()}["Worker"]
     assert worker.ok is False
-    assert "no worker runs" in worker.message
+    assert "no worker is running" in worker.message
 
 
 def test_times_come_back_to_the_microsecond(store: Store) -> None:

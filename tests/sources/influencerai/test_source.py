@@ -360,7 +360,7 @@ def test_health_reads_what_the_api_says_of_itself(api: ApiServer, source: Influe
     assert [checks[name].ok for name in ("InfluencerAI API", "API database", "API queue (Redis)", "Queues")] == [
         True
     ] * 4
-    assert "waiting is always told as 0" in checks["Queues"].message
+    assert "always reports 0 waiting" in checks["Queues"].message
     assert checks["Artifact store"].ok is None
     api.health = {"status": "error", "checks": {"db": {"status": "error", "error": "no disk"}, "odd": 7}}
     checks = {check.name: check for check in source.health()}
