@@ -5,8 +5,8 @@ its control on the page is disabled.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from lib.errors import DatasetError, InvalidRequest, NotSupported
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
-from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
 from lib.jobs.training_settings import TrainingConfig
 
 WINDOWS = ("24h", "7d", "30d")
@@ -230,6 +230,20 @@ class JobSource(ABC):
     @abstractmethod
     def list_jobs(self, query: JobQuery) -> JobPage:
         """One page of the jobs that match."""
+
+    def all_jobs(self, query: JobQuery) -> Iterator[Job]:
+        """Every job that matches, in the query's order and each once, whatever page the query asks for."""
+        seen: set[str] = set()  # new jobs push the pages along meanwhile
+        skip = 0
+        while True:
+            page = self.list_jobs(replace(query, skip=skip, take=MAX_TAKE))
+            for job in page.jobs:
+                if job.id not in seen:
+                    seen.add(job.id)
+                    yield job
+            skip += MAX_TAKE
+            if skip >= page.total:
+                return
 
     @abstractmethod
     def count_by_status(self) -> Mapping[JobStatus, int]:

@@ -81,6 +81,16 @@ def test_lists_filter_sort_and_page_by_the_one_rule(house: House) -> None:
         assert page.total == expected.total, query
 
 
+def test_all_jobs_come_once_in_the_order_of_the_list(house: House) -> None:
+    house.put_jobs(
+        [*known_jobs(), *(ended(n, "more", JobStatus.LOST, age=timedelta(n), lasted_s=n) for n in range(11, 130))]
+    )
+    for query in QUERIES:
+        found = [job.id for job in house.source.all_jobs(replace(query, skip=2, take=3))]
+        pages = [house.source.list_jobs(replace(query, skip=skip, take=100)).jobs for skip in (0, 100)]
+        assert found == [job.id for page in pages for job in page], query
+
+
 def test_a_list_without_jobs(house: House) -> None:
     page = house.source.list_jobs(JobQuery())
     assert (page.jobs, page.total) == ((), 0)

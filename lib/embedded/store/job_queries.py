@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from lib.embedded.store.rows import job_from
@@ -31,6 +32,7 @@ _SORT_INDEX = {
 }
 # So many rows are sorted faster than they are looked for in a sorted index.
 FEW = 2_000
+_NO_LIMIT = -1
 
 
 def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
@@ -44,7 +46,14 @@ def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
     else:
         total = _count(connection, "", where, values) if where else sum(count_by_status(connection).values())
         ids = _page_ids(connection, query, _best_index(query, total), where, values) if query.skip < total else []
-    return JobPage(jobs=_read_jobs(connection, ids), total=total)
+    return JobPage(jobs=read_jobs(connection, ids), total=total)
+
+
+def all_ids(connection: sqlite3.Connection, query: JobQuery) -> list[str]:
+    """The ids of all jobs that match, whatever page the query asks for, in its order."""
+    where, values = _conditions(query)
+    index = "jobs_search" if query.search.strip() else _SORT_INDEX[query.sort_by]
+    return _page_ids(connection, replace(query, skip=0, take=_NO_LIMIT), index, where, values)
 
 
 def _best_index(query: JobQuery, total: int) -> str:
@@ -73,7 +82,8 @@ def _page_ids(
     return [row["id"] for row in rows]
 
 
-def _read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, ...]:
+def read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, ...]:
+    """The jobs with these ids as lists show them, in this order; one that was deleted is missing."""
     marks = ", ".join("?" * len(ids))
     rows = connection.execute(f"{_LISTED_COLUMNS} WHERE jobs.id IN ({marks})", ids)
     jobs = {row["id"]: job_from(row) for row in rows}

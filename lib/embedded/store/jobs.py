@@ -33,6 +33,7 @@ _LAST_RANK = """(
 )"""
 # No status of ``JobStatus``: such a job can be neither claimed, cancelled nor retried.
 DELETING = "deleting"
+READ_AT_ONCE = 500
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -55,6 +56,15 @@ class Store:
         """One page of the jobs that match."""
         with self.database.reading() as connection:
             return job_queries.list_jobs(connection, query)
+
+    def all_jobs(self, query: JobQuery) -> Iterator[Job]:
+        """Every job that matches, as lists show it: those there at the start, less those deleted meanwhile."""
+        with self.database.reading() as connection:
+            ids = job_queries.all_ids(connection, query)
+        for start in range(0, len(ids), READ_AT_ONCE):
+            with self.database.reading() as connection:
+                jobs = job_queries.read_jobs(connection, ids[start : start + READ_AT_ONCE])
+            yield from jobs
 
     def count_by_status(self) -> Mapping[JobStatus, int]:
         """How many jobs stand where."""

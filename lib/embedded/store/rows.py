@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobStatus, Progress
@@ -149,5 +150,10 @@ def config_from(row: sqlite3.Row) -> TrainingConfig:
 
 def _known(record: type, text: str | None) -> dict[str, Any]:
     values: Mapping[str, Any] = json.loads(text or "{}")
-    known = {field.name for field in fields(record)}
+    known = _names(record)
     return {key: value for key, value in values.items() if key in known}
+
+
+@cache
+def _names(record: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(record))

@@ -1,7 +1,7 @@
 """The embedded source: jobs on this machine, stored in SQLite and run by a separate worker process."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,6 +98,9 @@ class EmbeddedSource(JobSource):
     def list_jobs(self, query: JobQuery) -> JobPage:
         self._keep_worker_going()
         return self._store.list_jobs(query)
+
+    def all_jobs(self, query: JobQuery) -> Iterator[Job]:
+        return self._store.all_jobs(query)
 
     def count_by_status(self) -> Mapping[JobStatus, int]:
         self._keep_worker_going()

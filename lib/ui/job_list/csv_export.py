@@ -4,13 +4,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from lib.jobs.job import Job
-from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
 from lib.jobs.secret_options import shown_extra
 from lib.jobs.training_settings import SETTINGS
 
@@ -18,32 +16,16 @@ from lib.jobs.training_settings import SETTINGS
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def jobs_csv(query: JobQuery, list_jobs: Callable[[JobQuery], JobPage], now: datetime) -> str:
-    """All jobs that match, not only the page shown: ISO times in UTC, seconds, parameters and the last loss."""
+def jobs_csv(jobs: Iterable[Job], now: datetime) -> str:
+    """One row per job: ISO times in UTC, seconds, parameters and the last loss."""
     out = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for job in all_jobs(query, list_jobs):
+    writer = csv.writer(out, lineterminator="\n")
+    for number, job in enumerate(jobs):
         row = csv_row(job, now)
-        if writer is None:
-            writer = csv.DictWriter(out, fieldnames=list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(row)
+        if number == 0:
+            writer.writerow(row)
+        writer.writerow(row.values())
     return out.getvalue()
-
-
-def all_jobs(query: JobQuery, list_jobs: Callable[[JobQuery], JobPage]) -> Iterator[Job]:
-    """Every job that matches, each once, even when new ones push the pages along meanwhile."""
-    seen: set[str] = set()
-    skip = 0
-    while True:
-        page = list_jobs(replace(query, skip=skip, take=MAX_TAKE))
-        for job in page.jobs:
-            if job.id not in seen:
-                seen.add(job.id)
-                yield job
-        skip += MAX_TAKE
-        if skip >= page.total:
-            return
 
 
 def csv_row(job: Job, now: datetime) -> dict[str, str]:
@@ -74,21 +56,19 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
     row["trainer"] = row["trainer"] or job.trainer
     if isinstance(row["extra"], Mapping):
         row["extra"] = shown_extra(row["extra"])
-    return {name: _cell(value) for name, value in row.items()}
+    return {name: "" if value is None else _cell(value) for name, value in row.items()}
 
 
 def _cell(value: Any) -> str:
     match value:
-        case None:
-            return ""
-        case datetime():
-            return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        case str():
+            text = value.replace("\0", "")
+            return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
         case bool() | int():
             return str(value)
         case float():
             return repr(value) if math.isfinite(value) else str(value)
-        case str():
-            text = value.replace("\0", "")
-            return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         case _:
             return json.dumps(value, ensure_ascii=False, default=str) if value else ""

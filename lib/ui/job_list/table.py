@@ -253,7 +253,7 @@ def _show_below(page: JobPage, query: JobQuery) -> None:
         _show_pages(page, query)
         st.download_button(
             "Download CSV",
-            data=lambda: jobs_csv(query, services.source().list_jobs, utc_now()),
+            data=lambda: jobs_csv(services.source().all_jobs(query), utc_now()),
             file_name="jobs.csv",
             mime="text/csv",
             icon=":material/table_view:",
