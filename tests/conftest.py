@@ -1,7 +1,8 @@
-"""What all tests share: a clean environment, no network beyond this machine, fresh caches."""
+"""What all tests share: a clean environment, no network beyond this machine, and nothing left running."""
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +11,54 @@ import pytest
 from lib import services
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
+from tests.reaper import Reaper, started_by
 
 RECORDINGS = Path(__file__).parent / "recordings"
 _FOREIGN_SETTINGS = ("LORA_", "S3_", "INFLUENCERAI_", "AWS_", "SD_SCRIPTS")
+_REAPER = pytest.StashKey[Reaper]()
+# More workers would fight for memory: each may have a Chromium and a few servers.
+MOST_WORKERS = 4
+# Workers of the dashboard stay for some seconds when their queue is empty.
+ENDS_BY_ITSELF_S = 60
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite side by side, a file at a time; a part of it that is named runs in this process."""
+    option = config.option
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    is_worker = hasattr(config, "workerinput")
+    # None: xdist is there and was not told how many.
+    if is_whole and not is_worker and not option.usepdb and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses = min(os.cpu_count() or 1, MOST_WORKERS)
+        option.dist, option.loadscopereorder = "loadfile", False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """From now on nothing that is started outlives this process."""
+    config.stash[_REAPER] = Reaper()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Kill what is left over."""
+    config.stash[_REAPER].close()
+
+
+@pytest.hookimpl(trylast=True)  # after what marks a folder's tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: they take longest, and Playwright keeps an event loop running in this thread from then on."""
-    browser = Path(__file__).parent / "browser"
-    items.sort(key=lambda item: browser in item.path.parents)
+    """Slow files first: with several workers no file is begun when the others are done already."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_left_running(pytestconfig: pytest.Config) -> Iterator[None]:
+    """A process that outlives the tests is a defect of a test."""
+    yield
+    run = pytestconfig.stash[_REAPER].run
+    deadline = time.monotonic() + ENDS_BY_ITSELF_S
+    while (left := started_by(run)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left, f"left running: {left}"
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,8 @@ from lib.artifacts.object_store import CHECK_TIMEOUT_S, ObjectStore
 from lib.errors import ArtifactError
 from tests.artifacts.s3_server import BUCKET, SECRET, S3Server, s3_server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:

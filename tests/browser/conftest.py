@@ -34,10 +34,11 @@ expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the browser tests; skip them with one line where there is no browser, except in CI."""
+    """Mark the browser tests, all slow; skip them with one line where there is no browser, except in CI."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.slow)
             if CHROMIUM is None and os.environ.get("CI") != "true":
                 item.add_marker(pytest.mark.skip(reason=HOW_TO_GET_CHROMIUM))
 

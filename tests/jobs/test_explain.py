@@ -255,6 +255,7 @@ def test_text_with_odd_bytes_is_a_log() -> None:
     assert not is_binary(b"")
 
 
+@pytest.mark.slow
 def test_as_a_real_process_in_a_plain_locale() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lib.jobs.explain", str(recording("sd-scripts-sigkill")), "--exit-code", "-9"],

@@ -21,6 +21,8 @@ from lib.jobs.training_settings import TrainingSettings, total_steps
 from lib.tiny_trainer.network import Adam, PatchDenoiser
 from lib.tiny_trainer.patches import embed, to_patches, to_pixels
 
+pytestmark = pytest.mark.slow
+
 TINY = TinyRecipe()
 SETTINGS = TrainingSettings(
     epochs=2,

@@ -1,6 +1,5 @@
 """The upload route, called as the server calls it: who may send, what is kept, and what a broken upload leaves."""
 
-import asyncio
 import errno
 import io
 import json
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from anyio.from_thread import start_blocking_portal
 from PIL import Image
 from starlette.routing import Router
 
@@ -59,7 +59,9 @@ def put(path: str, *chunks: bytes, headers: Mapping[str, str] = OURS, aborted: b
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(Router(routes=ROUTES)(scope, receive, send))
+    # In a thread of its own: once Playwright was used here, this one has an event loop already.
+    with start_blocking_portal() as portal:
+        portal.call(Router(routes=ROUTES), scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent)
     is_json = (b"content-type", b"application/json") in sent[0]["headers"]
     return sent[0]["status"], json.loads(body) if is_json else {}

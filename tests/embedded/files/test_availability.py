@@ -26,6 +26,8 @@ from tests.embedded.worker.test_artifact_upload import ended, submit
 from tests.embedded.worker.test_supervisor import wait_for
 from tests.embedded.worker.test_worker import Yard, worker_processes
 
+pytestmark = pytest.mark.slow
+
 FIRST_LINE = b"running training / \xe5\xad\xa6\xe7\xbf\x92\xe9\x96\x8b\xe5\xa7\x8b\n"
 
 

@@ -21,6 +21,8 @@ from tests.embedded.worker.drill.processes import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 DISK_BYTES = 16 << 20
 
 

@@ -26,6 +26,8 @@ from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS
 from tests.embedded.worker.drill.processes import DATASET_ID, all_killed_at_the_end, make_dataset, wait_until
 from tests.embedded.worker.test_worker import Yard
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("lora-000001.safetensors", "lora.safetensors")
 DEADLINE_S = 90
 # A sample in a folder, with a name that has to be quoted in a link.

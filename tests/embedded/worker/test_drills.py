@@ -31,6 +31,8 @@ from tests.embedded.worker.drill.processes import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 KILLS = 25
 SEEDS = (3, 14)  # 50 kills in all
 ACTIVE_JOBS = 5

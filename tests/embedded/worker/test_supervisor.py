@@ -15,6 +15,8 @@ from lib.embedded.worker.supervisor import start_supervisor, supervise
 from lib.settings import ROOT
 from tests.embedded.scripted import script_argv
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 60.0
 Supervised = Callable[..., Exit]
 

@@ -27,6 +27,8 @@ from tests.contract.test_changing import request_for
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
 from tests.embedded.worker.test_supervisor import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class Yard(EmbeddedHouse):
     """A data folder with workers that are stepped by hand."""

@@ -19,6 +19,8 @@ from tests.artifacts.s3_server import S3Server, s3_server
 from tests.sources.influencerai.api_server import ApiServer
 from tests.sources.influencerai.conftest import AT_ONCE
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "lora-training/a/"
 SAMPLE = "samples/aria_e000001_00_20261123150700.png"
 
