@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 RUN = "PYTEST_RUN"
-# How long nothing must be found: a process that is being started cannot be told from its parent for a moment.
+# A process that is being started bears its parent's environment for a moment, so one look is not enough.
 QUIET_S = 0.5
 POLL_S = 0.05
 Find = Callable[[], list[psutil.Process]]
@@ -24,15 +24,15 @@ Find = Callable[[], list[psutil.Process]]
 
 def started_by(run: str) -> list[psutil.Process]:
     """The living processes that carry the mark of a run."""
-    return _living(lambda process: process.environ().get(RUN) == run)
+    return living(lambda process: process.environ().get(RUN) == run)
 
 
 def working_on(folder: Path) -> list[psutil.Process]:
     """The living processes with a path in this folder among their arguments."""
-    return _living(lambda process: any(part.startswith(str(folder)) for part in process.cmdline()))
+    return living(lambda process: any(part.startswith(str(folder)) for part in process.cmdline()))
 
 
-def _living(is_wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+def living(is_wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -41,11 +41,11 @@ def _living(is_wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]
     return found
 
 
-def kill_all(find: Find) -> None:
-    """Kill until nothing is found any more; what is killed may have started something just before."""
+def kill_all(find: Find, *, quiet_s: float = 0.0) -> None:
+    """Kill until nothing has been found for a while: what is killed may have started something just before."""
     quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < QUIET_S:
-        for process in find():
+    while (found := find()) or time.monotonic() - quiet_since < quiet_s:
+        for process in found:
             quiet_since = time.monotonic()
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -71,4 +71,4 @@ class Reaper:
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    kill_all(lambda: started_by(sys.argv[1]))
+    kill_all(lambda: started_by(sys.argv[1]), quiet_s=QUIET_S)

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ports import lasting_port
+from tests.reaper import kill_all, working_on
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -130,21 +131,4 @@ def _end(dashboard: Dashboard) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(dashboard.process.pid, signal.SIGKILL)
             dashboard.process.wait()
-    for pid in _pids_working_on(dashboard.data_dir):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def _pids_working_on(folder: Path) -> list[int]:
-    pids = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if os.fsencode(str(folder)) in command:
-                pids.append(int(entry.name))
-    return pids
+    kill_all(lambda: working_on(dashboard.data_dir))

@@ -15,6 +15,7 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from tests.embedded.worker.drill import recipe
+from tests.reaper import kill_all, working_on
 
 DATASET_ID = "drill"
 POLL_S = 0.05
@@ -94,17 +95,11 @@ def kill(process: psutil.Process) -> None:
 
 @contextmanager
 def all_killed_at_the_end(data_dir: Path) -> Iterator[None]:
-    """Leave no process of a data folder behind; starters first, so that nothing new comes."""
+    """Leave no process of a data folder behind."""
     try:
         yield
     finally:
-        deadline = time.monotonic() + 30
-        while (left := living(data_dir)) and time.monotonic() < deadline:
-            for role in ("dashboard", "worker", "supervisor", "trainer"):
-                for _, process, _ in [each for each in left if each[0] == role]:
-                    kill(process)
-            time.sleep(POLL_S)
-        assert not living(data_dir)
+        kill_all(lambda: working_on(data_dir))
 
 
 def wait_until(data_dir: Path, condition: Callable[[], object], deadline_s: float, what: str) -> None:
