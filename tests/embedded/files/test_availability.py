@@ -62,11 +62,8 @@ class Shore(Yard):
 
 @pytest.fixture
 def shore(tmp_path: Path) -> Iterator[Shore]:
-    built = Shore(tmp_path)
-    yield built
-    built.go()
-    built.dismiss()
-    built.close()
+    with closing(Shore(tmp_path)) as built:
+        yield built
 
 
 def assert_whole(shore: Shore, job: Job) -> None:

@@ -151,10 +151,8 @@ def test_a_store_that_is_down_costs_the_copies_and_nothing_else(
 
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Yard]:
-    built = Yard(tmp_path / "yard")
-    yield built
-    built.dismiss()
-    built.close()
+    with closing(Yard(tmp_path / "yard")) as built:
+        yield built
 
 
 class Slow:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
 from tests.embedded.worker.test_supervisor import wait_for
+from tests.reaper import kill_all, working_on
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +59,12 @@ class Yard(EmbeddedHouse):
         while self.workers:
             self.workers.pop().close()
 
+    def close(self) -> None:
+        """End the workers, and what they started too."""
+        self.dismiss()
+        super().close()
+        kill_all(lambda: working_on(self.folder))
+
     def run_until(self, staff: Worker, job: Job, condition: Callable[[Job], object]) -> Job:
         """Step the worker until the job is as wanted."""
 
@@ -78,10 +86,8 @@ class Yard(EmbeddedHouse):
 
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Yard]:
-    built = Yard(tmp_path / "data")
-    yield built
-    built.dismiss()
-    built.close()
+    with closing(Yard(tmp_path / "data")) as built:
+        yield built
 
 
 def test_a_job_from_queue_to_file(yard: Yard) -> None:
@@ -138,7 +144,7 @@ def test_datasets_that_stay_away_do_not_hold_the_queue_for_ever(yard: Yard, monk
 
 def test_a_dataset_that_is_gone_by_then(yard: Yard) -> None:
     job = yard.submit()
-    yard.source.datasets.delete(yard.dataset_id)
+    shutil.rmtree(yard.folder / "datasets" / yard.dataset_id)
     ended = yard.run_to_end(job)
     assert ended.failure is not None
     assert ended.failure.cause == "missing_dataset"
