@@ -48,7 +48,7 @@ ONLY_IN = {
     "subprocess": {EMBEDDED},
     "requests": {SOURCES},
     "starlette": {FRAME},
-    "humanize": {UI},
+    "humanize": {UI, JOBS},
     "pandas": {FRAME, UI},
     "pyarrow": {FRAME},
     "pydantic": {SETTINGS, JOBS},

@@ -15,6 +15,7 @@ from lib.jobs.training_settings import (
     settings_from_payload,
     settings_payload,
 )
+from lib.jobs.words import size_text
 
 MAX_FILE_BYTES = 1 << 20
 NO_SUCH_KEY = "There is no such key."
@@ -23,7 +24,7 @@ NO_SUCH_KEY = "There is no such key."
 def parse_config(content: bytes) -> TrainingConfig:
     """The configuration in a TOML file, not saved yet. Raises InvalidRequest that names the key."""
     if len(content) > MAX_FILE_BYTES:
-        raise InvalidRequest("The file is larger than 1 MB, so it is not a configuration.")
+        raise InvalidRequest(f"The file is larger than {size_text(MAX_FILE_BYTES)}, so it is not a configuration.")
     read = _table(content)
     name, description, settings = read.get("name"), read.get("description", ""), read.get("settings")
     problems = {key: NO_SUCH_KEY for key in read if key not in ("name", "description", "settings")}

@@ -24,6 +24,7 @@ from lib.jobs.job import Failure, JobStatus, Progress, Stage
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step
 from lib.jobs.logs.terminal import Terminal
+from lib.jobs.words import count_text
 
 CHUNK_BYTES = 1 << 20
 TAIL_LINES = 2_000
@@ -244,7 +245,7 @@ def _report(
 def _good_message(status: JobStatus, lora_count: int | None) -> str:
     if status is JobStatus.RUNNING:
         return "Nothing in the log says that the training has ended."
-    files = "" if not lora_count else f" and wrote {lora_count} LoRA {'file' if lora_count == 1 else 'files'}"
+    files = "" if not lora_count else f" and wrote {count_text(lora_count, 'LoRA file', 'LoRA files')}"
     return f"The training succeeded{files}."
 
 

@@ -15,12 +15,13 @@ from starlette.routing import Route
 
 from lib import services
 from lib.errors import DashboardError, DatasetError, NotSupported
+from lib.jobs.words import size_text
 from lib.services import MAX_UPLOAD_BYTES, UPLOAD_HEADER
 from lib.sources.protocol import Action
 
 KEPT_FREE_BYTES = 64 << 20
 WRITE_BYTES = 1 << 20
-TOO_LARGE = f"The file is larger than {MAX_UPLOAD_BYTES >> 30} GB."
+TOO_LARGE = f"The file is larger than {size_text(MAX_UPLOAD_BYTES)}."
 DISK_FULL = "There is not enough free disk space for the file."
 
 

@@ -42,7 +42,7 @@ def test_a_zip_with_three_bad_files_is_uploaded_and_the_rest_trained_on(page: Pa
     expect(refused).to_have_count(3)
     expect(refused.filter(has_text="../evil.png")).to_contain_text("leads out of")
     expect(page.get_by_role("button", name="white.png", exact=True)).to_be_visible()
-    expect(page.get_by_text("4 of 4 (100 %)")).to_be_visible()
+    expect(page.get_by_text("4 of 4 (100%)")).to_be_visible()
 
     # What is typed stays while an upload ends; the page shows what it brought when the dialog is closed.
     held: list[Route] = []
@@ -57,7 +57,7 @@ def test_a_zip_with_three_bad_files_is_uploaded_and_the_rest_trained_on(page: Pa
     expect(page.get_by_label("Caption", exact=True)).to_have_value("white square, flat")
     page.get_by_role("button", name="Save caption").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
-    expect(page.get_by_text("4 of 5 (80 %)")).to_be_visible()
+    expect(page.get_by_text("4 of 5 (80%)")).to_be_visible()
     expect(page.get_by_role("button", name="late.png", exact=True)).to_be_visible()
     expect(page.get_by_text("white square, flat")).to_be_visible()
 

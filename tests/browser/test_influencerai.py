@@ -81,7 +81,7 @@ def test_api_and_store_stop_and_come_back_under_an_open_page(
     deployment.train(8)
     page.goto(f"{deployment.url}/job?id={JOB}")
     expect(page.get_by_role("heading", name="Aria v3")).to_be_visible()
-    expect(page.get_by_text("Training progress: 20 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 20%")).to_be_visible()
     log = page.get_by_role("region", name="Training logs")
     expect(log).to_contain_text(line(8))
     expect(page.get_by_text("aria-000001.safetensors")).to_be_visible()
@@ -98,7 +98,7 @@ def test_api_and_store_stop_and_come_back_under_an_open_page(
     age = re.search("state of .* ago", stale.inner_text())
     assert age is not None
     expect(stale).not_to_contain_text(age[0])  # it grows
-    expect(page.get_by_text("Training progress: 20 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 20%")).to_be_visible()
     expect(log).to_contain_text(line(8))
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Download", exact=True).click()
@@ -109,7 +109,7 @@ def test_api_and_store_stop_and_come_back_under_an_open_page(
     api.tokens.clear()  # a restarted deployment does not know those that it gave out
     api.start()
     s3.start()
-    expect(page.get_by_text("Training progress: 60 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 60%")).to_be_visible()
     expect(stale).to_have_count(0)
     expect(page.get_by_text("Showing all 24 lines")).to_be_visible()
     for step in (1, 8, 9, 24):
@@ -120,16 +120,16 @@ def test_api_and_store_stop_and_come_back_under_an_open_page(
     failed_at = datetime.now(UTC)
     api.patch(JOB, "failed", {"message": "kohya_ss exited with code 1"}, at=failed_at)
     expect(page.get_by_role("heading", name="Training failed")).to_be_visible()
-    expect(page.get_by_text("Progress at failure: 60 %")).to_be_visible()
+    expect(page.get_by_text("Progress at failure: 60%")).to_be_visible()
     deployment.train(2, at=failed_at + timedelta(seconds=5))
-    expect(page.get_by_text("Training progress: 5 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 5%")).to_be_visible()
 
     key = f"{PREFIX}aria.safetensors"
     s3.put(key, b"weights")
     files = [{"key": key, "url": expired_link(s3, key), "filename": "aria v3.pt"}]
     api.patch(JOB, "succeeded", {"artifacts": files}, at=failed_at + timedelta(seconds=9))
     expect(page.get_by_text("Final loss")).to_be_visible()
-    expect(page.get_by_text("Training progress: 100 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 100%")).to_be_visible()
     expect(page.get_by_text("URL expired")).to_have_count(0)
     assert download(page) == ("aria v3.pt", b"weights")
     assert api.count("POST /jobs") == 0

@@ -81,7 +81,7 @@ def test_a_real_job_fails_is_retried_and_seen_to_its_end(page: Page, dashboard: 
     page.get_by_role("button", name="Retry", exact=True).click()
     expect(page.get_by_text("Final loss")).to_be_visible(timeout=90_000)
     expect(page).to_have_title("Succeeded · Retry me")
-    expect(page.get_by_text("Training progress: 100 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 100%")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download", exact=True).first.click()
     assert download.value.suggested_filename.endswith(".safetensors")
@@ -104,7 +104,7 @@ def test_ten_ticks_disturb_nothing(page: Page, monitor: Dashboard, steer: Steer)
     log = page.get_by_role("region", name="Training logs")
     at_end = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 40"
     page.wait_for_function(at_end, arg=log.element_handle())
-    expect(page).to_have_title("42 % · Aria run")
+    expect(page).to_have_title("42% · Aria run")
     steer("step")
     expect(log.get_by_text("line 349:")).to_be_visible()
     expect(page.get_by_text("Showing last 100 of 350 lines")).to_be_visible()
@@ -130,10 +130,10 @@ def test_ten_ticks_disturb_nothing(page: Page, monitor: Dashboard, steer: Steer)
 
 def test_polling_ends_with_the_job_and_begins_with_it_again(page: Page, monitor: Dashboard, steer: Steer) -> None:
     open_job(page, monitor, "run")
-    expect(page.get_by_text("Training progress: 42 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 42%")).to_be_visible()
     steer("fail")
     expect(page.get_by_text(re.compile("Could not refresh: .* Shown is the state of")).first).to_be_visible()
-    expect(page.get_by_text("Training progress: 42 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 42%")).to_be_visible()
     steer("recover")
     expect(page.get_by_text("Could not refresh")).to_have_count(0)
     steer("failed")
@@ -146,7 +146,7 @@ def test_polling_ends_with_the_job_and_begins_with_it_again(page: Page, monitor:
     expect(page.locator("iframe[title*=autorefresh]")).to_have_count(0)
     steer("running")
     page.get_by_role("button", name="Refresh now").click()
-    expect(page.get_by_text("Training progress: 1 %")).to_be_visible()
+    expect(page.get_by_text("Training progress: 1%")).to_be_visible()
     wait_for_ticks(page, steer, 2)
 
 

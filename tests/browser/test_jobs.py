@@ -297,7 +297,7 @@ def test_the_overview_follows_progress_and_a_bar_of_its_chart_leads_to_the_jobs(
 ) -> None:
     page.goto(f"{listing.url}/?window=7d")
     steer("tick", step=1234)
-    expect(page.get_by_text("61 % · Step 1234/2000")).to_be_visible()
+    expect(page.get_by_text("61% · Step 1234/2000")).to_be_visible()
     page.get_by_text("As a table with links").click()
     link = page.get_by_role("link", name=re.compile(r"\d+ failed$")).first
     count = int(re.search(r"(\d+) failed", link.inner_text())[1])  # type: ignore[index]

@@ -53,7 +53,7 @@ def test_a_name_that_cannot_be_is_refused(embedded, dataset, open_page, name):
 def test_the_list_shows_counts_and_what_is_wrong(dataset, open_page):
     app = open_page("datasets")
     assert not app.exception
-    assert "3 images · 1 of 3 (33 %) with caption" in texts(app)
+    assert "3 images · 1 of 3 (33%) with caption" in texts(app)
     assert "1 file does not decode: broken.png" in texts(app)
 
 

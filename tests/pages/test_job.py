@@ -33,7 +33,7 @@ STATES = {
     "waiting": ["Pending", "Waiting to start", "Next in the queue. Running now:", "about 30m 30s left (an estimate)"],
     "run": [
         "Running",
-        "Training progress: 42 %",
+        "Training progress: 42%",
         "Stage: training · Epoch 12/50 · Step 480/2000",
         "Estimated time remaining: 30m 30s",
         "Speed: 2.44 steps/s",
@@ -54,7 +54,7 @@ STATES = {
     ],
     "done": [
         "Succeeded",
-        "Training progress: 100 %",
+        "Training progress: 100%",
         "Final loss: 0.0412",
         "Training time: 1h 30m 45s",
         "LoRA · 500 MB",
@@ -69,7 +69,7 @@ STATES = {
         "Ended by signal 9 (SIGKILL)",
         "torch.OutOfMemoryError: CUDA out of memory.",
         "Traceback (most recent call last)",
-        "Progress at failure: 42 %",
+        "Progress at failure: 42%",
         "Failed at 23 Nov 2026, 11:30:45 UTC (29 minutes ago)",
         "Retry training => new?from=failed&datasetId=ds&configId=cfg&name=Aria+failed",
         "the second attempt",
@@ -77,11 +77,11 @@ STATES = {
         "Opens the form for a new job",
     ],
     "stopping": ["Cancelling", "Stopping… · Epoch 12/50", "Loss: 0.0812"],
-    "nan": ["Succeeded", "nan loss", "The loss became NaN", "It was NaN from step 5.", "Training progress: 100 %"],
-    "cancelled": ["Training cancelled", "stopped on request", "Progress when cancelled: 42 %", "line 339"],
+    "nan": ["Succeeded", "nan loss", "The loss became NaN", "It was NaN from step 5.", "Training progress: 100%"],
+    "cancelled": ["Training cancelled", "stopped on request", "Progress when cancelled: 42%", "line 339"],
     "never": ["Training cancelled", "It was cancelled before it began.", "This attempt left no log."],
-    "lost": ["Training lost", "vanished without a word", "Last known progress: 42 %", "This attempt left no log."],
-    "odd": ["Unknown (paused_by_admin)", "Training progress: 42 %"],
+    "lost": ["Training lost", "vanished without a word", "Last known progress: 42%", "This attempt left no log."],
+    "odd": ["Unknown (paused_by_admin)", "Training progress: 42%"],
     "frozen": ["URL expires in 3 minutes", "URL expired", "URL works until 26 Nov 2026", "Set S3_BUCKET"],
 }
 
@@ -126,7 +126,7 @@ def test_an_older_attempt_is_opened_by_the_url(full: MemorySource, open_page: Op
     written = texts(app)
     assert "the first attempt" in written
     assert "the second attempt" not in written
-    assert "Last known progress: 10 %" in written
+    assert "Last known progress: 10%" in written
     assert app.selectbox[0].options == ["Attempt 2 (latest): failed", "Attempt 1: lost"]
     assert "There is no such attempt" in texts(open_page("job", id="failed", attempt="x"))
 
@@ -227,7 +227,7 @@ def test_the_last_good_state_survives_a_failed_poll(full: MemorySource, open_pag
     written = texts(app.button(key="refresh").click().run())
     stale = "Could not refresh: No answer within 10 s. Shown is the state of"
     assert written.count(stale) == 5, "job, log, loss, files and samples each say how old they are"
-    for text in ("Training progress: 42 %", "line 339", "Loss from"):
+    for text in ("Training progress: 42%", "line 339", "Loss from"):
         assert text in written
     full.failing = None
     assert "Could not refresh" not in texts(app.button(key="refresh").click().run())

@@ -19,6 +19,7 @@ from typing import IO, BinaryIO
 from lib.embedded.datasets.file_names import ENDINGS, MAX_CAPTION_BYTES, is_noise, safe_name
 from lib.embedded.datasets.thumbnails import check_picture
 from lib.jobs.dataset import ImportReport
+from lib.jobs.words import size_text
 
 MAX_IMAGE_BYTES = 64 * 1024**2
 MAX_ZIP_BYTES = 8 * 1024**3
@@ -135,7 +136,7 @@ def _copy(stream: IO[bytes], target: Path, limit_bytes: int) -> None:
         while chunk := stream.read(CHUNK_BYTES):
             size_bytes += len(chunk)
             if size_bytes > limit_bytes:
-                raise Refused(f"It is larger than {_size_text(limit_bytes)}.")
+                raise Refused(f"It is larger than {size_text(limit_bytes)}.")
             file.write(chunk)
     if size_bytes == 0:
         raise Refused("It is empty.")
@@ -197,7 +198,7 @@ def _check_archive(entries: list[zipfile.ZipInfo]) -> None:
     if len(entries) > MAX_ENTRIES:
         raise Refused(f"The zip holds {len(entries)} files; at most {MAX_ENTRIES} are taken in.")
     if sum(entry.file_size for entry in entries) > MAX_TOTAL_BYTES:
-        raise Refused(f"The zip unpacks to more than {_size_text(MAX_TOTAL_BYTES)}, as a zip bomb does.")
+        raise Refused(f"The zip unpacks to more than {size_text(MAX_TOTAL_BYTES)}, as a zip bomb does.")
 
 
 def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
@@ -274,10 +275,3 @@ class _BoundedReader:
         if len(data) > MAX_DIRECTORY_BYTES:
             raise Refused("The zip's table of contents is too large.")
         return data
-
-
-def _size_text(size_bytes: int) -> str:
-    for unit, factor in (("GB", 1024**3), ("MB", 1024**2), ("KB", 1024)):
-        if size_bytes >= factor:
-            return f"{size_bytes // factor} {unit}"
-    return f"{size_bytes} bytes"

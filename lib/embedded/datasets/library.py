@@ -30,6 +30,7 @@ from lib.embedded.files.json_file import write_json
 from lib.errors import DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.training_settings import name_problem
+from lib.jobs.words import size_text
 
 CACHE_FOLDER = ".cache"
 ABOUT_FILE = ".dataset.json"
@@ -169,7 +170,7 @@ class DatasetFolder:
         path = self.image_path(dataset_id, image_name).with_suffix(".txt")
         text = " ".join(caption.split())
         if len(text.encode("utf-8", "replace")) > MAX_CAPTION_BYTES:
-            raise DatasetError(f"The caption is longer than {MAX_CAPTION_BYTES // 1024} KB.", hint="Shorten it.")
+            raise DatasetError(f"The caption is longer than {size_text(MAX_CAPTION_BYTES)}.", hint="Shorten it.")
         with _told_disk_errors("The caption could not be saved"):
             if text:
                 write_caption(path, text, self.root / CACHE_FOLDER)

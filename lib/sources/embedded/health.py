@@ -11,6 +11,7 @@ from lib.embedded.files.availability import OutOfReach
 from lib.embedded.store.jobs import Store
 from lib.embedded.worker.launcher import LOG_NAME, WorkerLauncher
 from lib.errors import DashboardError
+from lib.jobs.words import count_text, size_text
 from lib.sources.protocol import HealthCheck
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _check(name: str, look: _Look, now: Callable[[], datetime]) -> HealthCheck:
 
 def _look_at_database(store: Store) -> tuple[bool | None, str]:
     count = sum(store.count_by_status().values())
-    return True, f"The database responds; it holds {count:,} {'job' if count == 1 else 'jobs'}."
+    return True, f"The database responds; it holds {count_text(count, 'job', 'jobs')}."
 
 
 def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None, str]:
@@ -80,7 +81,7 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
     except OutOfReach:
         return False, "Unknown: the data folder is away."  # what is in its place may be another disk
     free_bytes = shutil.disk_usage(data_dir).free
-    return free_bytes > LITTLE_SPACE_BYTES, f"{free_bytes / 1e9:,.1f} GB free in the data folder."
+    return free_bytes > LITTLE_SPACE_BYTES, f"{size_text(free_bytes)} free in the data folder."
 
 
 def _look_at_copies(files: "ObjectStore") -> tuple[bool | None, str]:

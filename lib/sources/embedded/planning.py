@@ -12,6 +12,7 @@ from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import job_name_problem, setting_problems, total_steps
+from lib.jobs.words import count_text, size_text
 from lib.sources.protocol import Preview
 
 # Placeholder in the shown command line for the id that the job will get.
@@ -79,8 +80,8 @@ class Planner:
             raise StoreError(f"The data folder {self._data_dir} cannot be used ({error.strerror or error}).") from error
         if free_bytes >= needed_bytes:
             return []
-        needed, free = needed_bytes / 1e9, free_bytes / 1e9
-        return [f"The training writes about {needed:,.1f} GB, but only {free:,.1f} GB are free."]
+        needed, free = size_text(needed_bytes), size_text(free_bytes)
+        return [f"The training writes about {needed}, but only {free} are free."]
 
     def _estimate(self, request: JobRequest, dataset: Dataset) -> tuple[float | None, str]:
         """The median pace of earlier jobs with this configuration times the steps to run, and what it is based on."""
@@ -94,5 +95,5 @@ class Planner:
         if not paces:
             return None, ""
         steps = total_steps(dataset.image_count, request.settings)
-        former = "1 former job" if len(paces) == 1 else f"{len(paces)} former jobs"
+        former = count_text(len(paces), "former job", "former jobs")
         return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."

@@ -13,6 +13,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, Ne
 from urllib3.util import Retry
 
 from lib.errors import AccessDenied, BadPayload, SourceError, SourceUnavailable
+from lib.jobs.words import size_text
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai.api_errors import AnswerTooLarge, NotFound, NotSent, TooSlow, parse_json, refusal
 from lib.sources.influencerai.header_deadline import BoundedAdapter
@@ -213,7 +214,7 @@ class InfluencerClient:
             content += piece
             if len(content) > most_bytes:
                 raise AnswerTooLarge(
-                    f"The InfluencerAI API at {self.host} sent more than {most_bytes // MIB} MiB in one answer."
+                    f"The InfluencerAI API at {self.host} sent more than {size_text(most_bytes)} in one answer."
                 )
             if self._clock() > deadline:
                 raise requests.ReadTimeout("the answer drips")

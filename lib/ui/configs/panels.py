@@ -11,12 +11,12 @@ from lib.jobs.config_file import export_config, parse_config
 from lib.jobs.secret_options import shown_extra
 from lib.jobs.setting_kinds import value_text
 from lib.jobs.training_settings import MAX_NAME_LENGTH, TrainingConfig, TrainingSettings, settings_payload
+from lib.jobs.words import count_text
 from lib.sources.protocol import JobSource
 from lib.ui.configs.edits import continue_as_new, drop_edit, orphaned_edits, unsaved_edits
 from lib.ui.configs.form import save_and_open
 from lib.ui.parts.dialogs import act
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import count_text
 from lib.ui.parts.links import NEW_JOB, show_place_link
 from lib.ui.parts.settings_form import config_obstacles, trainer_options
 from lib.ui.parts.settings_table import setting_rows

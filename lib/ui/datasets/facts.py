@@ -9,10 +9,11 @@ from streamlit_autorefresh import st_autorefresh
 from lib import services
 from lib.errors import DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
+from lib.jobs.words import UNKNOWN, count_text, size_text
 from lib.sources.protocol import Action
 from lib.ui.parts.dialogs import act, close_dialog, is_dialog_open, open_dialog, opened
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import UNKNOWN, count_text, relative_time, size_text, utc_now
+from lib.ui.parts.format import relative_time, utc_now
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import write_params
@@ -29,12 +30,12 @@ LEAVE_DATASET = {"id": None, "page": None, "show": None}
 
 
 def coverage_text(dataset: Dataset) -> str:
-    """``14 of 16 (87 %)``; 100 % only when every image has a caption."""
+    """``14 of 16 (87%)``; 100% only when every image has a caption."""
     if dataset.caption_count is None or not dataset.image_count:
         return UNKNOWN
     part = dataset.caption_count / dataset.image_count
     percent = 100 if part == 1 else min(99, round(part * 100))
-    return f"{dataset.caption_count:,} of {dataset.image_count:,} ({percent} %)"
+    return f"{dataset.caption_count:,} of {dataset.image_count:,} ({percent}%)"
 
 
 def resolution_text(size: tuple[int, int] | None) -> str:
@@ -54,7 +55,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, str]:
 
 
 def summary_text(dataset: Dataset) -> str:
-    """One line: ``ready · 16 images · 16 of 16 (100 %) with caption · 4.1 MB``."""
+    """One line: ``ready · 16 images · 16 of 16 (100%) with caption · 4.1 MB``."""
     parts = [plain(dataset.status, limit=40), count_text(dataset.image_count, "image", "images")]
     if (covered := coverage_text(dataset)) != UNKNOWN:
         parts.append(f"{covered} with caption")
@@ -169,7 +170,7 @@ def show_scan(dataset_id: str) -> None:
         fraction = services.source().datasets.scan(dataset_id, budget_s=SCAN_BUDGET_S)
         if fraction >= 1 and not is_dialog_open() and services.source().datasets.get(dataset_id).scanned:
             st.rerun()
-        st.progress(fraction, f"Looking at the images and making thumbnails: {int(fraction * 100)} %")
+        st.progress(fraction, f"Looking at the images and making thumbnails: {int(fraction * 100)}%")
         st_autorefresh(SCAN_TICK_MS, key=f"scan-{dataset_id}")
 
 

@@ -14,11 +14,11 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError, DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
+from lib.jobs.words import size_text
 from lib.sources.protocol import JobSource
 from lib.ui.datasets.facts import resolution_text
 from lib.ui.parts.dialogs import act, close_dialog, open_dialog, opened
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.format import size_text
 from lib.ui.parts.links import own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.toasts import announce

@@ -150,7 +150,7 @@ async function uploadAll(files, root, data, done) {
     const place = files.length > 1 ? ` (${index + 1} of ${files.length})` : ""
     const report = (loaded) => {
       const percent = Math.floor(100 * loaded / (file.size || 1))
-      const stage = running.arrived ? "checking…" : `${percent} % of ${size(file.size)}`
+      const stage = running.arrived ? "checking…" : `${percent}% of ${size(file.size)}`
       find(".now").textContent = `${file.name}${place}: ${stage}`
       show(find(".bar.file"), loaded / (file.size || 1))
       show(find(".bar.all"), (before + loaded) / bytes)

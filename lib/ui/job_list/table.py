@@ -17,6 +17,7 @@ from lib.errors import DashboardError
 from lib.jobs.failures.causes import Cause
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.words import count_text
 from lib.sources.reads import Reading
 from lib.ui.job_list.csv_export import jobs_csv
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
@@ -68,7 +69,7 @@ def status_words(job: Job) -> list[str]:
 
 
 def link_label(job: Job) -> str:
-    """One job in one line of Markdown: ``Aria v1: Failed, out of memory, 42 %``."""
+    """One job in one line of Markdown: ``Aria v1: Failed, out of memory, 42%``."""
     words = [escaped(word) for word in status_words(job)]
     done = [] if job.progress.fraction is None else [percent_text(job.progress.fraction)]
     return f"{escaped(job.name or job.id, limit=80)}: {', '.join((*words, *done))}"
@@ -76,7 +77,7 @@ def link_label(job: Job) -> str:
 
 def page_texts(page: JobPage, query: JobQuery) -> tuple[str, str, str]:
     """``137 jobs``, ``Showing 21-40 of 137``, ``Page 2 of 7``; the last two empty when all fits on one page."""
-    count = "1 job" if page.total == 1 else f"{page.total:,} jobs"
+    count = count_text(page.total, "job", "jobs")
     if page.total <= query.take and query.skip == 0:
         return count, "", ""
     last = query.skip + len(page.jobs)
@@ -175,7 +176,7 @@ def _show_gaps(page: JobPage) -> None:
     """What the list does not show: rows not read yet, rows that could not be understood."""
     show_incomplete(page.incomplete)
     if page.skipped_rows:
-        rows = "1 row" if page.skipped_rows == 1 else f"{page.skipped_rows:,} rows"
+        rows = count_text(page.skipped_rows, "row", "rows")
         st.warning(f"{rows} of the source could not be understood and cannot be shown.", icon=":material/warning:")
 
 
@@ -237,7 +238,7 @@ def _columns(open_key: str) -> dict[str, Any]:
         "Name": config.TextColumn(width=180),
         # As wide as "Failed" with "permission denied" beside it.
         "Status": config.MultiselectColumn(options=list(known), color=list(known.values()), width=200),
-        "Progress": config.ProgressColumn(min_value=0, max_value=100, format="%d %%", width=110),
+        "Progress": config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width=110),
         "Epoch": config.TextColumn(width=75, alignment="right"),
         "Loss": config.TextColumn(width=70, alignment="right"),
         "ETA": config.TextColumn(width=95, alignment="right"),

@@ -7,8 +7,9 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job import Artifact, Attempt, Job
+from lib.jobs.words import count_text, size_text
 from lib.ui.parts.artifact_order import KINDS, listed_files
-from lib.ui.parts.format import absolute_time, size_text, utc_now, viewer_zone
+from lib.ui.parts.format import absolute_time, utc_now, viewer_zone
 from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.live_times import show_timed_note
 from lib.ui.parts.notes import show_age_note, show_note
@@ -105,4 +106,4 @@ def _minutes(left: timedelta) -> str:
     minutes = round(left.total_seconds() / 60)
     if minutes < 1:
         return "less than a minute"
-    return "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return count_text(minutes, "minute", "minutes")

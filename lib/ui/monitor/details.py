@@ -12,7 +12,8 @@ from lib.errors import DashboardError
 from lib.jobs.job import Job
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_extra
 from lib.jobs.training_settings import TrainingConfig
-from lib.ui.parts.format import UNKNOWN, duration_text, size_text, utc_now
+from lib.jobs.words import UNKNOWN, size_text
+from lib.ui.parts.format import duration_text, utc_now
 from lib.ui.parts.links import CONFIGS, DATASETS, NEW_JOB
 from lib.ui.parts.live_times import show_times
 from lib.ui.parts.settings_table import setting_rows, settings_table

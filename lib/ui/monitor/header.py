@@ -18,7 +18,7 @@ MAX_ALARMS = 3
 
 
 def browser_title(job: Job) -> str:
-    """``42 % · Aria v1``: a tab in the background is enough to follow a job."""
+    """``42% · Aria v1``: a tab in the background is enough to follow a job."""
     name = plain(job.name or job.id, limit=60)
     is_going_on = job.status is JobStatus.RUNNING and not is_cancelling(job.status, job.raw_status)
     if is_going_on and job.progress.fraction is not None:

@@ -8,7 +8,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Attempt, Job
 from lib.jobs.logs.tail import LogView
-from lib.ui.parts.format import size_text
+from lib.jobs.words import size_text
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import shown_text
 

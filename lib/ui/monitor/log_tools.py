@@ -9,9 +9,9 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus
 from lib.jobs.logs.search import LogSearch
+from lib.jobs.words import count_text, size_text
 from lib.ui.monitor.log import kept_lines, tail_text
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.format import size_text
 from lib.ui.parts.links import own_path
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import shown_text
@@ -29,7 +29,7 @@ def log_path(job_id: str, attempt: int) -> str:
 def search_text(search: LogSearch) -> str:
     """How many lines were found, and whether the whole log was searched."""
     count = len(search.hits)
-    found = "No line found" if count == 0 else "1 line found" if count == 1 else f"{count:,} lines found"
+    found = count_text(count, "line found", "lines found") if count else "No line found"
     if search.is_complete:
         return f"{found}. Search complete: the whole log was searched ({size_text(search.searched_bytes)})."
     return f"{found}. Search stopped after {size_text(search.searched_bytes)}: there may be more further down."

@@ -51,7 +51,7 @@ class Fact:
 
 
 def bar_text(attempt: Attempt) -> str:
-    """``Training progress: 42 %``; a progress nobody knows is said to be unknown."""
+    """``Training progress: 42%``; a progress nobody knows is said to be unknown."""
     name = _BAR_NAMES.get(attempt.status, "Training progress")
     fraction = bar_fraction(attempt)
     return f"{name}: {'unknown' if fraction is None else percent_text(fraction)}"
@@ -65,7 +65,7 @@ def bar_fraction(attempt: Attempt) -> float | None:
     return None if fraction is None else min(1.0, max(0.0, fraction))
 
 
-def count_text(progress: Progress) -> str:
+def position_text(progress: Progress) -> str:
     """``Epoch 12/50 · Step 480/2000``."""
     epoch = f"Epoch {'unknown' if progress.epoch is None else part_text(progress.epoch, progress.total_epochs)}"
     step = f"Step {'unknown' if progress.step is None else part_text(progress.step, progress.total_steps)}"
@@ -221,7 +221,7 @@ def _is_stopping(attempt: Attempt, job: Job) -> bool:
 
 def stage_line(attempt: Attempt, job: Job) -> str:
     """``Stage: training · Epoch 12/50 · Step 480/2000`` as Markdown; a job told to stop is ``Stopping…``."""
-    parts = [count_text(attempt.progress)]
+    parts = [position_text(attempt.progress)]
     if _is_stopping(attempt, job):
         parts.insert(0, "Stopping…")
     elif attempt.status is JobStatus.RUNNING:

@@ -10,11 +10,11 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import ACTIVE_STATUSES, Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery, SortBy
+from lib.jobs.words import UNKNOWN
 from lib.sources.protocol import HealthCheck
 from lib.sources.reads import Reading
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import (
-    UNKNOWN,
     duration_text,
     epoch_text,
     loss_text,
@@ -121,7 +121,7 @@ def count_links(counts: Mapping[JobStatus, int]) -> list[tuple[str, str, dict[st
 
 
 def progress_line(job: Job) -> str:
-    """``42 % · Step 840/2000 · Epoch 21/50 · 1h 30m 45s left · Loss 0.0800``; only what is known."""
+    """``42% · Step 840/2000 · Epoch 21/50 · 1h 30m 45s left · Loss 0.0800``; only what is known."""
     progress = job.progress
     if job.status is JobStatus.PENDING:
         place = f" · Place {job.queue_position} in the queue" if job.queue_position else ""

@@ -1,4 +1,4 @@
-"""Times, durations, sizes and numbers as people read them. Unknown is shown as unknown, never as zero."""
+"""Times, durations and numbers as people read them. Unknown is shown as unknown, never as zero."""
 
 import math
 from datetime import UTC, datetime, tzinfo
@@ -8,9 +8,8 @@ import humanize
 import streamlit as st
 
 from lib.jobs.job import Progress
+from lib.jobs.words import UNKNOWN
 from lib.ui.parts.text import escaped
-
-UNKNOWN = "–"
 
 
 def utc_now() -> datetime:
@@ -64,21 +63,6 @@ def duration_text(seconds: float | None) -> str:
     return f"{minutes}m {secs}s" if minutes else f"{secs}s"
 
 
-def size_text(size_bytes: int | None) -> str:
-    """``500 MB`` for 524,288,000 bytes: powers of 1024 under the names that people know; unknown is ``–``."""
-    if size_bytes is None or size_bytes < 0:
-        return UNKNOWN
-    number, unit = humanize.naturalsize(size_bytes, binary=True, format="%.1f").split(" ")
-    return f"{number.removesuffix('.0')} {unit.replace('iB', 'B').replace('Bytes', 'bytes').replace('Byte', 'byte')}"
-
-
-def count_text(count: int | None, one: str, many: str) -> str:
-    """``1 image``, ``1,600 images``, ``unknown number of images``."""
-    if count is None:
-        return f"unknown number of {many}"
-    return f"{count:,} {one if count == 1 else many}"
-
-
 def loss_text(loss: float | None) -> str:
     """A loss to four digits: ``0.0873``, ``1.2e-05``, ``NaN``, ``Infinity``; unknown is ``–``."""
     if loss is None:
@@ -98,9 +82,9 @@ def whole_percent(fraction: float | None) -> int | None:
 
 
 def percent_text(fraction: float | None) -> str:
-    """``42 %``; a job that is not done never shows ``100 %``; unknown is ``–``."""
+    """``42%``; a job that is not done never shows ``100%``; unknown is ``–``."""
     percent = whole_percent(fraction)
-    return UNKNOWN if percent is None else f"{percent} %"
+    return UNKNOWN if percent is None else f"{percent}%"
 
 
 def part_text(done: int | None, total: int | None) -> str:

@@ -13,11 +13,11 @@ import streamlit as st
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Artifact, Job, JobStatus
+from lib.jobs.words import count_text, size_text
 from lib.sources.protocol import Action
 from lib.ui.parts.artifact_order import listed_files
 from lib.ui.parts.dialogs import ask_for_focus, give_focus_back
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.format import size_text
 from lib.ui.parts.links import JOB, follow_link, own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import is_cancelling
@@ -343,8 +343,8 @@ def _question(action: JobAction, jobs: Sequence[Job]) -> str:
 
 
 def _count(jobs: Sequence[Job]) -> str:
-    return "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    return count_text(len(jobs), "job", "jobs")
 
 
 def _named(jobs: Sequence[Job]) -> str:
-    return plain(jobs[0].name or jobs[0].id, limit=80) if len(jobs) == 1 else f"{len(jobs)} jobs"
+    return plain(jobs[0].name or jobs[0].id, limit=80) if len(jobs) == 1 else _count(jobs)

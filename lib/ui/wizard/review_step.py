@@ -12,9 +12,10 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings, settings_payload, total_steps
+from lib.jobs.words import count_text
 from lib.sources.protocol import Action, Preview
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.format import count_text, duration_text, relative_time
+from lib.ui.parts.format import duration_text, relative_time
 from lib.ui.parts.links import JOB, follow_link
 from lib.ui.parts.settings_form import labelled, trainer_options
 from lib.ui.parts.settings_table import setting_rows, settings_table

@@ -16,6 +16,7 @@ from lib.jobs.training_settings import (
     job_name_problem,
     settings_differences,
 )
+from lib.jobs.words import count_text
 from lib.ui.parts.format import duration_text
 from lib.ui.parts.links import CONFIGS
 from lib.ui.parts.settings_form import (
@@ -220,7 +221,7 @@ def show_changes(config: TrainingConfig | None, now: TrainingSettings, draft: Dr
     differences = settings_differences(config.settings, now) if config else ()
     if not differences:
         return
-    count = "1 value differs" if len(differences) == 1 else f"{len(differences)} values differ"
+    count = count_text(len(differences), "value differs", "values differ")
     labels = ", ".join(escaped(each.label) for each in differences)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":orange[{count} from the configuration: {labels}]")

@@ -14,7 +14,7 @@ from lib.ui.wizard.dataset_step import dataset_problem
 
 @pytest.mark.parametrize(
     ("captions", "images", "text"),
-    [(0, 0, "–"), (None, 3, "–"), (3, None, "–"), (199, 200, "199 of 200 (99 %)"), (2, 2, "2 of 2 (100 %)")],
+    [(0, 0, "–"), (None, 3, "–"), (3, None, "–"), (199, 200, "199 of 200 (99%)"), (2, 2, "2 of 2 (100%)")],
 )
 def test_coverage(captions, images, text):
     assert coverage_text(Dataset(id="d", name="d", caption_count=captions, image_count=images)) == text

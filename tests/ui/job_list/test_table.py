@@ -76,7 +76,7 @@ def test_what_failed_says_why(cause: str, alarms: tuple[str, ...], words: list[s
     failure = Failure(cause=cause, message="It failed.")
     job = make_job(status=JobStatus.FAILED, failure=failure, alarms=alarms, progress=Progress(fraction=0.425))
     assert status_words(job) == words
-    assert link_label(job) == f"Aria v1: {', '.join(words)}, 42 %"
+    assert link_label(job) == f"Aria v1: {', '.join(words)}, 42%"
 
 
 def test_an_ended_job_has_no_time_left() -> None:

@@ -15,7 +15,7 @@ from lib.ui.monitor.progress import (
     alarm_texts,
     bar_fraction,
     bar_text,
-    count_text,
+    position_text,
     progress_facts,
     speed_text,
     stage_line,
@@ -34,14 +34,14 @@ def make_attempt(status: JobStatus, progress: Progress | None = None, **values: 
 @pytest.mark.parametrize(
     ("status", "fraction", "text", "drawn"),
     [
-        (JobStatus.RUNNING, 0.42, "Training progress: 42 %", 0.42),
-        (JobStatus.RUNNING, 0.9999, "Training progress: 99 %", 0.9999),
+        (JobStatus.RUNNING, 0.42, "Training progress: 42%", 0.42),
+        (JobStatus.RUNNING, 0.9999, "Training progress: 99%", 0.9999),
         (JobStatus.RUNNING, None, "Training progress: unknown", None),
-        (JobStatus.RUNNING, 1.7, "Training progress: 100 %", 1.0),
-        (JobStatus.SUCCEEDED, 0.97, "Training progress: 100 %", 1.0),
-        (JobStatus.FAILED, 0.31, "Progress at failure: 31 %", 0.31),
-        (JobStatus.CANCELLED, 0.31, "Progress when cancelled: 31 %", 0.31),
-        (JobStatus.LOST, 0.31, "Last known progress: 31 %", 0.31),
+        (JobStatus.RUNNING, 1.7, "Training progress: 100%", 1.0),
+        (JobStatus.SUCCEEDED, 0.97, "Training progress: 100%", 1.0),
+        (JobStatus.FAILED, 0.31, "Progress at failure: 31%", 0.31),
+        (JobStatus.CANCELLED, 0.31, "Progress when cancelled: 31%", 0.31),
+        (JobStatus.LOST, 0.31, "Last known progress: 31%", 0.31),
     ],
 )
 def test_the_bar(status: JobStatus, fraction: float | None, text: str, drawn: float | None) -> None:
@@ -51,8 +51,8 @@ def test_the_bar(status: JobStatus, fraction: float | None, text: str, drawn: fl
 
 def test_counts_and_speed() -> None:
     counts = Progress(epoch=12, total_epochs=50, step=480, total_steps=2000)
-    assert count_text(counts) == "Epoch 12/50 · Step 480/2000"
-    assert count_text(Progress(step=480)) == "Epoch unknown · Step 480"
+    assert position_text(counts) == "Epoch 12/50 · Step 480/2000"
+    assert position_text(Progress(step=480)) == "Epoch unknown · Step 480"
     assert [speed_text(pace) for pace in (0.41, 1.8, None, 0.0, math.nan)] == [
         "2.44 steps/s",
         "1.8 s/step",
@@ -117,7 +117,7 @@ def test_two_alarms_of_one_meaning_are_said_once() -> None:
 
 
 def test_the_browser_title_tells_the_progress() -> None:
-    assert browser_title(replace(JOB, progress=Progress(fraction=0.42))) == "42 % · Aria v1"
+    assert browser_title(replace(JOB, progress=Progress(fraction=0.42))) == "42% · Aria v1"
     assert browser_title(JOB) == "Running · Aria v1"
     assert browser_title(replace(JOB, status=JobStatus.PENDING)) == "Waiting · Aria v1"
     assert browser_title(replace(JOB, status=JobStatus.UNKNOWN, raw_status="held")) == "Unknown (held) · Aria v1"

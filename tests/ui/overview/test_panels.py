@@ -57,7 +57,7 @@ def test_bars_are_labelled_in_the_viewers_zone() -> None:
         (
             JobStatus.RUNNING,
             Progress(fraction=0.42, step=840, total_steps=2000, epoch=21, total_epochs=50, eta_s=5445, loss=0.08),
-            "42 % · Step 840/2000 · Epoch 21/50 · 1h 30m 45s left · Loss 0.0800",
+            "42% · Step 840/2000 · Epoch 21/50 · 1h 30m 45s left · Loss 0.0800",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Progress
+from lib.jobs.words import size_text
 from lib.ui.parts.format import (
     absolute_time,
     duration_text,
@@ -17,7 +18,6 @@ from lib.ui.parts.format import (
     loss_text,
     percent_text,
     relative_time,
-    size_text,
     step_text,
 )
 from lib.ui.parts.notes import stale_text
@@ -101,13 +101,13 @@ def test_loss(loss: float | None, text: str) -> None:
 
 @given(st.floats(min_value=0, max_value=1, exclude_max=True))
 def test_only_a_finished_training_shows_a_hundred_percent(fraction: float) -> None:
-    assert percent_text(fraction) != "100 %"
+    assert percent_text(fraction) != "100%"
 
 
 def test_progress_in_words() -> None:
     progress = Progress(epoch=12, total_epochs=50, step=480)
     assert (epoch_text(progress), step_text(progress), step_text(Progress())) == ("12/50", "480", "–")
-    assert (percent_text(1.0), percent_text(None), percent_text(math.nan)) == ("100 %", "–", "–")
+    assert (percent_text(1.0), percent_text(None), percent_text(math.nan)) == ("100%", "–", "–")
 
 
 def test_stale_data_says_why_and_how_old_it_is() -> None:
