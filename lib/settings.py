@@ -86,25 +86,25 @@ def _http_address(text: str) -> str:
         parts = urlsplit(text)
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValueError("is no web address; it should look like https://host:port") from None
+        raise ValueError("is not a web address; it should look like https://host:port") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ValueError("is no web address; it should look like https://host:port")
+        raise ValueError("is not a web address; it should look like https://host:port")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("holds a user name or password; these have settings of their own")
+        raise ValueError("contains a user name or password; set those with their own settings")
     if parts.query or parts.fragment:
-        raise ValueError("has something behind the path (? or #), which does not belong there")
+        raise ValueError("has a query or fragment (? or #); leave it out")
     return text.rstrip("/")
 
 
 def _one_line(text: str) -> str:
     if not text.isprintable() or not text.isascii() or " " in text:
-        raise ValueError("holds spaces, line breaks or characters that no header may carry")
+        raise ValueError("contains spaces, line breaks or characters that an HTTP header cannot carry")
     return text
 
 
 def _bucket(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", text):
-        raise ValueError("is no bucket name (3 to 63 letters, digits, dots and hyphens)")
+        raise ValueError("is not a bucket name (3 to 63 letters, digits, dots and hyphens)")
     return text
 
 
@@ -112,13 +112,13 @@ def _absolute(text: str) -> str:
     try:
         return str(Path(text).expanduser().resolve()) if text else ""
     except (RuntimeError, OSError, ValueError):  # ~name of nobody, links in a circle, a NUL
-        raise ValueError("names no folder of this machine; ~name needs a user of that name") from None
+        raise ValueError("is not a folder on this machine; ~name needs a user of that name") from None
 
 
 def _existing_folder(text: str) -> str:
     path = _absolute(text)
     if not Path(path).is_dir():
-        raise ValueError("names a folder that does not exist")
+        raise ValueError("is a folder that does not exist")
     return path
 
 

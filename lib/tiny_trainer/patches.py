@@ -89,7 +89,7 @@ def to_patches(pixels: NDArray[np.uint8]) -> Array:
 
 
 def to_pixels(patches: Array) -> NDArray[np.uint8]:
-    """The inverse of ``to_patches``; a patch that is no number becomes grey."""
+    """The inverse of ``to_patches``; NaN becomes grey."""
     rows = round(len(patches) ** 0.5)
     pixels = patches.reshape(rows, rows, PATCH_PX, PATCH_PX, 3).transpose(0, 2, 1, 3, 4)
     pixels = np.nan_to_num(pixels.reshape(rows * PATCH_PX, rows * PATCH_PX, 3))

@@ -78,7 +78,7 @@ class Recipe(Protocol):
 
 
 def dataset_problems(dataset: Dataset) -> list[str]:
-    """What stands against training on the dataset, whatever the trainer."""
+    """Why no trainer could use the dataset; empty when it can be trained on."""
     if dataset.image_count == 0:
         return ["The dataset has no images. Upload some on the Datasets page, or choose another dataset."]
     if dataset.undecodable:

@@ -1,4 +1,4 @@
-"""Changes to configurations that are not saved yet. They live as long as the visit: looking elsewhere loses nothing."""
+"""Unsaved changes to configurations. They live as long as the visit, so visiting another page loses nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +72,7 @@ def field_values(config: TrainingConfig) -> dict[str, Any]:
 
 
 def edit_of(config: TrainingConfig) -> ConfigEdit:
-    """What was typed into this configuration's form; where nothing was, what is stored now."""
+    """The unsaved edit of this configuration; a fresh one from what is stored when nothing was changed."""
     edit = _edits().get(config.id)
     if edit is None or not edit.changed_fields:
         edit = ConfigEdit(before=field_values(config), values=field_values(config))
@@ -86,23 +86,23 @@ def keep_edit(config_id: str, values: Mapping[str, Any]) -> None:
 
 
 def drop_edit(config_id: str) -> None:
-    """Forget what was typed: it was saved, or is not wanted."""
+    """Forget the changes, because they were saved or discarded."""
     _edits().pop(config_id, None)
 
 
 def continue_as_new(config_id: str) -> None:
-    """Let what was typed into a configuration that is gone be a new one."""
+    """Turn the edit of a deleted configuration into a new configuration."""
     blank = TrainingConfig(id="", name="", settings=TrainingSettings())
     _edits()[""] = ConfigEdit(before=field_values(blank), values=_edits().pop(config_id).values)
 
 
 def unsaved_edits() -> dict[str, ConfigEdit]:
-    """Configuration id -> its edit, where something is not saved; the empty id is the new one."""
+    """Configuration id -> its unsaved edit; the empty id stands for a new configuration."""
     return {config_id: edit for config_id, edit in _edits().items() if edit.changed_fields}
 
 
 def orphaned_edits(configs: Sequence[TrainingConfig]) -> dict[str, ConfigEdit]:
-    """The unsaved edits whose configuration is not there any more."""
+    """The unsaved edits whose configuration was deleted."""
     known = {"", *(config.id for config in configs)}
     return {config_id: edit for config_id, edit in unsaved_edits().items() if config_id not in known}
 

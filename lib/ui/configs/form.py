@@ -27,7 +27,7 @@ def show_config_form(config: TrainingConfig) -> None:
     edit = edit_of(config)
     changed, is_outdated = edit.changed_fields, edit.is_outdated(config)
     _show_fields(config.id, edit)
-    # What appears stands beside or below the button: it stays where it is while it is being clicked.
+    # New elements appear beside or below the button, so that it does not move while it is being clicked.
     with st.container(horizontal=True, vertical_alignment="center"):
         save = st.button("Save configuration", type="primary", disabled=is_outdated)
         if changed:

@@ -74,7 +74,7 @@ def show_config_list(configs: Sequence[TrainingConfig]) -> None:
 
 
 def show_new_config() -> None:
-    """The ways to a new configuration: a blank form, or a file."""
+    """How to add a configuration: a blank form, or a file."""
     with st.container(horizontal=True, vertical_alignment="center"):
         show_place_link("New configuration", {"id": "new"}, icon=":material/add:")
         if "" in unsaved_edits():
@@ -93,7 +93,7 @@ def _show_unsaved() -> None:
 
 
 def show_orphaned_edits(configs: Sequence[TrainingConfig]) -> None:
-    """What was typed into a configuration that somebody deleted meanwhile, and the ways on with it."""
+    """Offer to keep or discard unsaved changes to a configuration that somebody else deleted."""
     for config_id, edit in orphaned_edits(configs).items():
         name = escaped(edit.before["name"], limit=80)
         st.warning(f"{name} was deleted elsewhere. Your changes to it are kept here.", icon=":material/warning:")
@@ -139,7 +139,7 @@ def _show_use(config: TrainingConfig) -> None:
 
 
 def show_obstacles(config: TrainingConfig) -> None:
-    """What stands against training with it here, as far as no dataset is to blame."""
+    """Why the configuration cannot be trained with here, leaving problems of datasets aside."""
     datasets = (each for each in services.list_datasets() if each.image_count != 0 and not each.undecodable)
     if dataset := next(datasets, None):
         for problem in config_obstacles(config.settings, dataset):

@@ -86,7 +86,7 @@ def show_job_information(job: Job) -> None:
 
 
 def _configuration(job: Job) -> TrainingConfig | None:
-    """The configuration as it is now; None when it is gone or cannot be read: the settings stand without it."""
+    """The configuration as it is now; None when it was deleted or cannot be read."""
     try:
         return next((config for config in services.list_configs() if config.id == job.config_id), None)
     except DashboardError:
@@ -96,7 +96,7 @@ def _configuration(job: Job) -> TrainingConfig | None:
 def _show_times(job: Job) -> None:
     later = (("Started", job.started_at), ("Finished", job.finished_at))
     show_times([("Created", job.created_at), *((label, at) for label, at in later if at)])
-    # How long it runs already stands in the progress panel, which ticks; here it would stand still.
+    # The progress panel shows the running time and ticks; here it would stand still.
     duration = duration_text(job.duration_s(utc_now()))
     if job.status.is_terminal and duration != UNKNOWN:
         note = f" ({escaped(job.duration_note)})" if job.duration_note else ""

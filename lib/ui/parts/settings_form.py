@@ -47,9 +47,9 @@ def show_field(setting: Setting, *, key: str, changed: str = "", **options: Any)
 
 
 def show_field_note(text: str, *, problem: str = "", changed: str = "") -> None:
-    """The one line below a field: what may stand in it, or that it was changed, or what is wrong with it.
+    """The line below a field: what to enter, or that it was changed, or what is wrong with it.
 
-    Always one line, so that nothing below moves: a button that moves while it is being clicked loses the click.
+    It is always one line: a button below that moves while it is being clicked loses the click.
     """
     if problem:
         show_note(problem, color="red")
@@ -66,7 +66,7 @@ def labelled(error: InvalidRequest, labels: Mapping[str, str]) -> InvalidRequest
 
 
 def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
-    """What the source says against training with these settings, beside the values that their fields mark."""
+    """What the source objects to in these settings, apart from values that their fields already mark."""
     request = JobRequest(
         name="preview", dataset_id=dataset.id, config_id=None, settings=settings, submission_id="preview"
     )
@@ -75,7 +75,7 @@ def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
 
 
 def number_cells() -> Iterator[tuple[Number, DeltaGenerator]]:
-    """A place per number, in rows: so a keyboard and a phone meet them in their order."""
+    """A cell per number, row by row, so that keyboard and phone reach them in their order."""
     for start in range(0, len(NUMBERS), FIELDS_PER_ROW):
         yield from zip(NUMBERS[start : start + FIELDS_PER_ROW], st.columns(FIELDS_PER_ROW), strict=False)
 

@@ -1,4 +1,4 @@
-"""A half-filled wizard: read from the URL, so that it can be shared, reloaded, and undone by Back.
+"""A half-filled wizard, kept in the URL, so that it can be shared, reloaded, and undone with Back.
 
 Parameters: ``step``, ``datasetId``, ``configId``, ``name``, ``timeLimit`` (minutes), one per changed value
 (``epochs=5``), ``from`` (the job whose dataset, name and settings are taken where nothing else is said) and ``draft``
@@ -32,7 +32,7 @@ PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "fr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What was chosen so far. ``changes`` holds setting name -> text as in the URL, as ``time_limit`` is."""
+    """What was chosen so far. ``time_limit`` and the values of ``changes`` (by setting) are texts, as in the URL."""
 
     step: int = 1
     dataset_id: str = ""
@@ -45,7 +45,7 @@ class Draft:
 
 
 def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
-    """The draft in the URL; ``job`` fills in what the URL does not say."""
+    """The draft in the URL; missing parameters are taken from ``job``."""
     step = params.get("step", "1")
     return Draft(
         step=int(step) if step in ("1", "2", "3") else 1,
@@ -60,7 +60,7 @@ def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
 
 
 def unknown_parameters(params: Mapping[str, str]) -> list[str]:
-    """What the URL says and the wizard does not have: a misspelt setting must not be trained without a word."""
+    """URL parameters that the wizard does not know, so that a misspelt setting is not silently ignored."""
     step = params.get("step", "1")
     bad_step = [] if step in ("1", "2", "3") else [f"step={step[:40]}"]
     return bad_step + [f"{name[:40]}={value[:40]}" for name, value in params.items() if name not in PARAMETERS]
@@ -89,7 +89,7 @@ def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tu
 
 
 def time_limit_minutes(text: str) -> tuple[int | None, list[str]]:
-    """The time limit in whole minutes, None for none, and the parameter if it is no whole number."""
+    """The time limit in whole minutes (None: no limit), and the parameter when it is not a whole number."""
     if not text:
         return None, []
     if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 16:
@@ -105,19 +105,19 @@ def time_limit_problem(minutes: int | None) -> str:
 
 
 def limit_parameter(limit_s: float | None) -> str:
-    """A job's time limit as the wizard knows one: in whole minutes, rounded up."""
+    """A job's time limit in the wizard's unit: whole minutes, rounded up."""
     return "" if limit_s is None else str(math.ceil(limit_s / 60))
 
 
 def chosen_id(wanted: str, ids: Sequence[str], default: str = "") -> str:
-    """The wanted id if it is there; without a wish the default, else the first; a wish that is gone stays unmet."""
+    """The wanted id if it exists, else empty; without a wanted id the default, else the first."""
     if wanted:
         return wanted if wanted in ids else ""
     return default if default in ids else next(iter(ids), "")
 
 
 def write_draft(changes: Mapping[str, str | None]) -> None:
-    """Change parameters in one history entry; None takes one away. Another choice is another submission."""
+    """Change URL parameters in one history entry; None removes one. A changed draft is a new submission."""
     before = st.query_params.to_dict()
     after = {key: value for key, value in {**before, "draft": None, **changes}.items() if value is not None}
     if after != before:
@@ -125,6 +125,6 @@ def write_draft(changes: Mapping[str, str | None]) -> None:
 
 
 def submission_id() -> str:
-    """The id under which this draft is sent: in the URL from the first click on, so that a reload keeps it."""
+    """The id this draft is sent under. It is in the URL from the first click on, so a reload keeps it."""
     in_url = st.query_params.get("draft", "")
     return in_url or secrets.token_urlsafe(12)

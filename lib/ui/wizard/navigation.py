@@ -1,4 +1,4 @@
-"""What stands around the wizard's steps: where one is, where it started from, "Back" and "Next"."""
+"""The frame of the wizard: the current step, the job it started from, "Back" and "Next"."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,13 +20,13 @@ def show_steps(step: int) -> None:
 
 
 def load_origin() -> Job | None:
-    """The job that ``from`` names; one that is gone is said, and the wizard goes on without it."""
+    """The job that ``from`` names. When it is gone the page says so and the wizard goes on without it."""
     if not (job_id := st.query_params.get("from", "")):
         return None
     with explained_errors("The job to start from could not be loaded"):
         job = services.latest_job(job_id).value
         name = escaped(job.name, limit=80) or escaped(job.id)
-        st.info(f"Starts from the job {name}: what is not changed here is as it was there.", icon=_COPY)
+        st.info(f"Starts from the job {name}: everything you do not change here is taken from it.", icon=_COPY)
         return job
     return None
 
@@ -42,11 +42,11 @@ def show_navigation(
     """ "Back" and "Next" of the first two steps.
 
     Args:
-        step: Where one is.
-        chosen: Goes into the URL, so that a default that nobody touched is the same in a shared link.
-        entered: Asked at the click: what the fields of this step say, as parameters of the URL.
-        problem: Disables "Next" and is said beside it.
-        ready: Asked when "Next" is clicked; the step stays, and says why, when it is not.
+        step: The current step.
+        chosen: Written to the URL, so that a shared link keeps defaults that nobody touched.
+        entered: Called at the click; returns what the fields of this step say, as URL parameters.
+        problem: Disables "Next" and is shown beside it.
+        ready: Called when "Next" is clicked; False keeps the step, which then says why.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         if step > 1:

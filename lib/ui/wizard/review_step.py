@@ -1,4 +1,4 @@
-"""Step 3 of the wizard: everything that will run, what stands against it, and starting it."""
+"""Step 3 of the wizard: what will run, the problems with it, and starting it."""
 
 import shlex
 from dataclasses import replace
@@ -148,7 +148,7 @@ def _create(request: JobRequest) -> None:
 
 
 def _made() -> dict[str, Job]:
-    """Submission -> the job it made, as far as this session knows."""
+    """Submission -> the job it made in this session."""
     made: dict[str, Job] = st.session_state.setdefault(_MADE, {})
     return made
 

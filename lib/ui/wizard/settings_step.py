@@ -61,9 +61,9 @@ def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None
 
 
 def show_obstacles(config: TrainingConfig | None, now: TrainingSettings, dataset: Dataset) -> None:
-    """What stands against training with the configuration here, before its values are gone through.
+    """Why the configuration cannot be trained with here, shown before its values.
 
-    Each problem keeps its box when a value typed below settles it: nothing moves while "Next" is being clicked.
+    A problem that a value typed below solves keeps its box, so that nothing moves while "Next" is being clicked.
     """
     if config is None:
         return
@@ -177,7 +177,7 @@ def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | 
     chosen: str | None = st.session_state.get(_CONFIG_KEY)
     if chosen and chosen != config_id:
         return {**_without_changes(), "configId": chosen}
-    # Where the wizard starts from a job an empty field is said too: without a word the job's own value would count.
+    # When the wizard starts from a job, an empty field goes into the URL too; otherwise the job's value would be used.
     empty = "" if "from" in st.query_params else None
     entered = {"step": "2", **{name: value or empty for name, value in _name_and_limit().items()}}
     fields = (name for name in CHANGEABLE if _key(name) in st.session_state)

@@ -238,6 +238,6 @@ def test_the_recipes_are_built_from_the_settings(tmp_path: Path) -> None:
         recipe = load_recipes(DEFAULT_RECIPES, settings)["sd-scripts"]
         return " ".join(recipe.problems(TrainingSettings(base_model="a/b"), READY))
 
-    assert list(load_recipes(DEFAULT_RECIPES, Settings())) == ["tiny", "sd-scripts"]
+    assert {"tiny", "sd-scripts"} <= set(load_recipes(DEFAULT_RECIPES, Settings()))
     assert "Set SD_SCRIPTS_DIR" in named(Settings())
     assert f"no train_network.py in {tmp_path}" in named(Settings(trainer_paths={"SD_SCRIPTS_DIR": tmp_path}))
