@@ -81,7 +81,13 @@ class MemoryConfigs(Configs):
 
 @dataclass(kw_only=True)
 class MemorySource(JobSource):
-    """Jobs in a dictionary. Set ``failing`` to an error and every read raises it, like a source that is down."""
+    """Jobs in a dictionary.
+
+    Attributes:
+        failing: Every read raises it, like a source that is down.
+        on_create: Called before a job is created; may raise what a source would raise then.
+        on_preview: Makes the previews instead.
+    """
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     name: str = "memory"
@@ -95,6 +101,8 @@ class MemorySource(JobSource):
     configs: MemoryConfigs = field(init=False)
     submissions: dict[str, str] = field(default_factory=dict)
     failing: SourceError | None = None
+    on_create: Callable[[JobRequest], object] = lambda _request: None
+    on_preview: Callable[[JobRequest], Preview] | None = None
     calls: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -133,6 +141,7 @@ class MemorySource(JobSource):
 
     def create_job(self, request: JobRequest) -> Job:
         self._called("create_job")
+        self.on_create(request)
         if known := self.submissions.get(request.submission_id):
             return self.jobs[known]
         problems = setting_problems(request.settings)
@@ -163,6 +172,8 @@ class MemorySource(JobSource):
 
     def preview(self, request: JobRequest) -> Preview:
         self._called("preview")
+        if self.on_preview is not None:
+            return self.on_preview(request)
         problems = tuple(setting_problems(request.settings).values())
         return Preview(command=("train", request.name), problems=problems)
 

@@ -9,6 +9,7 @@ from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.sources.memory import MemoryConfigs
 from lib.sources.protocol import Action, Preview
 from tests.pages.reading import button, texts
 
@@ -233,18 +234,23 @@ def test_a_fraction_where_a_whole_number_belongs_is_neither_rounded_nor_saved(fi
     assert repr(filled.configs.kept["c1"].settings.network_alpha) == "4"
 
 
-def test_a_refusal_of_the_source_names_the_fields_by_their_labels(filled, open_page, monkeypatch):
-    def refuse(_config):
+class RefusingConfigs(MemoryConfigs):
+    """Refuses every value of one setting."""
+
+    def save(self, config):
         raise InvalidRequest("It cannot be saved.", fields={"network_dim": "Too large."})
 
-    monkeypatch.setattr(filled.configs, "save", refuse)
+
+def test_a_refusal_of_the_source_names_the_fields_by_their_labels(filled, open_page):
+    kept, filled.configs = filled.configs.kept, RefusingConfigs(filled)
+    filled.configs.kept = kept
     app = button(open_page("configs", id="c1"), "Save configuration").click().run()
     assert "- Network dim (rank): Too large." in texts(app)
 
 
-def test_what_stands_against_a_configuration_is_said_on_its_page(filled, open_page, monkeypatch):
+def test_what_stands_against_a_configuration_is_said_on_its_page(filled, open_page):
     filled.datasets.kept = {"d1": Dataset(id="d1", name="Alpha", image_count=16)}
-    monkeypatch.setattr(filled, "preview", lambda request: Preview(problems=(f"no {request.settings.trainer}",)))
+    filled.on_preview = lambda request: Preview(problems=(f"no {request.settings.trainer}",))
     assert [each.value for each in open_page("configs", id="c2").warning] == ["no unheard\\-of"]
 
 

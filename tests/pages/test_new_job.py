@@ -13,7 +13,6 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_payload
 from lib.sources.protocol import Action, Preview
-from lib.ui.wizard import review_step
 from tests.pages.conftest import NOW
 from tests.pages.reading import button, markdown, texts
 
@@ -75,8 +74,7 @@ def progress(app: AppTest) -> tuple[int, str]:
     return bar.proto.value, bar.proto.text
 
 
-def test_three_steps_make_one_job(filled, open_wizard, monkeypatch):
-    create_job = filled.create_job
+def test_three_steps_make_one_job(filled, open_wizard):
     app = open_wizard()
     assert [each.value for each in app.header] == ["Select Dataset"]
     assert progress(app) == (33, "Step 1 of 3")
@@ -104,7 +102,7 @@ def test_three_steps_make_one_job(filled, open_wizard, monkeypatch):
         "step": "3",
     }
     sent = []
-    monkeypatch.setattr(filled, "create_job", lambda request: sent.append(request) or create_job(request))
+    filled.on_create = sent.append
     app = button(app, "Start training").click().run()
     (job,) = [each for each in filled.jobs.values() if each.name == "my job"]
     assert (job.dataset_id, job.config_id, job.status) == ("d1", "c1", JobStatus.PENDING)
@@ -215,8 +213,8 @@ def test_the_same_draft_makes_no_second_job(filled, open_wizard):
     assert len([job for job in filled.jobs.values() if job.name == "twice"]) == 1
 
 
-def test_a_link_that_was_used_before_says_so_and_offers_another(filled, open_wizard, monkeypatch):
-    monkeypatch.setattr(review_step, "FRESH", timedelta(0))
+def test_a_link_that_was_used_before_says_so_and_offers_another(filled, open_wizard):
+    filled.now = lambda: NOW - timedelta(minutes=2)
     url = {"step": "3", "datasetId": "d1", "configId": "c1", "name": "old", "draft": "draft-1"}
     app = button(open_wizard(**url), "Start training").click().run()
     assert "was started already" in texts(app)
@@ -238,11 +236,11 @@ def test_a_refusal_is_said_and_the_button_works_again(filled, open_wizard):
     assert [job.name for job in filled.jobs.values()] == ["broke", "named"]
 
 
-def test_a_refusal_names_the_fields_by_their_labels(filled, open_wizard, monkeypatch):
+def test_a_refusal_names_the_fields_by_their_labels(filled, open_wizard):
     def refuse(_request):
         raise InvalidRequest("The job cannot be created.", fields={"dataset_id": "There is no such dataset."})
 
-    monkeypatch.setattr(filled, "create_job", refuse)
+    filled.on_create = refuse
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
     app = button(app, "Start training").click().run()
     assert "- Dataset: There is no such dataset." in texts(app)
@@ -256,11 +254,11 @@ def test_a_refusal_names_the_fields_by_their_labels(filled, open_wizard, monkeyp
         (StoreError("The disk is full."), "The job was not created"),
     ],
 )
-def test_what_became_of_a_failed_submission_is_said_truly(filled, open_wizard, monkeypatch, error, title):
+def test_what_became_of_a_failed_submission_is_said_truly(filled, open_wizard, error, title):
     def fail(_request):
         raise error
 
-    monkeypatch.setattr(filled, "create_job", fail)
+    filled.on_create = fail
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
     app = button(app, "Start training").click().run()
     (shown,) = [each.value for each in app.error]
@@ -276,7 +274,7 @@ def test_what_became_of_a_failed_submission_is_said_truly(filled, open_wizard, m
         assert not button(app, "Start training").disabled
 
 
-def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard, monkeypatch):
+def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard):
     """The dataset went while the job was being sent: the refusal must not turn up beside the next choice."""
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
 
@@ -285,7 +283,7 @@ def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard, m
         services.forget_reads()
         raise InvalidRequest("The job cannot be created.")
 
-    monkeypatch.setattr(filled, "create_job", fail)
+    filled.on_create = fail
     app = button(app, "Start training").click().run()
     assert [each.value for each in app.header] == ["Select Dataset"]
     app = box(app, "Dataset").select("d2").run()
@@ -295,8 +293,8 @@ def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard, m
     assert not app.error
 
 
-def test_a_time_limit_below_the_estimate_is_warned_of_and_not_refused(filled, open_wizard, monkeypatch):
-    monkeypatch.setattr(filled, "preview", lambda request: Preview(estimate_s=401.0))
+def test_a_time_limit_below_the_estimate_is_warned_of_and_not_refused(filled, open_wizard):
+    filled.on_preview = lambda _request: Preview(estimate_s=401.0)
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", timeLimit="1")
     assert [each.value.replace("\\", "") for each in app.warning] == [
         "The time limit of 1m 0s is shorter than the estimated 6m 41s: the training would be stopped before its end."
@@ -304,9 +302,9 @@ def test_a_time_limit_below_the_estimate_is_warned_of_and_not_refused(filled, op
     assert not button(app, "Start training").disabled
 
 
-def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard, monkeypatch):
+def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard):
     warnings = ("The API knows no time limit; it is left out.", "Seed is left out.")
-    monkeypatch.setattr(filled, "preview", lambda _request: Preview(warnings=warnings))
+    filled.on_preview = lambda _request: Preview(warnings=warnings)
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", timeLimit="5")
     assert [each.value.replace("\\", "") for each in app.warning] == list(warnings)
     assert not button(app, "Start training").disabled
@@ -379,11 +377,11 @@ def test_what_a_link_says_and_the_wizard_does_not_have_is_named(filled, open_wiz
     assert not open_wizard(step="3", datasetId="d1", configId="c1", name="x", timeLimit="5", draft="a").warning
 
 
-def test_what_stands_against_a_configuration_is_said_when_it_is_chosen(filled, open_wizard, monkeypatch):
+def test_what_stands_against_a_configuration_is_said_when_it_is_chosen(filled, open_wizard):
     def preview(request):
         return Preview(problems=() if request.settings.base_model else ("No base model is set.",))
 
-    monkeypatch.setattr(filled, "preview", preview)
+    filled.on_preview = preview
     app = open_wizard(step="2", datasetId="d1", configId="c1")
     assert [each.value for each in app.warning] == ["No base model is set\\."]
     app = box(app, "Base model").set_value("sd15").run()
