@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from lib.embedded.datasets.file_names import ENDINGS, MAX_CAPTION_BYTES, is_noise, safe_name
+from lib.embedded.datasets.summary import list_image_names
 from lib.embedded.datasets.thumbnails import check_picture
 from lib.jobs.dataset import ImportReport
 from lib.jobs.words import size_text
@@ -41,10 +42,12 @@ class _Import:
     """One upload on its way into ``folder``, through the temporary folder ``incoming``.
 
     ``offered`` has the stems of a zip's images, ``taken`` those of the images taken in, with their folders in the zip.
+    ``image_stems`` are those of the images that the dataset has now.
     """
 
     folder: Path
     incoming: Path
+    image_stems: set[str]
     kept: list[str] = field(default_factory=list)
     already_there: list[str] = field(default_factory=list)
     stray_captions: list[str] = field(default_factory=list)
@@ -82,7 +85,8 @@ def import_upload(folder: Path, scratch: Path, name: str, stream: BinaryIO) -> I
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="incoming-", ignore_cleanup_errors=True) as incoming:
-        upload = _Import(folder=folder, incoming=Path(incoming))
+        stems = {Path(name).stem for name in list_image_names(folder)}
+        upload = _Import(folder=folder, incoming=Path(incoming), image_stems=stems)
         if name.lower().endswith(".zip") and not safe_name(name).problem:
             upload.attempt(name, lambda: _take_zip(upload, stream))
         else:
@@ -121,13 +125,11 @@ def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
         unfinished.unlink(missing_ok=True)
     if ending == ".txt":
         upload.captions += 1
-        if not _has_image(upload.folder, Path(name).stem):
+        if Path(name).stem not in upload.image_stems:
             upload.stray_captions.append(name)
+    else:
+        upload.image_stems.add(Path(name).stem)
     upload.kept.append(name)
-
-
-def _has_image(folder: Path, stem: str) -> bool:
-    return any((folder / f"{stem}{ending}").exists() for ending in (*ENDINGS, *map(str.upper, ENDINGS)))
 
 
 def _copy(stream: IO[bytes], target: Path, limit_bytes: int) -> None:
@@ -233,8 +235,8 @@ def _owner_problem(upload: _Import, path: str) -> str | None:
     if name in upload.offered:
         return "Its image was not taken in from the zip; an image of this name from another folder is another one."
     # The zip has no such image at all: the caption is for one that was there before.
-    if not _has_image(upload.folder, name):
-        return "There is no image with this name, so it is the caption of nothing."
+    if name not in upload.image_stems:
+        return "There is no image with this name, so the caption would be unused."
     return None
 
 

@@ -65,7 +65,7 @@ class DatasetFolder:
         return FileLock(self.root / CACHE_FOLDER / "datasets.lock", timeout=NAMES_PATIENCE_S)
 
     def list(self) -> Sequence[Dataset]:
-        """All datasets by name; decodes nothing, and reads captions only after a change."""
+        """All datasets by name. A file written over in place is seen once somebody gets its dataset."""
         self._require_root()
         with _told_disk_errors("The datasets could not be listed"):
             ids = [entry.name for entry in os.scandir(self.root) if _is_dataset(entry)]
@@ -74,9 +74,12 @@ class DatasetFolder:
 
     def get(self, dataset_id: str) -> Dataset:
         """One dataset with all facts known so far. Raises DatasetError."""
+        return self._read(dataset_id, look_at_files=True)
+
+    def _read(self, dataset_id: str, *, look_at_files: bool) -> Dataset:
         folder = self.path(dataset_id)
         with _told_disk_errors("The dataset could not be read"):
-            summary = summarize(folder, self._cache(dataset_id))
+            summary = summarize(folder, self._cache(dataset_id), look_at_files=look_at_files)
             about = read_json(folder / ABOUT_FILE)
             created_at = _parse_time(about.get("created_at")) or datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         name = str(about.get("name") or dataset_id)
@@ -215,7 +218,7 @@ class DatasetFolder:
 
     def _get_if_there(self, dataset_id: str) -> Dataset | None:
         try:
-            return self.get(dataset_id)
+            return self._read(dataset_id, look_at_files=False)
         except DatasetError as error:
             if not (self.root / dataset_id).is_dir():
                 return None  # deleted since the folder was listed

@@ -47,12 +47,23 @@ def list_stray_captions(folder: Path, image_names: Sequence[str]) -> list[str]:
         )
 
 
-def summarize(folder: Path, cache: PictureCache) -> Dataset:
-    """The dataset's facts (its id and name are the folder's); decodes nothing."""
+def summarize(folder: Path, cache: PictureCache, *, look_at_files: bool = True) -> Dataset:
+    """The dataset's facts (its id and name are the folder's); decodes nothing.
+
+    Args:
+        look_at_files: False trusts the times of the folder and of the last scan. A file that another program wrote
+            over in place then goes unseen until the next call that looks.
+    """
     summary_file = cache.folder / "summary.json"
-    state = _state(folder, cache)
     kept = read_json(summary_file)
-    if kept.get("version") == SUMMARY_VERSION and kept.get("state") == state:
+    known = kept.get("state") if kept.get("version") == SUMMARY_VERSION else None
+    state = _folder_times(folder, cache)
+    if known and known[: len(state)] == state and not look_at_files:
+        return _from_kept(folder, kept)
+    # A file written over in place changes no folder; the sum also tells when an older one was put there.
+    times = _file_times(folder)
+    state += [max(times, default=0), sum(times)]
+    if known == state:
         return _from_kept(folder, kept)
     facts = _collect(folder, cache.load())
     settled = all(abs(time.time_ns() - each) > SETTLED_NS for each in state)  # a time to come is not a recent one
@@ -62,14 +73,12 @@ def summarize(folder: Path, cache: PictureCache) -> Dataset:
     return _from_kept(folder, content)
 
 
-def _state(folder: Path, cache: PictureCache) -> list[int]:
+def _folder_times(folder: Path, cache: PictureCache) -> list[int]:
     try:
         scanned_ns = cache.facts_file.stat().st_mtime_ns
     except FileNotFoundError:
         scanned_ns = 0
-    # A file written over in place changes no folder; the sum also tells when an older one was put there.
-    times = _file_times(folder)
-    return [folder.stat().st_mtime_ns, scanned_ns, max(times, default=0), sum(times)]
+    return [folder.stat().st_mtime_ns, scanned_ns]
 
 
 def _file_times(folder: Path) -> list[int]:

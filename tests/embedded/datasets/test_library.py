@@ -106,21 +106,37 @@ def test_facts_come_with_the_scan(datasets: DatasetFolder, cats: str) -> None:
     assert "damaged" in shown[1].error
 
 
-def test_the_list_decodes_nothing_and_reads_captions_only_after_a_change(
-    datasets: DatasetFolder, cats: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_list_looks_at_no_file_until_something_came_or_went(datasets: DatasetFolder, cats: str) -> None:
     datasets.import_file(cats, "a.png", io.BytesIO(image_bytes()))
+    datasets.import_file(cats, "a.txt", io.BytesIO(b"old"))
     folder = datasets.path(cats)
     for path in (folder, *folder.iterdir()):
         set_age(path, hours=1)  # a change that is certainly over is trusted at once
     first = datasets.list()
-    monkeypatch.setattr("lib.embedded.datasets.summary.list_image_names", None)
-    monkeypatch.setattr("lib.embedded.datasets.summary.read_caption", None)
-    monkeypatch.setattr(Image, "open", None)
+    (folder / "a.txt").write_text("words")  # in place, as some editors do
+    (folder / "a.png").write_bytes(b"no picture any more")
     assert datasets.list() == first
-    monkeypatch.undo()
-    datasets.set_caption(cats, "a.png", "new, words")
-    assert dict(datasets.get(cats).tag_counts) == {"new": 1, "words": 1}
+    assert dict(datasets.get(cats).tag_counts) == {"words": 1}
+    assert [dict(each.tag_counts) for each in datasets.list()] == [{"words": 1}]
+    (folder / "a.png").rename(folder / "b.png")
+    assert [each.uncaptioned for each in datasets.list()] == [("b.png",)]
+    datasets.set_caption(cats, "b.png", "new, words")
+    assert [dict(each.tag_counts) for each in datasets.list()] == [{"new": 1, "words": 1}]
+
+
+@pytest.mark.parametrize("name", ["photo.Jpg", "photo.PNG", "photo.jPeG"])
+def test_a_caption_belongs_to_an_image_whatever_the_case_of_its_suffix(
+    datasets: DatasetFolder, cats: str, name: str
+) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(content, format="PNG" if name.endswith("PNG") else "JPEG")
+    datasets.import_file(cats, name, io.BytesIO(content.getvalue()))
+    report = datasets.import_file(cats, "photo.txt", io.BytesIO(b"a cat"))
+    assert (report.kept, report.stray_captions) == (("photo.txt",), ())
+    (datasets.path(cats) / "photo.txt").unlink()
+    report = datasets.import_file(cats, "captions.zip", io.BytesIO(zip_bytes(("photo.txt", b"a cat"))))
+    assert (report.kept, report.refused) == (("photo.txt",), {})
+    assert datasets.get(cats).caption_count == 1
 
 
 @pytest.mark.parametrize("hours", [0.5, 3, -3], ids=["newer", "older", "of the future"])
