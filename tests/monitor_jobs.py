@@ -60,7 +60,7 @@ def fill(source: MemorySource, now: datetime, folder: Path) -> None:
         _job("never", JobStatus.CANCELLED, now, started_at=None, progress=Progress()),
         _job("lost", JobStatus.LOST, now, progress=HALFWAY),
         _job("odd", JobStatus.UNKNOWN, now, raw_status="paused_by_admin", progress=HALFWAY),
-        _job("stopping", JobStatus.RUNNING, now, raw_status="cancelling", progress=HALFWAY),
+        _job("stopping", JobStatus.RUNNING, now, cancelling=True, progress=HALFWAY),
         _job("nan", JobStatus.SUCCEEDED, now, alarms=("nan_loss",), artifacts=_files(source, "nan", folder)),
         _job("frozen", JobStatus.SUCCEEDED, now, artifacts=_frozen(now), duration_note="including time in the queue"),
         _job("hostile", JobStatus.RUNNING, now, name=HOSTILE, progress=HALFWAY, dataset_name=HOSTILE),

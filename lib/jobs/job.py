@@ -195,6 +195,7 @@ class Job:
 
     Attributes:
         raw_status: The source's own word.
+        cancelling: It runs, was told to stop, and has not stopped yet.
         attempt: Number of the latest attempt, from 1; 0 when none was started.
         attempts: All attempts, oldest first; empty in lists.
         settings: The job's own copy of its training settings (see ``lib.jobs.training_settings``).
@@ -212,6 +213,7 @@ class Job:
     name: str
     status: JobStatus
     raw_status: str = ""
+    cancelling: bool = False
     attempt: int = 0
     created_at: datetime | None = None
     started_at: datetime | None = None

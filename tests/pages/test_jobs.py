@@ -278,7 +278,7 @@ class NewJobSource(MemorySource):
         return self.jobs[f"{job_id}-again"]
 
     def cancel_job(self, job_id: str) -> None:
-        self.add(replace(self.jobs[job_id], raw_status="cancelling"))
+        self.add(replace(self.jobs[job_id], cancelling=True))
 
 
 def test_a_retry_that_is_a_new_job_says_so_and_leads_there(source: MemorySource, open_page: OpenPage) -> None:

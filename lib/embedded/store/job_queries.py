@@ -1,6 +1,7 @@
 """Lists, counts and outcomes: the queries that must stay fast with 100,000 jobs."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -98,8 +99,12 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
     parts: list[str] = []
     values: list[object] = []
     if query.statuses:
-        parts.append(f"status IN ({', '.join('?' * len(query.statuses))})")
-        values += sorted(query.statuses)
+        # Unknown is every word that is no status; ``count_by_status`` counts it the same way.
+        others = sorted(set(JobStatus) - query.statuses)
+        is_unknown = JobStatus.UNKNOWN in query.statuses
+        words = others if is_unknown else sorted(query.statuses)
+        parts.append(f"status {'NOT IN' if is_unknown else 'IN'} ({', '.join('?' * len(words))})")
+        values += words
     spans = (
         ("created_at >= ?", query.created_from),
         ("created_at < ?", query.created_until),
@@ -119,7 +124,10 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
 def count_by_status(connection: sqlite3.Connection) -> Mapping[JobStatus, int]:
     """How many jobs stand where; triggers keep the counts."""
     rows = connection.execute("SELECT status, jobs FROM status_counts WHERE jobs > 0")
-    return {JobStatus.parse(row["status"]): row["jobs"] for row in rows}
+    counts: Counter[JobStatus] = Counter()
+    for row in rows:
+        counts[JobStatus.parse(row["status"])] += row["jobs"]
+    return counts
 
 
 def outcome_counts(

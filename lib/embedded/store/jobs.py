@@ -114,7 +114,7 @@ class Store:
     def require(self, job_id: str) -> None:
         """Raise JobNotFound unless there is such a job."""
         with self.database.reading() as connection:
-            if connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is None:
+            if not _is_there(connection, job_id):
                 raise JobNotFound(job_id)
 
     def has_active_jobs(self) -> bool:
@@ -131,6 +131,11 @@ class Store:
                 (dataset_id,),
             ).fetchall()
         return [row["name"] for row in rows]
+
+    def half_deleted(self) -> list[str]:
+        """Ids of the jobs that are being deleted, or whose deletion was cut short."""
+        with self.database.reading() as connection:
+            return [row["id"] for row in connection.execute("SELECT id FROM jobs WHERE status = ?", (DELETING,))]
 
     def has_name(self, name: str) -> bool:
         """Whether a job has this name already."""
@@ -228,7 +233,7 @@ class Store:
             raise
         with self.database.writing() as connection:
             found = connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
-            if not found.rowcount:
+            if not found.rowcount and _is_there(connection, job_id):
                 raise InvalidRequest("Somebody else was deleting the job, and could not.", hint="Delete it again.")
 
     def _insert(
@@ -267,6 +272,10 @@ class Store:
 def new_job_id(now: datetime) -> str:
     """An id that sorts by time and cannot be guessed: ``20260131-142233-k3v9tq2m``."""
     return now.strftime("%Y%m%d-%H%M%S-") + "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+
+
+def _is_there(connection: sqlite3.Connection, job_id: str) -> bool:
+    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
 
 
 def _job_row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:

@@ -11,8 +11,6 @@ from typing import Any
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobStatus, Progress
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
-CANCELLING = "cancelling"
-
 
 def to_time(seconds: float | None) -> datetime | None:
     """Unix seconds to aware UTC."""
@@ -59,12 +57,12 @@ def failure_from(text: str | None) -> Failure | None:
 
 def job_from(row: sqlite3.Row) -> Job:
     """A job from its row joined with its latest attempt, as lists show it."""
-    cancelling = row["cancel_requested"] and row["status"] == JobStatus.RUNNING
     return Job(
         id=row["id"],
         name=row["name"],
         status=JobStatus.parse(row["status"]),
-        raw_status=CANCELLING if cancelling else row["status"],
+        raw_status=row["status"],
+        cancelling=bool(row["cancel_requested"]) and row["status"] == JobStatus.RUNNING,
         attempt=row["attempt"] + _was_cancelled_in_queue(row),
         created_at=to_time(row["created_at"]),
         started_at=to_time(row["started_at"]),

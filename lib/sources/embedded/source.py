@@ -14,7 +14,7 @@ from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.launcher import WorkerLauncher
-from lib.errors import ArtifactError, DatasetError, InvalidRequest, WorkerError
+from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
@@ -86,6 +86,10 @@ class EmbeddedSource(JobSource):
             recipes=recipes,
             mirror=files is not None,
         )
+
+        for job_id in self._store.half_deleted():  # by a process that was killed
+            with contextlib.suppress(DashboardError):  # the job is then what it was before
+                self.delete_job(job_id)
 
     def close(self) -> None:
         """Close the database and all connections; the worker keeps running."""

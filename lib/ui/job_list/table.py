@@ -64,7 +64,7 @@ def status_words(job: Job) -> list[str]:
     if words == [Cause.UNKNOWN]:
         words = ["cause unknown"]
     notes = dict.fromkeys((*words, *job.alarms[:3]))
-    status = status_text(job.status, job.raw_status)
+    status = status_text(job)
     return [status, *(plain(note, limit=30).replace("_", " ") for note in notes if note)]
 
 

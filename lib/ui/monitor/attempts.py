@@ -45,9 +45,9 @@ def is_latest(job: Job, attempt: Attempt) -> bool:
 
 def attempt_label(job: Job, attempt: Attempt) -> str:
     """``Attempt 2 (latest): running``."""
-    latest = " (latest)" if is_latest(job, attempt) else ""
-    raw = job.raw_status if latest else ""
-    return f"Attempt {attempt.number}{latest}: {status_text(attempt.status, raw).lower()}"
+    if not is_latest(job, attempt):
+        return f"Attempt {attempt.number}: {attempt.status.label.lower()}"
+    return f"Attempt {attempt.number} (latest): {status_text(job).lower()}"
 
 
 def choose_attempt(job: Job) -> Attempt:

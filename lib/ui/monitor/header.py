@@ -11,7 +11,7 @@ from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import percent_text
 from lib.ui.parts.links import JOBS, OVERVIEW, show_place_link
 from lib.ui.parts.text import escaped, plain
-from lib.ui.parts.theme import is_cancelling, show_status_badge, status_text
+from lib.ui.parts.theme import show_status_badge, status_text
 
 MAX_TITLE_CHARS = 120
 MAX_ALARMS = 3
@@ -20,15 +20,15 @@ MAX_ALARMS = 3
 def browser_title(job: Job) -> str:
     """``42% · Aria v1``: a tab in the background is enough to follow a job."""
     name = plain(job.name or job.id, limit=60)
-    is_going_on = job.status is JobStatus.RUNNING and not is_cancelling(job.status, job.raw_status)
+    is_going_on = job.status is JobStatus.RUNNING and not job.cancelling
     if is_going_on and job.progress.fraction is not None:
         return f"{percent_text(job.progress.fraction)} · {name}"
-    return f"{'Waiting' if job.status is JobStatus.PENDING else status_text(job.status, job.raw_status)} · {name}"
+    return f"{'Waiting' if job.status is JobStatus.PENDING else status_text(job)} · {name}"
 
 
 def state_of(job: Job) -> tuple[object, ...]:
     """What the whole page hangs on: when it changes, all is drawn again."""
-    return job.status, job.raw_status, job.attempt, job.alarms
+    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms
 
 
 def open_job(job_id: str) -> Reading[Job] | None:
@@ -55,7 +55,7 @@ def show_choice() -> None:
         st.markdown("Choose a job." if jobs else "No training jobs yet.")
         for job in jobs:
             with st.container(horizontal=True, vertical_alignment="center"):
-                show_status_badge(job.status, job.raw_status)
+                show_status_badge(job)
                 show_place_link(escaped(job.name or job.id, limit=80), {"id": job.id})
     st.page_link(JOBS.file, label="All jobs", icon=":material/list:")
 
@@ -70,7 +70,7 @@ def show_header(job: Job) -> None:
         st.code(plain(job.id, limit=200), language=None, width="content")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
-        show_status_badge(job.status, job.raw_status)
+        show_status_badge(job)
         for alarm in job.alarms[:MAX_ALARMS]:
             st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")
         st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)

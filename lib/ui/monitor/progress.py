@@ -16,7 +16,6 @@ from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped
-from lib.ui.parts.theme import is_cancelling
 
 _BAR_NAMES = {
     JobStatus.FAILED: "Progress at failure",
@@ -167,7 +166,7 @@ def show_progress(attempt: Attempt, job: Job) -> None:
 
 def ahead_text(ahead: Job) -> str:
     """``about 2m 5s left (an estimate)``: when the job that runs now makes room; empty when nobody knows."""
-    if is_cancelling(ahead.status, ahead.raw_status):
+    if ahead.cancelling:
         return "which is stopping"
     eta_s = ahead.progress.eta_s
     return "" if eta_s is None else f"about {duration_text(eta_s)} left (an estimate)"
@@ -216,7 +215,7 @@ def _is_last(place: int | None) -> bool:
 
 
 def _is_stopping(attempt: Attempt, job: Job) -> bool:
-    return attempt.number == job.attempt and is_cancelling(job.status, job.raw_status)
+    return attempt.number == job.attempt and job.cancelling
 
 
 def stage_line(attempt: Attempt, job: Job) -> str:

@@ -209,7 +209,7 @@ def _show_active_job(job: Job) -> None:
     with st.container(border=True, key=f"active-{job.id}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             _show_job_link(job)
-            show_status_badge(job.status, job.raw_status)
+            show_status_badge(job)
         if job.progress.fraction is None:
             st.markdown(progress_line(job))
         else:

@@ -20,7 +20,6 @@ from lib.ui.parts.dialogs import ask_for_focus, give_focus_back
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.links import JOB, follow_link, own_path
 from lib.ui.parts.text import escaped, plain
-from lib.ui.parts.theme import is_cancelling
 from lib.ui.parts.toasts import announce
 
 SHOWN_NAMES = 10
@@ -65,7 +64,7 @@ CANCEL = JobAction(
     name=Action.CANCEL,
     label="Cancel",
     icon=":material/stop_circle:",
-    fits=lambda job: job.status.is_active and not is_cancelling(job.status, job.raw_status),
+    fits=lambda job: job.status.is_active and not job.cancelling,
     refusal="Only a pending or running job can be cancelled, and only once.",
     done="Cancelling",
     keep="Keep running",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from lib.jobs.job import JobStatus
+from lib.jobs.job import Job, JobStatus
 from lib.ui.parts.text import escaped, plain
 
 
@@ -30,19 +30,14 @@ STATUS_LOOKS: dict[JobStatus, StatusLook] = {
 CANCELLING = "Cancelling"
 
 
-def is_cancelling(status: JobStatus, raw_status: str) -> bool:
-    """Whether a running job was told to stop and has not yet."""
-    return status is JobStatus.RUNNING and raw_status.strip().lower() == CANCELLING.lower()
+def status_text(job: Job) -> str:
+    """The word shown to people: ``Running``, ``Cancelling``; a source's own word as in ``Unknown (paused)``."""
+    if job.status is JobStatus.UNKNOWN and job.raw_status.strip():
+        return f"Unknown ({plain(job.raw_status, limit=40)})"
+    return CANCELLING if job.cancelling else job.status.label
 
 
-def status_text(status: JobStatus, raw_status: str = "") -> str:
-    """The word shown to people: ``Running``, ``Cancelling``; a word nobody knows stands beside ``Unknown``."""
-    if status is JobStatus.UNKNOWN and raw_status.strip():
-        return f"Unknown ({plain(raw_status, limit=40)})"
-    return CANCELLING if is_cancelling(status, raw_status) else status.label
-
-
-def show_status_badge(status: JobStatus, raw_status: str = "") -> None:
+def show_status_badge(job: Job) -> None:
     """A badge with icon, word and colour."""
-    look = STATUS_LOOKS[JobStatus.CANCELLED if is_cancelling(status, raw_status) else status]
-    st.badge(escaped(status_text(status, raw_status)), icon=look.icon, color=look.color)  # type: ignore[arg-type]
+    look = STATUS_LOOKS[JobStatus.CANCELLED if job.cancelling else job.status]
+    st.badge(escaped(status_text(job)), icon=look.icon, color=look.color)  # type: ignore[arg-type]

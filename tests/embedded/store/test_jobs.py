@@ -188,7 +188,7 @@ def test_progress_is_kept_until_the_end_and_not_after(store: Store) -> None:
     assert running.last_output_at == NOW
     assert store.cancel(job.id) == 1
     stopping = store.get_job(job.id)
-    assert (stopping.raw_status, stopping.progress) == ("cancelling", Progress(step=3, loss=0.5))  # and no ETA
+    assert (stopping.cancelling, stopping.progress) == (True, Progress(step=3, loss=0.5))  # and no ETA
     assert store.runs.record_progress(claim, Progress(step=4), [], None)
     assert store.runs.finish(claim, ending(JobStatus.CANCELLED))
     assert not store.runs.finish(claim, ending(JobStatus.SUCCEEDED))
@@ -360,17 +360,28 @@ def test_nobody_starts_a_job_that_is_being_deleted(house: EmbeddedHouse, status:
     assert dict(store.count_by_status()) == {status: 1}
 
 
-def test_a_deletion_cut_short_is_made_again(house: EmbeddedHouse) -> None:
+def test_a_deletion_cut_short_is_listed_as_it_is_counted_and_ended_at_the_next_start(house: EmbeddedHouse) -> None:
     job_id, output = with_file(house)
+    house.source.create_job(request_for(house, "two"))
     deleting = house.source._store.deleting(job_id)
     deleting.__enter__()  # and then the process is killed
     shutil.rmtree(output.parents[1])
+    assert dict(house.source.count_by_status()) == {JobStatus.PENDING: 1, JobStatus.UNKNOWN: 1}
+    (left,) = house.source.list_jobs(JobQuery(statuses=frozenset({JobStatus.UNKNOWN}))).jobs
+    assert (left.id, left.status, left.raw_status) == (job_id, JobStatus.UNKNOWN, "deleting")
+    both = frozenset({JobStatus.UNKNOWN, JobStatus.PENDING})
+    assert house.source.list_jobs(JobQuery(statuses=both)).total == 2
     with closing(EmbeddedSource(house.source.data_dir, launcher=house.launcher)) as source:
-        (left,) = source.list_jobs(JobQuery()).jobs
-        assert (left.id, left.status, left.raw_status) == (job_id, JobStatus.UNKNOWN, "deleting")
-        source.delete_job(job_id)
-        assert source.list_jobs(JobQuery()).total == 0
+        assert dict(source.count_by_status()) == {JobStatus.PENDING: 1}
+        assert source.list_jobs(JobQuery()).total == 1
     assert list((house.source.data_dir / "jobs").iterdir()) == []
+
+
+def test_a_deletion_that_another_process_ended_is_no_error(house: EmbeddedHouse) -> None:
+    job_id, _ = with_file(house)
+    with house.source._store.deleting(job_id):
+        EmbeddedSource(house.source.data_dir, launcher=house.launcher).close()
+    assert house.source.list_jobs(JobQuery()).total == 0
 
 
 def test_a_deletion_that_fails_twice_gives_back_what_the_job_was(house: EmbeddedHouse) -> None:

@@ -169,7 +169,7 @@ def test_cancel_while_running_and_retry(yard: Yard) -> None:
     staff = yard.hire()
     yard.run_until(staff, job, lambda now: now.artifacts)
     yard.source.cancel_job(job.id)
-    assert yard.source.get_job(job.id).raw_status == "cancelling"
+    assert yard.source.get_job(job.id).cancelling
     cancelled = yard.run_until(staff, job, lambda now: now.status.is_terminal)
     assert (cancelled.status, cancelled.failure) == (JobStatus.CANCELLED, None)
     assert cancelled.attempts[0].exit_code == -15

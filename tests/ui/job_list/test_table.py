@@ -56,7 +56,7 @@ def test_a_row_shows_what_is_known_and_marks_what_is_not() -> None:
     progress = Progress(fraction=0.42, epoch=12, total_epochs=50, loss=math.nan, eta_s=5445)
     known = make_job(progress=progress, started_at=NOW - timedelta(seconds=90), alarms=("nan_loss",))
     unknown = make_job(2, JobStatus.UNKNOWN, name="", raw_status="exploded")
-    first, second, third = job_rows([known, unknown, make_job(3, raw_status="cancelling")], NOW)
+    first, second, third = job_rows([known, unknown, make_job(3, cancelling=True)], NOW)
     assert third["Status"] == ["Cancelling"]
     assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "nan loss"], 42, "12/50")
     assert (first["Loss"], first["ETA"], first["Duration"]) == ("NaN", "1h 30m 45s", "1m 30s")

@@ -101,12 +101,12 @@ def test_every_alarm_we_raise_has_words(alarm: str) -> None:
 
 def test_when_the_job_that_runs_now_makes_room() -> None:
     assert ahead_text(replace(JOB, progress=Progress(eta_s=125))) == "about 2m 5s left (an estimate)"
-    assert ahead_text(replace(JOB, raw_status="cancelling", progress=Progress(eta_s=125))) == "which is stopping"
+    assert ahead_text(replace(JOB, cancelling=True, progress=Progress(eta_s=125))) == "which is stopping"
     assert ahead_text(JOB) == ""
 
 
 def test_a_job_told_to_stop_has_no_stage_and_no_time_left() -> None:
-    stopping = replace(JOB, raw_status="cancelling")
+    stopping = replace(JOB, cancelling=True)
     latest = make_attempt(JobStatus.RUNNING, Progress(stage="training", step=4, eta_s=468))
     assert stage_line(latest, stopping).startswith("Stopping… · ")
     assert [fact.label for fact in progress_facts(latest, stopping, NOW)] == ["Loss", "Speed", "Running for"]
@@ -121,7 +121,7 @@ def test_the_browser_title_tells_the_progress() -> None:
     assert browser_title(JOB) == "Running · Aria v1"
     assert browser_title(replace(JOB, status=JobStatus.PENDING)) == "Waiting · Aria v1"
     assert browser_title(replace(JOB, status=JobStatus.UNKNOWN, raw_status="held")) == "Unknown (held) · Aria v1"
-    stopping = replace(JOB, raw_status="cancelling", progress=Progress(fraction=0.42))
+    stopping = replace(JOB, cancelling=True, progress=Progress(fraction=0.42))
     assert browser_title(stopping) == "Cancelling · Aria v1"
 
 
