@@ -53,7 +53,7 @@ ONLY_IN = {
     "pyarrow": {FRAME},
     "pydantic": {SETTINGS, JOBS},
     "PIL": {EMBEDDED, TINY},
-    "numpy": {TINY},
+    "numpy": {ARTIFACTS, TINY},
     "safetensors": {TINY},
     "tqdm": {TINY},
 }

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LINK_LIFE = timedelta(minutes=10)
 CHECK_TIMEOUT_S = 2.5
 MOST_LISTED = 10_000
+RANGE_DEADLINE_S = 60
 SETTINGS_HINT = "Check S3_ENDPOINT, S3_KEY, S3_SECRET, S3_BUCKET and AWS_REGION."
 
 
@@ -50,6 +51,15 @@ class StoredObject:
     key: str
     size_bytes: int
     modified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRange:
+    """Some bytes of an object, and what they are a part of."""
+
+    data: bytes
+    size_bytes: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +114,42 @@ class ObjectStore:
         """The object's size in bytes. Raises ArtifactError when it is not there."""
         with self._explained():
             return int(self._client(LOOKING).head_object(Bucket=self.bucket, Key=key)["ContentLength"])
+
+    def read_range(
+        self, key: str, offset: int, size: int, *, etag: str = "", deadline_s: float = RANGE_DEADLINE_S
+    ) -> ObjectRange:
+        """At most ``size`` bytes from ``offset``, fewer at the object's end; never more, whatever the store sends.
+
+        Args:
+            key: The object.
+            offset: Count of bytes before the range.
+            size: Most bytes to read; at least 1.
+            etag: The version that must still be there; empty for any.
+            deadline_s: Longest time for the whole range, in seconds.
+
+        Raises:
+            ArtifactError: It is gone, has changed, or the store ignores ranges.
+        """
+        until = time.monotonic() + deadline_s
+        with self._explained():
+            try:
+                answer = self._client(LOOKING).get_object(
+                    Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + size - 1}", IfMatch=etag or "*"
+                )
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+                    return ObjectRange(data=b"", size_bytes=0, etag=etag)  # an empty object has no ranges
+                raise
+            with closing(answer["Body"]) as body:
+                if offset and "ContentRange" not in answer:
+                    raise ArtifactError("The store ignores ranged reads, so the file can only be read whole.")
+                data = b""
+                while len(data) < size and (more := body.read(min(size - len(data), 1 << 20))):
+                    data += more
+                    if time.monotonic() > until:
+                        raise ArtifactError("The store is too slow.", hint="Try again later.")
+        total = whole_size(answer.get("ContentRange"), answer.get("ContentLength"))
+        return ObjectRange(data=data, size_bytes=total or offset + len(data), etag=answer.get("ETag", ""))
 
     def list(self, prefix: str) -> list[StoredObject]:
         """The objects whose keys begin with ``prefix``, by key; at most 10,000."""
@@ -192,6 +238,13 @@ class ObjectStore:
             raise ArtifactError(f"The file cannot be read: {error.strerror}.") from error
 
 
+def whole_size(content_range: str | None, content_length: object) -> int:
+    """The size of a whole file in bytes, from the headers of an answer to a ranged read; 0 when they do not tell."""
+    _, slash, total = (content_range or "").partition("/")
+    said = total if slash else str(content_length or "")
+    return int(said) if said.isdecimal() else 0
+
+
 def _open(settings: S3Settings, patience: _Patience) -> "S3Client":
     # A session of its own: boto3's default session is shared and not safe to use from several threads.
     client: S3Client = boto3.session.Session().client(
@@ -223,6 +276,8 @@ def _refused(error: ClientError, address: str) -> ArtifactError:
         return ArtifactError(
             "The file is not in the store.", hint="It may have been deleted, or not been uploaded yet."
         )
+    if status == 412:
+        return ArtifactError("The file changed while it was read.", hint="Read it again.")
     if status in (400, 401, 403):
         return ArtifactError(f"The store refused the credentials ({address}: {code or status}).", hint=SETTINGS_HINT)
     return ArtifactError(
