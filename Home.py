@@ -8,9 +8,11 @@ import gc
 from collections.abc import AsyncIterator
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from lib import services
 from lib.errors import DashboardError
+from lib.web.access import Guard, refuse_unsafe_start
 from lib.web.routes import ROUTES
 
 
@@ -32,4 +34,5 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES)
+refuse_unsafe_start()
+app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(Guard)])

@@ -29,6 +29,8 @@ page = st.navigation(
 load_browser_side()
 note_url()
 with explained_errors(retry=True):
+    if notice := services.access().notice:
+        st.warning(notice, icon=":material/lock_open:")
     services.source()
     show_announced()
     page.run()

@@ -8,9 +8,10 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
+from lib.access import Access
 from lib.errors import SettingsError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
@@ -45,6 +46,12 @@ _logs = Reads(max_entries=64)
 _followers = Reads(max_entries=64)
 
 
+@cache
+def access() -> Access:
+    """Who may do what. Raises SettingsError; tried again at the next call. Once known it stays."""
+    return Access(load_settings())
+
+
 def source() -> JobSource:
     """The source that the settings name. Raises SettingsError or StoreError; tried again at the next call."""
     with _opening:
@@ -58,6 +65,7 @@ def connect(other: JobSource | None) -> None:
     global _reads, _logs, _followers
     with _opening:
         _connected[:] = [other] if other else []
+        access.cache_clear()
         _reads, _logs, _followers = Reads(), Reads(max_entries=64), Reads(max_entries=64)
 
 

@@ -54,6 +54,7 @@ class Settings:
         trainer_paths: Setting's name -> where a trainer is installed, for the recipes that ask for it; the known names
             are the fields of ``_TrainerPaths``.
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
+        is_open: Whether other machines may connect although nobody signs in (LORA_OPEN).
     """
 
     source: str = "embedded"
@@ -62,6 +63,7 @@ class Settings:
     trainer_paths: Mapping[str, Path] = field(default_factory=dict)
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
+    is_open: bool = False
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | None = None) -> Settings:
@@ -78,6 +80,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         },
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
+        is_open=given.LORA_OPEN,
     )
 
 
@@ -147,6 +150,7 @@ class _Given(_TrainerPaths):
     ] = "embedded"
     LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
+    LORA_OPEN: bool = False
     INFLUENCERAI_API_URL: Address | None = None
     INFLUENCERAI_EMAIL: str = ""
     INFLUENCERAI_PASSWORD: str = ""

@@ -69,6 +69,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("LORA_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    services.access.cache_clear()
 
 
 @pytest.fixture(autouse=True, scope="session")

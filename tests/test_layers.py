@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FRAME, SURFACE, UI, SERVICES, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS, TINY = (
-    "frame surface ui services sources embedded artifacts settings jobs errors tiny_trainer".split()
+FRAME, SURFACE, UI, SERVICES, ACCESS, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS, TINY = (
+    "frame surface ui services access sources embedded artifacts settings jobs errors tiny_trainer".split()
 )
 ROOM_OF = {
     "Home": FRAME,
@@ -19,6 +19,7 @@ ROOM_OF = {
     "lib.tiny_trainer": TINY,
     "lib.ui": UI,
     "lib.services": SERVICES,
+    "lib.access": ACCESS,
     "lib.sources": SOURCES,
     "lib.embedded": EMBEDDED,
     "lib.artifacts": ARTIFACTS,
@@ -28,10 +29,11 @@ ROOM_OF = {
 }
 # What sources.protocol says is what every room above it speaks; it imports nothing but lib.jobs.
 MAY_IMPORT = {
-    FRAME: {FRAME, UI, SERVICES, SOURCES, JOBS, ERRORS},
+    FRAME: {FRAME, UI, SERVICES, ACCESS, SOURCES, JOBS, ERRORS},
     SURFACE: {UI, SERVICES, SOURCES, JOBS, ERRORS},
     UI: {UI, SERVICES, SOURCES, JOBS, ERRORS},
-    SERVICES: {SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
+    SERVICES: {ACCESS, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
+    ACCESS: {SETTINGS, ERRORS},
     SOURCES: {SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
     EMBEDDED: {EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
     ARTIFACTS: {ARTIFACTS, SETTINGS, JOBS, ERRORS},

@@ -1,0 +1,86 @@
+"""The guard in front of a real server: foreign pages, headers, an open dashboard's notice, and the start refusal."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+
+from lib.access import OPEN_NOTICE
+from lib.web.access import HEADERS
+from tests.browser.conftest import ROOT, Dashboard
+from tests.ports import lasting_port
+
+# What a page of another program on this machine could try: drive the dashboard's websocket, or show it in a frame.
+ATTACK = """<!doctype html><iframe src="{target}"></iframe><script>
+const socket = new WebSocket("{target}/_stcore/stream".replace("http", "ws"), ["streamlit"]);
+socket.onopen = () => {{ document.title = "opened"; }};
+socket.onerror = () => {{ document.title = "refused"; }};
+</script>"""
+
+
+@pytest.fixture
+def foreign_page(dashboard: Dashboard) -> Iterator[str]:
+    """The address of another server of this machine whose page attacks the dashboard."""
+
+    class Attacker(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(ATTACK.format(target=dashboard.url).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Attacker)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_page_of_another_port_neither_drives_nor_frames_the_dashboard(page: Page, foreign_page: str) -> None:
+    page.goto(foreign_page)
+    expect(page).to_have_title("refused")
+    expect(page.frame_locator("iframe").get_by_text("Overview")).to_have_count(0)
+    assert page.frames[1].url.startswith("chrome-error:")
+
+
+def test_the_own_page_works_and_every_answer_carries_the_headers(page: Page, dashboard: Dashboard) -> None:
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer) if answer.url.startswith(dashboard.url) else None)
+    page.goto(dashboard.url)
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    assert len(answers) > 20
+    for answer in answers:
+        missing = {name for name in HEADERS if name.lower() not in answer.headers}
+        assert not missing, f"{answer.url} lacks {missing}"
+    assert page.request.get(f"{dashboard.url}/_stcore/metrics").status == 404
+    expect(page.get_by_text(OPEN_NOTICE)).to_have_count(0)
+
+
+def test_an_open_dashboard_says_so_on_every_page(page: Page, start_dashboard: Callable[..., Dashboard]) -> None:
+    opened = start_dashboard(LORA_OPEN="1", STREAMLIT_SERVER_ADDRESS="0.0.0.0")
+    for path in ("/", "/jobs", "/job?id=none", "/new", "/datasets", "/configs"):
+        page.goto(f"{opened.url}{path}")
+        expect(page.get_by_text(OPEN_NOTICE)).to_be_visible()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", ""])
+def test_it_does_not_start_for_other_machines_unless_that_is_meant(address: str) -> None:
+    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.address", address]
+    ended = subprocess.run(
+        [*command, "--server.port", str(lasting_port())],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert b"set LORA_OPEN=1 if this is meant" in ended.stderr
+    assert b"Traceback" not in ended.stderr
