@@ -1,5 +1,6 @@
 """The kinds of training settings: how a value of each is read, checked, written and shown."""
 
+import contextlib
 import math
 import tomllib
 from abc import ABC, abstractmethod
@@ -96,10 +97,13 @@ class Number(Setting):
         return ""
 
     def parse(self, text: str) -> float | int:
-        number = float(text[:40])
-        if not math.isfinite(number) or (self.is_integer and (number % 1 or abs(number) > MAX_EXACT)):
-            raise ValueError("Must be a whole number." if self.is_integer else "Must be a number.")
-        return int(number) if self.is_integer else number
+        with contextlib.suppress(ValueError):
+            number = float(text[:40])
+            if math.isfinite(number) and not self.is_integer:
+                return number
+            if abs(number) <= MAX_EXACT and not number % 1:
+                return int(number)
+        raise ValueError("Must be a whole number." if self.is_integer else "Must be a number.")
 
     def text(self, value: Any) -> str:
         return repr(value)
@@ -174,7 +178,7 @@ class Options(Setting):
         if not isinstance(value, Mapping):
             return f"{self.label} must be a table."
         bad = next((name for name, each in value.items() if not _is_option(each)), None)
-        return "" if bad is None else f"{self.label} cannot have {bad!r} as a table or a time."
+        return "" if bad is None else f"{self.label} cannot hold a table or a time: {bad!r}."
 
     def parse(self, text: str) -> dict[str, Any]:
         try:
@@ -209,7 +213,7 @@ def value_text(value: Any) -> str:
 
 
 def _length_problem(label: str, text: str, limit: int) -> str:
-    return f"{label} has {len(text):,} characters; at most {limit:,} are allowed." if len(text) > limit else ""
+    return f"{label} must have at most {limit:,} characters, not {len(text):,}." if len(text) > limit else ""
 
 
 def _is_option(value: Any) -> bool:

@@ -64,7 +64,7 @@ def test_an_exported_file_is_pleasant_to_read():
         ({"settings": {"epochs": 1001}}, "settings.epochs", "between 1 and 1000"),
         ({"settings": {"learning_rate": 2}}, "settings.learning_rate", "between 1e-06 and 1"),
         ({"settings": {"sample_prompts": [1]}}, "settings.sample_prompts", "list of texts"),
-        ({"settings": {"extra": {"deep": {"er": 1}}}}, "settings.extra", "'deep' as a table"),
+        ({"settings": {"extra": {"deep": {"er": 1}}}}, "settings.extra", "table or a time: 'deep'"),
         ({"settings": {"trainer": " "}}, "settings.trainer", "must not be empty"),
         ({"settings": []}, "settings", "A table is needed"),
         ({"name": " "}, "name", "empty"),

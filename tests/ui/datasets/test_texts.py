@@ -3,9 +3,6 @@
 import pytest
 
 from lib.jobs.dataset import Dataset
-from lib.jobs.setting_kinds import value_text
-from lib.jobs.training_settings import NUMBERS, PROMPTS, TrainingConfig, TrainingSettings
-from lib.ui.configs.panels import config_summary, copy_name, file_name
 from lib.ui.datasets.facts import coverage_text, dataset_facts, problem_texts, summary_text
 from lib.ui.datasets.upload import upload_data
 from lib.ui.parts.text import escaped
@@ -45,51 +42,6 @@ def test_a_dataset_without_images_cannot_be_trained_on():
     assert dataset_problem(None)
     assert "no images" in dataset_problem(Dataset(id="d", name="d", image_count=0))
     assert not dataset_problem(Dataset(id="d", name="d", image_count=None))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1e-4, "0.0001"),
-        (1e-6, "1e-6"),
-        (16, "16"),
-        ("", "none"),
-        (("a", "b"), "a; b"),
-        ({}, "none"),
-        ({"a": True, "b": "True"}, "a = true, b = True"),
-    ],
-)
-def test_values_read_well(value, text):
-    assert value_text(value) == text
-
-
-def test_ranges_have_their_units():
-    texts = {number.name: number.range_text for number in NUMBERS}
-    assert texts["learning_rate"] == "1e-6 to 1"
-    assert texts["batch_size"] == "1 to 64 images per step"
-    assert texts["resolution"] == "128 to 2048 px"
-
-
-def test_prompts_are_lines():
-    assert PROMPTS.parse(" a \n\n b\r\n") == ("a", "b")
-
-
-def test_a_copy_gets_a_name_of_its_own():
-    assert copy_name("Quick", ["Quick"]) == "Quick (copy)"
-    assert copy_name("Quick", ["quick", "QUICK (COPY)"]) == "Quick (copy 2)"
-    assert len(copy_name("n" * 100, [])) == 100
-
-
-def test_a_configuration_in_one_line():
-    settings = TrainingSettings(base_model="model", epochs=1)
-    assert config_summary(settings) == (
-        "tiny · model · 1 epoch · learning rate 0.0001 · dim 16, alpha 8 · batch size 1 · 512 px"
-    )
-
-
-@pytest.mark.parametrize(("name", "stem"), [("SD 1.5 / fast", "SD-1-5---fast"), ("../..", "configuration")])
-def test_an_exported_file_has_a_plain_name(name, stem):
-    assert file_name(TrainingConfig(id="c", name=name, settings=TrainingSettings())) == f"{stem}.toml"
 
 
 def test_the_upload_address_holds_the_id_as_one_part():
