@@ -66,12 +66,20 @@ class Dashboard:
 
     url: str
     data_dir: Path
+    log: Path
     process: "subprocess.Popen[bytes]"
+
+    def unexpected_errors(self) -> list[str]:
+        """What pages said "Something unexpected went wrong" about, with the lines that follow in the server's log."""
+        _, *found = self.log.read_text("utf-8", "replace").split("Unexpected error on a page")
+        return [text[:2_000] for text in found]
 
 
 @pytest.fixture(scope="session")
 def start_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Dashboard]]:
     """Starts ``streamlit run`` on a data folder; ends it, its worker and its trainers with the session.
+
+    Fails then if a page of any of them swallowed an error.
 
     ``script`` is Home.py, or one of the tests' own that puts another source in.
     """
@@ -88,12 +96,12 @@ def start_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
             **environ,
         }
         command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(number)]
-        log = (folder.parent / f"server-{number}.log").open("ab")
-        with log:
+        log_path = folder.parent / f"server-{number}.log"
+        with log_path.open("ab") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        dashboard = Dashboard(url=f"http://localhost:{number}", data_dir=folder, process=process)
+        dashboard = Dashboard(url=f"http://localhost:{number}", data_dir=folder, log=log_path, process=process)
         started.append(dashboard)
         _wait_until_healthy(dashboard)
         return dashboard
@@ -101,6 +109,7 @@ def start_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
     yield start
     for dashboard in started:
         _end(dashboard)
+    assert [error for dashboard in started for error in dashboard.unexpected_errors()] == []
 
 
 @pytest.fixture(scope="module")
