@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from lib.errors import ArtifactError, InvalidRequest, JobNotFound, SourceError
+from lib.errors import InvalidRequest, JobNotFound, SourceError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.job_request import JobRequest
@@ -22,6 +22,7 @@ from lib.sources.protocol import (
     OutcomeBucket,
     Preview,
     bucket_starts,
+    no_such_file,
 )
 
 NO_DATASETS = "The in-memory source keeps no files, so datasets cannot be changed."
@@ -227,7 +228,7 @@ class MemorySource(JobSource):
         self._called("locate_artifact")
         self._require(job_id)
         if (job_id, artifact_id) not in self.files:
-            raise ArtifactError("The job has no such file.", hint="Open the job to see its files.")
+            raise no_such_file()
         return self.files[job_id, artifact_id]
 
     def artifacts(self, job: Job) -> Sequence[Artifact]:

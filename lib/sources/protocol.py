@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Protocol
 
-from lib.errors import DatasetError, InvalidRequest, NotSupported
+from lib.errors import ArtifactError, DatasetError, InvalidRequest, NotSupported
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
@@ -210,6 +210,11 @@ def no_such_config() -> InvalidRequest:
     return InvalidRequest("There is no such configuration.", hint="It may have been deleted.")
 
 
+def no_such_file() -> ArtifactError:
+    """The error for an id that leads to no file of the job."""
+    return ArtifactError("The job has no such file.", hint="Open the job to see its files.")
+
+
 class JobSource(ABC):
     """A source of jobs. Every method raises ``lib.errors.SourceError`` or ``StoreError`` on failure.
 
@@ -262,7 +267,8 @@ class JobSource(ABC):
         """The checks of source, store, worker and disk. Never raises: a failed check says so."""
 
     def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
-        """Every loss seen, by step; the same step is given once."""
+        """Every loss seen, by step; the same step is given once. Raises JobNotFound."""
+        self.get_job(job_id)
         return ()
 
     def artifacts(self, job: Job) -> Sequence[Artifact]:
@@ -271,10 +277,14 @@ class JobSource(ABC):
 
     def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
         """Where the file is right now; a link is signed for this call. Raises ArtifactError."""
-        raise NotSupported(f"The source {self.name} has no files to download.")
+        self.get_job(job_id)
+        raise no_such_file()
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
-        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last goes on."""
+        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last goes on.
+
+        Empty: not known.
+        """
         return ()
 
     def preview(self, request: JobRequest) -> Preview:

@@ -22,7 +22,11 @@ NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
 
 
 class House(Protocol):
-    """A source and the ways to furnish it. Only what is put in is there: no job, one dataset, one configuration."""
+    """A source and the ways to furnish it: at first it has no job, one dataset and one configuration.
+
+    ``dataset_id`` and ``config_id`` are empty if the source keeps none. ``beyond`` (optional) names tests that the
+    source cannot pass for a reason outside of it, with that reason.
+    """
 
     source: Any
     dataset_id: str

@@ -200,11 +200,14 @@ def test_health_says_when_it_looked(house: House) -> None:
 
 
 def test_datasets_and_configurations(house: House) -> None:
-    assert [dataset.id for dataset in house.source.datasets.list()] == [house.dataset_id]
-    assert house.source.datasets.get(house.dataset_id).name == "Portraits"
+    datasets, configs = house.source.datasets, house.source.configs
+    assert {each.id: each.name for each in datasets.list()} == (
+        {house.dataset_id: "Portraits"} if house.dataset_id else {}
+    )
+    assert {each.id: each.name for each in configs.list()} == ({house.config_id: "Quick"} if house.config_id else {})
+    assert [datasets.get(each.id).name for each in datasets.list()] == [each.name for each in datasets.list()]
+    assert [configs.get(each.id).name for each in configs.list()] == [each.name for each in configs.list()]
     with pytest.raises(DatasetError):
-        house.source.datasets.get("../nobody")
-    assert [config.id for config in house.source.configs.list()] == [house.config_id]
-    assert house.source.configs.get(house.config_id).name == "Quick"
+        datasets.get("../nobody")
     with pytest.raises(InvalidRequest):
-        house.source.configs.get("nobody")
+        configs.get("nobody")

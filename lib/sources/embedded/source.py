@@ -34,6 +34,7 @@ from lib.sources.protocol import (
     OutcomeBucket,
     Preview,
     bucket_starts,
+    no_such_file,
 )
 
 if TYPE_CHECKING:  # boto3 takes a second to import, and most installations have no store
@@ -176,7 +177,7 @@ class EmbeddedSource(JobSource):
                 return LocalFile(path=self._files.attempt(job_id, attempt.number).log, name=log.name)
         found = next((artifact for artifact in job.artifacts if artifact.id == artifact_id), None)
         if found is None:
-            raise ArtifactError("The job has no such file.", hint="Open the job to see its files.")
+            raise no_such_file()
         if (path := self._files.artifact_path(job_id, artifact_id)) is not None:
             return LocalFile(path=path, name=found.name)
         if self._object_store is None or found.key is None:

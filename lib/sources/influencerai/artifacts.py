@@ -10,6 +10,7 @@ from lib.errors import ArtifactError
 from lib.jobs.artifact_names import describe_file
 from lib.jobs.job import Artifact, Job, PresignedUrl
 from lib.sources.influencerai.snapshot import artifact_id, job_prefix
+from lib.sources.protocol import no_such_file
 
 CONFIGURE_HINT = "Set S3_ENDPOINT, S3_BUCKET, S3_KEY and S3_SECRET, so that links are signed when they are clicked."
 AT_THE_CLICK = timedelta(0)
@@ -67,7 +68,7 @@ def locate(job: Job, wanted: str, files: ObjectStore | None, now: Callable[[], d
                 raise
             return link
     if artifact is None:
-        raise ArtifactError("The job has no such file.", hint="Open the job to see its files.")
+        raise no_such_file()
     return _frozen(artifact, now(), has_store=files is not None)
 
 
