@@ -74,8 +74,15 @@ class StoreCheck:
 class ObjectStore:
     """One bucket. Safe to use from several threads; opens its connections at the first call."""
 
-    def __init__(self, settings: S3Settings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        settings: S3Settings,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        most_listed: int = MOST_LISTED,
+    ) -> None:
         self._settings = settings
+        self._most_listed = most_listed
         self._now = now
         self._lock = threading.Lock()
         self._opened: dict[_Patience, S3Client] = {}
@@ -162,9 +169,9 @@ class ObjectStore:
                     for row in page.get("Contents", ())
                     if not row["Key"].endswith("/")
                 ]
-                if len(found) >= MOST_LISTED:
+                if len(found) >= self._most_listed:
                     break
-        return sorted(found[:MOST_LISTED], key=lambda each: each.key)
+        return sorted(found[: self._most_listed], key=lambda each: each.key)
 
     def upload(self, path: Path, key: str) -> None:
         """Copy a file into the store; an object of the same key is replaced."""

@@ -22,18 +22,27 @@ from lib.embedded.datasets.thumbnails import check_picture
 from lib.jobs.dataset import ImportReport
 from lib.jobs.words import size_text
 
-MAX_IMAGE_BYTES = 64 * 1024**2
-MAX_ZIP_BYTES = 8 * 1024**3
-MAX_ENTRIES = 20_000
-MAX_TOTAL_BYTES = 8 * 1024**3
 MAX_RATIO = 100
 RATIO_FLOOR_BYTES = 1024**2  # small files compress well without being bombs
-MAX_DIRECTORY_BYTES = 16 * 1024**2
 CHUNK_BYTES = 1024**2
 MAX_REFUSALS = 1000
 
 
-class Refused(Exception):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportLimits:
+    """What a single upload may hold. ``total_bytes`` is the size of a zip unpacked, ``index_bytes`` of its contents."""
+
+    image_bytes: int = 64 * 1024**2
+    zip_bytes: int = 8 * 1024**3
+    total_bytes: int = 8 * 1024**3
+    entries: int = 20_000
+    index_bytes: int = 16 * 1024**2
+
+
+DEFAULT_LIMITS = ImportLimits()
+
+
+class FileRefused(Exception):
     """Why a file is not taken in: one plain sentence."""
 
 
@@ -48,6 +57,7 @@ class _Import:
     folder: Path
     incoming: Path
     image_stems: set[str]
+    limits: ImportLimits
     kept: list[str] = field(default_factory=list)
     already_there: list[str] = field(default_factory=list)
     stray_captions: list[str] = field(default_factory=list)
@@ -60,7 +70,7 @@ class _Import:
         """Take one file in, or note why not."""
         try:
             take_in()
-        except Refused as refusal:
+        except FileRefused as refusal:
             if len(self.refused) < MAX_REFUSALS:
                 self.refused[shown_name] = str(refusal)
 
@@ -74,7 +84,9 @@ class _Import:
         )
 
 
-def import_upload(folder: Path, scratch: Path, name: str, stream: BinaryIO) -> ImportReport:
+def import_upload(
+    folder: Path, scratch: Path, name: str, stream: BinaryIO, limits: ImportLimits = DEFAULT_LIMITS
+) -> ImportReport:
     """Take an uploaded file into a dataset folder.
 
     Args:
@@ -86,7 +98,7 @@ def import_upload(folder: Path, scratch: Path, name: str, stream: BinaryIO) -> I
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="incoming-", ignore_cleanup_errors=True) as incoming:
         stems = {Path(name).stem for name in list_image_names(folder)}
-        upload = _Import(folder=folder, incoming=Path(incoming), image_stems=stems)
+        upload = _Import(folder=folder, incoming=Path(incoming), image_stems=stems, limits=limits)
         if name.lower().endswith(".zip") and not safe_name(name).problem:
             upload.attempt(name, lambda: _take_zip(upload, stream))
         else:
@@ -104,20 +116,20 @@ def write_caption(path: Path, text: str, scratch: Path) -> None:
 
 
 def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
-    """Take one image or caption in. Raises Refused."""
+    """Take one image or caption in. Raises FileRefused."""
     safe = safe_name(path)
     if safe.problem:
-        raise Refused(safe.problem)
+        raise FileRefused(safe.problem)
     ending = Path(safe.name).suffix.lower()
     if ending == ".zip":
-        raise Refused("It is a zip inside a zip.")
+        raise FileRefused("It is a zip inside a zip.")
     if ending not in ENDINGS and ending != ".txt":
-        raise Refused("It is not an image (PNG, JPEG, WebP, BMP), a caption (.txt) or a zip.")
+        raise FileRefused("It is not an image (PNG, JPEG, WebP, BMP), a caption (.txt) or a zip.")
     # Trainers read captions of this very ending only.
     name = f"{Path(safe.name).stem}.txt" if ending == ".txt" else safe.name
     unfinished = upload.incoming / "file"
     try:
-        _copy(stream, unfinished, MAX_CAPTION_BYTES if ending == ".txt" else MAX_IMAGE_BYTES)
+        _copy(stream, unfinished, MAX_CAPTION_BYTES if ending == ".txt" else upload.limits.image_bytes)
         _check_content(unfinished, ending)
         if not _place(unfinished, upload.folder / name):
             upload.already_there.append(name)
@@ -138,49 +150,49 @@ def _copy(stream: IO[bytes], target: Path, limit_bytes: int) -> None:
         while chunk := stream.read(CHUNK_BYTES):
             size_bytes += len(chunk)
             if size_bytes > limit_bytes:
-                raise Refused(f"It is larger than {size_text(limit_bytes)}.")
+                raise FileRefused(f"It is larger than {size_text(limit_bytes)}.")
             file.write(chunk)
     if size_bytes == 0:
-        raise Refused("It is empty.")
+        raise FileRefused("It is empty.")
 
 
 def _check_content(path: Path, ending: str) -> None:
     if ending != ".txt":
         if problem := check_picture(path):
-            raise Refused(problem)
+            raise FileRefused(problem)
         return
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Refused("The caption is not UTF-8 text.") from None
+        raise FileRefused("The caption is not UTF-8 text.") from None
     if "\0" in text:
-        raise Refused("The caption is not text.")
+        raise FileRefused("The caption is not text.")
 
 
 def _place(unfinished: Path, target: Path) -> bool:
     """Move the file to its place; False when the dataset has the very same one already."""
     if target.exists() or target.is_symlink():
         if target.is_symlink() or not target.is_file() or not filecmp.cmp(unfinished, target, shallow=False):
-            raise Refused("The dataset already has a file with this name and other content.")
+            raise FileRefused("The dataset already has a file with this name and other content.")
         return False
     unfinished.replace(target)
     return True
 
 
 def _take_zip(upload: _Import, stream: BinaryIO) -> None:
-    """Take in what is good of a zip. Raises Refused when the archive as a whole is not acceptable."""
+    """Take in what is good of a zip. Raises FileRefused when the archive as a whole is not acceptable."""
     file = stream if _is_seekable(stream) else _spooled(upload, stream)
     try:
-        with zipfile.ZipFile(_BoundedReader(file)) as archive:
+        with zipfile.ZipFile(_BoundedReader(file, upload.limits.index_bytes)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and not is_noise(entry.filename)]
-            _check_archive(entries)
+            _check_archive(entries, upload.limits)
             images = [entry.filename for entry in entries if Path(entry.filename).suffix.lower() in ENDINGS]
             upload.offered = {Path(safe_name(path).name).stem for path in images}
             # Images first: a caption is only taken in beside its image.
             for entry in sorted(entries, key=_is_caption):
                 upload.attempt(entry.filename, partial(_take_entry, upload, archive, entry))
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise Refused("The zip archive is damaged or not a zip.") from error
+        raise FileRefused("The zip archive is damaged or not a zip.") from error
     finally:
         if file is not stream:
             file.close()
@@ -192,15 +204,15 @@ def _is_seekable(stream: BinaryIO) -> bool:
 
 def _spooled(upload: _Import, stream: BinaryIO) -> BinaryIO:
     path = upload.incoming / "archive"
-    _copy(stream, path, MAX_ZIP_BYTES)
+    _copy(stream, path, upload.limits.zip_bytes)
     return path.open("rb")
 
 
-def _check_archive(entries: list[zipfile.ZipInfo]) -> None:
-    if len(entries) > MAX_ENTRIES:
-        raise Refused(f"The zip holds {len(entries)} files; at most {MAX_ENTRIES} are taken in.")
-    if sum(entry.file_size for entry in entries) > MAX_TOTAL_BYTES:
-        raise Refused(f"The zip unpacks to more than {size_text(MAX_TOTAL_BYTES)}, as a zip bomb does.")
+def _check_archive(entries: list[zipfile.ZipInfo], limits: ImportLimits) -> None:
+    if len(entries) > limits.entries:
+        raise FileRefused(f"The zip holds {len(entries)} files; at most {limits.entries} are taken in.")
+    if sum(entry.file_size for entry in entries) > limits.total_bytes:
+        raise FileRefused(f"The zip unpacks to more than {size_text(limits.total_bytes)}, as a zip bomb does.")
 
 
 def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
@@ -208,14 +220,14 @@ def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInf
     if problem is None and _is_caption(entry):
         problem = _owner_problem(upload, entry.filename)
     if problem is not None:
-        raise Refused(problem)
+        raise FileRefused(problem)
     try:
         with archive.open(entry) as stream:
             _take_file(upload, entry.filename, stream)
     except NotImplementedError as error:
-        raise Refused("It is packed in a way that is not supported.") from error
+        raise FileRefused("It is packed in a way that is not supported.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise Refused("It is damaged inside the zip.") from error
+        raise FileRefused("It is damaged inside the zip.") from error
     upload.taken.add(_without_ending(entry.filename))
 
 
@@ -262,8 +274,9 @@ def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
 class _BoundedReader:
     """A file whose single reads are bounded: zipfile reads an archive's whole directory at once."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
         self._file = file
+        self._most_bytes = most_bytes
         self.seek = file.seek
         self.tell = file.tell
 
@@ -271,9 +284,9 @@ class _BoundedReader:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_DIRECTORY_BYTES:
-            raise Refused("The zip's table of contents is too large.")
-        data = self._file.read(MAX_DIRECTORY_BYTES + 1 if size < 0 else size)
-        if len(data) > MAX_DIRECTORY_BYTES:
-            raise Refused("The zip's table of contents is too large.")
+        if size > self._most_bytes:
+            raise FileRefused("The zip's table of contents is too large.")
+        data = self._file.read(self._most_bytes + 1 if size < 0 else size)
+        if len(data) > self._most_bytes:
+            raise FileRefused("The zip's table of contents is too large.")
         return data

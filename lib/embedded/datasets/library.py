@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from lib.embedded.datasets.file_names import ENDINGS, MAX_CAPTION_BYTES, is_readable, safe_name
-from lib.embedded.datasets.importing import import_upload, write_caption
+from lib.embedded.datasets.importing import DEFAULT_LIMITS, ImportLimits, import_upload, write_caption
 from lib.embedded.datasets.summary import (
     list_image_names,
     list_stray_captions,
@@ -25,7 +25,7 @@ from lib.embedded.datasets.summary import (
     summarize,
 )
 from lib.embedded.datasets.thumbnails import PREVIEW_PX, PREVIEWS, PictureCache, is_current, make_thumbnail
-from lib.embedded.files.availability import HINT, OutOfReach, is_there
+from lib.embedded.files.availability import HINT, FolderUnavailable, is_there
 from lib.embedded.files.json_file import write_json
 from lib.errors import DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
@@ -41,8 +41,9 @@ ABANDONED_AFTER_S = 3600.0
 class DatasetFolder:
     """All datasets below ``root``. A folder that somebody put there by hand is a dataset too."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limits: ImportLimits = DEFAULT_LIMITS) -> None:
         self.root = root
+        self._limits = limits
 
     def create(self, name: str) -> Dataset:
         """An empty dataset. Raises DatasetError for a bad or taken name."""
@@ -99,16 +100,16 @@ class DatasetFolder:
         return folder
 
     def _require_root(self) -> None:
-        """Raise OutOfReach when there is no folder to look into: that is not the same as one without datasets."""
+        """Raise FolderUnavailable when the folder is missing, which is not the same as one without datasets."""
         if not is_there(self.root):
-            raise OutOfReach(f"The folder of the datasets, {self.root}, is not there.", hint=HINT)
+            raise FolderUnavailable(f"The folder of the datasets, {self.root}, is not there.", hint=HINT)
 
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
         """Take in an image, a caption or a zip of both; what is refused is named with the reason."""
         folder = self.path(dataset_id)
         self.clear_leftovers()
         with _told_disk_errors("The upload could not be stored"):
-            return import_upload(folder, self.root / CACHE_FOLDER, name, stream)
+            return import_upload(folder, self.root / CACHE_FOLDER, name, stream, self._limits)
 
     def image_names(self, dataset_id: str) -> Sequence[str]:
         """Names of all images, in their order."""

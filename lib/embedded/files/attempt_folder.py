@@ -53,7 +53,8 @@ class Exit:
 class AttemptFolder:
     """Paths and small files of one attempt. Small files are replaced whole, so that nobody reads half of one.
 
-    Whoever asks for something while the folder itself is away is told so (OutOfReach): what is in it is unknown then.
+    Raises:
+        FolderUnavailable: The folder itself is away, so that nobody knows what is in it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +86,7 @@ class AttemptFolder:
             folder.mkdir(exist_ok=True)
 
     def is_made(self) -> bool:
-        """Whether the folder was created. Raises OutOfReach when the data folder is away."""
+        """Whether the folder was created. Raises FolderUnavailable when the data folder is away."""
         return is_there(self.path, below=self.path.parents[2])
 
     def read_log(self, offset: int, limit: int) -> bytes:

@@ -17,14 +17,14 @@ HINT = (
 WAIT_AT_MOST_S = 24 * 3600.0
 
 
-class OutOfReach(StoreError):
+class FolderUnavailable(StoreError):
     """A folder cannot be looked into, so that nobody knows what is in it."""
 
 
-def out_of_reach(folder: Path, error: OSError) -> OutOfReach:
+def folder_unavailable(folder: Path, error: OSError) -> FolderUnavailable:
     """What it means to a person that a folder cannot be looked into."""
     reason = "it is not there" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-    return OutOfReach(f"The folder {folder} cannot be reached: {reason}.", hint=HINT)
+    return FolderUnavailable(f"The folder {folder} cannot be reached: {reason}.", hint=HINT)
 
 
 def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = None) -> int | None:
@@ -34,7 +34,7 @@ def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = 
         below: The folder that has to be there; the file's own unless given.
 
     Raises:
-        OutOfReach: That folder cannot be looked into.
+        FolderUnavailable: That folder cannot be looked into.
     """
     root = below or path.parent
     descriptor = _open_root(root)
@@ -44,7 +44,7 @@ def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = 
             descriptor = os.open(part, flags | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError as error:
             if _is_link(part, folder):  # to a disk that is away
-                raise out_of_reach(path, error) from error
+                raise folder_unavailable(path, error) from error
             return None
         finally:
             os.close(folder)
@@ -52,7 +52,7 @@ def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = 
 
 
 def is_there(path: Path, *, below: Path | None = None) -> bool:
-    """Whether something is there. Raises OutOfReach when nobody can tell."""
+    """Whether something is there. Raises FolderUnavailable when nobody can tell."""
     descriptor = open_if_there(path, below=below)
     if descriptor is not None:
         os.close(descriptor)
@@ -60,7 +60,7 @@ def is_there(path: Path, *, below: Path | None = None) -> bool:
 
 
 def read_if_there(path: Path) -> bytes | None:
-    """The content of a file; None when it certainly is not there. Raises OutOfReach when nobody can tell."""
+    """The content of a file; None when it certainly is not there. Raises FolderUnavailable when nobody can tell."""
     descriptor = open_if_there(path)
     if descriptor is None:
         return None
@@ -69,7 +69,7 @@ def read_if_there(path: Path) -> bytes | None:
 
 
 def stat_if_there(path: Path) -> os.stat_result | None:
-    """Size and times of a file; None when it certainly is not there. Raises OutOfReach when nobody can tell."""
+    """Size and times of a file; None when it certainly is not there. Raises FolderUnavailable when nobody can tell."""
     descriptor = open_if_there(path)
     if descriptor is None:
         return None
@@ -83,7 +83,7 @@ def _open_root(root: Path) -> int:
     try:
         return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise out_of_reach(root, error) from error
+        raise folder_unavailable(root, error) from error
 
 
 def _is_link(name: str, folder: int) -> bool:

@@ -95,7 +95,7 @@ def is_held(path: Path) -> bool:
     The look takes a shared lock for a moment, so whoever takes the lock in earnest needs a little patience.
 
     Raises:
-        OutOfReach: Nobody can tell: in a folder that was moved away, a lock is still held.
+        FolderUnavailable: Nobody can tell: in a folder that was moved away, a lock is still held.
     """
     descriptor = open_if_there(path)
     if descriptor is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from lib.embedded.files.availability import HINT, OutOfReach, out_of_reach
+from lib.embedded.files.availability import HINT, FolderUnavailable, folder_unavailable
 from lib.embedded.store.connection import connect, explain, transaction, use_wal
 from lib.embedded.store.migrations import MIGRATIONS, Migration, level, migrate, refuse_newer
 from lib.errors import StoreError
@@ -42,7 +42,7 @@ class Database:
         """Which file is at the path now; an open connection would go on reading one that was moved away.
 
         Raises:
-            OutOfReach: There is none, or nobody can tell.
+            FolderUnavailable: There is none, or nobody can tell.
         """
         return require_database(self.path.parent)
 
@@ -110,16 +110,16 @@ class Database:
 
 
 def require_database(data_dir: Path) -> FileId:
-    """Which file the database is. Raises OutOfReach when there is none: it is only away, and not to be made anew."""
+    """Which file the database is. Raises FolderUnavailable when it is missing: it is away, not to be made anew."""
     try:
         found = (data_dir / FILE_NAME).stat()
     except FileNotFoundError as error:
         if data_dir.exists():  # such as the place where a disk that is away was mounted
             message = f"The data folder {data_dir} is there, but its database {FILE_NAME} is not."
-            raise OutOfReach(message, hint=HINT) from error
-        raise out_of_reach(data_dir, error) from error
+            raise FolderUnavailable(message, hint=HINT) from error
+        raise folder_unavailable(data_dir, error) from error
     except OSError as error:
-        raise out_of_reach(data_dir, error) from error
+        raise folder_unavailable(data_dir, error) from error
     return found.st_dev, found.st_ino
 
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from lib.embedded.store.database import Database
 from lib.embedded.store.rows import failure_json, progress_from, progress_json, settings_from, to_json
 from lib.embedded.trainers.recipe import FoundFile
-from lib.jobs.job import Failure, JobStatus, Progress
+from lib.jobs.failures.judge import Verdict
+from lib.jobs.job import Progress
 from lib.jobs.training_settings import TrainingSettings
 
 
@@ -32,15 +33,13 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class AttemptEnd:
     """How an attempt ended. ``progress`` None keeps what was recorded last."""
 
-    status: JobStatus
-    progress: Progress | None = None
-    failure: Failure | None = None
-    alarms: tuple[str, ...] = ()
-    exit_code: int | None = None
+    verdict: Verdict
     finished_at: float
+    progress: Progress | None = None
+    exit_code: int | None = None
     last_output_at: float | None = None
     size_bytes: int | None = None
 
@@ -75,8 +74,8 @@ class RunStore:
             )
         return claim
 
-    def require_reach(self) -> None:
-        """Raise OutOfReach while the data folder is away: nothing can be said about an attempt then."""
+    def require_available(self) -> None:
+        """Raise FolderUnavailable while the data folder is away: nothing can be said about an attempt then."""
         self._database.file_id()
 
     def running(self) -> list[Claim]:
@@ -169,9 +168,9 @@ class RunStore:
                 statement = f"INSERT INTO artifacts ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"
                 connection.executemany(statement, rows)
 
-    def finish(self, claim: Claim, ending: Ending) -> bool:
+    def finish(self, claim: Claim, end: AttemptEnd) -> bool:
         """Record how an attempt ended; False when it was recorded before."""
-        at = max(ending.finished_at, claim.started_at)  # the clock may have been set back
+        at = max(end.finished_at, claim.started_at)  # the clock may have been set back
         with self._database.writing() as connection:
             ended = connection.execute(
                 """
@@ -179,7 +178,7 @@ class RunStore:
                     cancel_requested = 0
                 WHERE id = ? AND attempt = ? AND status = 'running'
                 """,
-                (ending.status, at, at, at - claim.started_at, ending.size_bytes, claim.job_id, claim.attempt),
+                (end.verdict.status, at, at, at - claim.started_at, end.size_bytes, claim.job_id, claim.attempt),
             ).rowcount
             connection.execute(
                 """
@@ -188,13 +187,13 @@ class RunStore:
                 WHERE job_id = ? AND number = ? AND status = 'running'
                 """,
                 (
-                    ending.status,
+                    end.verdict.status,
                     at,
-                    ending.exit_code,
-                    progress_json(ending.progress) if ending.progress else None,
-                    failure_json(ending.failure),
-                    to_json(list(ending.alarms)),
-                    ending.last_output_at,
+                    end.exit_code,
+                    progress_json(end.progress) if end.progress else None,
+                    failure_json(end.verdict.failure),
+                    to_json(list(end.verdict.alarms)),
+                    end.last_output_at,
                     claim.job_id,
                     claim.attempt,
                 ),

@@ -1,4 +1,4 @@
-"""Copies the files of a finished attempt to an object store, while the worker goes on with its other jobs."""
+"""Uploads the files of a finished attempt to an object store while the worker goes on with its other jobs."""
 
 import logging
 import threading
@@ -11,60 +11,61 @@ from typing import Protocol
 from lib.embedded.trainers.recipe import FoundFile
 
 UPLOAD_FAILED = "upload_failed"
-# Before the second and the third try.
-PAUSES_S = (1.0, 3.0)
-# So many failures in a row, and the store is taken to be down until the next try.
+# After so many failures in a row the store counts as down until the next try.
 MOST_IN_A_ROW = 3
 
 _log = logging.getLogger("worker")
 
 
-class Mirror(Protocol):
-    """Where files may be copied to, such as ``lib.artifacts.object_store.ObjectStore``."""
+class UploadTarget(Protocol):
+    """Where files are uploaded to, such as ``lib.artifacts.object_store.ObjectStore``."""
 
     def upload(self, path: Path, key: str) -> None:
-        """Copy a file there. Raises ArtifactError."""
+        """Upload a file. Raises ArtifactError."""
 
 
-class MirrorCopy:
-    """Copies the files of one attempt in a thread of its own; what fails is tried again a little later.
+class ArtifactUpload:
+    """Uploads the files of one attempt in a thread of its own; a failed file is tried again after each pause.
 
     Attributes:
-        keys: Path of a file -> its key in the store, for the files that were copied.
+        keys: Path of a file -> its key in the store, for the files that were uploaded.
         alarms: A word when some were not.
     """
 
-    def __init__(self, mirror: Mirror, mark: str, output: Path, files: Sequence[FoundFile]) -> None:
+    def __init__(
+        self, target: UploadTarget, mark: str, output: Path, files: Sequence[FoundFile], pauses_s: Sequence[float]
+    ) -> None:
         self.keys: dict[str, str] = {}
         self.alarms: tuple[str, ...] = ()
-        self._thread = threading.Thread(target=self._copy, args=(mirror, mark, output, files), name=f"copy-{mark}")
+        self._target, self._mark, self._output = target, mark, output
+        self._thread = threading.Thread(target=self._run, args=(files, pauses_s), name=f"upload-{mark}")
         self._thread.start()
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is being copied any more."""
+        """Whether nothing is being uploaded any more."""
         return not self._thread.is_alive()
 
-    def _copy(self, mirror: Mirror, mark: str, output: Path, files: Sequence[FoundFile]) -> None:
+    def _run(self, files: Sequence[FoundFile], pauses_s: Sequence[float]) -> None:
         waiting = deque(file.path for file in files)
-        for pause_s in (0.0, *PAUSES_S):
+        for pause_s in (0.0, *pauses_s):
             if waiting:
                 time.sleep(pause_s)
-                self._copy_round(mirror, mark, output, waiting)
+                self._upload_round(waiting)
         if waiting:
-            _log.warning("%s: %d files were not copied: %s", mark, len(waiting), ", ".join(waiting)[:500])
+            _log.warning("%s: %d files were not copied: %s", self._mark, len(waiting), ", ".join(waiting)[:500])
             self.alarms = (UPLOAD_FAILED,)
 
-    def _copy_round(self, mirror: Mirror, mark: str, output: Path, waiting: deque[str]) -> None:
-        """Try each file once; those that failed go to the end, so that none stands in the way of the others."""
+    def _upload_round(self, waiting: deque[str]) -> None:
+        """Try each file once; a failed one goes to the end, so that it does not hold up the others."""
         failures = 0
         for _ in range(len(waiting)):
             path = waiting.popleft()
-            key = f"jobs/{mark}/{path}"
+            key = f"jobs/{self._mark}/{path}"
             try:
-                mirror.upload(output / path, key)
+                self._target.upload(self._output / path, key)
             except Exception as error:
-                # Whatever it was: a thread that dies without a word would pass for one that copied everything.
+                # Any error counts: a thread that dies silently would look like one that uploaded everything.
                 _log.warning("%s was not copied: %s", key, error)
                 waiting.append(path)
                 failures += 1

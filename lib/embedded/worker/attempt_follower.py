@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
-from lib.embedded.files.availability import OutOfReach, is_there
-from lib.embedded.store.runs import Claim, Ending, RunStore
+from lib.embedded.files.availability import FolderUnavailable, is_there
+from lib.embedded.store.runs import AttemptEnd, Claim, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
-from lib.embedded.worker.artifact_upload import Mirror, MirrorCopy
+from lib.embedded.worker.artifact_upload import ArtifactUpload, UploadTarget
 from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
+from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
@@ -20,20 +21,16 @@ from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step
 
-WRITE_EVERY_S = 1.0
-READ_AT_ONCE_BYTES = 4 << 20
-# A supervisor that lives ends a training in time; this much later it is taken for dead.
+# A living supervisor ends a training in time; this much later it counts as dead.
 LATE_LIMIT_S = 2.0
-# After so long without it, and without a process, the folder of an attempt is taken for deleted.
-GONE_AFTER_S = 30.0
 
 
-class FollowedRun:
+class AttemptFollower:
     """An attempt between claim and end. ``follow`` is called again and again and never blocks for long.
 
     Args:
         recipe: None when the trainer is not known any more; the files are then not looked for.
-        stop_grace_s: Between SIGTERM and SIGKILL, for a trainer that lost its supervisor.
+        upload_to: None keeps the files on this machine only.
     """
 
     def __init__(
@@ -43,14 +40,15 @@ class FollowedRun:
         recipe: Recipe | None,
         store: RunStore,
         *,
-        stop_grace_s: float,
-        mirror: Mirror | None = None,
+        limits: WorkerLimits,
+        upload_to: UploadTarget | None = None,
     ) -> None:
         self.claim = claim
         self._folder = folder
         self._recipe = recipe
         self._store = store
-        self._mirror = mirror
+        self._limits = limits
+        self._upload_to = upload_to
         # A worker that takes a run over reads its log from the start, but does not add known losses again,
         # and takes the pace from the former worker: nobody knows when what it reads then was written.
         self._offset, self._late_bytes = 0, folder.log_size()
@@ -63,9 +61,9 @@ class FollowedRun:
         self._recorded: list[FoundFile] | None = None
         self._written_at = -float("inf")
         self._written_stage: str | None = None
-        self._stop = GroupStop(stop_grace_s)
+        self._stop = GroupStop(limits.stop_grace_s)
         self._judged: tuple[list[FoundFile], Verdict] | None = None
-        self._copy: MirrorCopy | None = None
+        self._upload: ArtifactUpload | None = None
         self._looked_at = -float("inf")
         self._missing_since: float | None = None
 
@@ -74,7 +72,7 @@ class FollowedRun:
         try:
             exit_ = self._exit()
             caught_up = self._read_log()
-        except OutOfReach:
+        except FolderUnavailable:
             if not self._is_gone():
                 raise
             return self._finish_without_folder()
@@ -112,7 +110,7 @@ class FollowedRun:
             return exit_
         exit_ = self._unrecorded_exit()
         # What was seen may be of a folder that somebody made where the true one is away.
-        self._store.require_reach()
+        self._store.require_available()
         kill_marked(self.claim.mark)
         return exit_
 
@@ -130,24 +128,17 @@ class FollowedRun:
 
     def _is_gone(self) -> bool:
         """Whether the folder was deleted: it stays away while the data folder is there, and nobody works on it."""
-        self._store.require_reach()
+        self._store.require_available()
         if self._folder.is_made() or find_marked(self.claim.mark):
             self._missing_since = None
             return False
         self._missing_since = self._missing_since or time.monotonic()
-        return time.monotonic() - self._missing_since >= GONE_AFTER_S
+        return time.monotonic() - self._missing_since >= self._limits.gone_after_s
 
     def _finish_without_folder(self) -> bool:
-        verdict = judge_gone(self._folder)
+        verdict = replace(judge_gone(self._folder), alarms=tuple(self._parser.alarms))
         progress = replace(self._parser.progress, eta_s=None)
-        ending = Ending(
-            status=verdict.status,
-            progress=progress,
-            failure=verdict.failure,
-            alarms=tuple(self._parser.alarms),
-            finished_at=time.time(),
-        )
-        self._store.finish(self.claim, ending)
+        self._store.finish(self.claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time()))
         return True
 
     def _stop_orphan(self) -> None:
@@ -165,14 +156,14 @@ class FollowedRun:
 
     def _read_log(self) -> bool:
         """Feed the parser with what is new; whether the end was reached."""
-        data = self._folder.read_log(self._offset, READ_AT_ONCE_BYTES)
+        data = self._folder.read_log(self._offset, self._limits.read_at_once_bytes)
         if data:
             at = None if self._is_late else time.time()
             self._offset += len(data)
             self._parser.feed(data, at)
             self._note_resumed()
             self._keep_losses(self._parser.drain_losses())
-        if len(data) == READ_AT_ONCE_BYTES:
+        if len(data) == self._limits.read_at_once_bytes:
             return False
         self._late_bytes = 0  # also when somebody cut the log short
         return True
@@ -200,7 +191,7 @@ class FollowedRun:
 
     def _write_progress(self, progress: Progress) -> None:
         """Record progress once a second, and a new stage at once."""
-        is_due = time.monotonic() - self._written_at >= WRITE_EVERY_S
+        is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
         if not is_due and progress.stage == self._written_stage:
             return
         cancelled = self._store.record_progress(
@@ -212,7 +203,7 @@ class FollowedRun:
 
     def _look_for_files(self) -> None:
         """Record the files that did not change since the last look: others are still being written."""
-        if time.monotonic() - self._looked_at < WRITE_EVERY_S:
+        if time.monotonic() - self._looked_at < self._limits.write_every_s:
             return
         self._looked_at = time.monotonic()
         found = {file.path: file for file in self._collect()}
@@ -239,20 +230,20 @@ class FollowedRun:
         alarms = verdict.alarms
         if verdict.status is JobStatus.SUCCEEDED:
             progress = replace(progress, fraction=1.0, stage=Stage.FINISHED.value)
-            if self._mirror is not None:
-                self._copy = self._copy or MirrorCopy(self._mirror, self.claim.mark, self._folder.output, files)
-                if not self._copy.is_done:
+            if self._upload_to is not None:
+                self._upload = self._upload or ArtifactUpload(
+                    self._upload_to, self.claim.mark, self._folder.output, files, self._limits.upload_pauses_s
+                )
+                if not self._upload.is_done:
                     self._write_progress(replace(progress, stage=Stage.UPLOADING.value))
                     return False
-                keys, alarms = self._copy.keys, (*alarms, *self._copy.alarms)
+                keys, alarms = self._upload.keys, (*alarms, *self._upload.alarms)
         self._record_files(files, keys)
         self._store.finish(
             self.claim,
-            Ending(
-                status=verdict.status,
+            AttemptEnd(
+                verdict=replace(verdict, alarms=alarms),
                 progress=progress,
-                failure=verdict.failure,
-                alarms=alarms,
                 exit_code=exit_.exit_code,
                 finished_at=exit_.finished_at,
                 last_output_at=self._folder.last_output_at(),
@@ -266,7 +257,7 @@ class FollowedRun:
         files = checked_files(self._folder.output, self._collect())
         verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
         is_there(self._folder.output)  # raises: what was not there meanwhile cannot be judged
-        self._store.require_reach()
+        self._store.require_available()
         return files, verdict
 
 

@@ -8,7 +8,7 @@ NAME = ".reserve"
 SIZE_BYTES = 512 << 10
 
 
-class Reserve:
+class DiskReserve:
     """A file without meaning in the data folder."""
 
     def __init__(self, data_dir: Path) -> None:

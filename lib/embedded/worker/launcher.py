@@ -9,21 +9,20 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lib.embedded.files import locks
-from lib.embedded.files.availability import OutOfReach
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.trainers.registry import DEFAULT_RECIPES
+from lib.embedded.worker.limits import DEFAULT_LIMITS
 from lib.embedded.worker.processes import let_end
 from lib.errors import WorkerError
 from lib.settings import ROOT
 
 BEAT_NAME = "worker.beat"
 LOG_NAME = "worker.log"
-# How long a worker stays when there is nothing to do.
-IDLE_GRACE_S = 3.0
 # A worker that fails again and again is started less and less often.
 START_EVERY_S = 3.0
 START_AT_LEAST_EVERY_S = 60.0
 LOOK_EVERY_S = 1.0
-# A longer log is put aside at the next start; the one put aside before is then forgotten.
+# A longer log is renamed at the next start and replaces the one renamed before.
 MOST_LOG_BYTES = 4 << 20
 
 
@@ -37,14 +36,16 @@ class WorkerLauncher:
         max_parallel: int = 1,
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         recipes: str = DEFAULT_RECIPES,
-        mirror: bool = False,
+        upload: bool = False,
+        most_log_bytes: int = MOST_LOG_BYTES,
     ) -> None:
         self._data_dir = data_dir
         self._argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(data_dir)]
         self._argv += ["--recipes", recipes, "--max-parallel", str(max_parallel)]
         for name, path in trainer_paths.items():
             self._argv += ["--trainer-path", name, str(path)]
-        self._argv += ["--mirror"] if mirror else []
+        self._argv += ["--upload"] if upload else []
+        self._most_log_bytes = most_log_bytes
         self._lock = threading.Lock()
         self._started_at = self._looked_at = -float("inf")
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,13 +58,13 @@ class WorkerLauncher:
         return self._problem
 
     def is_running(self) -> bool:
-        """Whether a worker process lives. Raises OutOfReach while the data folder is away."""
+        """Whether a worker process lives. Raises FolderUnavailable while the data folder is away."""
         return locks.is_held(self._data_dir / locks.WORKER_LOCK)
 
     def _is_running_surely(self) -> bool:
         try:
             return self.is_running()
-        except OutOfReach as error:
+        except FolderUnavailable as error:
             raise WorkerError(f"The worker could not be started. {error}", hint=error.hint) from error
 
     def beat_age_s(self) -> float | None:
@@ -102,13 +103,13 @@ class WorkerLauncher:
 
     def _is_starting(self) -> bool:
         """Whether a worker of ours is on its way to the lock; none gives up sooner than its idle grace."""
-        is_young = time.monotonic() - self._started_at < IDLE_GRACE_S
+        is_young = time.monotonic() - self._started_at < DEFAULT_LIMITS.idle_grace_s
         return is_young and self._process is not None and self._process.poll() is None
 
     def _start(self) -> subprocess.Popen[bytes]:
         log_path = self._data_dir / LOG_NAME
         try:
-            if log_path.exists() and log_path.stat().st_size > MOST_LOG_BYTES:
+            if log_path.exists() and log_path.stat().st_size > self._most_log_bytes:
                 log_path.replace(log_path.with_suffix(".log.1"))
             with log_path.open("ab") as log:
                 process = subprocess.Popen(

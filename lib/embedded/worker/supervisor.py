@@ -19,11 +19,11 @@ from typing import TypeVar
 
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
-from lib.embedded.files.availability import WAIT_AT_MOST_S, OutOfReach
+from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
 from lib.embedded.worker.processes import ATTEMPT_MARK, GroupStop, signal_groups
 
 _POLL_S = 0.1
-_TRIES_IN_REACH = 2
+_TRIES_WHILE_AVAILABLE = 2
 # The dashboard's own settings, which hold secrets, are no business of a trainer.
 _SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_")
 
@@ -32,18 +32,18 @@ _T = TypeVar("_T")
 
 def supervise(folder: AttemptFolder, lock: int) -> None:
     """Run the trainer of an attempt to its end."""
-    spec = _once_in_reach(folder, lock, folder.read_spec)
-    _once_in_reach(folder, lock, folder.reserve_exit)
-    if _once_in_reach(folder, lock, folder.cancel_requested):
+    spec = _once_available(folder, lock, folder.read_spec)
+    _once_available(folder, lock, folder.reserve_exit)
+    if _once_available(folder, lock, folder.cancel_requested):
         ended = Exit(exit_code=None, finished_at=time.time(), cancelled=True)
     else:
         ended = _run(spec, folder, lock)
-    _once_in_reach(folder, lock, partial(folder.write_exit, ended))
+    _once_available(folder, lock, partial(folder.write_exit, ended))
 
 
 def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
     try:
-        _once_in_reach(folder, lock, partial(folder.mark_started, supervisor=os.getpid()))
+        _once_available(folder, lock, partial(folder.mark_started, supervisor=os.getpid()))
         trainer = start_trainer(spec, folder, lock)
     except OSError as error:
         message = f"{spec.argv[0]}: {error.strerror or error}"
@@ -55,16 +55,16 @@ def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
     return wait_for(trainer, spec, folder, lock)
 
 
-def _once_in_reach(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _T:
+def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _T:
     """Do something with the folder, as soon as it is back where it is away (not when it was deleted)."""
     deadline = time.monotonic() + WAIT_AT_MOST_S
     failures = 0
     while True:
-        is_last = failures == _TRIES_IN_REACH or locks.is_deleted(lock) or time.monotonic() > deadline
+        is_last = failures == _TRIES_WHILE_AVAILABLE or locks.is_deleted(lock) or time.monotonic() > deadline
         if is_last or locks.is_at(folder.lock, lock):
             try:
                 return do()
-            except (OSError, OutOfReach):
+            except (OSError, FolderUnavailable):
                 # The folder may have gone after the look: only what fails again is an error of its own.
                 failures += 1
                 if is_last:
@@ -76,7 +76,7 @@ def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess
     """Start the trainer with its output going straight into the log."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS_OF_OURS)}
     environ = {**own, "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
-    with _once_in_reach(folder, lock, partial(folder.log.open, "ab", buffering=0)) as log:
+    with _once_available(folder, lock, partial(folder.log.open, "ab", buffering=0)) as log:
         return subprocess.Popen(
             spec.argv,
             stdin=subprocess.DEVNULL,
@@ -118,7 +118,7 @@ def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFol
 
 def _is_cancel_seen(folder: AttemptFolder) -> bool:
     """Whether somebody asked to stop; while the folder is away nobody can ask."""
-    with contextlib.suppress(OSError, OutOfReach):
+    with contextlib.suppress(OSError, FolderUnavailable):
         return folder.cancel_requested()
     return False
 

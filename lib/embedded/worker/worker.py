@@ -17,19 +17,20 @@ from pathlib import Path
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
-from lib.embedded.files.availability import WAIT_AT_MOST_S, OutOfReach
+from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
 from lib.embedded.store.connection import DiskFullError
 from lib.embedded.store.database import require_database
 from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import OutdatedCodeError
-from lib.embedded.store.runs import Claim, Ending
+from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
-from lib.embedded.worker.artifact_upload import Mirror
+from lib.embedded.worker.artifact_upload import UploadTarget
 from lib.embedded.worker.attempt_end import failed
-from lib.embedded.worker.attempt_follower import GONE_AFTER_S, FollowedRun
-from lib.embedded.worker.disk_reserve import Reserve
-from lib.embedded.worker.launcher import BEAT_NAME, IDLE_GRACE_S, LOG_NAME
+from lib.embedded.worker.attempt_follower import AttemptFollower
+from lib.embedded.worker.disk_reserve import DiskReserve
+from lib.embedded.worker.launcher import BEAT_NAME, LOG_NAME
+from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
 from lib.embedded.worker.processes import find_marked, let_end
 from lib.embedded.worker.supervisor import start_supervisor
 from lib.errors import DashboardError, DatasetError, StoreError, WorkerError
@@ -41,15 +42,12 @@ from lib.settings import ROOT, Settings, load_settings
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
 BEAT_EVERY_S = 2.0
-STOP_GRACE_S = 10.0
-# Whoever only looks whether a lock is held takes it for a moment.
+# Probing a lock takes it briefly, so waiting a moment is normal.
 LOCK_PATIENCE_S = 1.0
-# So often in a row the same job may fail to be followed after its processes ended.
+# A job that cannot be followed so many times in a row, with its processes gone, is given up.
 MOST_ERRORS = 25
-# What goes wrong at every tick is not logged at every tick.
+# A repeated error is logged at most every 10 minutes.
 SAY_AGAIN_S = 600.0
-# After the disk or the database kept a job from being started.
-HOLD_S = 5.0
 _PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 _log = logging.getLogger("worker")
@@ -64,22 +62,22 @@ class Worker:
         *,
         recipes: Mapping[str, Recipe],
         max_parallel: int = 1,
-        mirror: Mirror | None = None,
-        stop_grace_s: float = STOP_GRACE_S,
+        upload_to: UploadTarget | None = None,
+        limits: WorkerLimits = DEFAULT_LIMITS,
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
         self._max_parallel = max_parallel
-        self._mirror = mirror
-        self._stop_grace_s = stop_grace_s
-        self._reserve = Reserve(data_dir)
+        self._upload_to = upload_to
+        self._limits = limits
+        self._reserve = DiskReserve(data_dir)
         self._store = self._open_store()
         self._file_id = self._store.database.file_id()
         self._away_since: float | None = None
         self._runs = self._store.runs
         self._datasets = DatasetFolder(data_dir / "datasets")
-        self._followed: dict[str, FollowedRun] = {}
-        self._endings: list[tuple[Claim, Ending]] = []
+        self._followed: dict[str, AttemptFollower] = {}
+        self._ends: list[tuple[Claim, AttemptEnd]] = []
         self._errors: dict[str, int] = {}
         self._said_at: dict[str, float] = {}
         self._beaten_at = -float("inf")
@@ -104,7 +102,7 @@ class Worker:
         """Work until there was nothing to do for a while, or the locked file was deleted."""
         self._left_over = None  # another worker may have held the lock, and claimed, since the last time
         busy_at = time.monotonic()
-        while time.monotonic() - busy_at < IDLE_GRACE_S and not locks.is_deleted(lock):
+        while time.monotonic() - busy_at < self._limits.idle_grace_s and not locks.is_deleted(lock):
             if self.tick():
                 busy_at = time.monotonic()
             time.sleep(TICK_S)
@@ -120,9 +118,9 @@ class Worker:
             WorkerError: Another data folder is where this worker's was; its jobs are another worker's.
             OutdatedCodeError: The jobs are a newer worker's.
         """
-        if not self._is_in_reach():
+        if not self._is_available():
             is_patient = self._away_since is None or time.monotonic() - self._away_since < WAIT_AT_MOST_S
-            return is_patient and bool(self._followed or self._endings or self._left_over)
+            return is_patient and bool(self._followed or self._ends or self._left_over)
         self._beat()
         with self._survived("taking over"):
             self._take_over()
@@ -138,14 +136,14 @@ class Worker:
                     del self._followed[mark]
                     self._end(run.claim, _MYSTERY, run.progress)
         with self._survived("an end"):
-            self._record_endings()
-        return bool(self._followed or self._endings) or self._left_over != [] or self._is_held()
+            self._record_ends()
+        return bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
 
-    def _is_in_reach(self) -> bool:
+    def _is_available(self) -> bool:
         """Whether the data folder is there: while it is away, nothing that is not found in it has ended."""
         try:
             file_id = self._store.database.file_id()
-        except OutOfReach as error:
+        except FolderUnavailable as error:
             self._away_since = self._away_since or time.monotonic()
             self._say("waiting", error)
             return False
@@ -154,7 +152,7 @@ class Worker:
         self._away_since = None
         return True
 
-    def _advance(self, run: FollowedRun) -> bool:
+    def _advance(self, run: AttemptFollower) -> bool:
         """Follow a run; whether its end is recorded, for which the reserve is given up when the disk is full."""
         try:
             return run.follow()
@@ -193,7 +191,7 @@ class Worker:
             if errors and locks.is_held(self._folder(claim).lock):
                 self._errors[claim.mark] = 0  # its end is still to come
                 return False
-        except OutOfReach:
+        except FolderUnavailable:
             return False
         return errors >= MOST_ERRORS
 
@@ -210,7 +208,7 @@ class Worker:
         """Take over what a former worker left running, and take apart what is left of deleted jobs."""
         if self._left_over is None:
             shutil.rmtree(self._data_dir / "trash", ignore_errors=True)
-            known = {*self._followed, *(claim.mark for claim, _ in self._endings)}
+            known = {*self._followed, *(claim.mark for claim, _ in self._ends)}
             self._left_over = [claim for claim in self._runs.running() if claim.mark not in known]
         for claim in list(self._left_over):
             with self._survived(claim.mark):
@@ -255,7 +253,7 @@ class Worker:
             except Exception as error:
                 self._say(claim.mark, error)
                 if self._may_pass(error):
-                    self._held_until = time.monotonic() + HOLD_S
+                    self._held_until = time.monotonic() + self._limits.hold_s
                     return
                 self._end(claim, _start_verdict(error))
             else:
@@ -265,11 +263,11 @@ class Worker:
 
     def _may_pass(self, error: Exception) -> bool:
         """Whether the machine kept a job from being started, and may not do so later."""
-        if not self._is_in_reach():
+        if not self._is_available():
             return True
-        if isinstance(error, OutOfReach):  # only the datasets are away: a short while, not for ever
+        if isinstance(error, FolderUnavailable):  # only the datasets are away: a short while, not for ever
             self._part_away_since = min(self._part_away_since, time.monotonic())
-            return time.monotonic() - self._part_away_since < GONE_AFTER_S
+            return time.monotonic() - self._part_away_since < self._limits.gone_after_s
         return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
 
     def _start(self, claim: Claim, folder: AttemptFolder) -> None:
@@ -287,7 +285,7 @@ class Worker:
                 cwd=str(ROOT),
                 environ=recipe.environ(training),
                 time_limit_s=claim.time_limit_s,
-                stop_grace_s=self._stop_grace_s,
+                stop_grace_s=self._limits.stop_grace_s,
             )
         )
         lock = locks.take(folder.lock, patience_s=LOCK_PATIENCE_S)
@@ -313,19 +311,18 @@ class Worker:
 
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
-        self._followed[claim.mark] = FollowedRun(
-            claim, folder, recipe, self._runs, stop_grace_s=self._stop_grace_s, mirror=self._mirror
+        self._followed[claim.mark] = AttemptFollower(
+            claim, folder, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
         )
 
     def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:
-        ending = Ending(status=verdict.status, failure=verdict.failure, progress=progress, finished_at=time.time())
-        self._endings.append((claim, ending))
+        self._ends.append((claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time())))
 
-    def _record_endings(self) -> None:
+    def _record_ends(self) -> None:
         """Record the ends that no log tells, until the database takes them."""
-        while self._endings:
-            self._runs.finish(*self._endings[0])
-            self._endings.pop(0)
+        while self._ends:
+            self._runs.finish(*self._ends[0])
+            self._ends.pop(0)
 
     def _folder(self, claim: Claim) -> AttemptFolder:
         return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt)
@@ -335,7 +332,7 @@ _MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not m
 
 
 def _start_verdict(error: Exception) -> Verdict:
-    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError | OutOfReach) else Cause.MISSING_TRAINER
+    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError | FolderUnavailable) else Cause.MISSING_TRAINER
     message = f"The training could not be started: {error}"
     return failed(cause, message, hint=error.hint if isinstance(error, DashboardError) else "")
 
@@ -353,7 +350,7 @@ def work(data_dir: Path, worker: Worker) -> None:
             if not worker.has_work():
                 return
             blind_looks = 0
-        except OutOfReach:  # whoever looks at the folder once it is back starts a worker
+        except FolderUnavailable:  # whoever looks at the folder once it is back starts a worker
             return
         except StoreError:  # a busy database is looked into again, one that is gone is not for ever
             blind_looks += 1
@@ -368,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-parallel", type=int, default=1)
     parser.add_argument("--recipes", default=DEFAULT_RECIPES)
     parser.add_argument("--trainer-path", nargs=2, action="append", default=[], metavar=("SETTING", "PATH"))
-    parser.add_argument("--mirror", action="store_true", help="copy finished files to the store of the settings")
+    parser.add_argument("--upload", action="store_true", help="upload finished files to the store of the settings")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # Handed over, not read again: a path that is gone by now fails the jobs that need it, not the worker.
@@ -377,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.data_dir,
         recipes=load_recipes(options.recipes, Settings(trainer_paths=trainer_paths)),
         max_parallel=options.max_parallel,
-        mirror=_configured_mirror() if options.mirror else None,
+        upload_to=_configured_target() if options.upload else None,
     )
     with contextlib.closing(worker):
         try:
@@ -386,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _log.warning("%s Its trainings go on; the next worker takes over.", error)
 
 
-def _configured_mirror() -> Mirror | None:
+def _configured_target() -> UploadTarget | None:
     from lib.artifacts.object_store import ObjectStore  # boto3 takes a second to import, and most have no store
 
     settings = load_settings().s3

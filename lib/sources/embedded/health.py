@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.embedded.files.availability import OutOfReach
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.store.jobs import Store
 from lib.embedded.worker.launcher import LOG_NAME, WorkerLauncher
 from lib.errors import DashboardError
@@ -61,7 +61,7 @@ def _look_at_database(store: Store) -> tuple[bool | None, str]:
 def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None, str]:
     try:
         is_needed = store.has_active_jobs()
-    except OutOfReach:
+    except FolderUnavailable:
         return None, "Unknown: the data folder with the jobs is away."
     if not launcher.is_running():
         if not is_needed:
@@ -78,7 +78,7 @@ def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None
 def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
     try:
         store.database.file_id()
-    except OutOfReach:
+    except FolderUnavailable:
         return False, "Unknown: the data folder is away."  # what is in its place may be another disk
     free_bytes = shutil.disk_usage(data_dir).free
     return free_bytes > LITTLE_SPACE_BYTES, f"{size_text(free_bytes)} free in the data folder."

@@ -85,7 +85,7 @@ class EmbeddedSource(JobSource):
             max_parallel=max_parallel,
             trainer_paths=trainer_paths,
             recipes=recipes,
-            mirror=files is not None,
+            upload=files is not None,
         )
 
         for job_id in self._store.half_deleted():  # by a process that was killed

@@ -15,7 +15,8 @@ from typing import BinaryIO
 import pytest
 from PIL import Image
 
-from lib.embedded.datasets import importing, thumbnails
+from lib.embedded.datasets import thumbnails
+from lib.embedded.datasets.importing import ImportLimits
 from lib.embedded.datasets.library import DatasetFolder
 from lib.errors import DatasetError
 
@@ -384,18 +385,16 @@ def test_a_hostile_upload_is_refused_by_name_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("limit", "value", "reason"),
     [
-        ("MAX_ENTRIES", 1, "at most 1"),
-        ("MAX_TOTAL_BYTES", 100, "zip bomb"),
-        ("MAX_DIRECTORY_BYTES", 64, "table of contents"),
-        ("MAX_IMAGE_BYTES", 100, "larger"),
+        ("entries", 1, "at most 1"),
+        ("total_bytes", 100, "zip bomb"),
+        ("index_bytes", 64, "table of contents"),
+        ("image_bytes", 100, "larger"),
     ],
 )
-def test_limits(
-    datasets: DatasetFolder, cats: str, limit: str, value: int, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importing, limit, value)
+def test_limits(datasets: DatasetFolder, cats: str, limit: str, value: int, reason: str) -> None:
     before = every_file(datasets.root)
-    report = datasets.import_file(cats, "a.zip", io.BytesIO(zip_bytes(GOOD, ("b.png", image_bytes(2)))))
+    narrow = DatasetFolder(datasets.root, ImportLimits(**{limit: value}))
+    report = narrow.import_file(cats, "a.zip", io.BytesIO(zip_bytes(GOOD, ("b.png", image_bytes(2)))))
     assert report.kept == ()
     assert all(reason in text for text in report.refused.values())
     assert every_file(datasets.root) == before
@@ -510,13 +509,14 @@ def test_pictures_within_the_limit_only(tmp_path: Path) -> None:
     assert "at most 40 million" in thumbnails.check_picture(tmp_path / "l.png")
 
 
-def test_a_full_disk_is_said_in_one_sentence(
-    datasets: DatasetFolder, cats: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
+class FullDisk(io.BytesIO):
+    """A stream that ends as a copy to a full disk does."""
+
+    def read(self, _size: int | None = -1) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(importing, "_place", full)
+
+def test_a_full_disk_is_said_in_one_sentence(datasets: DatasetFolder, cats: str) -> None:
     with pytest.raises(DatasetError, match="No space left") as caught:
-        datasets.import_file(cats, "a.png", io.BytesIO(image_bytes()))
+        datasets.import_file(cats, "a.png", FullDisk())
     assert "disk" in caught.value.hint

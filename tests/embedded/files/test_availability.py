@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from lib.embedded.files import locks
-from lib.embedded.files.availability import OutOfReach
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store
-from lib.embedded.worker import attempt_follower, worker
+from lib.embedded.worker import worker
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import StoreError, WorkerError
 from lib.jobs.job import Job, JobStatus
@@ -43,9 +43,9 @@ class Shore(Yard):
         wait = f"while not Path({str(self.gates / 'go')!r}).exists():\n    time.sleep(0.01)\n"
         return f"{before}\nPath({str(self.gates / 'halfway')!r}).touch()\n{wait}{after}"
 
-    def start(self, script: str) -> tuple[Job, worker.Worker]:
+    def start(self, script: str, **values: object) -> tuple[Job, worker.Worker]:
         """A job that came halfway."""
-        job, staff = self.submit(script), self.hire()
+        job, staff = self.submit(script), self.hire(**values)
         self.run_until(staff, job, lambda _: (self.gates / "halfway").exists())
         return job, staff
 
@@ -98,7 +98,7 @@ def test_an_end_while_the_folder_is_away_is_recorded_later(shore: Shore) -> None
     wait_for(lambda: len(worker_processes(job)) == 1, "the trainer does not end")  # its supervisor waits
     assert staff.tick()
     shore.dismiss()  # and the next worker comes when the folder is not there
-    with pytest.raises(OutOfReach):
+    with pytest.raises(FolderUnavailable):
         shore.hire()
     shutil.rmtree(shore.folder)
     shore.bring_back()
@@ -124,8 +124,7 @@ def test_a_trainer_that_fails_because_of_it_is_told_why(shore: Shore) -> None:
 def test_a_job_that_starts_when_the_folder_goes_away(
     shore: Shore, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    monkeypatch.setattr(worker, "HOLD_S", 0.0)
-    job, staff = shore.submit(), shore.hire()
+    job, staff = shore.submit(), shore.hire(hold_s=0.0)
     place, name = (ScriptedRecipe, "prepare") if moment == "claim" else (worker, "start_supervisor")
     original = getattr(place, name)
 
@@ -150,7 +149,7 @@ def test_what_stands_in_its_place_is_not_taken_for_it(shore: Shore, is_remade: b
     (shore.folder / f"jobs/{job.id}/1/output" if is_remade else shore.folder).mkdir(parents=True)
     assert all(staff.tick() for _ in range(2 * worker.MOST_ERRORS))
     assert len(worker_processes(job)) == 2
-    with pytest.raises(OutOfReach, match="its database"):
+    with pytest.raises(FolderUnavailable, match="its database"):
         shore.source.list_jobs(JobQuery())
     shutil.rmtree(shore.folder)
     shore.bring_back()
@@ -171,11 +170,8 @@ def test_another_folder_in_its_place_is_another_workers(shore: Shore) -> None:
     assert_whole(shore, shore.run_to_end(job))
 
 
-def test_an_attempt_whose_folder_was_deleted_is_lost_and_said_to_be(
-    shore: Shore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attempt_follower, "GONE_AFTER_S", 0.0)
-    job, staff = shore.start(shore.script(TRAIN))
+def test_an_attempt_whose_folder_was_deleted_is_lost_and_said_to_be(shore: Shore) -> None:
+    job, staff = shore.start(shore.script(TRAIN), gone_after_s=0.0)
     shore.run_until(staff, job, lambda now: now.progress.step == 4)
     shutil.rmtree(shore.folder / "jobs" / job.id)
     staff.tick()
@@ -224,7 +220,7 @@ def test_a_database_that_was_replaced_by_no_database_is_said(tmp_path: Path) -> 
 
 def test_a_link_to_a_disk_that_is_away_tells_nothing(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "disk" / "lock")
-    with pytest.raises(OutOfReach):
+    with pytest.raises(FolderUnavailable):
         locks.is_held(tmp_path / "lock")
     assert not locks.is_held(tmp_path / "other")
 

@@ -19,9 +19,10 @@ from lib.embedded.store.connection import DiskFullError
 from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store, new_job_id
 from lib.embedded.store.migrations import MIGRATIONS
-from lib.embedded.store.runs import Claim, Ending
+from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
+from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import ArtifactKind, Failure, Job, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
@@ -64,9 +65,15 @@ def claimed(store: Store) -> Claim:
     return claim
 
 
-def ending(status: JobStatus = JobStatus.SUCCEEDED, at: float = NOW.timestamp() + 60) -> Ending:
-    return Ending(
-        status=status, progress=Progress(step=5, loss=float("nan")), finished_at=at, exit_code=-9, size_bytes=7
+def ending(
+    status: JobStatus = JobStatus.SUCCEEDED, at: float = NOW.timestamp() + 60, failure: Failure | None = None
+) -> AttemptEnd:
+    return AttemptEnd(
+        verdict=Verdict(status=status, failure=failure),
+        progress=Progress(step=5, loss=float("nan")),
+        finished_at=at,
+        exit_code=-9,
+        size_bytes=7,
     )
 
 
@@ -203,7 +210,7 @@ def test_progress_is_kept_until_the_end_and_not_after(store: Store) -> None:
 def test_attempts_keep_what_they_were(store: Store) -> None:
     job = submit(store)
     failure = Failure(cause="killed", message="Killed.", evidence=("x",), traceback="t")
-    store.runs.finish(claimed(store), replace(ending(JobStatus.FAILED), failure=failure))
+    store.runs.finish(claimed(store), ending(JobStatus.FAILED, failure=failure))
     store.retry(job.id)
     assert store.get_job(job.id).failure is None
     file = FoundFile(path="a/lora.safetensors", kind=ArtifactKind.LORA, size_bytes=3, modified_at=NOW, epoch=2)
@@ -275,7 +282,7 @@ def test_a_traceback_comes_with_its_job_and_not_with_lists(store: Store) -> None
     submit(store)
     failure = Failure(cause="unknown", message="Ünknown.", evidence=("a", "b"), traceback="long\n" * 10_000)
     claim = claimed(store)
-    store.runs.finish(claim, replace(ending(JobStatus.FAILED), failure=failure))
+    store.runs.finish(claim, ending(JobStatus.FAILED, failure=failure))
     (listed,) = store.list_jobs(JobQuery()).jobs
     assert listed.failure == replace(failure, traceback="")
     assert store.get_job(claim.job_id).failure == failure
@@ -433,7 +440,7 @@ def test_preview_says_what_would_run_and_how_long(house: EmbeddedHouse) -> None:
     assert "--max_train_epochs=3" in first.command
     former = house.source.create_job(request)
     claim = claimed(house.source._store)
-    end = Ending(status=JobStatus.SUCCEEDED, progress=Progress(total_steps=6), finished_at=NOW.timestamp() + 60)
+    end = replace(ending(), progress=Progress(total_steps=6))
     house.source._store.runs.finish(claim, end)
     second = house.source.preview(replace(request, settings=replace(request.settings, epochs=10)))
     assert second.warnings == ("There is already a job with this name.",)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from lib.artifacts import object_store
 from lib.artifacts.object_store import ObjectStore
 from lib.embedded.trainers.recipe import FoundFile
-from lib.embedded.worker import artifact_upload
+from lib.embedded.worker.artifact_upload import ArtifactUpload
 from lib.errors import ArtifactError, JobNotFound
 from lib.jobs.job import ArtifactKind, Job, JobStatus, PresignedUrl
 from lib.jobs.job_request import JobRequest
@@ -167,20 +166,19 @@ class Slow:
         raise RuntimeError("cannot schedule new futures after shutdown")
 
 
-def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(
-    yard: Yard, shelf: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(artifact_upload, "PAUSES_S", (0.0,))
+def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(yard: Yard, shelf: ObjectStore) -> None:
     slow = Slow()
     job = yard.submit()
-    job = yard.run_until(yard.hire(mirror=slow), job, lambda now: now.progress.stage == "uploading")
+    job = yard.run_until(
+        yard.hire(upload_to=slow, upload_pauses_s=(0.0,)), job, lambda now: now.progress.stage == "uploading"
+    )
     assert (job.status, slow.is_asked.wait(DEADLINE_S)) == (JobStatus.RUNNING, True)
-    job = yard.run_to_end(job, mirror=shelf)
+    job = yard.run_to_end(job, upload_to=shelf)
     assert (job.status, job.attempt, job.alarms) == (JobStatus.SUCCEEDED, 1, ())
     assert keys(shelf, job) == [f"1/{name}" for name in NAMES]
     slow.go_on.set()
     # The thread of the worker that died lives on here, as it could not if a whole process had died.
-    for thread in [each for each in threading.enumerate() if each.name == f"copy-{job.id}/1"]:
+    for thread in [each for each in threading.enumerate() if each.name == f"upload-{job.id}/1"]:
         thread.join(DEADLINE_S)
 
 
@@ -198,34 +196,30 @@ class Picky:
         self.kept.append(path.name)
 
 
-def test_a_file_that_fails_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact_upload, "PAUSES_S", (0.0, 0.0))
+def test_a_file_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
     files = [
         FoundFile(path=name, kind=ArtifactKind.OTHER, size_bytes=1, modified_at=datetime.now(UTC))
         for name in ("never", "late", "good")
     ]
     picky = Picky()
-    copy = artifact_upload.MirrorCopy(picky, "job/1", tmp_path, files)
+    copy = ArtifactUpload(picky, "job/1", tmp_path, files, (0.0, 0.0))
     copy._thread.join(DEADLINE_S)
     assert picky.kept == ["good", "late"]
     assert copy.keys == {"good": "jobs/job/1/good", "late": "jobs/job/1/late"}
     assert copy.alarms == ("upload_failed",)
 
 
-def test_more_files_than_one_list_tells_are_deleted(
-    shelf: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(object_store, "MOST_LISTED", 2)
+def test_more_files_than_one_list_tells_are_deleted(s3: S3Server, shelf: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     for number in range(5):
         shelf.upload(tmp_path / "file", f"jobs/many/{number}")
-    assert shelf.delete_prefix("jobs/many/") == 5
+    with closing(ObjectStore(s3.settings, most_listed=2)) as short_sighted:
+        assert short_sighted.delete_prefix("jobs/many/") == 5
     assert shelf.list("jobs/many/") == []
 
 
-def test_whatever_breaks_while_copying_is_an_alarm(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact_upload, "PAUSES_S", (0.0,))
+def test_whatever_breaks_while_copying_is_an_alarm(yard: Yard) -> None:
     slow = Slow()
     slow.go_on.set()
-    job = yard.run_to_end(yard.submit(), mirror=slow)
+    job = yard.run_to_end(yard.submit(), upload_to=slow, upload_pauses_s=(0.0,))
     assert (job.status, job.alarms) == (JobStatus.SUCCEEDED, ("upload_failed",))

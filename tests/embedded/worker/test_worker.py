@@ -8,16 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from lib.embedded.files import locks
 from lib.embedded.store.migrations import MIGRATIONS, OutdatedCodeError
-from lib.embedded.trainers.recipe import FoundFile
-from lib.embedded.worker import artifact_upload, attempt_follower, worker
-from lib.embedded.worker.launcher import IDLE_GRACE_S, WorkerLauncher
+from lib.embedded.trainers.recipe import FoundFile, TrainingRun
+from lib.embedded.worker import worker
+from lib.embedded.worker.launcher import WorkerLauncher
+from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.worker import Worker, work
 from lib.errors import ArtifactError, StoreError
 from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
@@ -30,6 +31,9 @@ from tests.embedded.worker.test_supervisor import wait_for
 from tests.reaper import kill_all, working_on
 
 pytestmark = pytest.mark.slow
+
+
+LIMITS = {field.name for field in fields(WorkerLimits)}
 
 
 class Yard(EmbeddedHouse):
@@ -48,9 +52,10 @@ class Yard(EmbeddedHouse):
         return self.source.create_job(request)
 
     def hire(self, **values: object) -> Worker:
-        """A worker; the former one is gone as if killed."""
+        """A worker with these arguments and limits; the former one is gone as if killed."""
         self.dismiss()
-        staff = {"recipes": {"scripted": ScriptedRecipe()}, "stop_grace_s": 0.5, **values}
+        limits = {"stop_grace_s": 0.5, **{name: values.pop(name) for name in LIMITS & values.keys()}}
+        staff = {"recipes": {"scripted": ScriptedRecipe()}, "limits": WorkerLimits(**limits), **values}
         self.workers.append(Worker(self.folder, **staff))  # type: ignore[arg-type]
         return self.workers[-1]
 
@@ -129,15 +134,12 @@ def test_why_a_job_failed(yard: Yard, script: str, values: dict[str, object], ca
     assert job.failure.hint
 
 
-def test_datasets_that_stay_away_do_not_hold_the_queue_for_ever(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.embedded.worker.worker.HOLD_S", 0.0)
+def test_datasets_that_stay_away_do_not_hold_the_queue_for_ever(yard: Yard) -> None:
     job, away = yard.submit(), yard.folder / "away"
     (yard.folder / "datasets").rename(away)
-    staff = yard.hire()
-    staff.tick()
+    yard.hire(hold_s=0.0).tick()
     assert yard.source.get_job(job.id).failure is None
-    monkeypatch.setattr("lib.embedded.worker.worker.GONE_AFTER_S", 0.0)
-    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    ended = yard.run_to_end(job, hold_s=0.0, gone_after_s=0.0)
     assert ended.failure is not None
     assert (ended.failure.cause, str(yard.folder / "datasets") in ended.failure.message) == ("missing_dataset", True)
 
@@ -207,8 +209,7 @@ while True:
 """
 
 
-def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt_follower, "READ_AT_ONCE_BYTES", 100)  # several looks until it has caught up
+def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard) -> None:
     job = yard.submit(GATED)
     yard.run_until(yard.hire(), job, lambda now: now.progress.step == 8)
     (claim,) = yard.source._store.runs.running()
@@ -216,7 +217,7 @@ def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard, monke
     yard.source._store.runs.record_progress(claim, measured, (), None)
     before = yard.source.loss_points(job.id, attempt=1)
     assert [point.step for point in before] == [1, 2, 3, 4, 5, 6, 7]
-    staff = yard.hire()
+    staff = yard.hire(read_at_once_bytes=100)  # several looks until it has caught up
     steps = []
     taken_over = yard.run_until(staff, job, lambda now: steps.append(now.progress.step) or now.progress.epoch)
     assert set(steps) == {8}
@@ -296,11 +297,10 @@ class FlakyRecipe(ScriptedRecipe):
         return super().collect(output_dir)
 
 
-def test_only_errors_in_a_row_after_the_end_count_against_a_job(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt_follower, "WRITE_EVERY_S", 0.0)
+def test_only_errors_in_a_row_after_the_end_count_against_a_job(yard: Yard) -> None:
     recipe = FlakyRecipe(worker.MOST_ERRORS + 10)
     job = yard.submit(TRAIN + "\nwhile not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n")
-    staff = yard.hire(recipes={"scripted": recipe})
+    staff = yard.hire(recipes={"scripted": recipe}, write_every_s=0.0)
     yard.run_until(staff, job, lambda _: recipe.failures < 5)
     (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
     ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
@@ -322,19 +322,26 @@ def test_a_damaged_attempt_does_not_stop_the_queue(yard: Yard) -> None:
     assert "worker.log" in ended[2].failure.message
 
 
+class UnpreparedRecipe(ScriptedRecipe):
+    """Cannot prepare anything as long as there is an error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error: Exception | None = error
+
+    def prepare(self, run: TrainingRun) -> None:
+        if self.error:
+            raise self.error
+
+
 @pytest.mark.parametrize("error", [StoreError("The database is in use."), OSError(errno.ENOSPC, "No space left")])
-def test_what_passes_fails_no_job(yard: Yard, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr(worker, "HOLD_S", 0.0)
+def test_what_passes_fails_no_job(yard: Yard, error: Exception) -> None:
     jobs = [yard.submit(submission_id=str(number)) for number in range(2)]
-    staff = yard.hire()
-
-    def fail(*_: object) -> None:
-        raise error
-
-    with monkeypatch.context() as broken:
-        broken.setattr(ScriptedRecipe, "prepare", fail)
-        for _ in range(3):
-            assert staff.tick()
+    recipe = UnpreparedRecipe(error)
+    staff = yard.hire(recipes={"scripted": recipe}, hold_s=0.0)
+    for _ in range(3):
+        assert staff.tick()
+    recipe.error = None
     waiting = [yard.source.get_job(job.id) for job in jobs]
     assert {(job.attempt, job.failure) for job in waiting} <= {(0, None), (1, None)}
     for job in jobs:
@@ -342,9 +349,8 @@ def test_what_passes_fails_no_job(yard: Yard, monkeypatch: pytest.MonkeyPatch, e
         assert (ended.status, ended.attempt, len(ended.attempts)) == (JobStatus.SUCCEEDED, 1, 1)
 
 
-def test_a_worker_that_works_on_takes_over_what_another_claimed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
-    staff = yard.hire()
+def test_a_worker_that_works_on_takes_over_what_another_claimed(yard: Yard) -> None:
+    staff = yard.hire(idle_grace_s=0.1)
     lock = locks.take(yard.folder / locks.WORKER_LOCK)
     assert lock is not None
     staff.drain(lock)
@@ -369,10 +375,9 @@ class Shelf:
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_files_are_copied_to_the_store(yard: Yard, refuses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact_upload, "PAUSES_S", (0.0,))
+def test_files_are_copied_to_the_store(yard: Yard, refuses: bool) -> None:
     shelf = Shelf(refuses=refuses)
-    job = yard.run_to_end(yard.submit(), mirror=shelf)
+    job = yard.run_to_end(yard.submit(), upload_to=shelf, upload_pauses_s=(0.0,))
     assert job.status is JobStatus.SUCCEEDED
     assert job.alarms == (("upload_failed",) if refuses else ())
     keys = {f"jobs/{job.id}/1/{name}" for name in ("lora.safetensors", "lora-000001.safetensors")}
@@ -381,9 +386,8 @@ def test_files_are_copied_to_the_store(yard: Yard, refuses: bool, monkeypatch: p
         assert {artifact.key for artifact in job.artifacts} == keys
 
 
-def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "IDLE_GRACE_S", 0.1)
-    staff, jobs = yard.hire(), []
+def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard) -> None:
+    staff, jobs = yard.hire(idle_grace_s=0.1), []
 
     class LateWorker:
         """Gets a job after it stopped looking for jobs, before its lock is free."""
@@ -416,7 +420,7 @@ def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
     subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
     os.close(lock)
     assert yard.source.get_job(job.id).status is JobStatus.PENDING
-    assert IDLE_GRACE_S > worker.LOCK_PATIENCE_S
+    assert WorkerLimits().idle_grace_s > worker.LOCK_PATIENCE_S
 
 
 def test_a_worker_that_a_newer_version_ruled_out_leaves_its_jobs_to_the_next(yard: Yard) -> None:

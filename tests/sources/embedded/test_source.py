@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lib.embedded.worker import launcher
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.jobs.job import JobStatus, LossPoint
 from tests.contract.houses import EmbeddedHouse
@@ -31,9 +30,8 @@ def test_a_worker_that_cannot_be_started_costs_no_job(house: EmbeddedHouse) -> N
     assert (worker.ok, "Is a directory" in worker.message) == (False, True)
 
 
-def test_a_long_worker_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "MOST_LOG_BYTES", 3)
-    starter = WorkerLauncher(tmp_path)
+def test_a_long_worker_log_is_put_aside(tmp_path: Path) -> None:
+    starter = WorkerLauncher(tmp_path, most_log_bytes=3)
     starter._argv = [sys.executable, "-S", "-c", ""]
     for content in (b"old", b"long", b"longer"):
         (tmp_path / "worker.log").write_bytes(content)

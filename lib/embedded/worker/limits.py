@@ -1,0 +1,29 @@
+"""How long the worker waits, and how much it does at once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """The defaults are for people; tests shorten them.
+
+    Attributes:
+        idle_grace_s: How long a worker stays without work.
+        hold_s: Pause after the disk or the database kept a job from starting.
+        stop_grace_s: Between SIGTERM and SIGKILL.
+        gone_after_s: An attempt's folder that is missing for so long, with no process left, counts as deleted.
+        write_every_s: How often progress is recorded and files are looked for.
+        read_at_once_bytes: How much of a log is read per look.
+        upload_pauses_s: Before the second, third, … try of an upload.
+    """
+
+    idle_grace_s: float = 3.0
+    hold_s: float = 5.0
+    stop_grace_s: float = 10.0
+    gone_after_s: float = 30.0
+    write_every_s: float = 1.0
+    read_at_once_bytes: int = 4 << 20
+    upload_pauses_s: tuple[float, ...] = (1.0, 3.0)
+
+
+DEFAULT_LIMITS = WorkerLimits()
