@@ -17,7 +17,7 @@ from lib import services
 from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
 from lib.sources.protocol import LocalFile
 from lib.ui.parts.links import PAGES, own_path
-from lib.web.upload_route import UPLOAD_ROUTES
+from lib.web.upload_route import Uploads
 
 NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 LOG_PIECE_BYTES = 1 << 20
@@ -182,13 +182,14 @@ def _prefixed(routes: list[Route]) -> list[BaseRoute]:
     return [*routes, *(route for route in again if route.path not in {each.path for each in routes})]
 
 
-def own_routes() -> list[BaseRoute]:
+def own_routes(uploads: Uploads | None = None) -> list[BaseRoute]:
     """All routes of our own, for the base path that is set."""
+    upload = (uploads or Uploads()).upload
     files = [
         Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
         Route("/logs/{job_id}/{attempt}", log),
         Route("/images/{dataset_id}/{name}", image, methods=["GET", "HEAD"]),
-        *UPLOAD_ROUTES,
+        Route("/upload/{dataset_id}/{name:path}", upload, methods=["PUT"]),
     ]
     # Below the base path alone: what lies outside is not ours to judge.
     pages = [Route(own_path(f"/{PAGES[0].path}"), first_page), UnknownPages(own_path("/{name:path}"), no_such_page)]

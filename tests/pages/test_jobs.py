@@ -142,7 +142,7 @@ def test_widgets_show_what_a_link_asks_for(source: MemorySource, open_page: Open
 def test_bad_parameters_are_named_and_left_out(source: MemorySource, open_page: OpenPage) -> None:
     source.add(make_job(1))
     app = open_page("jobs", status="exploded", take="5000", sortBy="![](http://x.test)")
-    note = app.info[0].value
+    note = app.warning[0].value
     assert "status\\=exploded" in note
     assert "take\\=5000" in note
     assert "](http://" not in note

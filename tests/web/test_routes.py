@@ -1,12 +1,11 @@
 """/healthz and /download: ranges, names, redirects signed at click, and errors a person can read."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -24,6 +23,7 @@ from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.links import PAGES, own_path
 from lib.web.routes import ROUTES, is_known_host, own_routes
 
+SetOption = Callable[[str, object], None]
 APP = Path(__file__).parents[2] / "lib" / "app.py"
 AS_A_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BODY = bytes(range(256)) * 8
@@ -125,14 +125,14 @@ def test_an_image_of_a_dataset_as_it_was_uploaded(client: TestClient, embedded: 
     assert client.get(original_path(dataset.id, "a b%.png"), headers={"Host": "evil.test"}).status_code == 403
 
 
-def test_known_hosts_are_read_as_streamlit_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_hosts_are_read_as_streamlit_reads_them(set_option: SetOption) -> None:
     hosts = ["localhost", "LOCALHOST:8501", "127.0.0.1:1", "[::1]:8501", "localhost.", "evil.test", "", "[::1", "a.b.c"]
     known = [True, True, True, True, True, False, False, False, False]
     assert [is_known_host(host) for host in hosts] == known
     assert [is_host_allowed(host) for host in hosts] == known
-    monkeypatch.setattr(st, "get_option", lambda name: ["*.b.c"])
+    set_option("server.allowedHosts", ["*.b.c"])
     assert [is_known_host(host) for host in ("a.b.c", "b.c", "ab.c")] == [True, False, False]
-    monkeypatch.setattr(st, "get_option", lambda name: [])
+    set_option("server.allowedHosts", [])
     assert is_known_host("anything.test")
 
 
@@ -177,8 +177,8 @@ def test_the_first_page_answers_under_its_name_too(client: TestClient) -> None:
         assert (answer.status_code, answer.headers["location"]) == (302, target)
 
 
-def test_below_a_base_path_only_its_own_addresses_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(st, "get_option", {"server.baseUrlPath": "/lora/", "server.allowedHosts": []}.get)
+def test_below_a_base_path_only_its_own_addresses_are_judged(set_option: SetOption) -> None:
+    set_option("server.baseUrlPath", "/lora/")
     routes = [*own_routes(), Mount("/", PlainTextResponse("Streamlit"))]
     with TestClient(Starlette(routes=routes), base_url="http://localhost") as client:
         paths = ("/lora", "/lora/", "/lora/jobs", "/lora/overview", "/elsewhere", "/lora/nosuchpage", "/lora/healthz")
@@ -190,9 +190,8 @@ def test_below_a_base_path_only_its_own_addresses_are_judged(monkeypatch: pytest
     assert answers["/lora/overview"].url.path == "/lora/"
 
 
-def test_own_addresses_lie_below_the_base_path(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"server.baseUrlPath": "/team/lora/", "server.allowedHosts": []}
-    monkeypatch.setattr(st, "get_option", options.get)
+def test_own_addresses_lie_below_the_base_path(client: TestClient, set_option: SetOption) -> None:
+    set_option("server.baseUrlPath", "/team/lora/")
     assert own_path("/jobs") == "/team/lora/jobs"
     assert download_path("j 1", "1/a b") == "/team/lora/download/j%201/1/a%20b"
     assert "href='/team/lora/jobs'" in client.get("/download/j1/nothing").text

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from anyio.from_thread import start_blocking_portal
 from PIL import Image
 from starlette.routing import Router
@@ -16,9 +15,8 @@ from starlette.routing import Router
 from lib import services
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
-from lib.web import upload_route
-from lib.web.routes import ROUTES
-from lib.web.upload_route import UPLOAD_HEADER
+from lib.web.routes import own_routes
+from lib.web.upload_route import DISK_FULL, UPLOAD_HEADER, Uploads
 
 OURS = {"host": "localhost:8501", "sec-fetch-site": "same-origin", UPLOAD_HEADER: "1"}
 
@@ -39,7 +37,13 @@ def png(color: str = "red") -> bytes:
     return content.getvalue()
 
 
-def put(path: str, *chunks: bytes, headers: Mapping[str, str] = OURS, aborted: bool = False):
+def put(
+    path: str,
+    *chunks: bytes,
+    headers: Mapping[str, str] = OURS,
+    aborted: bool = False,
+    uploads: Uploads | None = None,
+):
     """Send a request whose body comes in these chunks; the status and the answer's JSON."""
     messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
     end = {"type": "http.disconnect"} if aborted else {"type": "http.request", "body": b"", "more_body": False}
@@ -61,7 +65,7 @@ def put(path: str, *chunks: bytes, headers: Mapping[str, str] = OURS, aborted: b
     }
     # In a thread of its own: once Playwright was used here, this one has an event loop already.
     with start_blocking_portal() as portal:
-        portal.call(Router(routes=ROUTES), scope, receive, send)
+        portal.call(Router(routes=own_routes(uploads)), scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent)
     is_json = (b"content-type", b"application/json") in sent[0]["headers"]
     return sent[0]["status"], json.loads(body) if is_json else {}
@@ -89,10 +93,10 @@ def test_good_files_are_kept_and_bad_ones_refused_by_name(source, dataset_id):
     assert files(source) == {"a.png", "a.txt"}
 
 
-def test_a_body_larger_than_a_piece_arrives_whole(source, dataset_id, monkeypatch):
-    monkeypatch.setattr(upload_route, "WRITE_BYTES", 16)
+def test_a_body_larger_than_a_piece_arrives_whole(source, dataset_id):
     content = png()
-    status, _ = put(f"/upload/{dataset_id}/a.png", *(content[at : at + 7] for at in range(0, len(content), 7)))
+    chunks = (content[at : at + 7] for at in range(0, len(content), 7))
+    status, _ = put(f"/upload/{dataset_id}/a.png", *chunks, uploads=Uploads(write_bytes=16))
     assert status == 200
     assert Path(source.datasets.get(dataset_id).path, "a.png").read_bytes() == content
 
@@ -117,8 +121,8 @@ def test_a_foreign_page_may_not_upload(source, dataset_id, change):
     assert files(source) == set()
 
 
-def test_a_foreign_name_that_was_turned_to_this_address_may_not_upload(source, dataset_id, monkeypatch):
-    monkeypatch.setattr(st, "get_option", lambda name: ["localhost"] if name == "server.allowedHosts" else "")
+def test_a_foreign_name_that_was_turned_to_this_address_may_not_upload(source, dataset_id, set_option):
+    set_option("server.allowedHosts", ["localhost"])
     path, headers = f"/upload/{dataset_id}/a.png", {**OURS, "host": "evil.example:8501"}
     assert put(path, png(), headers=headers) == (403, {})
     assert files(source) == set()
@@ -137,32 +141,28 @@ def test_an_aborted_upload_leaves_nothing(source, dataset_id):
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_file_over_the_limit_is_refused(source, dataset_id, monkeypatch, declared):
-    monkeypatch.setattr(upload_route, "MAX_UPLOAD_BYTES", 30)
+def test_a_file_over_the_limit_is_refused(source, dataset_id, declared):
     headers = {**OURS, "content-length": "31"} if declared else OURS
-    status, answer = put(f"/upload/{dataset_id}/a.png", b"x" * 20, b"x" * 11, headers=headers)
+    chunks, uploads = (b"x" * 20, b"x" * 11), Uploads(most_bytes=30)
+    status, answer = put(f"/upload/{dataset_id}/a.png", *chunks, headers=headers, uploads=uploads)
     assert status == 413
     assert "larger" in answer["error"]
     assert files(source) == set()
 
 
 def test_a_file_that_does_not_fit_on_the_disk_is_refused_first(source, dataset_id):
-    headers = {**OURS, "content-length": str(upload_route.MAX_UPLOAD_BYTES)}
-    uploads_kept, upload_route.KEPT_FREE_BYTES = upload_route.KEPT_FREE_BYTES, 1 << 60
-    try:
-        status, answer = put(f"/upload/{dataset_id}/a.png", headers=headers)
-    finally:
-        upload_route.KEPT_FREE_BYTES = uploads_kept
-    assert (status, answer["error"]) == (507, upload_route.DISK_FULL)
+    headers = {**OURS, "content-length": "1000"}
+    status, answer = put(f"/upload/{dataset_id}/a.png", headers=headers, uploads=Uploads(kept_free_bytes=1 << 60))
+    assert (status, answer["error"]) == (507, DISK_FULL)
 
 
-def test_a_disk_that_fills_up_meanwhile_is_said(source, dataset_id, monkeypatch):
+def test_a_disk_that_fills_up_meanwhile_is_said(source, dataset_id):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    monkeypatch.setattr(upload_route.tempfile, "TemporaryFile", lambda **_: full.open("r+b", buffering=0))
-    status, answer = put(f"/upload/{dataset_id}/a.png", png())
-    assert (status, answer["error"]) == (507, upload_route.DISK_FULL)
+    uploads = Uploads(open_file=lambda **_: full.open("r+b", buffering=0))
+    status, answer = put(f"/upload/{dataset_id}/a.png", png(), uploads=uploads)
+    assert (status, answer["error"]) == (507, DISK_FULL)
     assert files(source) == set()
 
 
@@ -195,9 +195,8 @@ def test_an_upload_lies_on_the_disk_of_the_connected_source(source, dataset_id, 
     assert not elsewhere.exists()
 
 
-def test_an_error_number_of_a_full_quota_counts_as_full(source, dataset_id, monkeypatch):
+def test_an_error_number_of_a_full_quota_counts_as_full(source, dataset_id):
     def no_room(**_: object) -> object:
         raise OSError(errno.EDQUOT, "quota")
 
-    monkeypatch.setattr(upload_route.tempfile, "TemporaryFile", no_room)
-    assert put(f"/upload/{dataset_id}/a.png", png())[0] == 507
+    assert put(f"/upload/{dataset_id}/a.png", png(), uploads=Uploads(open_file=no_room))[0] == 507

@@ -1,6 +1,6 @@
 """The list's filters: what the URL says, and the widgets that change it. A filter change leads to the first page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
@@ -8,6 +8,7 @@ import streamlit as st
 from lib.jobs.job import JobStatus
 from lib.jobs.query import DEFAULT_TAKE, MAX_TAKE, JobQuery, SortBy
 from lib.ui.parts.format import absolute_time, viewer_zone
+from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.text import escaped
 from lib.ui.parts.url import MAX_VALUE_LENGTH, UrlReader, mirror_url, write_params
 
@@ -90,7 +91,7 @@ def span_text(query: JobQuery) -> str:
     return f"Only jobs that {' and '.join(parts)}." if parts else ""
 
 
-def show_filters(query: JobQuery, problems: Iterable[str]) -> None:
+def show_filters(query: JobQuery, problems: Sequence[str]) -> None:
     """Status, order and search; a note for a span of time that a link brought, and one for bad parameters."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _show_status(query)
@@ -100,11 +101,7 @@ def show_filters(query: JobQuery, problems: Iterable[str]) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f":material/filter_alt: {escaped(text)}", width="content")
             st.button("Remove time filter", on_click=write_params, args=(dict.fromkeys((*SPAN_PARAMS, "skip")),))
-    if bad := list(problems):
-        st.info(
-            f"Parts of this link cannot be used and were left out: {escaped(', '.join(bad))}",
-            icon=":material/info:",
-        )
+    show_bad_parameters(problems)
 
 
 def clear_filters() -> None:
