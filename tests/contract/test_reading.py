@@ -87,8 +87,11 @@ def test_all_jobs_come_once_in_the_order_of_the_list(house: House) -> None:
     )
     for query in QUERIES:
         found = [job.id for job in house.source.all_jobs(replace(query, skip=2, take=3))]
-        pages = [house.source.list_jobs(replace(query, skip=skip, take=100)).jobs for skip in (0, 100)]
-        assert found == [job.id for page in pages for job in page], query
+        listed = house.source.list_jobs(replace(query, skip=0, take=100))
+        jobs = [*listed.jobs]
+        if listed.total > 100:
+            jobs += house.source.list_jobs(replace(query, skip=100, take=100)).jobs
+        assert found == [job.id for job in jobs], query
 
 
 def test_a_list_without_jobs(house: House) -> None:

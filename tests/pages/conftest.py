@@ -1,10 +1,12 @@
 """Opens pages as a visitor does: over ``lib/app.py``, with parameters in the URL, in front of a given source."""
 
+import functools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from lib.sources.memory import MemorySource
@@ -12,6 +14,15 @@ from lib.ui.parts import errors
 
 APP = str(Path(__file__).parents[2] / "lib" / "app.py")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def installed_packages_searched_once() -> Iterator[None]:
+    """Each AppTest reads the metadata of every installed package for components: once takes as long as ten pages."""
+    search = functools.cache(manifest_scanner.scan_component_manifests)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", search)
+        yield
 
 
 @pytest.fixture
