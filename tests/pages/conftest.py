@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from lib.sources.memory import MemorySource
 from lib.ui.parts import errors
+from tests.making import NOW
 
 APP = str(Path(__file__).parents[2] / "lib" / "app.py")
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,7 @@ from lib.settings import InfluencerSettings
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.source import InfluencerSource
 from lib.web.routes import ROUTES
-from tests.pages.conftest import NOW
+from tests.making import NOW
 from tests.pages.reading import labels, texts
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT

@@ -15,8 +15,8 @@ from lib.errors import SourceUnavailable, StoreError
 from lib.jobs.job import Job, JobStatus, Progress
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
+from tests.making import NOW
 from tests.monitor_jobs import SIGNED, fill
-from tests.pages.conftest import NOW
 from tests.pages.reading import texts
 
 Open = Callable[..., AppTest]

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -15,17 +13,10 @@ from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
 from lib.ui.job_list.table import rows_key
-from tests.pages.conftest import NOW
+from tests.making import NOW, make_job
 from tests.pages.reading import button, labels, markdown, texts
 
 OpenPage = Callable[..., AppTest]
-
-
-def make_job(number: int, status: JobStatus = JobStatus.SUCCEEDED, **values: Any) -> Job:
-    """A job that was created ``number`` minutes ago."""
-    created = NOW - timedelta(minutes=number)
-    job = Job(id=f"job-{number:03d}", name=f"Aria v{number}", status=status, created_at=created, size_bytes=524_288_000)
-    return replace(job, **values)
 
 
 def shown(app: AppTest) -> list[str]:
@@ -244,7 +235,8 @@ def test_a_source_that_cannot_do_it_says_why(source: MemorySource, open_page: Op
 
 
 def test_deleting_asks_names_and_sizes_and_then_says_so(source: MemorySource, open_page: OpenPage) -> None:
-    source.add(make_job(1), make_job(2, name="**Bold** v2"), make_job(3, JobStatus.RUNNING))
+    half = {"size_bytes": 524_288_000}
+    source.add(make_job(1, **half), make_job(2, name="**Bold** v2", **half), make_job(3, JobStatus.RUNNING))
     app = select(open_page("jobs"), "job-001", "job-002", "job-003")
     button(app, "Delete").click().run()
     said = markdown(app)

@@ -12,7 +12,7 @@ from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import Action, HealthCheck, JobSource, LogChunk
-from tests.pages.conftest import NOW
+from tests.making import NOW
 
 JOB = Job(id="j1", name="Aria", status=JobStatus.FAILED, attempt=1, created_at=NOW - timedelta(hours=1))
 

@@ -13,7 +13,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_payload
 from lib.sources.protocol import Action, Preview
-from tests.pages.conftest import NOW
+from tests.making import NOW
 from tests.pages.reading import button, markdown, texts
 
 SETTINGS = TrainingSettings(epochs=9, learning_rate=1e-3)

@@ -12,7 +12,7 @@ from lib.jobs.job import Failure, Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import OutcomeBucket
-from tests.pages.conftest import NOW
+from tests.making import NOW
 from tests.pages.reading import labels, texts
 
 OpenPage = Callable[..., AppTest]

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -13,16 +13,7 @@ from lib.jobs.job import Failure, Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.ui.job_list.csv_export import csv_row, jobs_csv
 from lib.ui.job_list.table import job_rows, last_page, link_label, page_texts, status_words
-
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-
-def make_job(number: int = 1, status: JobStatus = JobStatus.RUNNING, **values: object) -> Job:
-    """A job that was created ``number`` minutes ago."""
-    created = NOW - timedelta(minutes=number)
-    return Job(
-        **{"id": f"job-{number}", "name": f"Aria v{number}", "status": status, "created_at": created, **values}  # type: ignore[arg-type]
-    )
+from tests.making import NOW, make_job
 
 
 def page_of(total: int, shown: int) -> JobPage:
@@ -54,13 +45,15 @@ def test_the_last_page_has_the_last_job(total: int, take: int) -> None:
 
 def test_a_row_shows_what_is_known_and_marks_what_is_not() -> None:
     progress = Progress(fraction=0.42, epoch=12, total_epochs=50, loss=math.nan, eta_s=5445)
-    known = make_job(progress=progress, started_at=NOW - timedelta(seconds=90), alarms=("nan_loss",))
+    known = make_job(
+        status=JobStatus.RUNNING, progress=progress, started_at=NOW - timedelta(seconds=90), alarms=("nan_loss",)
+    )
     unknown = make_job(2, JobStatus.UNKNOWN, name="", raw_status="exploded")
-    first, second, third = job_rows([known, unknown, make_job(3, cancelling=True)], NOW)
+    first, second, third = job_rows([known, unknown, make_job(3, JobStatus.RUNNING, cancelling=True)], NOW)
     assert third["Status"] == ["Cancelling"]
     assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "nan loss"], 42, "12/50")
     assert (first["Loss"], first["ETA"], first["Duration"]) == ("NaN", "1h 30m 45s", "1m 30s")
-    assert (second["Name"], second["Status"], second["Progress"]) == ("job-2", ["Unknown (exploded)"], None)
+    assert (second["Name"], second["Status"], second["Progress"]) == ("job-002", ["Unknown (exploded)"], None)
     assert {second[name] for name in ("Epoch", "Loss", "ETA", "Duration", "Dataset", "Configuration")} == {"–"}
 
 
