@@ -18,12 +18,13 @@ from typing import Any, BinaryIO
 
 from lib.jobs.artifact_names import LORA_KINDS, describe_file
 from lib.jobs.failures.causes import HINTS, Cause
-from lib.jobs.failures.evidence import BAR
 from lib.jobs.failures.judge import Verdict, judge, judge_by_log
 from lib.jobs.job import Failure, JobStatus, Progress, Stage
+from lib.jobs.logs.normalise import Unwrapper
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step
 from lib.jobs.logs.terminal import Terminal
+from lib.jobs.logs.tqdm_bar import parse_frame
 from lib.jobs.words import count_text
 
 CHUNK_BYTES = 1 << 20
@@ -34,7 +35,6 @@ PACE_FRAMES = 50
 LOG_NAME = "log"
 EXIT_NAME = "exit.json"
 
-_RATE = re.compile(r", *(?P<rate>\d+(?:\.\d+)?)(?P<unit>s/it|it/s)")
 # What shows nothing on a terminal and moves nothing there.
 _CONTROL_BYTES = bytes({*range(32), 127} - set(b"\a\b\t\n\v\f\r\x1b"))
 _CANCELLED = Failure(
@@ -89,13 +89,16 @@ def explain_log(log: BinaryIO, ended: Ended, output: Path | None) -> dict[str, A
     Raises:
         NotALog: It holds something else, or nothing at all.
     """
-    parser, terminal, head, tail = ProgressParser(), Terminal(keep_lines=TAIL_LINES), b"", b""
+    parser, terminal, unwrapper, head, tail = ProgressParser(), Terminal(keep_lines=TAIL_LINES), Unwrapper(), b"", b""
     for chunk in _chunks(log):
-        terminal.feed(chunk)
+        plain = unwrapper.feed(chunk)
+        terminal.feed(plain)
         # A file has no times; the pace comes from the bars themselves.
-        parser.feed(chunk, None)
-        head = head or chunk[:PACE_BYTES]
-        tail = (tail + chunk)[-PACE_BYTES:]
+        parser.feed(plain, None)
+        head = head or plain[:PACE_BYTES]
+        tail = (tail + plain)[-PACE_BYTES:]
+    terminal.feed(unwrapper.flush())
+    parser.finish()
     if is_binary(head) or is_binary(tail):
         raise NotALog("This is no log: it holds binary data, not text.")
     if not tail.strip(b"\0 \r\n\t") and not ended.is_known:
@@ -104,7 +107,7 @@ def explain_log(log: BinaryIO, ended: Ended, output: Path | None) -> dict[str, A
         parser.resume_from(offset)
     lora_count = None if output is None else count_loras(output)
     verdict = _judge(terminal.lines, ended, lora_count, tuple(parser.alarms))
-    return _report(verdict, parser.progress, printed_pace(tail), lora_count)
+    return _report(verdict, parser.progress, printed_pace(tail) or parser.progress.seconds_per_step, lora_count)
 
 
 def is_binary(sample: bytes) -> bool:
@@ -146,10 +149,9 @@ def printed_pace(tail: bytes) -> float | None:
     """Seconds per step: the median of the rates that the last frames of the training bar print."""
     seconds = []
     for frame in re.split(rb"[\r\n]", tail):
-        bar = BAR.search(frame.decode("utf-8", "replace")) if b"loss" in frame and b"%|" in frame else None
-        rate = _RATE.search(bar["facts"] or "") if bar else None
-        if rate and 0 < (value := float(rate["rate"])) < math.inf:
-            seconds.append(value if rate["unit"] == "s/it" else 1 / value)
+        bar = parse_frame(frame) if b"loss" in frame and b"%" in frame else None
+        if bar and (value := bar.seconds_per_step):
+            seconds.append(value)
     return median(seconds[-PACE_FRAMES:]) if seconds else None
 
 
@@ -233,10 +235,14 @@ def _report(
         "epoch": progress.epoch,
         "total_epochs": progress.total_epochs,
         "loss": _json_number(progress.loss),
+        "learning_rate": _json_number(progress.learning_rate),
         "seconds_per_step": None if seconds_per_step is None else round(seconds_per_step, 6),
         "cause": str(failure.cause) if failure else None,
         "message": failure.message if failure else _good_message(status, lora_count),
         "hint": failure.hint if failure else "",
+        "confidence": (failure.confidence or None) if failure else None,
+        "phase": (failure.phase or None) if failure else None,
+        "raised_by": (failure.raised_by or None) if failure else None,
         "evidence": list(failure.evidence) if failure else [],
         "alarms": list(verdict.alarms),
     }

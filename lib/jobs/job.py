@@ -69,6 +69,7 @@ class Progress:
         step: Count of finished optimisation steps, the offset of a resumed run included.
         epoch: The epoch being trained, from 1.
         loss: Last loss printed (a running average for most trainers); may be nan or inf.
+        learning_rate: Last one printed.
         seconds_per_step: Median of recent plain steps.
         eta_s: Estimated seconds until the training ends.
     """
@@ -80,17 +81,24 @@ class Progress:
     epoch: int | None = None
     total_epochs: int | None = None
     loss: float | None = None
+    learning_rate: float | None = None
     seconds_per_step: float | None = None
     eta_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossPoint:
-    """One printed loss. ``at`` is unix seconds when it was seen, None if unknown."""
+    """One printed loss, with what was printed beside it.
+
+    Attributes:
+        at: Unix seconds when it was seen, None if unknown.
+    """
 
     step: int
     loss: float
     at: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +111,9 @@ class Failure:
         hint: What to do next; may be empty.
         evidence: The lines of the log that prove it, in order.
         traceback: The whole traceback, empty when there is none.
+        confidence: ``certain`` when words of the log name the cause, ``likely`` when only its structure does.
+        phase: Where it broke: ``loading``, ``caching``, ``step 12``, ``sampling``, ``saving``, …; may be empty.
+        raised_by: Who raised it: a package, or a file of the trainer and its line; may be empty.
     """
 
     cause: str
@@ -110,6 +121,9 @@ class Failure:
     hint: str = ""
     evidence: tuple[str, ...] = ()
     traceback: str = ""
+    confidence: str = ""
+    phase: str = ""
+    raised_by: str = ""
 
 
 class ArtifactKind(StrEnum):

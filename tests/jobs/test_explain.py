@@ -29,6 +29,10 @@ KEYS = {
     "hint",
     "evidence",
     "alarms",
+    "learning_rate",
+    "confidence",
+    "phase",
+    "raised_by",
 }
 
 

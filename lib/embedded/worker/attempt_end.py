@@ -12,6 +12,7 @@ from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import Verdict, judge
 from lib.jobs.job import ArtifactKind, Failure, JobStatus
+from lib.jobs.logs.normalise import unwrapped
 from lib.jobs.logs.terminal import plain_lines
 
 JUDGED_TAIL_BYTES = 512 << 10
@@ -42,7 +43,7 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
         cause = Cause.DISK_FULL if _disk_was_full(folder, exit_) else Cause.MISSING_TRAINER
         return failed(cause, f"The trainer could not be started: {exit_.start_error}.")
     verdict = judge(
-        plain_lines(folder.log_end(JUDGED_TAIL_BYTES))[-JUDGED_LINES:],
+        plain_lines(unwrapped(folder.log_end(JUDGED_TAIL_BYTES)))[-JUDGED_LINES:],
         exit_code=exit_.exit_code,
         lora_count=sum(file.kind in LORA_KINDS for file in files),
         cancelled=exit_.cancelled,

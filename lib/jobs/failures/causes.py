@@ -29,11 +29,16 @@ class Cause(StrEnum):
     NETWORK = "network"
     CUDA_ERROR = "cuda_error"
     DISTRIBUTED = "distributed"
+    PRECISION = "precision"
+    LIBRARY_MISMATCH = "library_mismatch"
+    TRAINER_REFUSED = "trainer_refused"
+    TRAINER_BUG = "trainer_bug"
     UNKNOWN = "unknown"
 
 
 # Causes that are often only the echo of another one: a stronger one nearby wins.
 ECHOES = frozenset({Cause.DISTRIBUTED, Cause.NETWORK, Cause.MISSING_FILE, Cause.KILLED})
+CERTAIN, LIKELY = "certain", "likely"
 
 HINTS = {
     Cause.OUT_OF_MEMORY: "Lower the batch size, the resolution or the rank, or turn on gradient checkpointing, "
@@ -59,7 +64,13 @@ HINTS = {
     Cause.NETWORK: "Check the connection and try again, or put the files on this machine beforehand.",
     Cause.CUDA_ERROR: "Check the graphics driver, and that the trainer's PyTorch was built for this card.",
     Cause.DISTRIBUTED: "Another process of the same run may have failed first, or still holds the port.",
-    Cause.UNKNOWN: "Read the last lines of the log.",
+    Cause.PRECISION: "Let model, VAE and training use one precision: set mixed_precision to bf16 (or no), and leave "
+    "full fp16 or bf16 training off.",
+    Cause.LIBRARY_MISMATCH: "Install the versions that the trainer's requirements name, in the trainer's own "
+    "environment, and try again.",
+    Cause.TRAINER_REFUSED: "Change the setting that the message names; the trainer checks it before the first step.",
+    Cause.TRAINER_BUG: "Update the trainer, or go back to its last release, and report the traceback to its authors.",
+    Cause.UNKNOWN: "Search the trainer's issues for the message above; the traceback shows where it broke.",
 }
 CRASH_HINT = "Look for a driver, PyTorch or extension (xformers, bitsandbytes) that does not fit, then try again."
 

@@ -4,18 +4,17 @@ Everything here keeps its place in the log, so that what is concluded can be pro
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+
+from lib.jobs.logs.prefixes import without_prefixes
+from lib.jobs.logs.rich_lines import joined
+from lib.jobs.logs.tqdm_bar import bar_spans
 
 MAX_MESSAGE_LINES = 25
+# Most lines that a traceback has between its header and the exception.
+_MAX_TRACEBACK_LINES = 400
 
-# tqdm's bar, whole, wherever it stands in a line: log text is glued to its end.
-BAR = re.compile(
-    r"(?<!\d)\d{1,3}%\|[^|\n]{0,500}\|\s*(?P<done>\d+)/(?P<total>\d+) \[(?P<facts>[^\]\n]*)\]"
-    r"|(?<!\S)\d+it \[[^\]\n]*\]"
-)
 HEADER = re.compile(r"Traceback \(most recent call last\)")
 CHAIN_MARKER = re.compile(r"^(?:The above exception was the direct cause|During handling of the above exception)")
 EXCEPTION = re.compile(
@@ -33,8 +32,32 @@ LEVEL = re.compile(
 RANK_PREFIX = re.compile(r"^\[(?:rank|default)\d+\]:\s?")
 # rich's log line: time or 19 blanks, the level in 8 columns, the text, the file name flush right.
 RICH = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +(?P<text>\S.*)$")
-RICH_WHERE = re.compile(r"[\w./-]+\.py:\d+")
 RICH_INDENT = 29
+FRAME = re.compile(r"^\s*File \"(?P<path>[^\"]+)\", line (?P<line>\d+)(?:, in (?P<function>.+))?")
+# What follows an exception and is none of its message: machines, launchers and shells speaking.
+OTHERS = re.compile(
+    r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$"
+    r"|(?:\S*sh: )?(?:line \d+: +\d+ )?(?:Killed|Terminated|Aborted|Segmentation fault|Bus error)\b|Command exited"
+    r"|Exited with|Exception ignored in|\w+@[\w.-]+[:#$~]|\(\w[\w.-]*\) \S+[$#>]|make: \*\*\*|error: Recipe |NVRM: "
+    r"|Press any key|(?:.*: )?(?:command )?not found$|Out of memory: Killed|Saving |saving |Epoch |epoch |steps: "
+    r"|\d\d:\d\d:\d\d|E\d{4} "
+)
+# A traceback that Python prints and goes on after, or that a thread or a clean-up at the end prints.
+IGNORED = re.compile(
+    r"^(?:Exception ignored in|Exception in thread|--- Logging error ---|Error in atexit|Error in sys\.excepthook"
+    r"|Task exception was never retrieved|Future exception was never retrieved|Exception in callback)"
+)
+# A trainer's first words: what stands before them in a file that was appended to is history.
+OPENING = re.compile(
+    r"^\s*(?:prepare tokenizer$|Using DreamBooth method|running training / |Running +\d+ (?:job|process)"
+    r"|# Running job: )|^.{0,60}\*{5} Running training \*{5}"
+    r"|^\s*(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py\b"
+)
+
+# A training bar that did at least one step.
+_STARTED = re.compile(
+    r"(?:[Ss]teps?|Train\w*|[Ee]poch[^|]{0,30}): +\d+%\|[^|]*\| *[1-9]\d*/\d+ \[|(?:loss|lr)[=:] ?[\d.]"
+)
 
 BAD_LEVELS = frozenset({"ERROR", "CRITICAL", "FATAL"})
 
@@ -50,6 +73,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A place in the code: the path as printed, the line, the function."""
+
+    path: str
+    line: int
+    function: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
     """One exception: its qualified name and message, and the lines ``[first, last)`` that state it."""
 
@@ -57,6 +89,7 @@ class Raised:
     message: str
     first: int
     last: int
+    frames: tuple["Frame", ...] = ()
 
     @property
     def text(self) -> str:
@@ -77,6 +110,7 @@ class Chain:
     first: int
     last: int
     has_traceback: bool
+    is_ignored: bool = False
 
     @property
     def final(self) -> Raised:
@@ -100,8 +134,8 @@ class LogEnd:
     """The end of a log, read once.
 
     Attributes:
-        lines: The lines without bars (a line that was only a bar is empty).
-        raw: The same lines as they were given.
+        raw: The lines without what a launcher put before each.
+        lines: The same without bars (a line that was only a bar is empty).
     """
 
     raw: tuple[str, ...]
@@ -113,43 +147,80 @@ class LogEnd:
     @classmethod
     def read(cls, lines: Sequence[str]) -> "LogEnd":
         """Read terminal-rendered lines; any text will do."""
-        raw = tuple(line.rstrip() for line in lines)
+        raw = tuple(RANK_PREFIX.sub("", line) for line in without_prefixes([line.rstrip() for line in lines]))
+        raw = raw[_last_run(raw) :]
         bars: list[Bar] = []
         bare = tuple(_without_bars(line, index, bars) for index, line in enumerate(raw))
         return cls(raw, bare, tuple(bars), chains=tuple(_read_chains(bare)), entries=tuple(_read_entries(bare)))
 
-    def moved_on(self, line: int) -> bool:
-        """Whether a bar went further after ``line``, or a new one with a name began."""
+    def moved_on(self, line: int, *, by: int = 2) -> bool:
+        """Whether the program went on after ``line``: a bar grew, or a new one with a name began.
+
+        One repaint of one step more is how tqdm closes its bar: fewer steps than ``by`` count only when the program
+        said more after them.
+        """
         reached: dict[tuple[str, int], int] = {}
         for bar in self.bars:
             key = bar.name, bar.total
             if bar.line <= line:
                 reached[key] = max(bar.done, reached.get(key, 0))
             elif bar.name and bar.done > reached.get(key, 0):
-                return True
+                if bar.done >= reached.get(key, 0) + by or (key not in reached and bar.done < bar.total):
+                    return True
+                return any(self._is_own_text(after) for after in range(bar.line + 1, len(self.lines)))
         return False
 
+    def _is_own_text(self, index: int) -> bool:
+        """Whether a line is the program's own, not a launcher's report of its end."""
+        line = self.lines[index]
+        if not line.strip():
+            return any(bar.line == index for bar in self.bars)
+        inside = any(chain.first <= index < chain.last for chain in self.chains)
+        return not inside and not OTHERS.match(line) and not line.startswith(" ")
+
     def last_lines(self, count: int) -> tuple[str, ...]:
-        """The last lines that say something, bars included."""
-        return tuple([line for line in self.raw if line.strip()][-count:])
+        """The program's last lines that say something, bars included; a launcher's traceback is none of them."""
+        launcher = {index for chain in self.chains if _is_launcher(chain) for index in range(chain.first, chain.last)}
+        said = [line for index, line in enumerate(self.raw) if line.strip() and index not in launcher]
+        return tuple((said or [line for line in self.raw if line.strip()])[-count:])
+
+
+def _is_launcher(chain: Chain) -> bool:
+    return all(raised.is_wrapper for raised in chain.raised)
+
+
+def _last_run(lines: Sequence[str]) -> int:
+    """Where the last run of a file that was appended to begins."""
+    started, begins, said = False, 0, False
+    for index, line in enumerate(lines):
+        if "%" in line and _STARTED.search(line):
+            started = True
+        if OPENING.match(line[:300]) and not said:
+            if started:
+                begins, started = index, False
+            said = True
+        elif line.strip():
+            said = bool(OPENING.match(line[:300]))
+    return begins
 
 
 def _without_bars(line: str, index: int, bars: list[Bar]) -> str:
-    if "%|" not in line and "it [" not in line:
-        return RANK_PREFIX.sub("", line)
-    end = 0
-    for match in BAR.finditer(line):
-        name = line[end : match.start()].strip().rstrip(":")
-        end = match.end()
-        if match["total"]:
-            done, total = _count(match["done"]), _count(match["total"])
-            bars.append(Bar(line=index, name=name, done=done, total=total, facts=match["facts"]))
-    rest = line[end:]
+    if "%" not in line and "it [" not in line and " < " not in line:
+        return line
+    data, end = line.encode("utf-8", "replace"), 0
+    for start, stop, match in bar_spans(data):
+        name = data[end:start].decode("utf-8", "replace").strip().rstrip(":")
+        end = stop
+        if match:
+            done, total, _, _, postfix = match.groups(b"")
+            facts = postfix.decode("utf-8", "replace")
+            bars.append(Bar(line=index, name=name, done=_count(done), total=_count(total), facts=facts))
+    rest = data[end:].decode("utf-8", "replace")
     # A rich line without a time keeps its 19 blanks; everything else begins where its text begins.
-    return RANK_PREFIX.sub("", rest if not end or RICH.match(rest) else rest.lstrip())
+    return rest if not end or RICH.match(rest) else rest.lstrip()
 
 
-def _count(digits: str) -> int:
+def _count(digits: bytes) -> int:
     return int(digits[:15])
 
 
@@ -164,51 +235,46 @@ def _read_entries(lines: Sequence[str]) -> Iterator[Entry]:
         last = index + 1
         text = line.strip()
         if rich:
-            last, text = _unwrap(lines, index, rich)
+            last, text = _unwrap(lines, index)
         level = LEVEL.search(line[:80])
         yield Entry(text=text, level=level[1] if level else "", first=index, last=last)
         index = last
 
 
-def _unwrap(lines: Sequence[str], index: int, rich: re.Match[str]) -> tuple[int, str]:
-    """Join a wrapped rich message: a piece that fills its column was cut inside a word, others at a blank."""
-    text, blank, where = rich["text"].rpartition(" ")
-    has_where = bool(blank and RICH_WHERE.fullmatch(where))
-    column = len(text) if has_where else 0
-    pieces = [(text if has_where else rich["text"]).rstrip()]
+def _unwrap(lines: Sequence[str], index: int) -> tuple[int, str]:
+    """Join a wrapped rich message."""
     last = index + 1
     while last < len(lines) and lines[last].startswith(" " * RICH_INDENT) and not RICH.match(lines[last]):
-        pieces.append(lines[last].strip())
         last += 1
-    message = pieces[0]
-    for before, piece in pairwise(pieces):
-        message += ("" if column and _cells(before) >= column else " ") + piece
-    return last, message.rstrip()
-
-
-def _cells(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return last, joined([line.encode("utf-8", "replace") for line in lines[index:last]]).decode("utf-8", "replace")
 
 
 def _read_chains(lines: Sequence[str]) -> Iterator[Chain]:
     raised: list[Raised] = []
     first = index = 0
-    has_traceback = False
+    has_traceback = is_ignored = False
     while index < len(lines):
-        header = HEADER.search(lines[index])
+        header = HEADER.search(lines[index]) if "Traceback" in lines[index] else None
         found = _read_raised(lines, index, header) if header or BARE_EXCEPTION.match(lines[index]) else None
         if found is None:
             index += 1
             continue
         if raised and not _is_linked(lines, raised[-1].last, index):
-            yield Chain(raised=tuple(raised), first=first, last=raised[-1].last, has_traceback=has_traceback)
+            yield _chain(raised, first, has_traceback, is_ignored)
             raised, has_traceback = [], False
-        first = first if raised else index
+        if not raised:
+            first, is_ignored = index, bool(index and IGNORED.match(lines[index - 1]))
         raised.append(found)
         has_traceback = has_traceback or header is not None
         index = found.last
     if raised:
-        yield Chain(raised=tuple(raised), first=first, last=raised[-1].last, has_traceback=has_traceback)
+        yield _chain(raised, first, has_traceback, is_ignored)
+
+
+def _chain(raised: list[Raised], first: int, has_traceback: bool, is_ignored: bool) -> Chain:
+    return Chain(
+        raised=tuple(raised), first=first, last=raised[-1].last, has_traceback=has_traceback, is_ignored=is_ignored
+    )
 
 
 def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None) -> Raised | None:
@@ -217,14 +283,17 @@ def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None)
     if prefix.rstrip().endswith("Original"):
         prefix = ""
     at = index + 1 if header else index
-    while at < len(lines):
+    frames: list[Frame] = []
+    while at < min(len(lines), index + _MAX_TRACEBACK_LINES):
         line = lines[at].removeprefix(prefix)
-        match = EXCEPTION.match(line)
+        if frame := FRAME.match(line):
+            frames.append(Frame(path=frame["path"], line=int(frame["line"][:9]), function=frame["function"] or ""))
+        match = None if frame else EXCEPTION.match(line)
         if match:
             last = _message_end(lines, at + 1)
             more = [lines[after].removeprefix(prefix) for after in range(at + 1, last)]
             message = "\n".join([match["message"] or "", *more]).strip()
-            return Raised(name=match["name"], message=message, first=at, last=last)
+            return Raised(name=match["name"], message=message, first=at, last=last, frames=tuple(frames))
         if HEADER.search(line):
             return None
         at += 1
@@ -245,6 +314,7 @@ def _continues(line: str) -> bool:
         and not CHAIN_MARKER.match(line)
         and not BARE_EXCEPTION.match(line)
         and not LEVEL.search(line[:80])
+        and not OTHERS.match(line)
     )
 
 

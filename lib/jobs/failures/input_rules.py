@@ -79,9 +79,19 @@ DATA_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.MISSING_DATASET,
+        r"No training items found",
+        "The trainer found no training items: the latents or text encoder outputs were not cached before.",
+        hint="Run the trainer's caching scripts (latents, text encoder outputs) with the same dataset description "
+        "first.",
+    ),
+    rule(
+        Cause.MISSING_DATASET,
         r"num_samples=0|num_samples should be a positive integer"
-        r"|(?i:no (?:training )?(?:images|samples|data) (?:were )?found|found (?:0|no) images)"
+        r"|(?i:no (?:training )?(?:images|samples|data) (?:were )?found|found (?:0|no) images"
+        r"|there are no (?:\w+ )?images"
+        r"|no (?:image files|valid (?:images|samples|data)|images in|data in))"
         r"|(?i:dataset (?:is empty|has no images|produced no usable samples))"
+        r"|(?i:(?:dataset|train_data_dir|image directory|image_dir)\b.{0,80} is empty)"
         r"|(?i:data(?:set)? (?:folder|directory|path)\b.{0,200}(?:does not exist|doesn't exist|not found))",
         "The trainer found no images in the dataset.",
     ),
@@ -198,6 +208,25 @@ SETTINGS_RULES: tuple[Rule, ...] = (
         Cause.MISSING_FILE,
         r"Could not find config file (?P<file>\S+)",
         "The trainer needs the settings file {file}, which does not exist.",
+    ),
+    rule(
+        Cause.BAD_ARGUMENT,
+        r"[Tt]arget modules .{1,200} not found in the base model|not any lora modules in this network"
+        r"|No (?:LoRA )?modules (?:were )?(?:found|matched)",
+        "The LoRA has no module to train: none of the network's modules has a name that it looks for.",
+        hint="Check the network settings (network_module, target modules) against the kind of the base model.",
+    ),
+    rule(
+        Cause.BAD_ARGUMENT,
+        r"(?:[Uu]nknown|[Uu]nsupported|[Ii]nvalid|[Uu]nrecognized) (?P<name>optimizer|(?:lr )?scheduler"
+        r"|model type|network module"
+        r"|attention|loss type|precision)(?: type| name)?:? '?\"?(?P<text>[\w.-]+)",
+        "The trainer knows no {name} {text}.",
+    ),
+    rule(
+        Cause.BAD_ARGUMENT,
+        r"(?P<text>\S{1,80}) is not a valid (?P<name>\w+)(?:, please select one of|\. Valid|\.? Choose)",
+        "The setting {name} cannot be {text}.",
     ),
     rule(Cause.BAD_ARGUMENT, r"[Nn]o such option:? (?P<text>\S+)", "The trainer does not know the argument {text}."),
     rule(

@@ -1,28 +1,58 @@
 """Why did it fail: from the end of the log and the exit state to one cause, and the lines that prove it.
 
-Success is exit code 0 **and** at least one LoRA file. The cause is the root exception, never accelerate's
-``CalledProcessError``; an exception that the training survived is no cause. What is unknown is called so.
+Success is exit code 0 **and** at least one LoRA file. What reached the top last is the cause, never a launcher's
+``CalledProcessError``; an exception that the training survived is no cause. What no rule knows is called unknown, and
+the structure of the traceback says where it broke.
 """
 
 import re
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lib.jobs.failures.causes import CRASH_HINT, ECHOES, HINTS, Cause, Finding
-from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, LogEnd
+from lib.jobs.failures.causes import CERTAIN, CRASH_HINT, ECHOES, HINTS, LIKELY, Cause, Finding
+from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, Frame, LogEnd, Raised
+from lib.jobs.failures.exit_codes import signal_name, windows_sentence, windows_status
+from lib.jobs.failures.network import request_of
 from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_launcher, classify_line
+from lib.jobs.failures.structure import guess, phase_of, phase_of_frames, raised_by
 from lib.jobs.job import Failure, JobStatus
 
 __all__ = ["NAN_LOSS", "Cause", "Verdict", "judge", "judge_by_log"]
 
 NAN_LOSS = "nan_loss"
+_NOTHING_SAID = (
+    "Start it again from a terminal and see what it prints last; a full disk or memory often ends it silently."
+)
 EXIT_CODE_UNKNOWN = "exit_code_unknown"
 
 MAX_EVIDENCE_LINES = 12
 MAX_LINE_LENGTH = 600
 # A traceback this far above another one is most likely a survived one.
 FAR_LINES = 200
+# After so many lines of the program a line that only may be a failure was context.
+CONTEXT_LINES = 15
+# Causes that trainers report and live without: a missing program, a skipped image, a refused webhook.
+_SURVIVABLE = frozenset(
+    {
+        Cause.MISSING_TRAINER,
+        Cause.MISSING_FILE,
+        Cause.NETWORK,
+        Cause.MISSING_LOGIN,
+        Cause.PERMISSION_DENIED,
+        Cause.CORRUPT_IMAGE,
+        Cause.IMPORT_ERROR,
+    }
+)
+# What a machine says of the end of a program: it outweighs what the program itself said before.
+_MACHINE = frozenset({Cause.OUT_OF_MEMORY, Cause.TIMEOUT, Cause.KILLED, Cause.DISK_FULL, Cause.INTERRUPTED})
+# Exceptions that tell of another process' end or of a lost partner.
+_ECHO = re.compile(
+    r"^(?:[\w.]+\.)?(?:BrokenPipeError|ConnectionResetError|EOFError|ProcessExitedException|ProcessRaisedException"
+    r"|DistBackendError|WorkerCrashedError|RayTaskError|RayActorError|ActorDiedError|TaskError|SignalException)\b"
+    r"|Connection (?:closed|reset) by peer|NCCL (?:error|communicator)|Broken pipe|returned non-zero exit status"
+    r"|Non-zero exit code|Some (?:NCCL|workers)|exited unexpectedly|died with <Signals|Process \d+ terminated with"
+)
 # Lines after a survived traceback in a log without bars, when only the log can tell.
 SURVIVED_LINES = 50
 
@@ -69,6 +99,13 @@ class _Suspect:
     @property
     def cause(self) -> Cause:
         return self.finding.rule.cause if self.finding else Cause.UNKNOWN
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether it tells of the end of another process, or of a partner that was lost."""
+        if self.chain is None:
+            return self.cause in ECHOES
+        return self.chain.final.is_wrapper or bool(_ECHO.search(self.chain.final.text[:2_000]))
 
 
 def judge(
@@ -154,9 +191,19 @@ def _judge_vanished(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]
 
 def _explain(log: LogEnd, exit_code: int | None) -> Failure:
     """Why it failed, once it is known that it did."""
+    failure = _reason(log, exit_code)
+    if failure.phase or failure.cause == Cause.INTERRUPTED:
+        return failure
+    return replace(failure, phase=phase_of("\n".join(log.raw), ())[0])
+
+
+def _reason(log: LogEnd, exit_code: int | None) -> Failure:
     suspect = _prime_suspect(log)
-    told = exit_code is None or exit_code >= 0
-    number = _signal_in_text(log) if exit_code is None or exit_code >= 0 else -exit_code
+    status = windows_status(exit_code)
+    if status is not None and (suspect is None or suspect.cause is Cause.UNKNOWN):
+        return _of_windows(log, status)
+    told = exit_code is None or exit_code >= 0 or status is not None
+    number = _signal_in_text(log) if told else -(exit_code or 0)
     if number is not None and not _outweighs(log, suspect, number, told=told):
         return _of_signal(log, number, told=told)
     if suspect:
@@ -165,7 +212,13 @@ def _explain(log: LogEnd, exit_code: int | None) -> Failure:
         return _of_signal(log, exit_code - 128, told=False)
     code = "without an exit code" if exit_code is None else f"with exit code {exit_code}"
     message = f"The trainer ended {code}, and its log does not say why: the cause is unknown."
-    return _failure(Cause.UNKNOWN, message, evidence=log.last_lines(8))
+    return _failure(Cause.UNKNOWN, message, hint=_NOTHING_SAID, evidence=log.last_lines(8))
+
+
+def _of_windows(log: LogEnd, status: int) -> Failure:
+    cause, message = windows_sentence(status)
+    hint = CRASH_HINT if cause is Cause.KILLED else ""
+    return _failure(cause, message, hint=hint, evidence=log.last_lines(3), confidence=CERTAIN)
 
 
 def _outweighs(log: LogEnd, suspect: _Suspect | None, number: int, *, told: bool) -> bool:
@@ -197,10 +250,7 @@ def _signal_in_text(log: LogEnd) -> int | None:
 
 
 def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = "unknown"
+    name = signal_name(number)
     proof = [line for line in log.raw if told and (_DIED.search(line) or _SHELL_WORDS.match(line))]
     evidence = tuple(proof[-3:]) or log.last_lines(3)
     traceback = _traceback(log, log.chains[-1]) if told and proof and log.chains else ""
@@ -217,15 +267,38 @@ def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
 
 
 def _prime_suspect(log: LogEnd) -> _Suspect | None:
-    """The latest place with a known cause, echoes only when there is no other; else the latest exception."""
+    """What reached the top last; an earlier place only where the last one is an echo of it."""
     suspects = sorted(_suspects(log), key=lambda each: each.line)
     if not suspects:
         return None
     near = [each for each in suspects if suspects[-1].line - each.line <= FAR_LINES]
-    known = [each for each in near if each.finding]
-    strong = [each for each in known if each.cause not in ECHOES]
-    unknown = [each for each in near if each.chain] or near
-    return (strong or known or unknown)[-1]
+    raised = [each for each in near if each.chain]
+    reported = [each for each in near if each.entry and each.finding]
+    if not raised:
+        strong = [each for each in reported if not each.is_echo]
+        return (strong or reported or near)[-1]
+    own = [each for each in raised if not each.is_echo]
+    last = (own or raised)[-1]
+    spoken = [each for each in reported if each.line > last.line and each.cause in _MACHINE and _is_machine(each)]
+    if spoken and spoken[-1].cause is not last.cause:
+        return spoken[-1]
+    if not own:
+        strong = [each for each in reported if not each.is_echo]
+        known = [each for each in raised if each.finding]
+        return (strong or known or raised)[-1]
+    # The same program may say better than its exception what happened, in the lines before it.
+    told = [each for each in reported if last.line - FAR_LINES / 10 <= each.line < last.line and not each.is_echo]
+    return told[-1] if told and last.finding is None and _is_echoed(told[-1], last) else last
+
+
+def _is_machine(suspect: _Suspect) -> bool:
+    return bool(suspect.entry and not suspect.entry.level and classify_line(suspect.entry.text))
+
+
+def _is_echoed(entry: _Suspect, raised: _Suspect) -> bool:
+    """Whether an exception only repeats that a line before it told of a failure: "OOM 3 times in a row, aborting"."""
+    said = raised.chain.final.message if raised.chain else ""
+    return bool(entry.entry) and len(said.split()) < 3 and entry.cause in {Cause.OUT_OF_MEMORY, Cause.NAN_LOSS}
 
 
 def _suspects(log: LogEnd) -> Iterator[_Suspect]:
@@ -233,23 +306,42 @@ def _suspects(log: LogEnd) -> Iterator[_Suspect]:
     for chain in log.chains:
         inside.update(range(chain.first, chain.last))
         finding = _classify_chain(chain)
-        is_telling = finding or not chain.final.is_wrapper
-        if is_telling and not SURVIVED.match(chain.final.text) and not log.moved_on(chain.last - 1):
+        is_telling = (finding or not chain.final.is_wrapper) and not chain.is_ignored
+        # Trainers go on when sampling failed, so there one step more is enough to tell that they did.
+        moved_on = log.moved_on(chain.last - 1, by=1 if phase_of_frames(_frames(chain)) == "sampling" else 2)
+        if is_telling and not SURVIVED.match(chain.final.text) and not moved_on:
             yield _Suspect(line=chain.last - 1, finding=finding, chain=chain)
     for entry in log.entries:
         if entry.first in inside:
             continue
         is_report, finding = _classify_entry(entry)
-        if is_report and not log.moved_on(entry.first):
-            yield _Suspect(line=entry.first, finding=finding, entry=entry)
+        if not is_report or log.moved_on(entry.first):
+            continue
+        suspect = _Suspect(line=entry.first, finding=finding, entry=entry)
+        if suspect.cause not in _SURVIVABLE or _lines_after(log, entry.last) <= CONTEXT_LINES:
+            yield suspect
+
+
+def _lines_after(log: LogEnd, line: int) -> int:
+    """How many lines the program itself said after a place."""
+    launcher = {index for chain in log.chains for index in range(chain.first, chain.last)}
+    return sum(bool(text.strip()) and index not in launcher for index, text in enumerate(log.lines[line:], line))
 
 
 def _classify_chain(chain: Chain) -> Finding | None:
     """What reached the top counts first; where it says nothing, what led to it."""
     for raised in reversed(chain.raised):
-        if finding := (classify_launcher if raised.is_wrapper else classify)(raised.text):
+        finding = (classify_launcher if raised.is_wrapper else classify)(raised.text)
+        if finding and (raised is chain.final or finding.rule.cause not in _SURVIVABLE or not chain.final.message):
+            return finding
+        if finding and _is_caused(chain, raised):
             return finding
     return None
+
+
+def _is_caused(chain: Chain, raised: Raised) -> bool:
+    """Whether what reached the top says less than what led to it, and nothing of its own."""
+    return chain.final.is_wrapper or guess(chain.final, "", did_step=True).cause is Cause.UNKNOWN
 
 
 def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:
@@ -275,21 +367,53 @@ def _bad_argument(text: str) -> Finding | None:
 
 def _of_suspect(log: LogEnd, suspect: _Suspect) -> Failure:
     chain = suspect.chain
-    traceback = _traceback(log, chain) if chain else ""
     evidence = _lines_of(log, suspect)
-    if suspect.finding is None:
-        said = chain.final.text if chain else suspect.entry.text if suspect.entry else ""
-        message = f"The trainer stopped with an error that has no known cause: {_short(said)}"
-        return _failure(Cause.UNKNOWN, message, evidence=evidence, traceback=traceback)
-    rule = suspect.finding.rule
+    if chain is None:
+        return _of_rule(log, suspect, evidence) if suspect.finding else _of_report(suspect, evidence)
+    phase, did_step = phase_of("\n".join(log.raw[: chain.first]), _frames(chain))
+    who = raised_by(chain.final)
+    if suspect.finding:
+        failure = _of_rule(log, suspect, evidence)
+    else:
+        told = guess(chain.final, phase, did_step=did_step)
+        confidence = "" if told.cause is Cause.UNKNOWN else LIKELY
+        failure = _failure(told.cause, told.message, hint=told.hint, evidence=evidence, confidence=confidence)
+    return replace(failure, traceback=_traceback(log, chain), phase=phase, raised_by=who)
+
+
+def _of_report(suspect: _Suspect, evidence: Sequence[str]) -> Failure:
+    """A line reported as an error that no rule knows."""
+    said = suspect.entry.text if suspect.entry else ""
+    return _failure(Cause.UNKNOWN, f"The trainer stopped with an error: {_short(said)}", evidence=evidence)
+
+
+def _of_rule(log: LogEnd, suspect: _Suspect, evidence: tuple[str, ...]) -> Failure:
+    finding, chain = suspect.finding, suspect.chain
+    assert finding is not None
+    rule = finding.rule
     named = _file_before(log, suspect)
-    message = suspect.finding.sentence(named[0] if named else "")
-    if named and "file" not in suspect.finding.facts:
+    message, hint, cause = finding.sentence(named[0] if named else ""), rule.hint, rule.cause
+    if named and "file" not in finding.facts:
         evidence = (*_raw(log, named[1].first, named[1].last), *evidence)
-    hint = rule.hint
-    if chain and rule.cause is Cause.MISSING_MODEL and (reason := _unreachable(chain)):
-        hint = f"{HINTS[rule.cause]} {reason}"
-    return _failure(rule.cause, message, hint=hint, evidence=evidence, traceback=traceback)
+    if chain and cause is Cause.MISSING_MODEL and (reason := _unreachable(chain)):
+        hint = f"{HINTS[cause]} {reason}"
+    if cause is Cause.NETWORK and not rule.hint:
+        text = suspect.entry.text if suspect.entry else ""
+        raised = chain.final if chain else Raised(name="", message=text, first=0, last=0)
+        request = request_of(_telling(chain) or raised, _traceback(log, chain) if chain else text)
+        message, hint, cause = request.sentence, request.hint, request.cause
+        if request.direction == "upload" and _seems_saved(log):
+            message = f"The LoRA was saved. {message}"
+    return _failure(cause, message, hint=hint, evidence=evidence, confidence=CERTAIN)
+
+
+def _telling(chain: Chain | None) -> Raised | None:
+    """The exception of a chain that a rule knows."""
+    return next((each for each in reversed(chain.raised) if classify(each.text)), None) if chain else None
+
+
+def _frames(chain: Chain) -> tuple[Frame, ...]:
+    return tuple(frame for raised in chain.raised for frame in raised.frames)
 
 
 def _unreachable(chain: Chain) -> str:
@@ -328,7 +452,13 @@ def _traceback(log: LogEnd, chain: Chain) -> str:
 
 
 def _failure(
-    cause: Cause, message: str, *, hint: str = "", evidence: Sequence[str] = (), traceback: str = ""
+    cause: Cause,
+    message: str,
+    *,
+    hint: str = "",
+    evidence: Sequence[str] = (),
+    traceback: str = "",
+    confidence: str | None = None,
 ) -> Failure:
     return Failure(
         cause=cause.value,
@@ -336,6 +466,7 @@ def _failure(
         hint=hint or HINTS[cause],
         evidence=tuple(_excerpt(line) for line in evidence[:MAX_EVIDENCE_LINES]),
         traceback=traceback,
+        confidence=("" if cause is Cause.UNKNOWN else CERTAIN) if confidence is None else confidence,
     )
 
 

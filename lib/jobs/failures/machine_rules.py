@@ -19,7 +19,9 @@ SPACE_RULES: tuple[Rule, ...] = (
     rule(
         Cause.OUT_OF_MEMORY,
         r"OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED"
-        r"|OOM during training step|CUDA_ERROR_OUT_OF_MEMORY",
+        r"|OOM during training step|CUDA_ERROR_OUT_OF_MEMORY|CUDA failed with error out of memory|cudaMalloc failed"
+        r"|NVML_SUCCESS == r INTERNAL ASSERT|hipErrorOutOfMemory|UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"
+        r"|cuda runtime error \(2\)",
         "The graphics card ran out of memory.",
     ),
     rule(
@@ -41,7 +43,8 @@ SPACE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.OUT_OF_MEMORY,
-        r"^(?:[\w.]*\.)?_?(?:Array)?MemoryError\b|std::bad_alloc|\[Errno 12\]|Cannot allocate memory|os error 1455"
+        r"^(?:[\w.]*\.)?_?(?:Array)?MemoryError\b|std::bad_alloc|\[Errno 12\]|Cannot allocate memory|(?:os error "
+        r"|WinError )1455"
         r"|paging file is too small",
         "The machine ran out of memory.",
     ),
@@ -60,6 +63,7 @@ SPACE_RULES: tuple[Rule, ...] = (
     rule(
         Cause.DISK_FULL,
         r"\[Errno 28\]|Disk quota exceeded|\[Errno 122\]|database or disk is full|not enough space on the disk"
+        r"|WinError 112\b"
         r"|PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos",
         "The disk is full, or a quota is used up.",
     ),
@@ -91,7 +95,72 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
         "The installed bitsandbytes does not fit the CUDA and PyTorch of the trainer.",
         hint="Install the bitsandbytes that fits, or choose an optimizer without it (AdamW instead of AdamW8bit).",
     ),
+    rule(
+        Cause.IMPORT_ERROR,
+        r"PEFT backend is required|requires the PEFT (?:backend|library)",
+        "The trainer needs the Python module peft, or a newer one.",
+        hint="Install or upgrade peft in the trainer's environment.",
+    ),
+    rule(
+        Cause.IMPORT_ERROR,
+        r"No operator found for `?memory_efficient_attention|xFormers (?:wasn't|was not) build? with CUDA"
+        r"|xformers is not available|Torch not compiled with flash attention",
+        "The installed xformers does not fit this PyTorch, card or precision.",
+        hint="Install the xformers that was built for this PyTorch, or train with sdpa instead.",
+    ),
+    rule(
+        Cause.IMPORT_ERROR,
+        r"Weights only load failed",
+        "PyTorch does not open the model file: it holds more than weights.",
+        hint="Use the .safetensors file of the model; older trainers need a PyTorch before 2.6 for .ckpt and .pt "
+        "files.",
+    ),
     # The graphics card.
+    rule(
+        Cause.CUDA_ERROR,
+        r"[Gg][Pp][Uu] is lost|GpuIsLost|fallen off the bus|Unable to determine the device handle for GPU|NVRM: Xid",
+        "The graphics card was lost: the driver cannot reach it any more.",
+        hint="Restart the machine; if it happens again, check the card's power, heat and driver (dmesg names an Xid).",
+    ),
+    rule(
+        Cause.CUDA_ERROR,
+        r"no kernel image is available",
+        "The trainer's PyTorch or an extension has no kernel image for this graphics card: it was built for others.",
+        hint="Install a build for this card; when bitsandbytes says it, choose AdamW instead of an 8-bit optimizer.",
+    ),
+    rule(
+        Cause.CUDA_ERROR,
+        r"(?i)`?\bptxas\b`? (?:failed|fatal|error|exited)|PTXASError|ptxas fatal",
+        "Triton's ptxas does not fit this graphics card or driver.",
+        hint="Install the Triton that belongs to this PyTorch, update the driver, or turn compiling off.",
+    ),
+    rule(
+        Cause.CUDA_ERROR,
+        r"only supports? Ampere GPUs|compute capability (?:>=|[\d.]+ or (?:higher|above))|sm_\d+ is not compatible"
+        r"|forward compatibility was attempted|device kernel image is invalid|invalid device ordinal"
+        r"|CUDA driver initialization failed|hipErrorNoBinaryForGpu|HIP error: (?P<text>[^\n]+)",
+        "The graphics card or its driver does not fit what the trainer asks of it.",
+    ),
+    # Number formats.
+    rule(
+        Cause.PRECISION,
+        r"expected scalar type (?P<text>\w+) but found (?P<name>\w+)",
+        "Two parts of the training use different precisions: {text} was expected, {name} came.",
+    ),
+    rule(
+        Cause.PRECISION,
+        r"must have the same dtype|to have the same dtype"
+        r"|Input type \([\w:.]+\) and \w+ type \([\w:.]+\) should be the same",
+        "Two parts of the training use different precisions.",
+    ),
+    rule(
+        Cause.PRECISION,
+        r"\"\w+\" not implemented for '(?P<text>Half|BFloat16|Float8\w*)'"
+        r"|Attempting to unscale (?P<text2>FP16) gradients"
+        r"|cannot be converted to type at::(?P<text3>Half) without overflow|Promotion for (?P<text4>Float8) Types"
+        r"|doesn't support (?P<text5>bf16)|(?P<text6>bf16|fp16|fp8) (?:mixed precision )?is not supported",
+        "An operation cannot be done in the precision {text}.",
+    ),
     rule(
         Cause.CUDA_ERROR,
         r"NVIDIA driver on your system is too old|CUDA driver version is insufficient"
@@ -109,7 +178,7 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
     rule(
         Cause.CUDA_ERROR,
         r"CUDA error: (?P<text>[^\n]+)|cuDNN error: (?P<text2>\S+)|CUDA kernel errors|device-side assert"
-        r"|CUBLAS_STATUS_\w+",
+        r"|CUBLAS_STATUS_\w+|CUDNN_STATUS_\w+",
         "The graphics card reported an error: {text}.",
         "The graphics card reported an error.",
     ),
@@ -122,11 +191,44 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.DISTRIBUTED,
+        r"Gloo \w+ failed|gloo/transport|makeDeviceForHostname|DistStoreError|TCPStore|DistNetworkError"
+        r"|Timed out waiting for clients|client socket has failed to connect|use_libuv was requested",
+        "The processes of the training could not find one another.",
+        hint="Check the addresses and ports that they are started with (MASTER_ADDR, MASTER_PORT, "
+        "--main_process_ip), and "
+        "that the host's name resolves.",
+    ),
+    rule(
+        Cause.DISTRIBUTED,
         r"NCCL (?:error|WARN)|nccl\w*Error|Watchdog caught collective|DistBackendError|Connection closed by peer"
         r"|RendezvousConnectionError",
         "The processes of the training lost touch with one another (NCCL).",
     ),
     # Rights.
+    rule(
+        Cause.MISSING_LOGIN,
+        r"Unable to locate credentials|NoCredentialsError|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
+        r"|DefaultCredentialsError|InvalidClientTokenId",
+        "The storage does not know who asks: its keys are missing or not valid.",
+        hint="Set the keys of the storage where the trainer runs (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).",
+    ),
+    rule(
+        Cause.PERMISSION_DENIED,
+        r"An error occurred \((?:AccessDenied|403)\) when calling the (?P<text>\w+)",
+        "The storage does not allow {text}.",
+        hint="Give the account whose keys the trainer uses the right to it.",
+    ),
+    rule(
+        Cause.MISSING_FILE,
+        r"An error occurred \((?:NoSuch(?:Bucket|Key)|404)\) when calling the (?P<text>\w+)",
+        "The bucket or the file that {text} asks for does not exist.",
+    ),
+    rule(
+        Cause.MISSING_LOGIN,
+        r"Invalid (?:user token|username or password)|You are not (?:authenticated|logged in)|not logged in\b",
+        "The hub does not know who asks: the token is missing or not valid.",
+        hint="Run 'hf auth login' or set HF_TOKEN where the trainer runs.",
+    ),
     rule(
         Cause.MISSING_LOGIN,
         r"api_key not configured|wandb\S*CommError.{0,80}(?i:permission denied|40[13])|WANDB_API_KEY",
@@ -141,7 +243,8 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.PERMISSION_DENIED,
-        r"(?:Permission denied|Operation not permitted|Read-only file system)" + _ERRNO_FILE,
+        r"(?:Permission denied|Operation not permitted|Read-only file system|Access is denied"
+        r"|used by another process)" + _ERRNO_FILE,
         "The trainer may not use {file}.",
         "The trainer may not use a file or folder it needs.",
     ),
@@ -160,7 +263,12 @@ NETWORK_RULES: tuple[Rule, ...] = (
         r"LocalEntryNotFoundError|We couldn't connect to '?(?P<name>[^\s']+)|HfHubHTTPError|Max retries exceeded"
         r"|Name or service not known|[Tt]emporary failure in name resolution|(?:Read|Connect)Timeout\b|SSLError"
         r"|ConnectionError|ConnectionResetError|Network is unreachable|Connection refused"
-        r"|HTTPError: (?:4|5)\d\d|gaierror"
+        r"|HTTPError: (?:4|5)\d\d|gaierror|HTTPError: HTTP Error (?:4|5)\d\d|getaddrinfo failed|URLError|ProxyError"
+        r"|EndpointConnectionError|Could not connect to the endpoint|RemoteDisconnected|Connection aborted"
+        r"|ProtocolError"
+        r"|Connection timed out|httpx\.\w+(?:Error|Timeout)|aiohttp\.client_exceptions|Could not resolve host"
+        r"|Too Many Requests|\b(?:401|403|404|429|50[0234]) (?:Client|Server) Error|WinError 100(?:60|61|54|51)\b"
+        r"|CommError"
         r"|ChunkedEncodingError|IncompleteRead|ReadTimeoutError|while downloading using `?hf_transfer"
         r"|Consistency check failed|nodename nor servname",
         "A download failed: {name} could not be reached.",

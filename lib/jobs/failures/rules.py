@@ -61,6 +61,31 @@ LINE_RULES: tuple[Rule, ...] = (
         r"#* ?OOM during training step",
         "The graphics card ran out of memory during a step.",
     ),
+    rule(
+        Cause.CUDA_ERROR,
+        r"Error no kernel image is available for execution on the device",
+        "bitsandbytes has no kernel image for this graphics card: the card is too old for it, or too new.",
+        hint="Choose AdamW instead of an 8-bit optimizer, or install a bitsandbytes that was built for this card.",
+    ),
+    rule(
+        Cause.CUDA_ERROR,
+        r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?NVRM: (?:Xid|GPU).*(?:fallen off the bus|Xid .{0,40}: (?:79|48|74|119))",
+        "The graphics card was lost: the driver cannot reach it any more.",
+        hint="Restart the machine; if it happens again, check the card's power, heat and driver (dmesg names an Xid).",
+    ),
+    # The kernel's words, and a cluster's.
+    rule(
+        Cause.OUT_OF_MEMORY,
+        r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?(?:Memory cgroup o|O)ut of memory: Killed process|.{0,80}\bOOMKilled\b"
+        r"|oom-kill:",
+        "The machine, or the container's limit, ran out of memory: the kernel killed the trainer.",
+    ),
+    rule(
+        Cause.TIMEOUT,
+        r"=>> PBS: job killed: walltime|.{0,60}TERM_RUNLIMIT",
+        "The training took longer than the time limit of its queue.",
+        hint="Ask for more time, or train for fewer steps.",
+    ),
     # SLURM's own words; a local time is among them.
     rule(
         Cause.OUT_OF_MEMORY,
@@ -142,7 +167,7 @@ def _first_match(rules: tuple[Rule, ...], text: str) -> Finding | None:
 def _facts(match: re.Match[str]) -> dict[str, str]:
     """The named groups; ``file2`` is a second place for ``file``, as a pattern cannot use a name twice."""
     return {
-        name.rstrip("23"): " ".join(value.split())[:300].rstrip(".")
+        name.rstrip("23456"): " ".join(value.split())[:300].rstrip(".")
         for name, value in match.groupdict().items()
         if value and value.strip()
     }

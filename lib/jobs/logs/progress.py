@@ -2,15 +2,17 @@
 
 import math
 import re
-from statistics import median
+from dataclasses import dataclass, field
 
 from lib.jobs.job import LossPoint, Progress, Stage
 from lib.jobs.logs.eta import StepPace
+from lib.jobs.logs.facts import number, read_facts
+from lib.jobs.logs.loss_series import LossSeries
+from lib.jobs.logs.normalise import PrefixCutter, Unwrapper
+from lib.jobs.logs.rich_lines import RichMessages
 from lib.jobs.logs.tqdm_bar import DESCRIBED_BARS, SAMPLING_BARS, BarFrame, BarKind, parse_frame, without_escapes
 
 _SEGMENT_BYTES = 1 << 16
-_MESSAGE_BYTES = 2_000
-USUAL_STEPS = 20
 _PAUSES = {Stage.SAVING, Stage.SAMPLING}
 # Words of the trainers' own log lines -> the stage that begins with them.
 _STAGE_WORDS = (
@@ -20,6 +22,8 @@ _STAGE_WORDS = (
     (b"Saving current state to", Stage.SAVING),
     (b"Model weights saved in", Stage.SAVING),
     (b"Saving at step", Stage.SAVING),
+    (b"Saving model checkpoint to", Stage.SAVING),
+    (b"Saving model to directory", Stage.SAVING),
     (b"generating sample images at", Stage.SAMPLING),
     (b"sample_sampler: ", Stage.SAMPLING),
     (b"Running validation", Stage.SAMPLING),
@@ -27,9 +31,9 @@ _STAGE_WORDS = (
     (b"ploading to ", Stage.UPLOADING),
 )
 _EPOCH_LINE = re.compile(rb"\s*epoch (\d{1,9})/(\d{1,9})\s*\Z")
-_EPOCH_INCREMENTED = re.compile(rb"current_epoch: \d+, epoch: (\d{1,9})")
-# "  num epochs / epoch数: 3", "Num Epochs = 6": the number stands last.
-_HEADER_NUMBER = re.compile(rb"[:=] {0,4}(\d{1,12})\s*\Z")
+_EPOCH_INCREMENTED = re.compile(rb"current_epoch: \d+, epoch: (\d{1,9})|Started new epoch: (\d{1,9})")
+# "  num epochs / epoch数: 3", "Num Epochs = 1,200": the number stands last.
+_HEADER_NUMBER = re.compile(rb"[:=] {0,4}(\d{1,12}|\d{1,3}(?:,\d{3}){1,3})\s*\Z")
 _HEADERS = (
     (b"num batches per epoch", "batches"),
     (b"num epochs", "epochs"),
@@ -38,13 +42,47 @@ _HEADERS = (
     (b"Total train batch size", "total_batch"),
     (b"gradient accumulation steps", "accumulation"),
     (b"optimization steps", "steps"),
+    (b"total_num_steps", "steps"),
+    (b"otal steps", "steps"),
+    (b"otal training steps", "steps"),
 )
-_LOG_START = re.compile(rb"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)? *(?:INFO|WARNING|ERROR|DEBUG|CRITICAL) +")
-_LONGEST_SOURCE = 200
-_LOG_SOURCE = re.compile(rb" +\S+\.py:\d+ *\Z")
+# What a trainer says first: when steps were done before, another run was appended to the same file.
+_OPENING = re.compile(
+    rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |\*{3,} Running training \*{3,}"
+    rb"|Running +\d+ (?:job|process)|# Running job: )|.{0,60}(?:\*{5} Running training \*{5})"
+)
 _RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")
 _TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})", re.DOTALL)
 _SKIPPING = re.compile(rb"skipping (\d+) steps")
+
+
+@dataclass(slots=True)
+class _Run:
+    """Where one run stands; a log that was appended to holds several, one after the other."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    named_bar: tuple[bytes, int] | None = None
+    candidate: BarFrame | None = None
+    epochs_done: int = 0
+    epochs_total: int = 0
+    epoch_step: int = 0
+    first_epoch: int | None = None
+    # None until a step of the training was seen, even if it is step 0.
+    done: int | None = None
+    total: int | None = None
+    is_total_known: bool = True
+    offset: int = 0
+    skips: bool = False
+    epoch_line: int = 0
+    fraction: float = 0.0
+    loss: float | None = None
+    loss_printed: bytes = b""
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    frame: BarFrame | None = None
+    stated_s: float | None = None
+    is_announced: bool = False
+    final_saved: bool = False
 
 
 class ProgressParser:
@@ -57,27 +95,16 @@ class ProgressParser:
 
     def __init__(self, *, total_epochs: int | None = None, pace: StepPace | None = None) -> None:
         self.resume_state: str | None = None
+        self._unwrapper, self._prefix_cutter = Unwrapper(), PrefixCutter()
         self._tail = b""
         self._is_tail_taken = False
         self._at: float | None = None
         self._stage: Stage = Stage.QUEUED
-        self._numbers: dict[str, int] = {} if total_epochs is None else {"epochs": total_epochs}
-        self._named_bar: bytes | None = None
-        self._epochs_done, self._epochs_total, self._epoch_step = 0, 0, 0
-        self._bar_done = 0
-        self._bar_total: int | None = None
-        self._offset = 0
-        self._skips = False
-        self._epoch_line = 0
-        self._fraction = 0.0
-        self._loss: float | None = None
-        self._loss_printed = b""
-        self._rate: BarFrame | None = None
-        self._final_saved = False
+        self._run = _Run(numbers={} if total_epochs is None else {"epochs": total_epochs})
         self._alarms: list[str] = []
-        self._losses = _Losses()
+        self._losses = LossSeries()
         self._pace = pace or StepPace()
-        self._message: list[bytes] = []
+        self._messages = RichMessages((b"resume training from", b"load train state from"))
 
     def feed(self, data: bytes, at: float | None) -> None:
         """Take in the next bytes, which arrived at ``at`` seconds on any steady clock; None: nobody saw when."""
@@ -86,19 +113,16 @@ class ProgressParser:
         self._at = at
         if self._stage is Stage.QUEUED:
             self._stage = Stage.LOADING_MODEL
-        *segments, tail = (self._tail + data).replace(b"\n", b"\r").split(b"\r")
-        for segment in segments:
-            if segment:
-                self._take(segment[:_SEGMENT_BYTES])
-            self._is_tail_taken = False
-        self._tail = tail[:_SEGMENT_BYTES]
-        self._take_tail()
-        self._note_steps()
-        self._note_fraction()
+        self._feed_plain(self._prefix_cutter.feed(self._unwrapper.feed(data)))
+
+    def finish(self) -> None:
+        """Say that nothing more will come: what was held back is taken in, too."""
+        rest = self._prefix_cutter.feed(self._unwrapper.flush()) + self._prefix_cutter.flush()
+        self._feed_plain(rest + b"\n")
 
     def resume_from(self, step: int) -> None:
         """Say at which step the training went on, as ``train_state.json`` has it."""
-        self._offset = max(0, step)
+        self._run.offset = max(0, step)
         self._note_fraction()
 
     def drain_losses(self, *, is_over: bool = False) -> list[LossPoint]:
@@ -110,6 +134,8 @@ class ProgressParser:
             is_over: Nothing more will come: the last step's loss too, unless it is only the one
                 before, carried over into a first frame.
         """
+        if is_over:
+            self.finish()
         return self._losses.drain(is_over=is_over)
 
     @property
@@ -120,21 +146,33 @@ class ProgressParser:
     @property
     def progress(self) -> Progress:
         """Where the training stands after the last chunk."""
-        step, total = self._step(), self._total_steps()
+        run, step, total = self._run, self._step(), self._total_steps()
         pace, eta = self._pace.seconds_per_step, None
-        if step is not None and total is not None:
-            eta = self._pace.eta_s(total - self._offset, self._at or 0.0)
+        if step is not None and total is not None and run.is_total_known:
+            eta = self._pace.eta_s(total - run.offset, self._at or 0.0)
         return Progress(
-            fraction=self._fraction if step is not None and total else None,
+            fraction=run.fraction if step is not None and total and run.is_total_known else None,
             stage=self._stage.value,
             step=step,
             total_steps=total,
             epoch=self._epoch(step, total),
-            total_epochs=self._numbers.get("epochs"),
-            loss=self._loss,
-            seconds_per_step=pace if pace is not None else self._rate and self._rate.seconds_per_step,
+            total_epochs=run.numbers.get("epochs"),
+            loss=run.loss,
+            learning_rate=run.learning_rate,
+            seconds_per_step=pace if pace is not None else self._printed_s(),
             eta_s=0.0 if self._stage is Stage.FINISHED else eta,
         )
+
+    def _feed_plain(self, data: bytes) -> None:
+        *segments, tail = (self._tail + data).replace(b"\n", b"\r").split(b"\r")
+        for segment in segments:
+            if segment:
+                self._take(segment[:_SEGMENT_BYTES])
+            self._is_tail_taken = False
+        self._tail = tail[:_SEGMENT_BYTES]
+        self._take_tail()
+        self._note_steps()
+        self._note_fraction()
 
     def _take_tail(self) -> None:
         """Take in a whole frame at the end at once: what ends it comes a step later, or never."""
@@ -158,74 +196,124 @@ class ProgressParser:
             self._take_text(frame.rest)
 
     def _take_frame(self, frame: BarFrame) -> None:
+        run = self._run
         if frame.kind is BarKind.STEPS:
             if frame.description not in DESCRIBED_BARS:
-                self._named_bar = frame.description
+                run.named_bar = (frame.description, frame.total)
             self._take_steps(frame)
         elif frame.kind is BarKind.EPOCHS:
-            if frame.done > self._epochs_done:
-                self._epochs_done, self._epoch_step = frame.done, 0
-            self._epochs_total = self._numbers["epochs"] = frame.total
+            self._take_epochs(frame)
         elif frame.kind is BarKind.EPOCH_STEPS:
             self._take_epoch_steps(frame)
-        elif frame.description == self._named_bar:
+        elif (frame.description, frame.total) == run.named_bar:
+            self._take_steps(frame)
+        elif frame.kind is BarKind.OTHER and self._is_training(frame):
+            run.named_bar = (frame.description, frame.total)
             self._take_steps(frame)
         else:
-            self._take_other_bar(frame.description)
+            self._take_other_bar(frame)
+
+    def _is_training(self, frame: BarFrame) -> bool:
+        """Whether a bar whose name says nothing is the training."""
+        if frame.total == self._run.numbers.get("steps") or frame.loss is not None:
+            return True
+        return not frame.description and self._run.is_announced and self._run.named_bar is None
+
+    def _take_epochs(self, frame: BarFrame) -> None:
+        if frame.done > self._run.epochs_done:
+            self._run.epochs_done, self._run.epoch_step = frame.done, 0
+        elif not frame.done and self._run.epochs_done and _begins(frame):
+            self._begin_run()
+        self._run.epochs_total = self._run.numbers["epochs"] = frame.total
 
     def _take_epoch_steps(self, frame: BarFrame) -> None:
-        """OneTrainer counts the steps of each epoch anew, in a bar below the one of the epochs."""
-        if frame.done < self._epoch_step:
-            self._epochs_done += 1
-        self._epoch_step = frame.done
-        if self._epochs_total:
-            done = min(self._epochs_done, self._epochs_total - 1) * frame.total + frame.done
-            self._take_steps(frame._replace(done=done, total=self._epochs_total * frame.total))
+        """Steps counted anew in each epoch: below a bar of epochs (OneTrainer), or in bars with their number."""
+        run = self._run
+        if frame.epoch is not None:
+            self._take_numbered_epoch(frame, frame.epoch)
+            return
+        if frame.done < run.epoch_step:
+            run.epochs_done += 1
+        run.epoch_step = frame.done
+        if run.epochs_total:
+            done = min(run.epochs_done, run.epochs_total - 1) * frame.total + frame.done
+            self._take_steps(frame._replace(done=done, total=run.epochs_total * frame.total))
+
+    def _take_numbered_epoch(self, frame: BarFrame, number_: int) -> None:
+        """Lightning counts epochs from 0 ("Epoch 0"), scripts of the "Epoch 1/10" kind from 1."""
+        run = self._run
+        if run.first_epoch is None:
+            run.first_epoch = 1 if frame.epochs and number_ else 0
+        before = max(0, number_ - run.first_epoch)
+        epochs = frame.epochs or run.numbers.get("epochs")
+        run.is_total_known = bool(epochs)
+        run.epoch_line = max(run.epoch_line, before + 1)
+        total = frame.total * max(epochs or 0, before + 1)
+        self._take_steps(frame._replace(done=before * frame.total + frame.done, total=total))
 
     def _take_steps(self, frame: BarFrame) -> None:
-        if frame.done < self._bar_done:
-            return
-        is_new = self._bar_total is None or frame.done > self._bar_done
-        self._bar_done, self._bar_total = frame.done, frame.total
+        run = self._run
+        if run.done is not None and frame.done < run.done:
+            if frame.done or not _begins(frame):
+                return
+            run = self._begin_run(keep_numbers=True)
+        is_new = run.done is None or frame.done > run.done
+        run.done, run.total = frame.done, frame.total
         if frame.epochs is not None:
-            self._numbers["epochs"] = frame.epochs
-            self._epoch_line = frame.epoch or self._epoch_line
+            run.numbers["epochs"] = frame.epochs
+            run.epoch_line = frame.epoch or run.epoch_line
         if is_new:
             self._stage = Stage.TRAINING
         elif self._stage is not Stage.FINISHED:
             is_over = frame.done >= frame.total
             if not is_over:
                 self._stage = Stage.TRAINING
-            elif self._final_saved:
+            elif run.final_saved:
                 self._stage = Stage.FINISHED
-        self._rate = frame
+        run.frame = frame
         if frame.loss is not None:
+            if b"lr" in frame.postfix and (printed := _LEARNING_RATE.search(frame.postfix)):
+                run.learning_rate = number(printed[1])
             self._take_loss(frame.loss)
 
+    def _begin_run(self, *, keep_numbers: bool = False) -> _Run:
+        """Another run was appended to the same file: what was before it is history."""
+        self._run = _Run(numbers=dict(self._run.numbers) if keep_numbers else {})
+        self._pace = StepPace()
+        self._stage = Stage.LOADING_MODEL
+        self._alarms.clear()
+        self._losses.begin_run()
+        self.resume_state = None
+        return self._run
+
     def _take_loss(self, printed: bytes) -> None:
-        if printed != self._loss_printed:
+        run = self._run
+        if printed != run.loss_printed:
             try:
-                self._loss = float(printed)
+                run.loss = float(printed)
             except ValueError:
                 return
-            self._loss_printed = printed
-            if math.isnan(self._loss):
+            run.loss_printed = printed
+            if math.isnan(run.loss):
                 self._alarm("nan_loss")
-            elif math.isinf(self._loss):
+            elif math.isinf(run.loss):
                 self._alarm("inf_loss")
-        if self._loss is not None:
-            self._losses.add(self._offset + self._bar_done, self._loss, self._at)
+        if run.loss is not None and run.done is not None:
+            self._losses.add(run.offset + run.done, run.loss, self._at, run.learning_rate, run.grad_norm)
 
     def _alarm(self, word: str) -> None:
         if word not in self._alarms:
             self._alarms.append(word)
 
-    def _take_other_bar(self, description: bytes) -> None:
+    def _take_other_bar(self, frame: BarFrame) -> None:
+        if frame.kind is BarKind.OTHER and frame.total > 1:
+            self._run.candidate = frame
+        description = frame.description
         if description.startswith(b"Upload"):
             self._stage = Stage.UPLOADING
-        elif self._bar_total is None and b"aching" in description:
+        elif self._run.done is None and b"aching" in description:
             self._stage = Stage.CACHING_LATENTS
-        elif self._bar_total is not None and description in SAMPLING_BARS:
+        elif self._run.done is not None and description in SAMPLING_BARS:
             self._pause(Stage.SAMPLING)
 
     def _pause(self, stage: Stage) -> None:
@@ -235,67 +323,103 @@ class ProgressParser:
             self._pace.paused(stage.value)
 
     def _note_steps(self) -> None:
-        if self._bar_total is not None and self._at is not None:
-            self._pace.steps_done(self._bar_done, self._at)
-        elif self._bar_total is not None:
-            self._pace.steps_done_unseen(self._bar_done)
+        if self._run.done is None:
+            return
+        if self._at is not None:
+            self._pace.steps_done(self._run.done, self._at)
+        else:
+            self._pace.steps_done_unseen(self._run.done)
 
     def _note_fraction(self) -> None:
-        """The fraction never falls, whatever the bar does."""
+        """The fraction never falls within a run, whatever the bar does."""
         if (step := self._step()) is not None and (total := self._total_steps()):
-            self._fraction = max(self._fraction, min(1.0, step / total))
+            self._run.fraction = max(self._run.fraction, min(1.0, step / total))
 
     def _take_text(self, text: bytes) -> None:
-        self._collect_message(text)
+        if self._messages.is_open or b" train" in text:
+            for message in self._messages.take(text):
+                self._take_message(message)
+        if self._run.done is not None and (b"unning " in text or b"prepare t" in text or b"Using D" in text):
+            self._take_opening(text)
         if b"poch" in text:
             self._take_epoch_line(text)
-        if self._bar_total is None or b"steps" in text:
+        if self._run.done is None or b"steps" in text:
             self._take_header(text)
+        if b"oss" in text or b"step=" in text:
+            self._take_facts(text)
         if b"NaN detected in latents" in text:
             self._alarm("nan_latents")
         self._take_stage_words(text)
 
+    def _take_opening(self, text: bytes) -> None:
+        if _OPENING.match(text, 0, 400):
+            self._begin_run()
+
+    def _take_facts(self, text: bytes) -> None:
+        """A line that states a step or a loss; a loss alone belongs to the bar that grows."""
+        facts = read_facts(text)
+        if facts is None:
+            return
+        run, bar = self._run, self._run.candidate
+        if facts.is_summary:
+            self._stage = Stage.FINISHED
+            if run.loss is not None or run.done is None:
+                return
+        run.learning_rate = run.learning_rate if facts.learning_rate is None else facts.learning_rate
+        run.grad_norm = run.grad_norm if facts.grad_norm is None else facts.grad_norm
+        run.stated_s = facts.seconds or run.stated_s
+        if facts.step is not None:
+            self._take_stated_step(facts.step, facts.total)
+        elif run.done is None and bar is not None:
+            run.named_bar = (bar.description, bar.total)
+            self._take_steps(bar)
+        if facts.loss is not None:
+            self._take_loss(facts.loss)
+
+    def _take_stated_step(self, step: int, total: int | None) -> None:
+        run = self._run
+        if run.done is not None and step < run.done:
+            return
+        if run.done is None or step > run.done:
+            self._stage = Stage.TRAINING
+        run.done, run.total = step, total or run.total
+
     def _take_epoch_line(self, text: bytes) -> None:
+        run = self._run
         if match := _EPOCH_LINE.match(text):
-            self._epoch_line = max(self._epoch_line, int(match[1]))
-            self._numbers["epochs"] = int(match[2])
+            run.epoch_line = max(run.epoch_line, int(match[1]))
+            run.numbers["epochs"] = int(match[2])
         elif match := _EPOCH_INCREMENTED.search(text):
-            self._epoch_line = max(self._epoch_line, int(match[1]))
+            run.epoch_line = max(run.epoch_line, int(match[1] or match[2]))
 
     def _take_header(self, text: bytes) -> None:
+        if not (b"steps" in text or b"um " in text or b"rain" in text):
+            return
         for words, name in _HEADERS:
-            if words in text and (match := _HEADER_NUMBER.search(text)):
-                self._numbers[name] = int(match[1])
+            if words in text and (match := _HEADER_NUMBER.search(text, max(0, len(text) - 60))):
+                self._run.numbers[name] = int(match[1].replace(b",", b""))
                 return
+        self._run.is_announced |= b"Running training" in text
         if _SKIPPING.search(text):
-            self._skips = True
+            self._run.skips = True
 
     def _take_stage_words(self, text: bytes) -> None:
         if self._stage is Stage.FINISHED:
             return
-        if self._bar_total is None:
+        if self._run.done is None:
             if b"aching latents" in text:
                 self._stage = Stage.CACHING_LATENTS
             return
         if b"model saved." in text:
             self._stage = Stage.FINISHED
             return
+        if not (b"aving" in text or b"ampl" in text or b"saved in" in text or b"ing " in text):
+            return
         for words, stage in _STAGE_WORDS:
             if words in text:
                 self._pause(stage)
-                self._final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
+                self._run.final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
                 return
-
-    def _collect_message(self, text: bytes) -> None:
-        """Put rich's wrapped lines of the messages about resuming together."""
-        if 0 < len(self._message) < 20 and text.startswith(b" " * 20) and not _LOG_START.match(text):
-            self._message.append(text)
-            return
-        if self._message:
-            self._take_message(_unwrapped(self._message))
-            self._message = []
-        if len(text) < _MESSAGE_BYTES and (b"resume training from" in text or b"load train state from" in text):
-            self._message = [text]
 
     def _take_message(self, message: bytes) -> None:
         if match := _RESUME_STATE.search(message):
@@ -304,23 +428,28 @@ class ProgressParser:
             self.resume_from(int(match[1]))
 
     def _step(self) -> int | None:
-        return None if self._bar_total is None else self._offset + self._bar_done
+        return None if self._run.done is None else self._run.offset + self._run.done
 
     def _total_steps(self) -> int | None:
         """Steps at the end of the run, the steps of the resumed run included."""
-        configured = self._numbers.get("steps", self._bar_total)
-        if self._bar_total is None or not self._offset:
-            return self._bar_total or configured
-        per_epoch, epochs = self._steps_per_epoch(), self._numbers.get("epochs")
+        run = self._run
+        configured = run.numbers.get("steps", run.total)
+        if run.total is None or not run.offset:
+            return run.total or configured
+        per_epoch, epochs = self._steps_per_epoch(), run.numbers.get("epochs")
         if not per_epoch or not epochs:
             return configured
         # sd-scripts starts over at the epoch of the state; only with --skip_until_initial_step within it.
-        skipped = self._offset % per_epoch if self._skips else 0
-        ahead = (epochs - self._offset // per_epoch) * per_epoch - skipped
-        return self._offset + min(self._bar_total, max(ahead, 0))
+        skipped = run.offset % per_epoch if run.skips else 0
+        ahead = (epochs - run.offset // per_epoch) * per_epoch - skipped
+        return run.offset + min(run.total, max(ahead, 0))
+
+    def _printed_s(self) -> float | None:
+        """Seconds per step as the log states them."""
+        return self._run.frame.seconds_per_step if self._run.frame else self._run.stated_s
 
     def _steps_per_epoch(self) -> int | None:
-        numbers = self._numbers
+        numbers = self._run.numbers
         if batches := numbers.get("batches"):
             return math.ceil(batches / numbers.get("accumulation", 1))
         if "examples" in numbers and numbers.get("total_batch"):
@@ -329,78 +458,21 @@ class ProgressParser:
 
     def _epoch(self, step: int | None, total: int | None) -> int | None:
         """The epoch being trained: what the log says, or what the step count says if that is further."""
-        epochs = self._numbers.get("epochs")
+        epochs = self._run.numbers.get("epochs")
         per_epoch = self._steps_per_epoch()
         if per_epoch is None and epochs and total:
             per_epoch = math.ceil(total / epochs)
         computed = 0
         if step is not None and per_epoch:
             # A finished epoch stays until the first step of the next; a resumed run begins with the next.
-            computed = max(1, math.ceil(step / per_epoch), self._offset // per_epoch + 1)
-        epoch = max(computed, self._epoch_line)
+            computed = max(1, math.ceil(step / per_epoch), self._run.offset // per_epoch + 1)
+        epoch = max(computed, self._run.epoch_line)
         return (min(epoch, epochs) if epochs else epoch) or None
 
 
-class _Losses:
-    """One loss per step: the first frame of a step still carries the loss of the step before."""
-
-    def __init__(self) -> None:
-        self.is_diverged = False
-        self._ready: list[LossPoint] = []
-        self._last: tuple[int, float, float | None] | None = None
-        self._before: float | None = None
-        self._frames = 0
-        self._first: list[float] = []
-        self._limit = math.inf
-        self._high_count = 0
-
-    def add(self, step: int, loss: float, at: float | None) -> None:
-        if self._last is None or step != self._last[0]:
-            self._settle()
-            self._frames = 0
-        self._frames += 1
-        self._last = (step, loss, at)
-
-    def drain(self, *, is_over: bool) -> list[LossPoint]:
-        if is_over and self._last is not None and (self._frames > 1 or self._last[1] != self._before):
-            self._settle()
-            self._last = None
-        answer, self._ready = self._ready, []
-        return answer
-
-    def _settle(self) -> None:
-        if self._last is None:
-            return
-        step, loss, at = self._last
-        self._ready.append(LossPoint(step=step, loss=loss, at=at))
-        self._before = loss
-        self._watch(loss)
-
-    def _watch(self, loss: float) -> None:
-        """Diverged: 10 losses in a row are more than 10 times what was usual in the first 20 steps."""
-        if not math.isfinite(loss):
-            return
-        if len(self._first) < USUAL_STEPS:
-            self._first.append(loss)
-            self._limit = 10 * abs(median(self._first))
-            return
-        self._high_count = self._high_count + 1 if loss > self._limit else 0
-        self.is_diverged |= self._high_count >= 10
+_LEARNING_RATE = re.compile(rb"\blr(?:=|: )([\d.eE+-]{1,20})")
 
 
-def _unwrapped(lines: list[bytes]) -> bytes:
-    """One message from the lines rich wrapped it into.
-
-    A line that fills the whole column was broken within a word.
-    """
-    first = lines[0]
-    start = len(match[0]) if (match := _LOG_START.match(first)) else 0
-    source = _LOG_SOURCE.search(first, max(start, len(first) - _LONGEST_SOURCE))
-    width = len(first) - start if source is None else len(first.rstrip()) - len(source[0].strip()) - 1 - start
-    message = first[start : source.start() if source else None].strip()
-    before = len(message)
-    for line in lines[1:]:
-        part = line.strip()
-        message += part if before >= width else b" " + part
-        before = len(part)
-    return message
+def _begins(frame: BarFrame) -> bool:
+    """Whether a bar has just been started: it has taken no time yet."""
+    return not frame.elapsed.strip(b"0:?")

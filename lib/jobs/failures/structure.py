@@ -1,0 +1,192 @@
+"""Where a training broke, and who raised the exception: what is said when no rule knows the words.
+
+Nothing here claims to know a cause for certain.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lib.jobs.failures.causes import Cause
+from lib.jobs.failures.evidence import Frame, Raised
+from lib.jobs.job import Stage
+from lib.jobs.logs.progress import ProgressParser
+
+_PACKAGE = re.compile(r"(?:site|dist)-packages[\\/](?P<name>[A-Za-z]\w*)")
+_STANDARD = re.compile(
+    r"(?:^|[\\/])(?:lib[\\/])?(?:python3?(?:\.\d+)?|Python3\d+[\\/]lib)[\\/](?!.*-packages)[\w\\/]+\.py$|<frozen"
+)
+# What a function of the trainer or of a library does, when its name says so.
+_PHASES = (
+    ("saving", re.compile(r"^(?:_?save_\w+|save|push_to_hub|upload\w*|on_save|log_artifact)$")),
+    (
+        "sampling",
+        re.compile(r"sample_image|^sample$|log_validation|generate_image|run_validation|sample_during|process_sample"),
+    ),
+    (
+        "caching",
+        re.compile(r"cache_(?:latents|text|batch|dataset)|new_cache|cache_all|vae_cache|cache_to_disk|_cache_"),
+    ),
+    ("evaluating", re.compile(r"^(?:evaluate|evaluation_loop|prediction_step|validation_step)$")),
+    ("training", re.compile(r"backward|training_step|optimizer_step|clip_grad|train_batch|compute_loss")),
+    (
+        "loading",
+        re.compile(r"^(?:from_pretrained|load_\w+|_load\w*|hf_hub_download|snapshot_download|from_single_file)$"),
+    ),
+)
+_STAGE_PHASES = {
+    Stage.QUEUED: "loading",
+    Stage.LOADING_MODEL: "loading",
+    Stage.CACHING_LATENTS: "caching",
+    Stage.SAMPLING: "sampling",
+    Stage.SAVING: "saving",
+    Stage.UPLOADING: "uploading",
+    Stage.FINISHED: "after the last step",
+}
+# A library that fits no longer: a name or an argument that it does not know, a version that it wants.
+_MISMATCH = re.compile(
+    r"^AttributeError: (?:partially initialized )?module '(?P<module>[\w.]+)' has no attribute"
+    r"|^TypeError: [\w.]+\(\) (?:got an unexpected keyword argument|takes \d+ positional|missing \d+ required)"
+    r"|^(?:ImportError|RuntimeError): .*\b(?:requires|needs) (?P<needed>[\w-]+) ?(?:version )?[<>=~]"
+    r"|numpy\.dtype size changed|numpy\.core\.multiarray failed|compiled using NumPy 1\.x"
+    r"|was compiled (?:against|with) (?:a )?different|is (?:not compatible|incompatible) with|version mismatch"
+)
+_REFUSALS = frozenset({"ValueError", "AssertionError", "NotImplementedError", "Exception", "RuntimeError"})
+_BUGS = frozenset({"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError"})
+# Words about a setting: its name, and that it may not be so.
+_SETTING = re.compile(r"--[a-z]\w+|\b[a-z]+_[a-z_]+\b|\b[a-z]+(?:_[a-z]+)+=|\b(?:option|argument|setting|config)\b")
+_FORBIDS = re.compile(
+    r"(?i)\b(?:can(?:not|'t)|must|only|requires?d?|not (?:supported|allowed|valid|compatible)|unsupported|invalid"
+    r"|unknown|unrecognized|incompatible|conflict|either|both|should be|expected one of|is not in|mutually)\b"
+)
+_ADVICE = re.compile(
+    r"(?i)\b(?:downgrade|upgrade|reinstall|pip install|please|try |consider|make sure|you (?:can|should|need|must)|set "
+    r"\W?\w+\W? ?(?:=|to)|use \W?--|run \W?\w+|https?://)"
+)
+_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
+_LAYER_HINTS = {
+    "bitsandbytes": "bitsandbytes does not fit this PyTorch or CUDA: install the one that fits, or choose an optimizer "
+    "without it (AdamW instead of AdamW8bit).",
+    "xformers": "xformers does not fit this PyTorch: install the one that fits, or train with sdpa instead.",
+    "triton": "Triton does not fit this PyTorch or graphics card: install the one that fits, or turn compiling off.",
+    "flash_attn": "flash-attention does not fit this PyTorch: install the one that fits, or train with sdpa instead.",
+    "deepspeed": "DeepSpeed stopped: see that its version fits PyTorch, and that its configuration fits this machine.",
+    "peft": "PEFT stopped: see that its version is the one that the trainer's requirements name.",
+    "transformers": "transformers stopped: see that its version is the one that the trainer's requirements name.",
+    "diffusers": "diffusers stopped: see that its version is the one that the trainer's requirements name.",
+    "accelerate": "accelerate stopped: look at its configuration (accelerate config) and its options.",
+    "datasets": "The library that reads the dataset stopped: look at the dataset's files and its description.",
+    "PIL": "The library that reads images stopped: look at the images of the dataset.",
+    "cv2": "The library that reads images stopped: look at the images of the dataset.",
+    "safetensors": "A model file could not be read or written: look at the files named, and at the free space.",
+    "wandb": "The report to Weights & Biases stopped the training: train without it (--log_with, report_to) to go on.",
+    "torch": "PyTorch stopped: the traceback shows which call of the trainer it refused.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """What structure tells of an exception that no rule knows."""
+
+    cause: Cause
+    message: str
+    hint: str
+
+
+def phase_of(text: str, frames: Sequence[Frame]) -> tuple[str, bool]:
+    """What the training did when it broke, and whether a step was done.
+
+    Args:
+        text: The log up to there.
+        frames: The traceback, outermost first.
+    """
+    parser = ProgressParser()
+    parser.feed(text.encode("utf-8", "replace"), None)
+    parser.finish()
+    now = parser.progress
+    did_step = bool(now.step)
+    named = phase_of_frames(frames)
+    if now.step is not None and named in {"", "training", "loading"}:
+        stage = _STAGE_PHASES.get(Stage(now.stage or Stage.QUEUED), "")
+        return (stage or f"step {now.step}"), did_step
+    if not named or named == "training":
+        named = named or _STAGE_PHASES.get(Stage(now.stage or Stage.QUEUED), "loading")
+    return named, did_step
+
+
+def phase_of_frames(frames: Sequence[Frame]) -> str:
+    """What the functions of a traceback do, as their names say; may be empty."""
+    for phase, pattern in _PHASES:
+        if any(pattern.search(frame.function) for frame in frames):
+            return phase
+    return ""
+
+
+def raised_by(raised: Raised) -> str:
+    """The package that raised an exception, or the trainer's own file and line; empty when nothing tells."""
+    if not raised.frames:
+        module = raised.name.partition(".")[0]
+        return module if "." in raised.name and module.islower() else ""
+    place = raised.frames[-1]
+    if package := _PACKAGE.search(place.path):
+        return package["name"]
+    if _STANDARD.search(place.path):
+        return "Python"
+    name = re.split(r"[\\/]", place.path)[-1]
+    return f"{name}:{place.line}"
+
+
+def is_own(raised: Raised) -> bool:
+    """Whether a file of the trainer itself raised it, not a library."""
+    return bool(raised.frames) and ".py:" in raised_by(raised)
+
+
+def own_sentence(raised: Raised) -> str:
+    """The exception's own words, the last sentence of a long message; its name where it has none."""
+    kind = raised.name.rpartition(".")[2]
+    text = " ".join(raised.message.split())
+    if not text:
+        return kind
+    if len(text) > 240:
+        sentences = [each.strip() for each in _SENTENCE.findall(raised.message) if each.strip()]
+        text = " ".join((sentences[0] if sentences else text).split())[:240]
+    return f"{kind}: {text}"
+
+
+def guess(raised: Raised, phase: str, *, did_step: bool) -> Guess:
+    """What to say of an exception that no rule knows."""
+    who, kind = raised_by(raised), raised.name.rpartition(".")[2]
+    place = f" in {who}" if who else ""
+    when = {"": "", "loading": " while loading", "after the last step": " after the last step"}.get(
+        phase, f" at {phase}" if phase.startswith("step ") else f" while {phase}"
+    )
+    message = f"The training broke{when}{place}: {own_sentence(raised)}"
+    cause = _cause_of(raised, kind, did_step=did_step)
+    return Guess(cause=cause, message=message, hint=advice(raised.message) or _layer_hint(cause, who))
+
+
+def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
+    if _MISMATCH.search(raised.text[:2_000]):
+        return Cause.LIBRARY_MISMATCH
+    if kind in _BUGS and is_own(raised):
+        return Cause.TRAINER_BUG
+    if did_step or kind not in _REFUSALS or not is_own(raised) or len(raised.message.split()) < 3:
+        return Cause.UNKNOWN
+    if _SETTING.search(raised.message) and _FORBIDS.search(raised.message):
+        return Cause.BAD_ARGUMENT
+    return Cause.UNKNOWN if kind == "RuntimeError" else Cause.TRAINER_REFUSED
+
+
+def _layer_hint(cause: Cause, who: str) -> str:
+    if cause is Cause.UNKNOWN or cause is Cause.LIBRARY_MISMATCH:
+        return _LAYER_HINTS.get(who, "")
+    return ""
+
+
+def advice(text: str) -> str:
+    """The sentence in which a library itself says what to do; empty when it does not."""
+    for sentence in _SENTENCE.findall(text[:4_000]):
+        words = " ".join(sentence.split())
+        if _ADVICE.search(words) and 12 <= len(words) <= 300:
+            return words if words[-1] in ".!?" else f"{words}."
+    return ""

@@ -1,0 +1,233 @@
+"""Learns what a launcher puts before every line of a log, instead of listing launchers.
+
+A timestamp, a pod's or process' name, a rank, a level, a line number: such prefixes have one shape once digits,
+levels, months and streams are taken as equal. What most lines of a stretch begin with alike, up to a delimiter, and
+what holds no words of a training itself, is their prefix.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, reduce
+
+WINDOW_LINES = 64
+# A prefix is not longer than this; hostnames and names of pods are long.
+MAX_PREFIX_CHARS = 240
+_MOST_SHAPES = 8
+# With fewer lines of one shape than this share of a stretch, chance may have made it.
+_MIN_SHARE, _MIN_LINES = 0.2, 3
+# What could be the beginning of any text ("> ", "worker: ") must stand before nearly all lines.
+_NEARLY_ALL = 0.9
+
+_ESCAPE = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_TOKEN = re.compile(r"[^\W_]+|[^\S\n]+|[\W_]")
+_LEVELS = "debug|info|warning|warn|error|err|critical|fatal|notice|trace"
+_CLASSES = {
+    "level": rf"(?i:{_LEVELS})",
+    "calendar": "(?i:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)",
+    "stream": "std(?:out|err)",
+    "part": "[FP]",
+    "number": r"(?=[^\W_]{0,40}\d)[^\W_]{1,64}",
+    "blank": r"[^\S\n]{1,40}",
+}
+_KINDS = [(name, re.compile(pattern + r"\Z")) for name, pattern in _CLASSES.items() if name != "blank"]
+# Words with which the text of a training begins: no prefix reaches into them.
+_CONTENT = re.compile(
+    r"Traceback \(|File \"|\^{3,}|~{3,}|[{\[(]?['\"]?\b(?:[\w/]*loss|lr|grad_norm|learning_rate)['\"]?\s?[:=]"
+    r"|\b(?:global_)?[Ss]teps?\b|\b[Ee]pochs?\b|\d{1,3}%|\bTrain(?:ing)?\b:|\b[A-Z]\w*(?:Error|Exception|Interrupt)\b"
+    r"|\b(?:[Cc]aching|[Ll]oading|[Dd]ownloading|[Ss]aving)\b|\{['\"]|\b[Nn]um\b|\bno such\b"
+)
+# What shows that a line was written by a program that knew nothing of a prefix.
+_LANDMARK = re.compile(
+    r"Traceback \(most recent|\s*File \"|(?:\S.{0,60}: *)?\d{1,3}%\||\{['\"]|(?:\w+\.)*[A-Z]\w*(?:Error|Exception):"
+    r"|\s+\S|\[?\d{4}-\d\d-\d\d|[\w ]{0,30}\bsteps?\b.{0,30}\bloss\b"
+)
+_DELIMITERS = frozenset(":>|)]}\"'")
+# The same where nothing can have painted over a prefix.
+_UNPAINTED = re.compile(r"Traceback \(most recent|\s*File \"|\{['\"]|(?:\w+\.)*[A-Z]\w*(?:Error|Exception):")
+# What is left when a logger's own time was taken for a prefix.
+_OWN_LEVEL = re.compile(rf"\W{{0,3}}(?:\d[\d:.,]{{0,20}}\W{{1,3}})?(?i:{_LEVELS})\b")
+# A time, or a tag in brackets: nothing else than a prefix begins so line after line.
+_TIME = re.compile(r"(?:number [-:/.T,]+ ){2}number|calendar blank number")
+_TAG = re.compile(
+    r"^(?:blank )?(?:\[ .* \]|\( .* \)|\{ .* \}|< .* >|number (?:blank )?[:|\t)>]|(?:(?!\| )\S+ ){1,9}blank \| blank)"
+)
+
+Shape = tuple[str, ...]
+
+
+class Prefixes:
+    """The prefixes known of one log; grows while the log is read."""
+
+    def __init__(self) -> None:
+        self.pattern_text = ""
+        self._shapes: dict[Shape, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+
+    def __bool__(self) -> bool:
+        return self._pattern is not None
+
+    def learn(self, lines: Iterable[str], *, may_be_plain: bool = False) -> bool:
+        """Look at a stretch of lines; whether it taught a prefix that was not known.
+
+        Args:
+            lines: In order.
+            may_be_plain: Whether the stretch stands for the whole log, so that words or blanks before all of its
+                lines are a prefix, too.
+        """
+        heads = [line[:MAX_PREFIX_CHARS] for line in lines if line.strip()]
+        known = dict(self._shapes)
+        for shape, blank in _shapes_of(heads, may_be_plain).items():
+            if shape in known or len(self._shapes) < _MOST_SHAPES:
+                self._shapes[shape] = _common(blank, known.get(shape, blank))
+        if self._shapes == known:
+            return False
+        longest_first = sorted(self._shapes, key=len, reverse=True)
+        self.pattern_text = "|".join(_regex(shape, self._shapes[shape]) for shape in longest_first)
+        self._pattern = re.compile(self.pattern_text)
+        return True
+
+    def length(self, line: str) -> int:
+        """How many characters of a line are its prefix."""
+        match = self._pattern.match(line) if self._pattern else None
+        return match.end() if match else 0
+
+    def cut(self, line: str) -> str:
+        """The line without its prefix."""
+        return line[self.length(line) :]
+
+
+def without_prefixes(lines: Sequence[str]) -> list[str]:
+    """The lines of a log without what a launcher put before each."""
+    cut = _without_prefixes(lines)
+    # A launcher within a launcher.
+    return cut if cut == lines else _without_prefixes(cut)
+
+
+def _without_prefixes(lines: Sequence[str]) -> list[str]:
+    prefixes = Prefixes()
+    for start in range(0, len(lines), WINDOW_LINES):
+        prefixes.learn(lines[start : start + WINDOW_LINES], may_be_plain=len(lines) <= WINDOW_LINES)
+    if len(lines) > WINDOW_LINES:
+        prefixes.learn(lines[-WINDOW_LINES:])
+        prefixes.learn(lines[:: len(lines) // WINDOW_LINES], may_be_plain=True)
+    return [prefixes.cut(line) for line in lines] if prefixes else list(lines)
+
+
+def _shapes_of(lines: Sequence[str], may_be_plain: bool) -> dict[Shape, str]:
+    """The shapes that prefixes of these lines have, each with the blanks that end it."""
+    found: dict[Shape, str] = {}
+    left = [(line, _tokens(line)) for line in lines]
+    while len(left) >= min(_MIN_LINES, len(lines)) and left:
+        shape, members = _commonest(left)
+        if not shape or (len(members) < max(_MIN_LINES, _MIN_SHARE * len(lines)) and len(members) < len(lines)):
+            break
+        left = [each for each in left if each not in members]
+        if kept := _trimmed(shape, members, len(lines), [line for line, _ in left], may_be_plain):
+            found[kept[0]] = kept[1]
+    return found
+
+
+def _tokens(line: str) -> list[str]:
+    # An empty line has lost the blank that ends its prefix.
+    return _TOKEN.findall(_ESCAPE.sub("", line) + " " * (not line.endswith(" ")))
+
+
+@lru_cache(maxsize=8_192)
+def _kind(token: str) -> str:
+    if token.isspace():
+        return "blank"
+    return next((name for name, pattern in _KINDS if pattern.match(token)), token)
+
+
+def _commonest(left: list[tuple[str, list[str]]]) -> tuple[Shape, list[tuple[str, list[str]]]]:
+    """The longest beginning that the largest group shares; a group may lose a tenth of its lines per token."""
+    shape: list[str] = []
+    members = left
+    while True:
+        at = len(shape)
+        kinds = Counter(_kind(tokens[at]) for _, tokens in members if len(tokens) > at)
+        if not kinds:
+            break
+        kind, count = kinds.most_common(1)[0]
+        is_first = at == 0
+        if count < (_MIN_SHARE if is_first else _NEARLY_ALL) * len(members):
+            break
+        members = [each for each in members if len(each[1]) > at and _kind(each[1][at]) == kind]
+        shape.append(kind)
+    return tuple(shape), members
+
+
+def _trimmed(
+    shape: Shape, members: list[tuple[str, list[str]]], count: int, others: list[str], may_be_plain: bool
+) -> tuple[Shape, str] | None:
+    """The part of a common beginning that is a prefix, and the blanks it ends with."""
+    length = min([len(shape), *(_content_at(line, tokens) for line, tokens in members)])
+    while length := _delimited(shape, length):
+        last = [tokens[length - 1] for _, tokens in members]
+        blank = reduce(_common, last) if shape[length - 1] == "blank" else ""
+        rests = [
+            each[len(blank or each) :] + "".join(tokens[length:])
+            for each, (_, tokens) in zip(last, members, strict=True)
+        ]
+        if _is_prefix(shape[:length], rests, others, count if may_be_plain else 1 << 40):
+            return shape[:length], blank
+        length -= 1
+    return None
+
+
+def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int) -> bool:
+    """Whether a common beginning was put there by a launcher.
+
+    A level belongs to the program's own log, unless lines that no logger writes have it, too, and none lacks it.
+    """
+    if sum(map(bool, map(_OWN_LEVEL.match, rests))) > len(rests) / 4:
+        return False
+    text = " ".join(shape)
+    has_level = "level" in shape
+    if not has_level and (_TIME.search(text) or _TAG.match(text)):
+        return True
+    if shape == ("blank",) and len(rests) < count:
+        return False  # indented lines are common, an indented log has no others
+    is_everywhere = len(rests) >= max(_MIN_LINES, _NEARLY_ALL * count)
+    is_proven = any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
+    return is_proven and (is_everywhere or has_level)
+
+
+def _delimited(shape: Shape, most: int) -> int:
+    """How many tokens, ``most`` at most, reach to a delimiter with no bracket left open."""
+    for length in range(most, 0, -1):
+        last, kept = shape[length - 1], shape[:length]
+        ends = last == "blank" or (last in _DELIMITERS and shape[length : length + 1] != ("blank",))
+        if ends and all(kept.count(left) <= kept.count(right) for left, right in ("[]", "()", "{}")):
+            return length
+    return 0
+
+
+def _content_at(line: str, tokens: list[str]) -> int:
+    """How many tokens stand before the text of the training itself."""
+    match = _CONTENT.search(_ESCAPE.sub("", line))
+    if match is None:
+        return len(tokens)
+    left = match.start()
+    for number, token in enumerate(tokens):
+        if left < len(token):
+            return number
+        left -= len(token)
+    return len(tokens)
+
+
+def _common(left: str, right: str) -> str:
+    """What two runs of blanks begin with alike."""
+    same = 0
+    while same < min(len(left), len(right)) and left[same] == right[same]:
+        same += 1
+    return left[:same]
+
+
+def _regex(shape: Shape, blank: str) -> str:
+    inner = shape[:-1] if blank else shape
+    colour = r"(?:\x1b\[[0-9;]{0,20}m){0,4}"
+    parts = [_CLASSES.get(kind) or re.escape(kind) for kind in inner]
+    end = rf"(?:{re.escape(blank)}|(?=[\r\n]|\Z))" if blank else ""
+    return colour + colour.join([*parts, end])
