@@ -42,6 +42,8 @@ class _Patience:
 USUAL = _Patience()
 # While somebody waits for a page.
 LOOKING = _Patience(read_s=6, tries=1)
+# Some stores compute a checksum of the whole object before they answer for the first time.
+RANGES = _Patience(tries=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,7 @@ class ObjectStore:
         until = time.monotonic() + deadline_s
         with self._explained():
             try:
-                answer = self._client(LOOKING).get_object(
+                answer = self._client(RANGES).get_object(
                     Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + size - 1}", IfMatch=etag or "*"
                 )
             except ClientError as error:

@@ -11,7 +11,7 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 LOGS = frozenset({".log", ".jsonl"})
 # What accelerate and transformers write beside the weights of a checkpoint, to resume from: optimizer.bin,
 # sampler_1.bin. None of it is ever a safetensors file, and a LoRA may be called "sampler girl".
-_STATE = re.compile(r"(?:optimizer|scheduler|random_states|sampler|scaler)(?:_\d+)?\.(?:bin|pt|ckpt)")
+_STATE = re.compile(r"(?:optimizer|scheduler|random_states|sampler|scaler|training_args)(?:_\d+)?\.(?:bin|pt|ckpt)")
 LORA_KINDS = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT})
 _EPOCH = re.compile(r"-(\d{6})$")
 _STEP = re.compile(r"-step(\d{8})$")

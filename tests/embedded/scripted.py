@@ -1,5 +1,7 @@
 """A trainer that is a few lines of Python, given in the job's settings: for tests of supervisor and worker."""
 
+import json
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +13,19 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
 from lib.settings import Settings
 
-# The shortest whole safetensors files there are, told apart by their metadata.
-FIRST = b"\x1e" + bytes(7) + b'{"__metadata__":{"n":"first"}}'
-WEIGHTS = b"\x02" + bytes(7) + b"{}"
+
+def safetensors(name: str, *tensors: str) -> bytes:
+    """A whole safetensors file with tensors of one value, told apart by its metadata."""
+    entries = {
+        tensor: {"dtype": "F32", "shape": [1, 1], "data_offsets": [4 * place, 4 * place + 4]}
+        for place, tensor in enumerate(tensors)
+    }
+    header = json.dumps({"__metadata__": {"n": name}, **entries}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(4 * len(tensors))
+
+
+PAIR = ("lora_unet_a.lora_down.weight", "lora_unet_a.lora_up.weight")
+FIRST, WEIGHTS = safetensors("first", *PAIR), safetensors("last", *PAIR)
 # Prints like sd-scripts; ``OUTPUT`` is the output folder.
 TRAIN = f"""
 print("running training / 学習開始", flush=True)

@@ -19,6 +19,7 @@ from lib.jobs.job import ArtifactKind
         ("checkpoint-500/optimizer.bin", ArtifactKind.STATE, None, None, None),
         ("scheduler.pt", ArtifactKind.STATE, None, None, None),
         ("checkpoint-500/sampler_1.bin", ArtifactKind.STATE, None, None, None),
+        ("training_args.bin", ArtifactKind.STATE, None, None, None),
         ("sampler girl.safetensors", ArtifactKind.LORA, None, None, None),
         ("optimizer.safetensors", ArtifactKind.LORA, None, None, None),
         ("scaler-000002.safetensors", ArtifactKind.CHECKPOINT, 2, None, None),

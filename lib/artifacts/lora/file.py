@@ -17,17 +17,15 @@ from lib.artifacts.lora.adapter_config import (
     number,
 )
 from lib.artifacts.lora.byte_source import ByteSource, FirstBlock, LocalBytes
-from lib.artifacts.lora.header import FIRST_READ_BYTES, BrokenFile, Header, Tensor, foreign, read_header
+from lib.artifacts.lora.header import FIRST_READ_BYTES, Header, Tensor, read_header
 from lib.artifacts.lora.keys import ALPHA
 from lib.artifacts.lora.kinds import FileKind, kind_of_file, writer_of
 from lib.artifacts.lora.metadata import said
 from lib.artifacts.lora.modules import Kind, Module, ModuleReader, numel, parts_by_module
 from lib.artifacts.lora.scalars import READABLE, scalar
-from lib.errors import ArtifactError
 
 # Alphas that lie this close together are read in one go; a far source is asked once at most.
 _ALPHA_GAP_BYTES, _FAR_ALPHA_BYTES = 4 << 10, 64 << 10
-_PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,31 +130,6 @@ def config_beside(path: Path) -> AdapterConfig | None:
         return config_of_file(beside.read_bytes())
     except OSError:
         return None
-
-
-def what_is_wrong(path: Path) -> str:
-    """Why a file of this name is no LoRA file, as a sentence; empty when it is one. Raises OSError.
-
-    Pickles are recognized and never opened, so what is in one is not known: they pass.
-    """
-    if path.suffix.lower() in _PICKLES:
-        with path.open("rb") as file:
-            return "" if foreign(file.read(64)) else "It is no pickle, though its name says so."
-    try:
-        found = read_local(path)
-    except ArtifactError as error:
-        return str(error)
-    return "" if found.is_lora else f"It is {found.kind}, not a LoRA."
-
-
-def is_broken(path: Path) -> bool:
-    """Whether a safetensors file is damaged or was not written completely. Raises OSError."""
-    try:
-        with LocalBytes(path) as source:
-            read_header(FirstBlock(source, FIRST_READ_BYTES))
-    except BrokenFile:
-        return True
-    return False
 
 
 @contextmanager

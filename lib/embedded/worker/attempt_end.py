@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lib.artifacts.safetensors_header import damage
+from lib.artifacts.lora.file import read_local
+from lib.artifacts.lora.header import BrokenFile
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
 from lib.embedded.trainers.recipe import FoundFile
+from lib.errors import ArtifactError
 from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import Verdict, judge
@@ -24,17 +26,19 @@ _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOS
 
 
 def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
-    """The same files; weights that are damaged are marked as such, so that nobody takes them for a LoRA."""
-    return [replace(file, kind=ArtifactKind.INCOMPLETE) if _is_damaged(output, file) else file for file in files]
+    """The same files; weights that are damaged or no LoRA are marked as such, by what is in them."""
+    return [replace(file, kind=_kind_by_content(output, file)) for file in files]
 
 
-def _is_damaged(output: Path, file: FoundFile) -> bool:
+def _kind_by_content(output: Path, file: FoundFile) -> ArtifactKind:
     if file.kind not in LORA_KINDS or not file.path.endswith(".safetensors"):
-        return False
+        return file.kind
     try:
-        return bool(damage(output / file.path))
-    except OSError:
-        return False  # nobody can tell now
+        return file.kind if read_local(output / file.path).is_lora else ArtifactKind.OTHER
+    except BrokenFile:
+        return ArtifactKind.INCOMPLETE
+    except (OSError, ArtifactError):
+        return file.kind  # nobody can tell now
 
 
 def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], alarms: Sequence[str]) -> Verdict:

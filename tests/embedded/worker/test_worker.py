@@ -26,7 +26,7 @@ from lib.jobs.training_settings import TrainingSettings
 from lib.settings import ROOT
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
-from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
+from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe, safetensors
 from tests.embedded.worker.test_supervisor import wait_for
 from tests.reaper import kill_all, working_on
 
@@ -163,6 +163,21 @@ def test_a_lora_file_that_was_not_written_completely_is_none(yard: Yard) -> None
     kinds = {artifact.name: artifact.kind for artifact in kept.artifacts}
     assert kept.status is JobStatus.SUCCEEDED
     assert kinds == {"lora-000001.safetensors": ArtifactKind.CHECKPOINT, "lora.safetensors": ArtifactKind.INCOMPLETE}
+
+
+def test_a_file_that_is_no_lora_does_not_make_a_success(yard: Yard) -> None:
+    vae = safetensors("vae", "encoder.conv_in.weight", "decoder.conv_out.weight")
+    written = f"(OUTPUT / 'vae.safetensors').write_bytes({vae!r}); (OUTPUT / 'training_args.bin').write_bytes(b'PK')\n"
+    ended = yard.run_to_end(yard.submit(written))
+    assert {artifact.name: artifact.kind for artifact in ended.artifacts} == {
+        "training_args.bin": ArtifactKind.STATE,
+        "vae.safetensors": ArtifactKind.OTHER,
+    }
+    assert (ended.status, ended.failure and ended.failure.cause) == (JobStatus.FAILED, "no_output")
+    named = f"(OUTPUT / 'sampler_girl.safetensors').write_bytes({WEIGHTS!r})\n"
+    kept = yard.run_to_end(yard.submit(written + named, "two"))
+    assert kept.status is JobStatus.SUCCEEDED
+    assert [each.name for each in kept.artifacts if each.kind is ArtifactKind.LORA] == ["sampler_girl.safetensors"]
 
 
 def test_cancel_while_running_and_retry(yard: Yard) -> None:
