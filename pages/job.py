@@ -1,4 +1,4 @@
-"""One job, watched while it runs: progress, log, loss, samples, files, and what is known about it."""
+"""One job, live while it runs: progress, log, loss, samples, files and details."""
 
 import streamlit as st
 
@@ -37,7 +37,7 @@ is_about_log = st.query_params.get("view") == "logs"
 
 @st.fragment
 def watch() -> None:
-    """What moves: drawn again every 2 s while the job is active, and nothing else of the page with it."""
+    """The moving part: redrawn every 2 s while the job is active, without the rest of the page."""
     reading = open_job(job_id)
     is_elsewhere = st.query_params.get("id", "").strip() != job_id
     if is_elsewhere or reading is None or state_of(reading.value) != state_of(job):
@@ -53,7 +53,7 @@ def watch() -> None:
 files, loss = {"The files cannot be listed": show_files}, {"The loss cannot be read": show_loss}
 left, right = st.columns([3, 2], gap="large")
 with left:
-    # Who came for the log finds it first; what came of the job stands below it then.
+    # With ?view=logs the log comes first and the results move below it.
     above, below = st.container(), st.container()
     with below if is_about_log else above:
         if attempt.status in TITLES:

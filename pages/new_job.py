@@ -77,7 +77,7 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
         edit_time_limit(limit_min, entered)
         problem = "" if config or origin else "Choose a configuration first."
         show_navigation(step, chosen={"configId": config_id}, entered=entered, problem=problem, ready=is_complete)
-        # Below the buttons: what appears with a first change must not move the button that is just being clicked.
+        # Below the buttons: what a first change adds must not move the button that is being clicked.
         show_refusal()
         show_changes(config, settings, draft)
     elif dataset is not None:

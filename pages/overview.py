@@ -1,4 +1,4 @@
-"""The overview: what runs, how jobs ended, what broke, and whether everything behind it works."""
+"""The overview: active jobs, outcomes, recent failures and health."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""Routes of our own beside Streamlit's: /healthz, /download/{job_id}/{artifact}, /logs/{job_id}/{attempt}, /images."""
+"""Our own routes beside Streamlit's: health, downloads, logs, images, uploads and unknown addresses."""
 
 import mimetypes
 import re
@@ -31,7 +31,7 @@ async def healthz(_request: Request) -> Response:
 
 
 async def download(request: Request) -> Response:
-    """A file of a job: streamed when it lies here, else a redirect to a link signed for this click."""
+    """A job's file: streamed if it is on this machine, else a redirect to a link signed at this click."""
     job_id, artifact_id = request.path_params["job_id"], request.path_params["artifact"]
     try:
         found = await run_in_threadpool(lambda: services.source().locate_artifact(job_id, artifact_id))
@@ -65,7 +65,7 @@ async def image(request: Request) -> Response:
 
 
 async def log(request: Request) -> Response:
-    """The raw log of an attempt as a file, streamed; what is printed after the click does not belong to it."""
+    """The raw log of an attempt as a file, streamed; what is printed after the click is left out."""
     job_id = request.path_params["job_id"]
 
     async def piece_at(offset: int, limit: int) -> tuple[bytes, int]:
@@ -91,22 +91,22 @@ async def log(request: Request) -> Response:
 
 
 def _known_attempt(job_id: str, text: str) -> int:
-    """The number of an attempt that the job has had. Raises ArtifactError."""
+    """The attempt's number, if the job has such an attempt. Raises ArtifactError."""
     latest = services.source().get_job(job_id).attempt
-    # At most nine digits: Python refuses to read thousands of them.
+    # At most nine digits: Python refuses to convert thousands of them.
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= latest:
         raise ArtifactError(f"The job has no attempt {text[:20]!r}.", hint="Open the job to see its attempts.")
     return int(text)
 
 
 def _problem(error: DashboardError) -> Response:
-    """The error as a small page of its own: a download opens in a new tab, where nothing else would explain it."""
+    """The error as a small page: a download opens in a new tab, where nothing else would explain it."""
     status = 404 if isinstance(error, JobNotFound | ArtifactError | DatasetError) else 503
     return _page("Download failed", str(error), error.hint, status)
 
 
 async def no_such_page(request: Request) -> Response:
-    """What an address shows that leads to no page."""
+    """The answer for an address without a page."""
     sentence = f"The dashboard has no page {request.url.path[:200]}."
     return _page("No such page", sentence, "The address may be mistyped or from an older version.", 404)
 
@@ -118,14 +118,14 @@ async def first_page(request: Request) -> Response:
 
 
 class UnknownPages(Route):
-    """Addresses that a person opens and that lead nowhere: Streamlit would show the overview or an empty page for them.
+    """Unknown addresses, for which Streamlit would show the overview or an empty page.
 
-    Only what a browser asks for as a page and what has no file's ending: whatever else Streamlit serves (its files,
-    components, sign-in) stays its own.
+    It matches only what a browser requests as a page and what has no file extension: Streamlit's own files, components
+    and sign-in are left alone.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Nothing but such addresses."""
+        """Match unknown addresses only."""
         match, child = super().matches(scope)
         name = str(child.get("path_params", {}).get("name", ""))
         first, last = name.split("/")[0], name.split("/")[-1]
@@ -135,7 +135,7 @@ class UnknownPages(Route):
 
 
 _PAGE_PATHS = frozenset(page.path for page in PAGES)
-# Sign-in comes back to the first; the others are folders.
+# Sign-in returns to the first; the others are folders.
 _OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "static", "app", "auth"})
 
 
@@ -152,7 +152,7 @@ def _page(title: str, sentence: str, hint: str, status: int) -> Response:
 
 
 def is_known_host(host: str) -> bool:
-    """Whether ``server.allowedHosts`` has the name in a Host header, as Streamlit reads both; all when it is empty."""
+    """Whether ``server.allowedHosts`` allows this Host header, as Streamlit reads both; an empty list allows all."""
     allowed = [str(each).lower() for each in st.get_option("server.allowedHosts")]
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
@@ -163,7 +163,7 @@ def is_known_host(host: str) -> bool:
 
 
 def _guarded(route: Route) -> Route:
-    """The route for known hosts only: a foreign page whose name was turned to this address reads nothing here."""
+    """The route for known hosts only: a foreign page that rebinds its name to this address reads nothing."""
     endpoint: Endpoint = route.endpoint
 
     async def guarded(request: Request) -> Response:
@@ -177,13 +177,13 @@ def _guarded(route: Route) -> Route:
 
 
 def _prefixed(routes: list[Route]) -> list[BaseRoute]:
-    """The routes, again below ``server.baseUrlPath`` when one is set: Streamlit does not prefix ours."""
+    """The routes, also below ``server.baseUrlPath`` if it is set: Streamlit does not prefix ours."""
     again = [Route(own_path(route.path), route.endpoint, methods=route.methods) for route in routes]
     return [*routes, *(route for route in again if route.path not in {each.path for each in routes})]
 
 
 def own_routes(uploads: Uploads | None = None) -> list[BaseRoute]:
-    """All routes of our own, for the base path that is set."""
+    """All our own routes, for the configured base path."""
     upload = (uploads or Uploads()).upload
     files = [
         Route("/download/{job_id}/{artifact:path}", download, methods=["GET", "HEAD"]),
@@ -191,7 +191,7 @@ def own_routes(uploads: Uploads | None = None) -> list[BaseRoute]:
         Route("/images/{dataset_id}/{name}", image, methods=["GET", "HEAD"]),
         Route("/upload/{dataset_id}/{name:path}", upload, methods=["PUT"]),
     ]
-    # Below the base path alone: what lies outside is not ours to judge.
+    # Below the base path only: other addresses may belong to somebody else.
     pages = [Route(own_path(f"/{PAGES[0].path}"), first_page), UnknownPages(own_path("/{name:path}"), no_such_page)]
     return [*_prefixed([Route("/healthz", healthz), *map(_guarded, files)]), *map(_guarded, pages)]
 

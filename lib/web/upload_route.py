@@ -1,4 +1,4 @@
-"""The upload route: image, caption and zip files stream to the disk and are never held in memory."""
+"""The upload route: image, caption and zip files are streamed to the disk, never held in memory."""
 
 import errno
 import shutil
@@ -23,7 +23,7 @@ DISK_FULL = "There is not enough free disk space for the file."
 
 
 class UploadRefused(Exception):
-    """An upload that is not taken in: the HTTP status and one plain sentence."""
+    """An upload that is refused: the HTTP status and one plain sentence."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -75,7 +75,7 @@ class Uploads:
         return _answer(asdict(report), 200)
 
     def _folder_with_room(self, dataset_id: str, size_bytes: int) -> Path:
-        """Where the upload lies until it is imported."""
+        """The folder for the upload until it is imported."""
         source = services.source()
         source.require(Action.CHANGE_DATASETS)
         source.datasets.get(dataset_id)
@@ -86,7 +86,7 @@ class Uploads:
         return folder
 
     async def _receive(self, request: Request, file: BinaryIO) -> None:
-        """Write the body in pieces; only one piece is in memory at a time."""
+        """Write the body in pieces, one in memory at a time."""
         buffer, size_bytes = bytearray(), 0
         async for chunk in request.stream():
             size_bytes += len(chunk)
@@ -103,11 +103,11 @@ class Uploads:
 
 
 def _check_sender(request: Request) -> None:
-    """Only our own pages may upload: any page a person visits could otherwise send files to this address."""
+    """Only our own pages may upload: otherwise any page that a person visits could send files here."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     same = site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host", "-")
     if not same or UPLOAD_HEADER not in request.headers:
-        raise UploadRefused(403, "Files are taken in from the dashboard's own pages only.")
+        raise UploadRefused(403, "Files can be uploaded from the dashboard's own pages only.")
 
 
 def _declared_bytes(request: Request) -> int:

@@ -54,7 +54,7 @@ def test_the_list_shows_counts_and_what_is_wrong(dataset, open_page):
     app = open_page("datasets")
     assert not app.exception
     assert "3 images · 1 of 3 (33%) with caption" in texts(app)
-    assert "1 file does not decode: broken.png" in texts(app)
+    assert "1 file cannot be decoded: broken.png" in texts(app)
 
 
 def test_one_dataset_with_its_facts_and_pictures(dataset, open_page):

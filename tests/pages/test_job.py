@@ -80,7 +80,12 @@ STATES = {
     "nan": ["Succeeded", "nan loss", "The loss became NaN", "It was NaN from step 5.", "Training progress: 100%"],
     "cancelled": ["Training cancelled", "stopped on request", "Progress when cancelled: 42%", "line 339"],
     "never": ["Training cancelled", "It was cancelled before it began.", "This attempt left no log."],
-    "lost": ["Training lost", "vanished without a word", "Last known progress: 42%", "This attempt left no log."],
+    "lost": [
+        "Training lost",
+        "The process that ran it vanished",
+        "Last known progress: 42%",
+        "This attempt left no log.",
+    ],
     "odd": ["Unknown (paused_by_admin)", "Training progress: 42%"],
     "frozen": ["URL expires in 3 minutes", "URL expired", "URL works until 26 Nov 2026", "Set S3_BUCKET"],
 }

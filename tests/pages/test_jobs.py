@@ -243,7 +243,7 @@ def test_deleting_asks_names_and_sizes_and_then_says_so(source: MemorySource, op
     assert "**Aria v1** (job\\-001, 500 MB)" in said
     assert "**\\*\\*Bold\\*\\* v2**" in said
     assert "job\\-003" not in said
-    assert "2 jobs, 1000 MB. The log, the samples and the trained files go with it." in said
+    assert "2 jobs, 1000 MB. The log, the samples and the trained files are deleted, too." in said
     assert len(source.jobs) == 3
     button(app, "Delete 2 jobs").click().run()
     assert list(source.jobs) == ["job-003"]

@@ -1,4 +1,4 @@
-"""What is known about datasets: the list, one dataset's facts, and creating and deleting."""
+"""Datasets: the list, the facts about one, creating and deleting."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ SHOWN_NAMES = 30
 SCAN_BUDGET_S = 0.4
 SCAN_TICK_MS = 700
 _DELETION, _STRAY_DELETION = "delete-dataset", "delete-stray-captions"
-# The URL of the list again.
+# Back to the list.
 LEAVE_DATASET = {"id": None, "page": None, "show": None}
 
 
@@ -65,11 +65,11 @@ def summary_text(dataset: Dataset) -> str:
 
 
 def problem_texts(dataset: Dataset) -> list[str]:
-    """What is wrong with the pictures, as Markdown that names them."""
+    """What is wrong with the images, as Markdown that names them."""
     texts = []
     if dataset.undecodable:
-        does = count_text(len(dataset.undecodable), "file does", "files do")
-        texts.append(f"{does} not decode: {_names(dataset.undecodable, ', ')}")
+        files = count_text(len(dataset.undecodable), "file", "files")
+        texts.append(f"{files} cannot be decoded: {_names(dataset.undecodable, ', ')}")
     if dataset.duplicates:
         sets = count_text(len(dataset.duplicates), "set", "sets")
         groups = (_names(group, " = ") for group in dataset.duplicates[:SHOWN_NAMES])
@@ -86,7 +86,7 @@ def _names(names: Sequence[str], separator: str) -> str:
 
 
 def show_dataset_list(datasets: Sequence[Dataset], page: int, *, with_pictures: bool) -> None:
-    """Datasets with their first pictures; each name is a link to its page."""
+    """Datasets with their first images; each name leads to its page."""
     pages = max(1, -(-len(datasets) // LIST_TAKE))
     page = min(page, pages)
     st.caption(count_text(len(datasets), "dataset", "datasets"))
@@ -116,7 +116,7 @@ def _turn_to(page: int) -> None:
 
 
 def show_thumbnails(dataset: Dataset, take: int = PREVIEW_TAKE) -> None:
-    """The first images in a row, and once why one is missing; nothing for a source that keeps no pictures."""
+    """The first images in a row, and why any is missing; nothing for a source without images."""
     if services.source().reason_against(Action.CHANGE_DATASETS):
         return
     missing: dict[str, None] = {}
@@ -125,14 +125,14 @@ def show_thumbnails(dataset: Dataset, take: int = PREVIEW_TAKE) -> None:
             path, problem = thumbnail_of(dataset.id, image)
             if path is not None:
                 st.image(path, width=72, alt=plain(image.caption or image.name, limit=120))
-            elif not image.error:  # those that do not decode are named elsewhere
+            elif not image.error:  # problem_texts names images that cannot be decoded
                 missing[problem] = None
     for problem in missing:
         st.caption(f":red[{escaped(problem, limit=300)}]")
 
 
 def thumbnail_of(dataset_id: str, image: DatasetImage) -> tuple[Path | None, str]:
-    """The image's small picture, or why there is none."""
+    """The image's thumbnail, or why there is none."""
     if image.error:
         return None, image.error
     try:
@@ -142,7 +142,7 @@ def thumbnail_of(dataset_id: str, image: DatasetImage) -> tuple[Path | None, str
 
 
 def show_dataset_facts(dataset: Dataset) -> None:
-    """Counts, sizes, what is wrong, tags: in one place, so that what stands below stays the same while these grow."""
+    """Counts, sizes, problems and tags, in one container: what is below keeps its identity while these change."""
     with st.container():
         with st.container(horizontal=True, gap="medium"):
             for label, value in dataset_facts(dataset).items():
@@ -165,17 +165,17 @@ def _show_tags(dataset: Dataset) -> None:
 
 @st.fragment
 def show_scan(dataset_id: str) -> None:
-    """Make thumbnails a little at a time with a progress bar; when all are made the page shows the facts."""
-    with explained_errors("The images could not be looked at"):
+    """Make thumbnails bit by bit with a progress bar, then show the facts."""
+    with explained_errors("The images cannot be checked"):
         fraction = services.source().datasets.scan(dataset_id, budget_s=SCAN_BUDGET_S)
         if fraction >= 1 and not is_dialog_open() and services.source().datasets.get(dataset_id).scanned:
             st.rerun()
-        st.progress(fraction, f"Looking at the images and making thumbnails: {int(fraction * 100)}%")
+        st.progress(fraction, f"Checking images and making thumbnails: {int(fraction * 100)}%")
         st_autorefresh(SCAN_TICK_MS, key=f"scan-{dataset_id}")
 
 
 def show_new_dataset() -> None:
-    """A form for an empty dataset; its page opens for the upload."""
+    """A form for an empty dataset; its page opens next, for the upload."""
     with st.form("new-dataset", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Dataset name", placeholder="e.g. red-sneakers", width=320)
         submitted = st.form_submit_button("Create dataset", type="primary")
@@ -186,7 +186,7 @@ def show_new_dataset() -> None:
 
 
 def show_deletion(dataset: Dataset) -> None:
-    """The button "Delete dataset" and the question that it asks."""
+    """The button "Delete dataset" and its confirmation."""
     st.button("Delete dataset", icon=":material/delete:", on_click=open_dialog, args=(_DELETION, dataset.id))
     if opened(_DELETION) == dataset.id:
         _confirm_deletion(dataset)
@@ -207,7 +207,7 @@ def _confirm_deletion(dataset: Dataset) -> None:
 
 
 def show_stray_deletion(dataset: Dataset) -> None:
-    """The button that deletes captions without an image, which no gallery shows, and the question that it asks."""
+    """The button that deletes captions without an image, which the gallery does not show, and its confirmation."""
     if dataset.stray_captions:
         st.button("Delete captions without image", on_click=open_dialog, args=(_STRAY_DELETION, dataset.id))
     if opened(_STRAY_DELETION) == dataset.id:

@@ -1,4 +1,4 @@
-"""A dataset's pictures page by page; an image's name opens its editor."""
+"""A dataset's images, page by page; an image's name opens its editor."""
 
 import streamlit as st
 
@@ -17,12 +17,12 @@ _FILTER = "gallery-filter"
 
 
 def is_filtered(reader: UrlReader) -> bool:
-    """Whether the URL asks for the images without caption only."""
+    """Whether the URL asks for images without caption only."""
     return reader.choice("show", _SHOWN, _SHOWN[0]) == _SHOWN[1]
 
 
 def show_gallery(dataset: Dataset, page: int, *, only_uncaptioned: bool) -> None:
-    """One page of images with their captions, of all or of those that have none."""
+    """One page of images with captions: of all, or of those without caption."""
     if dataset.image_count:
         mirror_url(_FILTER, only_uncaptioned)
         st.toggle("Only without caption", key=_FILTER, on_change=_push_filter)

@@ -1,4 +1,4 @@
-"""Looking at one image of a dataset, writing its caption, going on to the next, and deleting it.
+"""The dialog about one image: view it, write its caption, go to the next, delete it.
 
 "Previous", "Next" and closing the dialog save a changed caption; "Discard changes" closes it without saving.
 """
@@ -34,11 +34,11 @@ class Editing:
     """The image that the dialog shows.
 
     Attributes:
-        names: What "Previous" and "Next" walk through, as it was when the dialog opened: a filter does not take away
-            what was just captioned.
-        turn: Another one for every image shown, so that its fields begin anew.
+        names: What "Previous" and "Next" walk through, fixed when the dialog opened: a filter does not remove what was
+            just captioned.
+        turn: Changes with every image shown, so that its fields start fresh.
         was_turned_to: Whether "Previous" or "Next" led here.
-        note: What became of the image before.
+        note: What happened to the previous image.
         problem: Why its caption could not be saved.
     """
 
@@ -56,13 +56,13 @@ class Editing:
         return self.names.index(self.name) if self.name in self.names else None
 
     def neighbour(self, step: int) -> str | None:
-        """The name of the image so many places on; None beyond the ends."""
+        """The name of the image ``step`` places on; None beyond the ends."""
         place = -1 if self.place is None else self.place + step
         return self.names[place] if 0 <= place < len(self.names) else None
 
 
 def open_editor(dataset_id: str, name: str, among: tuple[str, ...] | None = None) -> None:
-    """Open the dialog for an image; ``among`` is what to walk through, else all images."""
+    """Open the dialog for an image; ``among`` is what to walk through, by default all images."""
     names = among
     if names is None:
         with suppress(DashboardError):  # the page says what is wrong
@@ -71,19 +71,19 @@ def open_editor(dataset_id: str, name: str, among: tuple[str, ...] | None = None
 
 
 def show_editor(dataset: Dataset) -> None:
-    """The dialog that is open about one of the dataset's images, if any."""
+    """Show the dialog that is open about one of the dataset's images, if any."""
     for name, dialog in ((_EDITOR, _edit_image), (_DELETION, _confirm_deletion)):
         if (editing := opened(name)) and editing.dataset_id == dataset.id:
             dialog()
 
 
 def original_path(dataset_id: str, name: str) -> str:
-    """Where our own route has the image as it was uploaded."""
+    """The address of the image as it was uploaded."""
     return own_path(f"/images/{quote(dataset_id, safe='')}/{quote(name, safe='')}")
 
 
 def _close() -> None:
-    """Save what was typed and close; the dialog comes back with the reason when it cannot be saved."""
+    """Save what was typed and close; if it cannot be saved, the dialog opens again and says why."""
     editing: Editing | None = opened(_EDITOR)
     if editing is None:
         return
@@ -134,7 +134,7 @@ def _show_preview(editing: Editing, image: DatasetImage) -> None:
 
 
 def _shown_width(image: DatasetImage) -> int | Literal["content"]:
-    """So that a tall image does not push everything else out of sight; as large as its preview while unknown."""
+    """A width at which a tall image leaves the rest visible; the preview's own size while unknown."""
     if not image.width or not image.height:
         return "content"
     return max(1, round(image.width * min(1.0, SHOWN_HEIGHT_PX / image.height)))
@@ -150,7 +150,7 @@ def _preview_of(editing: Editing, image: DatasetImage) -> tuple[Path | None, str
 
 
 def _show_caption(editing: Editing, image: DatasetImage) -> None:
-    # What is typed is sent with the next click, and by itself with none: a run for it would only delay the click.
+    # Typed text is sent with the next click. A run for the text alone would only delay that click.
     caption = st.text_area(
         "Caption",
         image.caption,
@@ -187,7 +187,7 @@ def _show_turn(label: str, step: int, editing: Editing, *, icon: str, shortcut: 
 
 
 def _turn(editing: Editing, step: int) -> None:
-    """Save what was changed, then show the image so many places on; stay here if it cannot be saved."""
+    """Save what was changed, then show the image ``step`` places on; stay if it cannot be saved."""
     note = ""
     try:
         if _save_changed(editing):
@@ -227,7 +227,7 @@ def _save(source: JobSource, editing: Editing, caption: str) -> None:
 
 
 def _save_changed(editing: Editing) -> bool:
-    """Save what the field says if that changes anything; whether it did. Raises DatasetError."""
+    """Save the field's text if it differs; returns whether it did. Raises DatasetError."""
     typed: str | None = st.session_state.get(_field(editing))
     if typed is None or typed.split() == _stored(editing).caption.split():
         return False

@@ -1,4 +1,4 @@
-"""Uploading files into a dataset: each goes straight from the browser to our own route, with its progress."""
+"""Uploading files into a dataset: the browser sends each to our own route and shows its progress."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ _UPLOAD = st.components.v2.component("lora_upload", html=_HTML, css=_CSS, js=_JS
 
 @st.fragment
 def show_upload_panel(dataset_id: str) -> None:
-    """A file input and drop zone; when an upload is done the page runs again and shows the new state."""
+    """A file input and drop zone. After an upload the page runs again and shows the new state."""
     result = _UPLOAD(key=f"upload-{dataset_id}", data=upload_data(dataset_id), on_finished_change=services.forget_reads)
     if result.finished and not is_dialog_open():
         st.rerun()
 
 
 def upload_data(dataset_id: str) -> dict[str, Any]:
-    """What the component needs to know: where to send files, and how large they may be."""
+    """What the component needs: where to send files, and how large they may be."""
     return {
         "url": own_path(f"/upload/{quote(dataset_id, safe='')}/"),
         "header": services.UPLOAD_HEADER,

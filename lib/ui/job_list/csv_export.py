@@ -1,4 +1,4 @@
-"""A whole filtered list of jobs as a CSV file, for a spreadsheet or a notebook."""
+"""A filtered list of jobs as a CSV file."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from lib.jobs.job import Job
 from lib.jobs.secret_options import shown_extra
 from lib.jobs.training_settings import SETTINGS
 
-# What a spreadsheet would run as a formula when it opens the file.
+# A spreadsheet takes a cell that starts with one of these for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -1,4 +1,4 @@
-"""The list of jobs: the table, what is selected in it, and its pages."""
+"""The list of jobs: table, selection and pages."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ _SELECTED = "ids of the selected jobs"
 
 
 def job_rows(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
-    """One row per job, in the order and under the names that the table shows."""
+    """A row per job, with the table's columns."""
     return [
         {
             "Open": "Open",
@@ -59,7 +59,7 @@ def job_rows(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
 
 
 def status_words(job: Job) -> list[str]:
-    """The status and, beside it, why or what to look at: ``Failed``, ``out of memory``; ``Running``, ``nan loss``."""
+    """The status, then cause and alarms: ``Failed``, ``out of memory``; ``Running``, ``nan loss``."""
     words = [job.failure.cause] if job.failure else []
     if words == [Cause.UNKNOWN]:
         words = ["cause unknown"]
@@ -76,7 +76,7 @@ def link_label(job: Job) -> str:
 
 
 def page_texts(page: JobPage, query: JobQuery) -> tuple[str, str, str]:
-    """``137 jobs``, ``Showing 21-40 of 137``, ``Page 2 of 7``; the last two empty when all fits on one page."""
+    """``137 jobs``, ``Showing 21-40 of 137``, ``Page 2 of 7``; the last two are empty if one page shows all."""
     count = count_text(page.total, "job", "jobs")
     if page.total <= query.take and query.skip == 0:
         return count, "", ""
@@ -87,23 +87,22 @@ def page_texts(page: JobPage, query: JobQuery) -> tuple[str, str, str]:
 
 
 def last_page(total: int, query: JobQuery) -> JobQuery:
-    """The same question for the last page there is."""
+    """The same query for the last page."""
     return replace(query, skip=max(0, (total - 1) // query.take * query.take))
 
 
 @st.fragment
 def show_jobs(bar: DeltaGenerator) -> None:
-    """The list for this URL. Refreshes itself while a shown job is active; only the list runs again then.
+    """The list for this URL. It refreshes itself while a shown job is active, without the rest of the page.
 
     Args:
-        bar: Where the actions for selected jobs go: pinned below the page, so that they neither hide under the fold
-            nor move the rows.
+        bar: Where the actions for selected jobs go: pinned to the bottom, so that they are always visible and do not
+            move the rows.
     """
     settle_url()
-    # A fragment may later only write to a place where it wrote during the full run: take the place at once.
+    # A fragment may only write to containers that it wrote to in the full run.
     bar.empty()
-    # One place for the skeleton and for the age: a container that the skeleton has left would keep a gap until the next
-    # run, and the table would jump then.
+    # Skeleton and age share a place: an empty container would leave a gap until the next run, and the table would jump.
     head = st.empty()
     with explained_errors("Failed to load jobs"):
         try:
@@ -135,7 +134,7 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, bar: DeltaGenerator) 
 
 
 def _read(query: JobQuery, head: DeltaGenerator) -> tuple[Reading[JobPage], JobQuery]:
-    """The page asked for; the last one when it is not there any more (its last job was deleted)."""
+    """The requested page, or the last one if it is gone because its last job was deleted."""
     if services.knows_jobs(query):
         reading = services.latest_jobs(query)
     else:
@@ -168,12 +167,12 @@ def _show_nothing(page: JobPage, query: JobQuery) -> None:
 
 def _show_summary(page: JobPage, query: JobQuery) -> None:
     count, showing, _ = page_texts(page, query)
-    # No button beside it: the table's own toolbar opens over the right end of this line.
+    # No button beside it: the table's toolbar covers the right end of this line.
     st.markdown(f"**{count}**" + (f" · {showing}" if showing else ""), width="content")
 
 
 def _show_gaps(page: JobPage) -> None:
-    """What the list does not show: rows not read yet, rows that could not be understood."""
+    """What the list lacks: rows not read yet, and rows that could not be understood."""
     show_incomplete(page.incomplete)
     if page.skipped_rows:
         rows = count_text(page.skipped_rows, "row", "rows")
@@ -181,15 +180,15 @@ def _show_gaps(page: JobPage) -> None:
 
 
 def rows_key(ids: Sequence[str]) -> str:
-    """A short name for these rows in this order."""
+    """A short name for these rows in this order, for widget keys."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
 
 
 def _show_table(page: JobPage) -> list[Job]:
-    """The table; gives the selected jobs.
+    """The table; returns the selected jobs.
 
-    Rows are selected by position, so that the widget's key names the rows: when a new job moves them, the selection
-    is carried over by id, and a click that still meant the old rows is dropped instead of hitting another job.
+    Streamlit selects rows by position, so the widget's key depends on the rows: when a new job moves them, the
+    selection is carried over by id, and a click on the old rows is dropped instead of hitting another job.
     """
     ids = [job.id for job in page.jobs]
     rows = rows_key(ids)
@@ -249,7 +248,7 @@ def _columns(open_key: str) -> dict[str, Any]:
 
 
 def _show_below(page: JobPage, query: JobQuery) -> None:
-    """The other pages, the whole list as a file, and this page without the table."""
+    """Page buttons, the CSV download, and the jobs as links."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         _show_pages(page, query)
         st.download_button(
@@ -265,7 +264,7 @@ def _show_below(page: JobPage, query: JobQuery) -> None:
 
 
 def _show_links(jobs: Sequence[Job]) -> None:
-    """The table is drawn on a canvas, where a keyboard reaches no button: here each job is a link."""
+    """Each job as a link: the table is a canvas whose buttons a keyboard cannot reach."""
     links = st.expander("Jobs on this page as links", key="jobs-links", on_change="rerun")
     if links.open:
         with links:

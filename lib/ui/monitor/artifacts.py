@@ -25,7 +25,7 @@ FROZEN_EXPLANATION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkState:
-    """What is to be said about a link; an empty text is a link that always works."""
+    """What to say about a link; the text is empty for a link that always works."""
 
     text: str = ""
     is_expired: bool = False
@@ -33,7 +33,7 @@ class LinkState:
 
 
 def link_state(artifact: Artifact, now: datetime) -> LinkState:
-    """Whether the file's link works, for how long, and whether a person should hurry."""
+    """Whether the file's link works, for how long, and whether it expires soon."""
     link = artifact.frozen_link
     if link is None or link.expires_at is None:
         return LinkState()
@@ -53,7 +53,7 @@ def file_text(artifact: Artifact) -> str:
 
 
 def show_files(job: Job, attempt: Attempt) -> bool:
-    """One row per file; the first ones only, until all are asked for. Tells whether the list is fresh."""
+    """A row per file, at first only a few. Returns whether the list is fresh."""
     st.header("Artifacts", anchor=False)
     reading = services.latest_artifacts(job)
     files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None)
@@ -85,7 +85,7 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
 
 
 def _show_download(job: Job, file: Artifact, *, is_expired: bool) -> None:
-    """A link; where it cannot work a button, for a disabled link is still a link to a screen reader."""
+    """A link, or a disabled button when it has expired: to a screen reader a disabled link is still a link."""
     key, icon = f"download-{job.id}-{file.id}", ":material/download:"
     if is_expired:
         st.button("Download", icon=icon, disabled=True, key=key, help="The link has expired.")

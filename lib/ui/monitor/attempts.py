@@ -12,7 +12,7 @@ PARAMETER = "attempt"
 
 
 def all_attempts(job: Job) -> tuple[Attempt, ...]:
-    """Every attempt, oldest first; the last one as the job itself tells it, which is the freshest word."""
+    """Every attempt, oldest first; the latest is taken from the job itself, which is the most recent."""
     latest = Attempt(
         number=max(1, job.attempt),
         status=job.status,
@@ -24,7 +24,7 @@ def all_attempts(job: Job) -> tuple[Attempt, ...]:
     )
     known = {attempt.number: attempt for attempt in job.attempts}
     if job.status is JobStatus.PENDING and latest.number in known:
-        # Waiting for the next attempt: what ran before stays what it was.
+        # Waiting for the next attempt: the one before stays as it ended.
         latest = replace(latest, number=latest.number + 1)
     elif latest.number in known:
         latest = replace(latest, exit_code=known[latest.number].exit_code)
@@ -33,13 +33,13 @@ def all_attempts(job: Job) -> tuple[Attempt, ...]:
 
 
 def shown_attempt(job: Job, wanted: str = "") -> Attempt:
-    """The attempt the URL asks for; the latest one when it asks for none or for one that does not exist."""
+    """The attempt in the URL; the latest one when there is none or it does not exist."""
     attempts = all_attempts(job)
     return next((each for each in attempts if str(each.number) == wanted.strip()), attempts[-1])
 
 
 def is_latest(job: Job, attempt: Attempt) -> bool:
-    """Whether nothing ran after it."""
+    """Whether it is the last attempt."""
     return attempt.number == all_attempts(job)[-1].number
 
 
@@ -51,12 +51,12 @@ def attempt_label(job: Job, attempt: Attempt) -> str:
 
 
 def choose_attempt(job: Job) -> Attempt:
-    """A select box when there is more than one attempt; the URL keeps the choice."""
+    """A select box when there are several attempts; the URL keeps the choice."""
     attempts = all_attempts(job)
     wanted = st.query_params.get(PARAMETER, "")
     shown = shown_attempt(job, wanted)
     if wanted and str(shown.number) != wanted.strip():
-        show_note("There is no such attempt; the latest one is shown.")
+        show_note("There is no such attempt, so the latest one is shown.")
     if len(attempts) == 1:
         return shown
     key = f"attempt-{job.id}"

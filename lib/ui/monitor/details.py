@@ -26,12 +26,12 @@ _HIDDEN = "(signed link, not shown)"
 
 
 def command_text(command: Sequence[str]) -> str:
-    """The command line as a shell takes it."""
+    """The command line, quoted for a shell."""
     return shlex.join(command)
 
 
 def without_secrets(value: Any) -> Any:
-    """A payload fit to be shown: no signed link, no option named as a secret, no endless text."""
+    """A payload that may be shown: no signed links, no options named like a secret, no endless texts."""
     if isinstance(value, Mapping):
         return {str(key): _payload_value(str(key), each) for key, each in list(value.items())[:MAX_ITEMS]}
     if isinstance(value, list | tuple):
@@ -49,13 +49,13 @@ def _payload_value(key: str, value: Any) -> Any:
         value = _parsed(value)
     if key == "extra" and isinstance(value, Mapping):
         value = shown_extra(value)
-    # A bare "key" elsewhere is a place in an object store.
+    # Elsewhere a bare "key" is a path in an object store.
     is_secret = key != "key" and is_secret_option(key)
     return NOT_SHOWN if is_secret and value else without_secrets(value)
 
 
 def _parsed(text: str) -> Any:
-    """Settings that a database keeps as JSON; as they are when they are none."""
+    """Settings that a database keeps as JSON text, parsed; anything else unchanged."""
     try:
         return json.loads(text)
     except ValueError:
@@ -86,7 +86,7 @@ def show_job_information(job: Job) -> None:
 
 
 def _configuration(job: Job) -> TrainingConfig | None:
-    """The configuration as it is now; None when it was deleted or cannot be read."""
+    """The configuration as it is now; None if it was deleted or cannot be read."""
     try:
         return next((config for config in services.list_configs() if config.id == job.config_id), None)
     except DashboardError:
@@ -96,7 +96,7 @@ def _configuration(job: Job) -> TrainingConfig | None:
 def _show_times(job: Job) -> None:
     later = (("Started", job.started_at), ("Finished", job.finished_at))
     show_times([("Created", job.created_at), *((label, at) for label, at in later if at)])
-    # The progress panel shows the running time and ticks; here it would stand still.
+    # While the job runs, the progress panel shows its duration; here it would stand still.
     duration = duration_text(job.duration_s(utc_now()))
     if job.status.is_terminal and duration != UNKNOWN:
         note = f" ({escaped(job.duration_note)})" if job.duration_note else ""
@@ -114,7 +114,7 @@ def _show_link(label: str, name: str | None, identity: str | None, page: str) ->
 
 @st.fragment
 def _show_payload(job: Job) -> None:
-    """The raw answer of the source, put together only when somebody opens it."""
+    """The source's raw answer, prepared only when it is opened."""
     popover = st.popover("Raw data", icon=":material/data_object:", key=f"raw-{job.id}", on_change="rerun")
     if popover.open:
         with popover:

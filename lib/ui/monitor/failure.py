@@ -21,8 +21,8 @@ TITLES = {
 }
 SENTENCES = {
     JobStatus.FAILED: "The source does not say why.",
-    JobStatus.CANCELLED: "It was stopped on request. What was written until then is kept.",
-    JobStatus.LOST: "The process that ran it vanished without a word: the machine may have been switched off.",
+    JobStatus.CANCELLED: "It was stopped on request. The files written until then are kept.",
+    JobStatus.LOST: "The process that ran it vanished: the machine may have been switched off.",
 }
 
 
@@ -34,7 +34,7 @@ def failure_sentence(attempt: Attempt) -> str:
 
 
 def cause_text(failure: Failure | None) -> str:
-    """``Cause: out of memory``; a cause nobody found is said to be unknown."""
+    """``Cause: out of memory``, or ``Cause: unknown``."""
     cause = (failure.cause if failure else "").replace("_", " ").strip()
     return f"Cause: {cause or 'unknown'}"
 
@@ -52,7 +52,7 @@ def exit_text(exit_code: int | None) -> str:
 
 
 def show_failure(job: Job, attempt: Attempt) -> bool:
-    """The panel of a failed, cancelled or lost attempt. Tells whether the log it quotes is fresh."""
+    """The panel of a failed, cancelled or lost attempt. Returns whether the log it quotes is fresh."""
     failure, is_fresh = attempt.failure, False
     with st.container(border=True, key="failure"):
         st.header(TITLES[attempt.status], anchor=False)
@@ -75,7 +75,7 @@ def show_failure(job: Job, attempt: Attempt) -> bool:
             _show_proof(failure, reading.value.lines)
             is_fresh = reading.problem is None
         st.page_link(NEW_JOB.file, label="Retry training", icon=":material/edit_note:", query_params=wizard_params(job))
-        show_note("Opens the form for a new job with these settings, to be changed first. It trains from step 0.")
+        show_note("Opens the form for a new job with these settings, so you can change them. It trains from step 0.")
     return is_fresh
 
 

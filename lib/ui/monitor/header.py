@@ -1,4 +1,4 @@
-"""The top of a job's page: where one is, which job this is, how it stands, and what can be done."""
+"""The top of a job's page: breadcrumb, name, status and actions."""
 
 import streamlit as st
 
@@ -18,7 +18,7 @@ MAX_ALARMS = 3
 
 
 def browser_title(job: Job) -> str:
-    """``42% · Aria v1``: a tab in the background is enough to follow a job."""
+    """``42% · Aria v1``: a job can be followed in a background tab."""
     name = plain(job.name or job.id, limit=60)
     is_going_on = job.status is JobStatus.RUNNING and not job.cancelling
     if is_going_on and job.progress.fraction is not None:
@@ -27,12 +27,12 @@ def browser_title(job: Job) -> str:
 
 
 def state_of(job: Job) -> tuple[object, ...]:
-    """What the whole page hangs on: when it changes, all is drawn again."""
+    """What the page's layout depends on: when it changes, the whole page is drawn again."""
     return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms
 
 
 def open_job(job_id: str) -> Reading[Job] | None:
-    """The job; None after saying on the page why there is none to show."""
+    """The job; None after showing why there is none."""
     try:
         return services.latest_job(job_id)
     except JobNotFound as error:
@@ -48,7 +48,7 @@ def open_job(job_id: str) -> Reading[Job] | None:
 
 
 def show_choice() -> None:
-    """The page without an id: the latest jobs to choose from."""
+    """The page without an id: the latest jobs, to choose from."""
     st.title("Job", anchor=False)
     with explained_errors("Failed to load jobs"):
         jobs = services.latest_jobs(JobQuery()).value.jobs

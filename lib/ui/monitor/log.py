@@ -1,4 +1,4 @@
-"""The log as it grows: the last lines in a scrolling area that follows the end until the reader scrolls up."""
+"""The log as it grows: its last lines in an area that follows the end until the reader scrolls up."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import shown_text
 
 LINE_COUNTS = (100, 500, 2_000, 10_000)
-# A piece that did not change is not sent again when it is large enough (see .streamlit/config.toml). Small pieces
-# at the end keep a tick light, large ones before them keep the page's elements few.
+# Streamlit sends an unchanged piece only once if it is large enough (see .streamlit/config.toml). Small pieces at the
+# end keep a tick light; large ones before them keep the number of elements low.
 SMALL_PIECE = 25
 LARGE_PIECE = 500
-# How many lines are read and rendered at every tick: few for most readers, more where more is shown.
+# How many lines are read and rendered at every tick, depending on how many are shown.
 KEPT_LINES = (500, 2_500, 10_500)
-# A held start is still there after a tick in which this many lines were printed.
+# A start that is held stays available while up to this many lines are printed between two ticks.
 HELD_MARGIN = 250
 HEIGHT_PX = 420
 TALL_PX = 640
@@ -27,7 +27,7 @@ TALL_PX = 640
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPiece:
-    """Some lines of a log; ``first_line`` is the absolute number of the first one, from 0."""
+    """Some lines of a log; ``first_line`` is the number of the first one in the log, from 0."""
 
     first_line: int
     text: str
@@ -35,7 +35,7 @@ class LogPiece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownSpan:
-    """What one reader was shown: ``wanted`` lines were asked for, and [start_line, end_line) were drawn."""
+    """What a reader was shown: ``wanted`` lines were requested, [start_line, end_line) were drawn."""
 
     wanted: int
     start_line: int
@@ -44,7 +44,7 @@ class ShownSpan:
 
 
 def end_line(view: LogView) -> int:
-    """Number of the line after the last one."""
+    """The number of the line after the last."""
     return view.first_line + len(view.lines)
 
 
@@ -53,18 +53,18 @@ def start_line(view: LogView, wanted: int, held: ShownSpan | None = None) -> int
     if held is None:
         start = end_line(view) - wanted
         if wanted > LARGE_PIECE:
-            # Far back the start moves in large pieces, so that they need not be sent again at every tick.
+            # The start of a long view moves in large pieces, so that they are not sent again at every tick.
             start = start // LARGE_PIECE * LARGE_PIECE
     elif held.numbering == view.numbering and held.start_line < end_line(view):
         start = held.start_line
     else:
-        # Numbered anew (another reader of a long log, or another log): as far before the end as it was.
+        # The numbering changed (another reader of a long log, or another log): keep the distance to the end.
         start = end_line(view) - (held.end_line - held.start_line)
     return max(start, view.first_line)
 
 
 def kept_lines(wanted: int, held: ShownSpan | None = None) -> int:
-    """How many lines must be read and rendered to show these; the largest number there is for more."""
+    """How many lines must be read and rendered to show these; at most the largest of ``KEPT_LINES``."""
     needed = held.end_line - held.start_line + HELD_MARGIN if held else wanted
     if needed > LARGE_PIECE:
         needed = max(needed, wanted + LARGE_PIECE)
@@ -81,7 +81,7 @@ def piece_bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def log_pieces(view: LogView, start: int) -> list[LogPiece]:
-    """The lines from ``start`` on, as pieces whose borders stay where they are while the log grows."""
+    """The lines from ``start`` on, in pieces whose bounds stay the same while the log grows."""
     return [
         LogPiece(first_line=first, text=shown_text(view.lines[first - view.first_line : stop - view.first_line]))
         for first, stop in piece_bounds(start, end_line(view))
@@ -98,12 +98,12 @@ def showing_text(shown: int, view: LogView) -> str:
 
 
 def tail_text(view: LogView, wanted: int) -> str:
-    """The last lines as plain text, to select and copy from."""
+    """The last lines as plain text, to copy."""
     return shown_text(view.lines[-wanted:])
 
 
 def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
-    """The log area with its controls; ``tall`` when the log is what the reader came for. Tells whether it is fresh."""
+    """The log area with its controls; ``tall`` when the reader came for the log. Returns whether it is fresh."""
     key = f"log-{job.id}-{attempt.number}"
     follow, wanted = st.session_state.get(f"{key}-follow", True), st.session_state.get(f"{key}-count", LINE_COUNTS[0])
     held: ShownSpan | None = None if follow else st.session_state.get(f"{key}-span")

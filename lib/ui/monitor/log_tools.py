@@ -1,4 +1,4 @@
-"""What one does with a log beside reading it: find, copy, download."""
+"""Tools for the log: find, copy, download."""
 
 import time
 from urllib.parse import quote
@@ -36,14 +36,14 @@ def search_text(search: LogSearch) -> str:
 
 
 def hit_lines(search: LogSearch) -> str:
-    """The hits with their line numbers from 1, as in an editor."""
+    """The hits with their line numbers, from 1."""
     width = len(str(search.hits[-1].line + 1)) if search.hits else 1
     return "\n".join(f"{hit.line + 1:>{width}}  {shown_text([hit.text])}" for hit in search.hits)
 
 
 @st.fragment
 def show_log_tools(job: Job, attempt: Attempt) -> None:
-    """Find, copy and download; outside the ticking fragment, so that nothing here is redrawn by a tick."""
+    """Find, copy and download; outside the ticking fragment, so that no tick redraws them."""
     if attempt.status is JobStatus.PENDING:
         return
     if attempt.status.is_active or _may_have_lines(job.id, attempt.number):
@@ -51,7 +51,7 @@ def show_log_tools(job: Job, attempt: Attempt) -> None:
 
 
 def _may_have_lines(job_id: str, attempt: int) -> bool:
-    """Whether there is a log to work with; why it cannot be read is said where it is shown."""
+    """Whether there is a log to work with. If it cannot be read, the log area says why."""
     try:
         return bool(services.latest_log(job_id, attempt).value.lines)
     except DashboardError:
@@ -68,22 +68,22 @@ def _show_tools(job_id: str, attempt: int) -> None:
 
 
 def _find_field(key: str) -> str | None:
-    """What was asked for just now; None when nothing was.
+    """The text to find if it was submitted just now, else None.
 
-    A form: a field that is left by a click on a button elsewhere would swallow that click.
+    It is a form: a field outside one would swallow a click on a button elsewhere.
     """
     with (
         st.form(f"{key}-form", border=False, width="content"),
         st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"),
     ):
-        # Wider than this, Streamlit lays "Press Enter to submit form" over what is typed.
+        # If it is wider, Streamlit covers the text with "Press Enter to submit form".
         needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=180)
         is_asked = st.form_submit_button("Find", icon=":material/search:")
     return (needle or "") if is_asked else None
 
 
 def _show_found(job_id: str, attempt: int, asked_for: str | None) -> None:
-    """What the last search found: a whole log is searched when that is asked for, not when the page is drawn again."""
+    """What the last search found. The log is searched when a search is submitted, not at every run."""
     key = f"found-{job_id}-{attempt}"
     if asked_for is not None:
         st.session_state.pop(key, None)
@@ -100,7 +100,7 @@ def _show_found(job_id: str, attempt: int, asked_for: str | None) -> None:
 
 
 def _show_copy(job_id: str, attempt: int) -> None:
-    """The tail as it was when the popover opened: a text that changes under a selection cannot be copied."""
+    """The last lines as they were when the popover opened: a text that changes cannot be selected."""
     popover = st.popover(
         "Copy as text", icon=":material/content_copy:", key=f"copy-{job_id}-{attempt}", on_change="rerun"
     )

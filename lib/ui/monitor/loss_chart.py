@@ -1,4 +1,4 @@
-"""The loss as a chart: as logged and smoothed, where it was no number as a band, epochs marked."""
+"""The loss as a chart: logged and smoothed lines, a band where it was not a number, and epochs marked."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from lib.ui.monitor.attempts import shown_attempt
 from lib.ui.parts.format import loss_text
 from lib.ui.parts.notes import show_age_note, show_note
 
-# Not "raw": what kohya's log prints is a running average already.
+# Not "raw": kohya's log prints a running average.
 RAW, SMOOTHED = "as logged", "smoothed"
 MAX_EPOCH_MARKS = 15
 HEIGHT_PX = 400
 
 
 def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
-    """The chart in words, for those who do not see it."""
+    """The chart in words, for screen readers."""
     if not raw.line and not raw.marks:
         return "No loss yet."
     parts = []
@@ -41,7 +41,7 @@ def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
 
 
 def band_name(raw: DrawnPoints) -> str:
-    """``NaN from step 5``: where the loss was not a number or infinite; empty where it never was."""
+    """``NaN from step 5``: where the loss was NaN or infinite; empty if it never was."""
     if not raw.marks:
         return ""
     first, last = raw.marks[0].step, raw.marks[-1].step
@@ -53,7 +53,7 @@ def band_name(raw: DrawnPoints) -> str:
 
 
 def epoch_steps(progress: Progress) -> list[int]:
-    """The steps at which epochs end, where the totals tell; every n-th one when there are many."""
+    """The steps at which epochs end, if the totals are known; every n-th one if there are many."""
     total, epochs = progress.total_steps, progress.total_epochs
     if not total or not epochs or epochs < 2 or total < epochs:
         return []
@@ -64,7 +64,7 @@ def epoch_steps(progress: Progress) -> list[int]:
 def loss_rows(
     raw: DrawnPoints, smooth: Sequence[LossPoint], *, by_time: bool = False, positive: bool = False
 ) -> pd.DataFrame:
-    """Rows of the drawn lines: x, loss, series. Points that a time or log scale cannot show are left out."""
+    """The rows of the lines: x, loss, series. Points that a time or log scale cannot show are left out."""
     rows = [
         (_x(point, by_time), point.loss, point.step, series)
         for series, points in ((RAW, raw.line), (SMOOTHED, smooth))
@@ -78,7 +78,7 @@ def loss_rows(
 
 
 def band_row(raw: DrawnPoints, *, by_time: bool = False) -> dict[str, Any] | None:
-    """One band from the first to the last loss that was not a number or infinite; None where there is none."""
+    """A band from the first to the last loss that was NaN or infinite; None if there was none."""
     marks = [point for point in raw.marks if not (by_time and point.at is None)]
     if not marks:
         return None
@@ -88,7 +88,7 @@ def band_row(raw: DrawnPoints, *, by_time: bool = False) -> dict[str, Any] | Non
 
 
 def loss_domain(losses: Sequence[float], *, log_scale: bool = False) -> tuple[float, float] | None:
-    """The range of the y axis where the losses alone span none: a single value, or none at all."""
+    """The range of the y axis for losses that span none: a single value, or none at all."""
     if not len(losses):
         return (0.1, 1.0) if log_scale else (0.0, 1.0)
     low, high = float(min(losses)), float(max(losses))
@@ -107,7 +107,7 @@ def loss_spec(
     log_scale: bool = False,
     total_steps: int | None = None,
 ) -> dict[str, Any]:
-    """The chart as a Vega-Lite specification; the lines' rows come apart from it."""
+    """The chart as a Vega-Lite specification, without the rows of the lines."""
     x: dict[str, Any] = {
         "field": "x",
         "type": "temporal" if by_time else "quantitative",
@@ -121,7 +121,7 @@ def loss_spec(
     scale: dict[str, Any] = {"type": "log", "nice": False} if log_scale else {"type": "linear", "zero": False}
     if domain:
         scale |= {"domain": list(domain), "nice": False}
-    # A loss that has come apart may have thirty digits.
+    # A diverged loss may have thirty digits.
     axis = {"format": ".4~g"}
     y = {"field": "loss", "type": "quantitative", "title": None, "scale": scale, "axis": axis}
     color = _color(band["series"] if band else "")
@@ -134,17 +134,17 @@ def loss_spec(
 
 
 def show_loss(job: Job, attempt: Attempt) -> bool:
-    """The chart, its switches and the words beside it. Tells whether it is fresh."""
+    """The chart with its switches and summary. Returns whether it is fresh."""
     st.header("Loss", anchor=False)
     reading = services.latest_loss(job.id, attempt.number, is_over=attempt.status.is_terminal)
     show_age_note(reading.problem, reading.read_at)
     raw, smooth, key = reading.value.raw, reading.value.smooth, f"loss-{job.id}-{attempt.number}"
     if not raw.line and not raw.marks:
         is_known = attempt.progress.loss is not None
-        soon = "The losses are drawn in a moment." if is_known else "No loss yet."
+        soon = "The chart appears in a moment." if is_known else "No loss yet."
         show_note("No loss was recorded." if attempt.status.is_terminal else soon)
         return reading.problem is None
-    # A trainer often tells its totals only after the page was opened.
+    # A trainer often prints its totals only after the page was opened.
     progress = shown_attempt(services.latest_job(job.id).value, str(attempt.number)).progress
     with st.container(horizontal=True, gap="medium"):
         log_scale = st.toggle("Log scale", key=f"{key}-log")
@@ -189,7 +189,7 @@ def _lines(x: dict[str, Any], y: dict[str, Any], color: dict[str, Any]) -> dict[
 
 
 def _band(row: dict[str, Any], x: dict[str, Any], color: dict[str, Any]) -> dict[str, Any]:
-    """An edge as well, which shows even a single step."""
+    """With a border, so that even a single step shows."""
     steps = [("step", "From step"), ("last_step", "To step")]
     return {
         "data": {"name": "not-finite", "values": [row]},

@@ -1,4 +1,4 @@
-"""When to look at a job again: often until its end was seen twice, then rarely or not at all."""
+"""When to read a job again: often until its end was seen twice, then rarely or not at all."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,8 +10,8 @@ POLL_MS = 2_000
 RESULTS_POLL_MS = 10_000
 SLOW_POLL_MS = 60_000
 CONFIRMING_READS = 2
-# A source may run a failed job again by itself: most do within seconds (the InfluencerAI worker after 5 s and 10 s),
-# and nobody waits longer than the window.
+# A source may retry a failed job by itself, usually within seconds (the InfluencerAI worker after 5 s and 10 s) and
+# never after this window.
 RERUN_SOON = timedelta(seconds=20)
 RERUN_WINDOW = timedelta(minutes=10)
 SILENT_AFTER = timedelta(minutes=10)
@@ -19,27 +19,27 @@ SILENT_AFTER = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What one viewer has seen. ``ended_reads`` counts reads in a row that showed the job ended."""
+    """What a viewer has seen. ``ended_reads`` counts consecutive reads that showed the job as ended."""
 
     read_at: datetime | None = None
     ended_reads: int = 0
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the end was seen often enough: a source may report it a moment too early."""
+        """Whether the end was seen often enough: a source may report it too early."""
         return self.ended_reads >= CONFIRMING_READS
 
 
 def next_watch(watch: Watch, job: Job, read_at: datetime) -> Watch:
-    """What was seen after one more read; a read that others still share is the same one and confirms nothing."""
-    # A negative span: the clock was set back meanwhile, and this is another read.
+    """What was seen after another read. A read shared with other viewers is still the same one and confirms nothing."""
+    # A negative difference means that the clock was set back; it is another read then.
     if watch.read_at is not None and 0 <= (read_at - watch.read_at).total_seconds() < SHARED_READ_S:
         return watch
     return Watch(read_at=read_at, ended_reads=watch.ended_reads + 1 if job.status.is_terminal else 0)
 
 
 def poll_interval_ms(job: Job, watch: Watch, now: datetime) -> int | None:
-    """Milliseconds until the next look; None when nothing more will change by itself."""
+    """Milliseconds until the next read; None when nothing will change by itself."""
     is_unsure = job.status.is_terminal and not watch.is_confirmed
     if job.status.is_active or is_unsure or _may_run_again(job, now, RERUN_SOON):
         return POLL_MS
@@ -49,12 +49,12 @@ def poll_interval_ms(job: Job, watch: Watch, now: datetime) -> int | None:
 
 
 def has_frozen_links(job: Job) -> bool:
-    """Whether a file can only be had by a link that expires."""
+    """Whether a file is available only through a link that expires."""
     return any(artifact.frozen_link is not None for artifact in job.artifacts)
 
 
 def is_silent(job: Job, now: datetime) -> bool:
-    """Whether the trainer has printed nothing for so long that a person should know."""
+    """Whether the trainer has printed nothing for suspiciously long."""
     since = job.last_output_at or job.started_at
     return job.status is JobStatus.RUNNING and since is not None and now - since >= SILENT_AFTER
 

@@ -1,6 +1,6 @@
-"""Draws fragments of a job's page again when it is time.
+"""Redraws the fragments of a job's page when it is time.
 
-Imported by pages only: a component that is declared outside a script run is never served.
+Only pages import it: a component declared outside a script run is never served.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ from lib.ui.monitor import poll_interval
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import utc_now
 
-# Streamlit makes one message of ticks that come in the same moment, and draws one of their fragments only. Timers that
-# begin together and fire together would lose most of the slow ticks.
+# Streamlit merges simultaneous ticks into one message and redraws only one of their fragments. Timers in step would
+# lose most of the slow ticks.
 _OUT_OF_STEP_MS = {"failure": 70, "files": 170, "samples": 270, "results": 370}
 
 Part = Callable[[Job, Attempt], bool]
-"""Draws something and tells whether it is fresh."""
+"""Draws something and returns whether it is fresh."""
 
 
 def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
-    """Draw the fragment around it again when it is time; the last call in the fragment, for its frame takes room.
+    """Redraw the surrounding fragment when it is time. Call it last in the fragment: its frame leaves a gap.
 
-    ``is_fresh`` tells whether all else in the fragment could be read.
+    ``is_fresh`` says whether everything else in the fragment could be read.
     """
     job, key = reading.value, f"watch-{reading.value.id}"
     watch = st.session_state.get(key, poll_interval.Watch())
@@ -42,9 +42,9 @@ def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
 
 @st.fragment
 def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part]) -> None:
-    """What grows slowly: every 10 s while the job is active or a part is not fresh, once a minute where links expire.
+    """Redraw slowly growing parts: every 10 s while the job is active or a part is stale, every minute if links expire.
 
-    ``parts`` are named by what is said when one cannot be drawn.
+    The key of a part is the title of its error message.
     """
     fresh = [draw(title, partial(part, job, attempt)) for title, part in parts.items()]
     if job.status.is_active or not all(fresh):
@@ -54,7 +54,7 @@ def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part])
 
 
 def draw(title: str, show: Callable[[], bool]) -> bool:
-    """Draw a part that may fail, with words where it does; tells whether it is fresh."""
+    """Draw a part, or explain why it fails. Returns whether it is fresh."""
     with explained_errors(title):
         return show()
     return False

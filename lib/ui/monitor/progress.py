@@ -1,4 +1,4 @@
-"""How far a job is: the bar, epoch and step, how long still, how fast, and the loss."""
+"""How far a job is: the bar, epoch and step, remaining time, speed and loss."""
 
 import math
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ _LOSS_IS_LOST = (
     "Try a lower learning rate, or full precision."
 )
 ALARMS = {
-    "exit_code_unknown": "Nobody saw how the trainer ended. Its files are complete as far as the log tells.",
+    "exit_code_unknown": "The trainer's exit code is unknown. According to the log its files are complete.",
     "nan_loss": _LOSS_IS_LOST,
     "inf_loss": _LOSS_IS_LOST,
-    "loss_diverged": "The loss is far above where it began: the training has most likely come apart. "
+    "loss_diverged": "The loss is far above where it began: the training has most likely diverged. "
     "Try a lower learning rate.",
-    "nan_latents": "Images became NaN when they were encoded: they teach the model nothing. "
+    "nan_latents": "Images became NaN when they were encoded, so the model learns nothing from them. "
     "Try another VAE, or full precision for it.",
     "upload_failed": "The files could not be copied to the artifact store: they lie only on the machine that trained "
     "them, and worker.log in its data folder says why. Downloads work while they are there.",
@@ -42,7 +42,7 @@ ALARMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """A number with its name; ``note`` explains it on hover."""
+    """A metric; ``note`` explains it on hover."""
 
     label: str
     value: str
@@ -50,14 +50,14 @@ class Fact:
 
 
 def bar_text(attempt: Attempt) -> str:
-    """``Training progress: 42%``; a progress nobody knows is said to be unknown."""
+    """``Training progress: 42%``, or ``Training progress: unknown``."""
     name = _BAR_NAMES.get(attempt.status, "Training progress")
     fraction = bar_fraction(attempt)
     return f"{name}: {'unknown' if fraction is None else percent_text(fraction)}"
 
 
 def bar_fraction(attempt: Attempt) -> float | None:
-    """Finished part in [0, 1]; a job that succeeded is done, whatever its last report was."""
+    """The finished fraction in [0, 1]; 1 for a job that succeeded, whatever it reported last."""
     if attempt.status is JobStatus.SUCCEEDED:
         return 1.0
     fraction = attempt.progress.fraction
@@ -81,7 +81,7 @@ def speed_text(seconds_per_step: float | None) -> str:
 
 
 def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
-    """The numbers beside the bar: of a running job what comes, of an ended one what came of it."""
+    """Metrics beside the bar: estimates while running, results afterwards."""
     progress, note = attempt.progress, "" if attempt.number < job.attempt else job.duration_note
     took = _known(duration_text(attempt_duration_s(attempt, now)) if attempt.started_at else None)
     if attempt.status is JobStatus.SUCCEEDED:
@@ -111,7 +111,7 @@ def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
 
 
 def attempt_duration_s(attempt: Attempt, now: datetime) -> float | None:
-    """Seconds from start to end, or until ``now`` while it runs; None when unknown."""
+    """Seconds from start to end, or to ``now`` while it runs; None if unknown."""
     if attempt.started_at is None or (attempt.status.is_terminal and attempt.finished_at is None):
         return None
     return max(0.0, ((attempt.finished_at or now) - attempt.started_at).total_seconds())
@@ -127,7 +127,7 @@ def waiting_text(job: Job) -> str:
 
 
 def silence_text(job: Job, now: datetime) -> str:
-    """Says that a running trainer has printed nothing for long; empty while it talks."""
+    """Says that a running trainer has printed nothing for long; empty otherwise."""
     if not is_silent(job, now):
         return ""
     since = duration_text((now - (job.last_output_at or job.started_at or now)).total_seconds())
@@ -135,25 +135,25 @@ def silence_text(job: Job, now: datetime) -> str:
 
 
 def alarm_texts(attempt: Attempt) -> list[str]:
-    """What each alarm means, in words; an alarm nobody knows is shown as its word."""
+    """What each alarm means; an unknown alarm is shown by its name."""
     texts = (ALARMS.get(alarm, f"Alarm: {alarm.replace('_', ' ')}") for alarm in attempt.alarms)
     return list(dict.fromkeys(texts))
 
 
 def show_alarms(attempt: Attempt) -> None:
-    """A warning for each alarm; it belongs above the files, which look like success without it."""
+    """A warning for each alarm. Show it above the files, which look like success without it."""
     for text in alarm_texts(attempt):
         st.warning(escaped(text), icon=":material/warning:")
 
 
 def show_progress(attempt: Attempt, job: Job) -> None:
-    """The panel for one attempt in whatever state it is."""
+    """The panel for an attempt in any state."""
     now = utc_now()
     if attempt.status is JobStatus.PENDING:
         _show_waiting(job)
         return
     if attempt.never_began:
-        return  # there is nothing to say that the panel above has not said
+        return  # the panel above says it already
     fraction = bar_fraction(attempt)
     st.progress(fraction or 0.0, text=bar_text(attempt))
     st.markdown(stage_line(attempt, job))
@@ -165,7 +165,7 @@ def show_progress(attempt: Attempt, job: Job) -> None:
 
 
 def ahead_text(ahead: Job) -> str:
-    """``about 2m 5s left (an estimate)``: when the job that runs now makes room; empty when nobody knows."""
+    """``about 2m 5s left (an estimate)``: until the running job makes room; empty if unknown."""
     if ahead.cancelling:
         return "which is stopping"
     eta_s = ahead.progress.eta_s
@@ -184,8 +184,8 @@ def _show_waiting(job: Job) -> None:
     refused, place = services.source().reason_against(Action.MOVE), job.queue_position
     with st.container(horizontal=True):
         for label, icon, places, end in (
-            ("Move up", ":material/arrow_upward:", -1, "It is the next one already." if place == 1 else ""),
-            ("Move down", ":material/arrow_downward:", 1, "It is the last one already." if _is_last(place) else ""),
+            ("Move up", ":material/arrow_upward:", -1, "It is already next." if place == 1 else ""),
+            ("Move down", ":material/arrow_downward:", 1, "It is already last." if _is_last(place) else ""),
         ):
             if st.button(label, icon=icon, disabled=bool(refused or end), help=refused or end or None):
                 _move(job.id, places)
@@ -198,16 +198,16 @@ def _move(job_id: str, places: int) -> None:
 
 
 def _job_ahead() -> Job | None:
-    """The running job that will make room first, as far as is known."""
+    """The running job that will make room first, if known."""
     try:
         jobs = services.latest_jobs(_RUNNING).value.jobs
-    except DashboardError:  # the queue says enough without it
+    except DashboardError:  # the place in the queue is shown anyway
         return None
     return min(jobs, key=lambda job: math.inf if job.progress.eta_s is None else job.progress.eta_s, default=None)
 
 
 def _is_last(place: int | None) -> bool:
-    """Whether no pending job comes after this place."""
+    """Whether this is the last place in the queue."""
     try:
         return place is not None and place >= services.count_by_status().get(JobStatus.PENDING, 0)
     except DashboardError:

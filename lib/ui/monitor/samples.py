@@ -1,4 +1,4 @@
-"""Sample images by epoch and prompt: the newest epochs first, older ones on request, full size on a click."""
+"""Sample images by epoch and prompt: newest epochs first, older ones on request, full size on click."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ MAX_PER_EPOCH = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRow:
-    """The samples of one moment, in the order of their prompts."""
+    """The samples of one epoch or step, in the order of their prompts."""
 
     title: str
     samples: tuple[Artifact, ...]
 
 
 def sample_rows(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[SampleRow]:
-    """Samples of an attempt grouped by epoch (by step where no epoch is known), newest first."""
+    """An attempt's samples grouped by epoch (or step if the epoch is unknown), newest first."""
     groups: dict[tuple[int, int], list[Artifact]] = {}
     for file in artifacts:
         if file.kind is ArtifactKind.SAMPLE and (attempt is None or file.attempt == attempt.number):
@@ -39,23 +39,23 @@ def sample_rows(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -
 
 
 def sample_caption(sample: Artifact) -> str:
-    """The prompt; its number where the words are unknown, else the file's name."""
+    """The prompt, else its number, else the file's name."""
     if sample.prompt:
         return plain(sample.prompt, limit=90)
     return f"Prompt {sample.prompt_index + 1}" if sample.prompt_index is not None else plain(sample.name, limit=60)
 
 
 def sample_url(page_url: str | None, job_id: str, artifact_id: str) -> str:
-    """The image on our own route, as an absolute address: that is the only kind Streamlit passes on."""
+    """The image on our own route, as an absolute URL: Streamlit passes on no other kind."""
     parts = urlsplit(page_url or "")
     origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     return f"{origin}{download_path(job_id, artifact_id)}?inline=1"
 
 
 def show_samples(job: Job, attempt: Attempt) -> bool:
-    """A grid per epoch; images load from our route, so that neither file nor link passes through here.
+    """A grid per epoch. The browser loads the images from our route.
 
-    Tells whether the list is fresh.
+    Returns whether the list is fresh.
     """
     reading = services.latest_artifacts(job)
     is_fresh = reading.problem is None

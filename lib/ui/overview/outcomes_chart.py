@@ -1,4 +1,4 @@
-"""How jobs ended over the last day, week or month: a chart whose bars lead to the jobs behind them, and a table."""
+"""How jobs ended over the last day, week or month: a chart and a table that lead to the jobs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
@@ -17,12 +17,12 @@ from lib.ui.parts.url import UrlReader, mirror_url, url_reader, write_params
 
 WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 STATUSES_BEHIND = {"Succeeded": "succeeded", "Failed": "failed,lost"}
-# Both reach a contrast of 3 on the light and on the dark background.
+# Both have a contrast of at least 3 on the light and the dark background.
 COLORS = {"Succeeded": "#2e9150", "Failed": "#d64545"}
 
 
 def outcome_rows(buckets: Sequence[OutcomeBucket], window: str, zone: tzinfo) -> list[dict[str, Any]]:
-    """One row per bar. Failures count downwards, so that not only the colour tells them apart."""
+    """A row per bar. Failures point downwards, so that not only the colour tells them apart."""
     return [
         {
             "bucket": index,
@@ -43,7 +43,7 @@ def bucket_label(bucket: OutcomeBucket, window: str, zone: tzinfo) -> str:
 
 
 def outcomes_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A Vega-Lite chart: bars upwards for what succeeded, downwards for what failed; a click selects one."""
+    """A Vega-Lite chart: bars point up for success, down for failure; a click selects one."""
     return {
         "data": {"values": list(rows)},
         "height": 220,
@@ -99,7 +99,7 @@ def summary_text(buckets: Sequence[OutcomeBucket], window: str) -> str:
 
 @st.fragment
 def show_outcomes() -> None:
-    """The chart for the URL's ``window``, a link to the jobs behind the chosen bar, and the same as a table."""
+    """The chart for the URL's ``window``, a link to the jobs of the selected bar, and a table."""
     st.header("Outcomes")
     window = window_of(url_reader())
     mirror_url("outcomes-window", window)
@@ -135,7 +135,7 @@ def _show_buckets(buckets: Sequence[OutcomeBucket], window: str) -> None:
 
 
 def window_of(reader: UrlReader) -> str:
-    """The period that the URL asks for; a day when it asks for none or for another."""
+    """The period in the URL; a day if there is none or it is unknown."""
     return reader.choice("window", WINDOWS, WINDOWS[0])
 
 

@@ -1,4 +1,4 @@
-"""The overview's panels. Each reads for itself and fails by itself."""
+"""The overview's panels. Each reads its own data and fails on its own."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -32,7 +32,7 @@ from lib.ui.parts.theme import STATUS_LOOKS, show_status_badge
 
 TICK_MS = 2_000
 RECOVERY_TICK_MS = 10_000
-# What changes rarely is looked at again even while no job runs, so that "checked just now" stays true.
+# Health and failures are read again even while no job runs, so that "checked just now" stays true.
 SLOW_TICK_S = 60
 SHOWN_ACTIVE = 10
 SHOWN_FAILURES = 5
@@ -46,7 +46,7 @@ _IN_TROUBLE = "the overview could not be read"
 
 
 def is_empty() -> bool:
-    """Whether the source has not a single job, as far as it knows all; an error is explained by the panels."""
+    """Whether the source has no job at all. On an error it returns False: the panels explain it."""
     try:
         return first_read("overview", st.container(), _has_no_job, height_px=600)
     except DashboardError:
@@ -75,9 +75,9 @@ def show_greeting() -> None:
 
 @st.fragment
 def show_live() -> None:
-    """Counts and active jobs, drawn again by themselves.
+    """Counts and active jobs, refreshed by themselves.
 
-    The whole page is drawn again once when a job begins or ends, and when what could not be read can be.
+    The whole page is drawn again when a job begins or ends, and when a failed read works again.
     """
     notes, counted, reading = st.container(), False, None
     with explained_errors("The jobs cannot be counted", retry=True):
@@ -95,7 +95,7 @@ def show_live() -> None:
 
 
 def live_tick_ms(reading: Reading[JobPage] | None) -> int:
-    """When to look again: soon while a job is active, later while something cannot be read (None) or is missing."""
+    """Milliseconds until the next read: short while a job is active, longer if something could not be read (None)."""
     if reading and reading.value.jobs:
         return TICK_MS
     if reading is None or reading.problem or reading.value.incomplete:
@@ -111,7 +111,7 @@ def _rerun_after_trouble(in_trouble: bool) -> None:
 
 
 def count_links(counts: Mapping[JobStatus, int]) -> list[tuple[str, str, dict[str, str]]]:
-    """Label (Markdown), icon and the list's parameters for each status that has jobs; the main ones always."""
+    """Label (Markdown), icon and the list's parameters for each status that has jobs, and always for the main ones."""
     always = (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.FAILED)
     return [
         (f"**{counts.get(status, 0):,}** {status.label}", STATUS_LOOKS[status].icon, {"status": status.value})
@@ -139,7 +139,7 @@ def progress_line(job: Job) -> str:
 
 @st.fragment(run_every=SLOW_TICK_S)
 def show_failures() -> None:
-    """The jobs that failed last with their causes, the latest first."""
+    """The jobs that failed last, with their causes, latest first."""
     st.header("Recent failures")
     with explained_errors("The failures cannot be loaded", retry=True):
         reading = first_read("failures", st.container(), lambda: services.latest_jobs(FAILED_QUERY), height_px=400)
@@ -155,7 +155,7 @@ def show_failures() -> None:
 
 @st.fragment(run_every=SLOW_TICK_S)
 def show_health() -> None:
-    """Source, store, worker and disk, each with the time of its check."""
+    """Source, store, worker and disk, with the time of each check."""
     st.header("Health")
     with explained_errors("The health cannot be checked", retry=True):
         for check in first_read("health", st.container(), services.health, height_px=120):
@@ -163,11 +163,11 @@ def show_health() -> None:
 
 
 def health_text(check: HealthCheck, now: datetime) -> str:
-    """One line of Markdown: icon, word, name, what is the matter, and when it was looked at."""
+    """One line of Markdown: icon, word, name, message and the time of the check."""
     color, icon, word = {
         True: ("green", ":material/check_circle:", "OK"),
         False: ("red", ":material/error:", "Problem"),
-        None: ("gray", ":material/remove:", "No check"),
+        None: ("gray", ":material/remove:", "Not checked"),
     }[check.ok]
     latency = f", {check.latency_ms:.0f} ms" if check.latency_ms is not None else ""
     return (
@@ -183,10 +183,10 @@ def _show_counts(counts: Mapping[JobStatus, int]) -> None:
 
 
 def in_queue_order(jobs: Sequence[Job]) -> list[Job]:
-    """What runs first, then what waits, the next one first."""
+    """Running jobs first, then the queue in its order."""
     waits = {job.id: job.status is JobStatus.PENDING for job in jobs}
     runs = [job for job in jobs if not waits[job.id]]
-    # Newest first as they come: where nobody knows the places the oldest is next.
+    # They come newest first; if the places in the queue are unknown, the oldest is next.
     return runs + sorted((job for job in reversed(jobs) if waits[job.id]), key=lambda job: job.queue_position or 0)
 
 

@@ -1,4 +1,4 @@
-"""Which files of a job are listed, under which names, and in which order."""
+"""Which files of a job are listed, in which order, and what their kinds are called."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ _ORDER = tuple(KINDS)
 
 
 def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[Artifact]:
-    """The files of an attempt (None: of all) in the order they matter: what was trained first, the newest before older.
+    """The files of an attempt (None: of all), most important kind first, then newest first.
 
-    Samples are shown as pictures, not listed.
+    Samples are left out: they are shown as pictures.
     """
     of_attempt = [file for file in artifacts if attempt is None or file.attempt == attempt.number]
     files = [file for file in of_attempt if file.kind is not ArtifactKind.SAMPLE]
@@ -27,5 +27,5 @@ def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None) 
 
 
 def _age_rank(file: Artifact) -> float:
-    """Higher is newer; the final file, which has no epoch in its name, is the newest."""
+    """Higher is newer. The final file has no epoch in its name and is the newest."""
     return float("inf") if file.epoch is None and file.step is None else float(file.epoch or 0) * 1e9 + (file.step or 0)

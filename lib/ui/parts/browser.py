@@ -15,7 +15,7 @@ _FIRST_SEEN = "time of the first run in ms"
 def load_browser_side() -> None:
     """Load script and styles. Call it in every full run, before anything else is drawn."""
     st.html(_STYLES)
-    # Told once, so that later runs send the script no more.
+    # The same in every run, so that the script is sent once.
     server_ms = st.session_state.setdefault(_FIRST_SEEN, utc_now().timestamp() * 1000)
     _SCRIPT(key="browser-script", data={"server_ms": server_ms})
 

@@ -1,8 +1,8 @@
-"""A dialog that the page itself never closes: a scan may end, or an upload be done, while somebody types in it.
+"""Dialogs that no rerun closes: a scan or an upload may finish while somebody is typing in one.
 
 A button opens it by ``on_click=open_dialog``; the page asks ``opened`` in every run and shows the dialog while it is.
-What reruns the page without being asked to waits while ``is_dialog_open``: a full run makes the dialog anew, and what
-is typed and not yet sent would be lost. Closing the dialog runs the page.
+Anything that reruns the page by itself waits while ``is_dialog_open``: a full run recreates the dialog, and text that
+was not yet sent would be lost. Closing the dialog runs the page.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,17 +22,17 @@ _KEY = "button that gets the focus back"
 
 
 def open_dialog(name: str, subject: object) -> None:
-    """Open the dialog ``name`` about ``subject`` on this page; another one that was open is closed."""
+    """Open the dialog ``name`` about ``subject`` on this page and close any other."""
     st.session_state[_OPENED] = (name, subject, st.context.url)
 
 
 def opened(name: str) -> Any:
-    """What the dialog ``name`` is open about; None when it is not, or was left open on another page."""
+    """The subject of the dialog ``name`` if it is open on this page, else None."""
     return st.session_state[_OPENED][1] if is_dialog_open() and st.session_state[_OPENED][0] == name else None
 
 
 def is_dialog_open() -> bool:
-    """Whether a dialog is open on this page; one that was left open on another page is closed."""
+    """Whether a dialog is open on this page. One that was left open on another page is closed."""
     kept = st.session_state.get(_OPENED)
     if kept is not None and kept[2] != st.context.url:
         close_dialog()
@@ -41,7 +41,7 @@ def is_dialog_open() -> bool:
 
 
 def close_dialog() -> None:
-    """Close it: after its deed, and as ``on_dismiss`` of the dialog."""
+    """Close the dialog: after its action, and as its ``on_dismiss``."""
     st.session_state.pop(_OPENED, None)
 
 
@@ -56,7 +56,7 @@ def act(change: Callable[[JobSource], object], *, done: str, then: Mapping[str, 
 
 
 def ask_for_focus(button: str) -> None:
-    """Let the button with this widget key have the focus once it is drawn again."""
+    """Focus the button with this widget key after the next run."""
     st.session_state[_KEY] = button
 
 

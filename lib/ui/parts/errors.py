@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def explained_errors(title: str = "", *, retry: bool = False) -> Iterator[None]:
-    """Show an error raised inside in words, and go on after the block.
+    """Explain an error raised inside the block and continue after it.
 
     No ``st.stop``: inside a fragment that would kill everything below it.
 
@@ -30,7 +30,7 @@ def explained_errors(title: str = "", *, retry: bool = False) -> Iterator[None]:
         if retry:
             show_retry(title)
     except Exception as error:
-        # Streamlit steers a script by exceptions of its own (rerun, stop): they are BaseException and pass.
+        # Streamlit controls scripts by exceptions of its own (rerun, stop). They are BaseExceptions and pass.
         log.exception("Unexpected error on a page")
         show_error(
             DashboardError(
@@ -44,7 +44,7 @@ def explained_errors(title: str = "", *, retry: bool = False) -> Iterator[None]:
 
 
 def show_retry(place: str) -> None:
-    """A button that reads everything afresh; ``place`` distinguishes several of them."""
+    """A button that reads everything again; ``place`` makes its key unique."""
     st.button("Retry", icon=":material/refresh:", key=f"retry {place}", on_click=services.forget_reads)
 
 

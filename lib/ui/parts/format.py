@@ -13,15 +13,15 @@ from lib.ui.parts.text import escaped
 
 
 def utc_now() -> datetime:
-    """This moment, aware UTC."""
+    """The current time, aware UTC."""
     return datetime.now(UTC)
 
 
 def relative_time(at: datetime | None, now: datetime) -> str:
-    """``3 minutes ago``; a time that is not known is ``unknown``."""
+    """``3 minutes ago``, or ``unknown``."""
     if at is None:
         return "unknown"
-    # Clocks of two machines differ a little: what was reported just now never happened "2 seconds from now".
+    # Clocks of two machines differ a little: nothing happened "2 seconds from now".
     if abs((now - at).total_seconds()) < 5:
         return "just now"
     return str(humanize.naturaltime(at, when=now))
@@ -36,7 +36,7 @@ def absolute_time(at: datetime | None, zone: tzinfo = UTC) -> str:
 
 
 def viewer_zone() -> tzinfo:
-    """The time zone of the browser that looks; UTC when it does not say."""
+    """The browser's time zone; UTC if unknown."""
     try:
         return ZoneInfo(str(st.context.timezone or "UTC"))
     except (ZoneInfoNotFoundError, ValueError):
@@ -75,20 +75,20 @@ def loss_text(loss: float | None) -> str:
 
 
 def whole_percent(fraction: float | None) -> int | None:
-    """Full percents in [0, 100]; a job that is not done never has 100."""
+    """Whole percents in [0, 100], rounded down: only a finished job has 100."""
     if fraction is None or not math.isfinite(fraction):
         return None
     return min(100, math.floor(max(0.0, fraction) * 100))
 
 
 def percent_text(fraction: float | None) -> str:
-    """``42%``; a job that is not done never shows ``100%``; unknown is ``–``."""
+    """``42%``; only a finished job shows ``100%``; unknown is ``–``."""
     percent = whole_percent(fraction)
     return UNKNOWN if percent is None else f"{percent}%"
 
 
 def part_text(done: int | None, total: int | None) -> str:
-    """``12/50``; ``12`` when nobody knows of how many; unknown is ``–``."""
+    """``12/50``; ``12`` if the total is unknown; unknown is ``–``."""
     if done is None:
         return UNKNOWN
     return f"{done}/{total}" if total else str(done)

@@ -1,7 +1,7 @@
-"""What can be done with jobs: a bar of real links and buttons, and the dialogs that ask before something goes.
+"""Actions on jobs: a bar of links and buttons, and the dialogs that ask for confirmation.
 
 A page calls ``show_pending`` once at its top level (outside fragments) and ``show_actions`` where the bar belongs.
-A button inside a ticking fragment must not open a dialog by itself: the next tick would close it.
+A button inside a ticking fragment must not open a dialog directly: the next tick would close it.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ DELETE = JobAction(
     refusal="A running job cannot be deleted. Cancel it first.",
     done="Deleted",
     keep="Keep",
-    warning="The log, the samples and the trained files go with it. This cannot be undone.",
+    warning="The log, the samples and the trained files are deleted, too. This cannot be undone.",
 )
 
 
@@ -92,7 +92,7 @@ class _Asked:
 
 
 def show_pending() -> None:
-    """The dialog that a button asked for; or the way from a page whose job was just deleted, and nothing else then."""
+    """Show the dialog that a button requested. After the page's job was deleted, leave the page instead."""
     if page := st.session_state.pop(_LEAVING, None):
         follow_link(page, {})
         st.stop()
@@ -129,18 +129,18 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
 
 
 def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
-    """Why the action cannot be used on these jobs; empty when it can."""
+    """Why the action is disabled for these jobs; empty if it is not."""
     refused = services.source().reason_against(action.name)
     return refused or ("" if any(action.fits(job) for job in jobs) else action.refusal)
 
 
 def download_path(job_id: str, artifact_id: str) -> str:
-    """The lasting address of a job's file: it finds or signs the file at the moment of the click."""
+    """The permanent address of a job's file: the file is located or signed at the click."""
     return own_path(f"/download/{quote(job_id, safe='')}/{quote(artifact_id)}")
 
 
 def deletion_text(jobs: Sequence[Job]) -> str:
-    """How large what goes is: ``3 jobs, 1.5 GB``; says what is not known. What never ran has no files."""
+    """What will be deleted: ``3 jobs, 1.5 GB``; says if a size is unknown. A job that never ran has no files."""
     count = _count(jobs)
     with_files = [job for job in jobs if job.size_bytes is not None or job.attempt or job.started_at]
     if not with_files:
@@ -153,11 +153,11 @@ def deletion_text(jobs: Sequence[Job]) -> str:
 
 
 def cancel_text(jobs: Sequence[Job]) -> str:
-    """What cancelling does: nothing that has not begun can stop."""
+    """What cancelling does to jobs that run or wait."""
     waiting = sum(job.status is JobStatus.PENDING for job in jobs)
     if waiting < len(jobs):
         return CANCEL.warning
-    return "It leaves the queue before it began." if waiting == 1 else "They leave the queue before they began."
+    return "It leaves the queue before it starts." if waiting == 1 else "They leave the queue before they start."
 
 
 def _show_links(jobs: Sequence[Job]) -> None:
@@ -242,12 +242,12 @@ def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str
 
 
 def _retry_note() -> str:
-    """What a click does; where that is no next attempt but a new job, why."""
+    """What a click does, and why it makes a new job if the source has no attempts."""
     return f"{services.source().reason_against(Action.RETRY_IN_PLACE) or RETRY_AT_ONCE} It trains from step 0."
 
 
 def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
-    """Run each again, announce it, and return what went wrong; a job that is a new one is put into ``started``."""
+    """Retry each job, announce it and return the errors; new jobs are added to ``started``."""
 
     def deed(job: Job) -> None:
         again = services.act(lambda source: source.retry_job(job.id))
@@ -266,7 +266,7 @@ def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
 
 
 def perform(action: JobAction, jobs: Sequence[Job]) -> list[DashboardError]:
-    """Cancel or delete each job, announce what was done, and return what went wrong."""
+    """Cancel or delete each job, announce it and return the errors."""
 
     def deed(job: Job) -> None:
         services.act(lambda source: (source.cancel_job if action is CANCEL else source.delete_job)(job.id))
@@ -289,7 +289,7 @@ def _each(deed: Callable[[Job], None], jobs: Sequence[Job]) -> tuple[list[Job], 
 
 
 def _show_confirmation(asked: _Asked) -> None:
-    """The inside of the dialog: what goes, how large it is, and two ways out."""
+    """The dialog's content: what will happen, confirm, or keep."""
     action, jobs = asked.action, asked.jobs
     if action is DELETE:
         jobs = tuple(_with_size(job) for job in jobs)
@@ -323,7 +323,7 @@ def _finish(asked: _Asked) -> None:
 
 
 def _with_size(job: Job) -> Job:
-    """The job with its size where a list did not bring it; as it is when that cannot be read."""
+    """The job with its size, which a list may lack; unchanged if it cannot be read."""
     if job.size_bytes is not None:
         return job
     try:

@@ -1,4 +1,4 @@
-"""The list's filters: what the URL says, and the widgets that change it. A filter change leads to the first page."""
+"""The list's filters: what the URL says, and the widgets that change it. Every change leads to the first page."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from lib.ui.parts.text import escaped
 from lib.ui.parts.url import MAX_VALUE_LENGTH, UrlReader, mirror_url, write_params
 
 MAX_SKIP = 10_000_000
-# Far from what a clock can say in any time zone.
+# Within what datetime can express in any time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
 FILTER_PARAMS = ("status", "q", *SPAN_PARAMS)
@@ -34,7 +34,7 @@ SORT_LABELS = {
 
 
 def job_query(reader: UrlReader) -> JobQuery:
-    """The question that the URL asks; what cannot be used falls back and is named in ``reader.problems``."""
+    """The query in the URL. Invalid values fall back to defaults and are named in ``reader.problems``."""
     reader.refuse_unknown(PARAMS)
     return JobQuery(
         statuses=_statuses(reader),
@@ -51,7 +51,7 @@ def job_query(reader: UrlReader) -> JobQuery:
 
 
 def query_params(query: JobQuery) -> dict[str, str]:
-    """The URL's parameters for a question: only what is not the default."""
+    """The URL's parameters for a query, without defaults."""
     spans = (query.created_from, query.created_until, query.finished_from, query.finished_until)
     params = {
         "status": status_param(query.statuses),
@@ -76,7 +76,7 @@ def time_param(at: datetime) -> str:
 
 
 def span_text(query: JobQuery) -> str:
-    """Which times the list is narrowed to, in words and in the viewer's zone; empty when it is not."""
+    """The time filter in words, in the viewer's zone; empty if there is none."""
     zone = viewer_zone()
     spans = (
         ("were created", query.created_from, query.created_until),
@@ -92,7 +92,7 @@ def span_text(query: JobQuery) -> str:
 
 
 def show_filters(query: JobQuery, problems: Sequence[str]) -> None:
-    """Status, order and search; a note for a span of time that a link brought, and one for bad parameters."""
+    """Status, order and search, a note about the time filter of a link, and one about bad parameters."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _show_status(query)
         _show_sort(query)

@@ -1,7 +1,6 @@
-"""The pages of the dashboard and how to get to them.
+"""The pages of the dashboard and the links to them.
 
-``PAGES`` is the only list of pages: the navigation, the links between pages and the answer for an unknown address are
-all made from it.
+``PAGES`` is the only list of pages: navigation, links and the answer to an unknown address are made from it.
 """
 
 from collections.abc import Mapping
@@ -49,7 +48,7 @@ def own_path(path: str) -> str:
 
 
 def wizard_params(job: Job) -> dict[str, str]:
-    """The URL parameters with which the wizard starts from this job."""
+    """The URL parameters that start the wizard from this job."""
     wanted = {"from": job.id, "datasetId": job.dataset_id, "configId": job.config_id, "name": job.name}
     return {name: value for name, value in wanted.items() if value}
 
@@ -57,17 +56,17 @@ def wizard_params(job: Job) -> dict[str, str]:
 def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str | None = None) -> None:
     """Change parameters of this page's URL, with a history entry; None takes one away.
 
-    ``st.page_link`` to the page that it stands on shows the other place but leaves the address bar as it was: the next
-    rerun would be back where one came from.
+    ``st.page_link`` to the current page shows the other place but does not change the address bar: the next rerun would
+    go back.
     """
     key = f"place {sorted(params.items(), key=str)}"
     st.button(label, key=key, icon=icon, type="tertiary", on_click=write_params, args=(params,))
 
 
 def follow_link(page: str, params: Mapping[str, str]) -> None:
-    """Go to another page by an unseen link that ``browser.js`` clicks: one history entry, just these parameters.
+    """Go to another page through a hidden link that ``browser.js`` clicks, with one history entry.
 
-    ``st.switch_page`` makes two: first this page's address with the other's parameters, then the other page's.
+    ``st.switch_page`` makes two: this page's address with the new parameters, then the other page's.
     """
     with st.container(key="way-on"):
         st.page_link(page, label="Open", query_params=dict(params))

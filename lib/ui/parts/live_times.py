@@ -1,4 +1,4 @@
-"""Times that stay true while a page is open: the server writes "3 minutes ago", the browser counts on from there."""
+"""Relative times that stay correct while a page is open: ``browser.js`` updates them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from lib.ui.parts.format import absolute_time, relative_time, utc_now, viewer_zo
 
 
 def time_html(at: datetime) -> str:
-    """``3 minutes ago`` as an element that the browser keeps true, with the absolute time on hover."""
+    """``3 minutes ago`` as an element that ``browser.js`` updates, with the absolute time on hover."""
     absolute = escape(absolute_time(at, viewer_zone()))
     return f'<time data-live datetime="{at.isoformat()}" title="{absolute}">{relative_time(at, utc_now())}</time>'
 

@@ -1,4 +1,4 @@
-"""Small print, and notes that say what is stale, missing or could not be used."""
+"""Small print, and notes about what is stale, missing or invalid."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A skeleton where something is read for the first time; later reads happen behind what is shown already."""
+"""A skeleton during the first read."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,9 +10,9 @@ Value = TypeVar("Value")
 
 
 def first_read(name: str, place: DeltaGenerator, read: Callable[[], Value], *, height_px: int) -> Value:
-    """What ``read`` gives. The first time in a visit a skeleton as high as what follows stands in ``place`` meanwhile.
+    """Return what ``read`` returns. In the first read of a visit, show a skeleton in ``place`` meanwhile.
 
-    Later there is something to look at already, which a skeleton would only push aside.
+    Later reads happen behind what is already shown.
     """
     seen = f"{name} was read before"
     if st.session_state.get(seen):

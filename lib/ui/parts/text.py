@@ -1,4 +1,4 @@
-"""Foreign text on the page. Streamlit renders labels, titles and captions as Markdown: escape it all here."""
+"""Text from outside on a page. Streamlit renders labels, titles and captions as Markdown: escape it here."""
 
 import re
 import unicodedata
@@ -8,8 +8,8 @@ MAX_LINE_CHARS = 2_000
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
 _BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C])
 _UNSEEN = ("Cc", "Cs")
-# Streamlit looks for these in the text *after* Markdown's backslashes are gone, so that escaping does not stop it:
-# bare links, addresses, :material_icons: and :emoji:, and arrows. A character without width in between does.
+# Streamlit replaces these after Markdown has removed the backslashes, so escaping does not help: bare links, e-mail
+# addresses, :material_icons:, :emoji: and arrows. A zero-width character in between does.
 _AFTER_MARKDOWN = re.compile(
     r"""(?:https?(?=://) | www(?=\.) | [-.\w+](?=@[-\w]+\.)   # a link or an address
         | :(?!\d\d:)(?=[-+\w]+:)                             # an icon or an emoji, but not 12:30:45
@@ -27,13 +27,13 @@ def plain(text: object, *, limit: int = 0) -> str:
 
 
 def escaped(text: object, *, limit: int = 0) -> str:
-    """The text as Markdown that shows just its characters: no markup, no link, no image, no icon, no fetch."""
+    """The text as Markdown that renders as plain characters: no markup, links, images, icons or requests."""
     harmless = _AFTER_MARKDOWN.sub(lambda found: found[0] + _WORD_JOINER, plain(text, limit=limit))
     return _MARKDOWN.sub(r"\\\1", harmless)
 
 
 def shown_text(lines: Sequence[str]) -> str:
-    """Log lines as one text; an endless line is cut with a note."""
+    """Log lines as one text; an overlong line is cut with a note."""
     return "\n".join(_shown_line(line) for line in lines)
 
 

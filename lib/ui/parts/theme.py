@@ -1,4 +1,4 @@
-"""How a status looks: a colour, an icon and a word. Never the colour alone."""
+"""How a status looks: colour, icon and word, never the colour alone."""
 
 from dataclasses import dataclass
 

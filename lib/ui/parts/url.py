@@ -3,10 +3,9 @@
 Widgets follow it: ``mirror_url`` or ``follow_url`` set a widget before it is made, and the widget's ``on_change``
 calls ``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
 
-The browser sends an event with the URL that it has at that moment. Right after a change that is still the one before
-it, and what was just typed would be lost. So ``lib/app.py`` notes the URL in every full run, a widget changes what is
-noted, and a fragment reads it. The browser's URL is believed in full runs that no widget's change led to: a link,
-Back, Forward.
+The browser sends every event with its current URL. Right after a change that is still the previous one, and what was
+just typed would be lost. So ``lib/app.py`` notes the URL in every full run, widgets change the note, and fragments
+read it. The browser's own URL counts in full runs that no widget caused: a link, Back, Forward.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +24,7 @@ _NOTED = "page and parameters of the URL"
 
 @dataclass(slots=True, kw_only=True)
 class UrlReader:
-    """Reads parameters; what cannot be used falls back to the default and is named in ``problems``."""
+    """Reads parameters. Invalid values fall back to the default and are named in ``problems``."""
 
     params: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
@@ -51,36 +50,36 @@ class UrlReader:
         return self.refuse(name, value, default)
 
     def refuse_unknown(self, known: Collection[str]) -> None:
-        """Note every parameter that the page does not have: what it was to do is not done."""
+        """Note every parameter that the page does not have."""
         for name in self.params:
             if name not in known:
                 self.refuse(plain(name, limit=40), self.params[name], None)
 
     def refuse(self, name: str, value: str, default: Value) -> Value:
-        """Note that ``name`` cannot be used, and give the default."""
+        """Note that the value is invalid, and return the default."""
         self.problems.append(f"{name}={plain(value, limit=40)}")
         return default
 
 
 def note_url() -> None:
-    """Note this page's URL. Call it in every full run, before anything reads or writes parameters."""
+    """Note this page's URL. Call it in every full run before parameters are read or written."""
     st.session_state[_NOTED] = (_page(), st.query_params.to_dict())
 
 
 def settle_url() -> None:
-    """Give a fragment that was run with an old URL the page's own: ``st.rerun`` would take the old one along."""
+    """Correct the URL in a fragment that ran with an old one: ``st.rerun`` would keep the old one."""
     params = _params()
     if params != st.query_params.to_dict():
         st.query_params.from_dict(params)
 
 
 def url_reader() -> UrlReader:
-    """Over the parameters of this page's URL."""
+    """A reader of this page's parameters."""
     return UrlReader(params=_params())
 
 
 def write_params(changes: Mapping[str, str | None]) -> None:
-    """Change parameters in one history entry; None or an empty text takes one away. No change makes no entry."""
+    """Change parameters with one history entry, or none if nothing changes. None or an empty text removes one."""
     before = _params()
     after = {name: value for name, value in {**before, **changes}.items() if value}
     if not before == after == st.query_params.to_dict():
@@ -89,7 +88,7 @@ def write_params(changes: Mapping[str, str | None]) -> None:
 
 
 def _params() -> dict[str, str]:
-    """The noted URL's parameters; the event's own where another page's URL is noted."""
+    """The noted parameters, or the event's own if another page's URL is noted."""
     page, params = st.session_state.get(_NOTED, ("", {}))
     return dict(params) if page == _page() else st.query_params.to_dict()
 
@@ -100,10 +99,10 @@ def _page() -> str:
 
 
 def mirror_url(key: str, value: object) -> None:
-    """Make the widget ``key`` show the URL's value, always. Call it before the widget is made.
+    """Make the widget ``key`` always show the URL's value. Call it before the widget.
 
-    For widgets whose ``on_change`` writes the URL at once. What is typed and not yet committed stays: the browser is
-    only told of a value that differs from the one it sent. Several quick steps back cannot leave the widget behind.
+    For widgets whose ``on_change`` writes the URL at once. Uncommitted text stays: the browser gets a value only if it
+    differs from the one it sent. Several quick steps back cannot leave the widget behind.
     """
     st.session_state[key] = value
 
@@ -111,7 +110,7 @@ def mirror_url(key: str, value: object) -> None:
 def follow_url(key: str, value: object) -> None:
     """Give the widget ``key`` the URL's value when it is new or the URL changed (a link, Back, Forward).
 
-    Call it before the widget is made. In between, the widget keeps what was typed.
+    Call it before the widget. In between, the widget keeps what was typed.
     """
     seen = f"{key} as the URL had it"
     if key not in st.session_state or st.session_state.get(seen) != value:

@@ -33,7 +33,7 @@ def test_bad_pictures_are_named_and_escaped():
     )
     undecodable, duplicates, strays = problem_texts(dataset)
     assert strays == f"2 captions have no image: {escaped('*a*.txt')}, b\\.txt"
-    assert undecodable.startswith(f"41 files do not decode: {escaped('![](http://x).png')}, 0\\.png")
+    assert undecodable.startswith(f"41 files cannot be decoded: {escaped('![](http://x).png')}, 0\\.png")
     assert undecodable.endswith("and 11 more")
     assert duplicates == "1 set of images with the same bytes: a\\.png = b\\.png"
 

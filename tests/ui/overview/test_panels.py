@@ -96,7 +96,7 @@ def test_it_always_looks_again_and_sooner_when_there_is_more_to_see() -> None:
     assert ticks == [2_000, 10_000, 10_000, 10_000, 60_000]
 
 
-@pytest.mark.parametrize(("ok", "word"), [(True, "OK"), (False, "Problem"), (None, "No check")])
+@pytest.mark.parametrize(("ok", "word"), [(True, "OK"), (False, "Problem"), (None, "Not checked")])
 def test_health_in_one_line(ok: bool | None, word: str) -> None:
     check = HealthCheck(name="Disk", ok=ok, message="3 *GB*", checked_at=NOW - timedelta(minutes=1), latency_ms=2.6)
     text = health_text(check, NOW)

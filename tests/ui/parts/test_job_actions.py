@@ -29,6 +29,6 @@ def test_what_never_ran_has_no_files(jobs: list[Job], text: str) -> None:
 
 def test_what_has_not_begun_does_not_stop() -> None:
     waiting, running = (Job(id="d", name="", status=status) for status in (JobStatus.PENDING, JobStatus.RUNNING))
-    assert cancel_text([waiting]) == "It leaves the queue before it began."
-    assert cancel_text([waiting, waiting]) == "They leave the queue before they began."
+    assert cancel_text([waiting]) == "It leaves the queue before it starts."
+    assert cancel_text([waiting, waiting]) == "They leave the queue before they start."
     assert cancel_text([waiting, running]).startswith("The training stops.")
