@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +33,7 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
     row: dict[str, Any] = {
         "id": job.id,
         "name": job.name,
-        "status": job.raw_status or job.status.value,
+        "status": "cancelling" if job.cancelling else job.raw_status or job.status.value,
         "progress": progress.fraction,
         "epoch": progress.epoch,
         "total_epochs": progress.total_epochs,
@@ -60,15 +59,11 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
 
 
 def _cell(value: Any) -> str:
-    match value:
-        case str():
-            text = value.replace("\0", "")
-            return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
-        case bool() | int():
-            return str(value)
-        case float():
-            return repr(value) if math.isfinite(value) else str(value)
-        case datetime():
-            return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        case _:
-            return json.dumps(value, ensure_ascii=False, default=str) if value else ""
+    if isinstance(value, str):
+        text = value.replace("\0", "")
+        return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return json.dumps(value, ensure_ascii=False, default=str) if value else ""

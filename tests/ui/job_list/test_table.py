@@ -113,9 +113,8 @@ def test_the_csv_has_times_parameters_and_the_final_loss() -> None:
     assert row["batch_size"] == row["dataset"] == ""
 
 
-def page_with(job: Job) -> JobPage:
-    """A page of this one job."""
-    return JobPage(jobs=(job,), total=1)
+def test_the_csv_tells_a_job_that_is_being_cancelled() -> None:
+    assert csv_row(make_job(raw_status="running", cancelling=True), NOW)["status"] == "cancelling"
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1", " =1", "\r=1"])
