@@ -1,4 +1,4 @@
-"""Which files a dataset may hold: their names and limits, and the one path component that is kept of an upload."""
+"""Which files a dataset may contain: their names and limits, and how an uploaded path becomes a file name."""
 
 import re
 import unicodedata
@@ -20,7 +20,7 @@ class SafeName:
 
 
 def safe_name(path: str) -> SafeName:
-    """The last part of an uploaded path, unless the path leads out of its folder or cannot be a name."""
+    """The last part of an uploaded path, unless the path leads out of its folder or is not a valid name."""
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
         return SafeName(problem="The name has control characters or is not readable text.")
     if path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path):
@@ -37,7 +37,7 @@ def safe_name(path: str) -> SafeName:
 
 
 def is_readable(name: str) -> bool:
-    """Whether a name found on disk is text: a name in another encoding cannot be shown or stored."""
+    """Whether a file name is valid text: one in another encoding cannot be shown or stored."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -46,6 +46,6 @@ def is_readable(name: str) -> bool:
 
 
 def is_noise(path: str) -> bool:
-    """Whether an operating system put the file into the archive by itself."""
+    """Whether an operating system added the file to the archive by itself."""
     parts = path.replace("\\", "/").split("/")
     return "__MACOSX" in parts or parts[-1].lower() in NOISE

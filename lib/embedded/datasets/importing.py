@@ -1,7 +1,7 @@
-"""Taking in uploads: images, captions, and zip archives of both. Good files are kept, bad ones refused by name.
+"""Imports uploads: images, captions, and zip archives of both. Good files are kept, bad ones refused by name.
 
-Everything is written to a temporary folder first and moved into the dataset when it proved good, so that a broken
-or hostile upload leaves nothing behind.
+Each file is written to a temporary folder and moved into the dataset once it is checked, so that a broken or hostile
+upload leaves nothing behind.
 """
 
 import filecmp
@@ -67,7 +67,7 @@ class _Import:
     taken: set[str] = field(default_factory=set)
 
     def attempt(self, shown_name: str, take_in: Callable[[], None]) -> None:
-        """Take one file in, or note why not."""
+        """Import one file, or note why not."""
         try:
             take_in()
         except FileRefused as refusal:
@@ -87,12 +87,12 @@ class _Import:
 def import_upload(
     folder: Path, scratch: Path, name: str, stream: BinaryIO, limits: ImportLimits = DEFAULT_LIMITS
 ) -> ImportReport:
-    """Take an uploaded file into a dataset folder.
+    """Import an uploaded file into a dataset folder.
 
     Args:
         folder: The dataset's folder.
-        scratch: A folder on the same file system, for files that are not proved good yet.
-        name: The file's name as the browser gave it; may be hostile.
+        scratch: A folder on the same file system, for files that are not checked yet.
+        name: The file's name as the browser sent it; may be hostile.
         stream: The content; read in pieces, never whole.
     """
     scratch.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def _check_content(path: Path, ending: str) -> None:
 
 
 def _place(unfinished: Path, target: Path) -> bool:
-    """Move the file to its place; False when the dataset has the very same one already."""
+    """Move the file to its place; False when the dataset already has an identical one."""
     if target.exists() or target.is_symlink():
         if target.is_symlink() or not target.is_file() or not filecmp.cmp(unfinished, target, shallow=False):
             raise FileRefused("The dataset already has a file with this name and other content.")
@@ -188,7 +188,7 @@ def _take_zip(upload: _Import, stream: BinaryIO) -> None:
             _check_archive(entries, upload.limits)
             images = [entry.filename for entry in entries if Path(entry.filename).suffix.lower() in ENDINGS]
             upload.offered = {Path(safe_name(path).name).stem for path in images}
-            # Images first: a caption is only taken in beside its image.
+            # Images first: a caption is only imported beside its image.
             for entry in sorted(entries, key=_is_caption):
                 upload.attempt(entry.filename, partial(_take_entry, upload, archive, entry))
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -240,20 +240,20 @@ def _without_ending(path: str) -> str:
 
 
 def _owner_problem(upload: _Import, path: str) -> str | None:
-    """Why a zip's caption belongs to no image; folders are flattened, so that the name alone does not tell."""
+    """Why a zip's caption belongs to no image; folders are flattened, so the name alone is not enough."""
     if _without_ending(path) in upload.taken:
         return None
     name = Path(safe_name(path).name).stem
     if name in upload.offered:
         return "Its image was not taken in from the zip; an image of this name from another folder is another one."
-    # The zip has no such image at all: the caption is for one that was there before.
+    # The zip has no such image, so the caption is for one that was there before.
     if name not in upload.image_stems:
         return "There is no image with this name, so the caption would be unused."
     return None
 
 
 def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
-    # zipfile turns backslashes and NULs of a name into harmless ones; the name as written is the one to judge.
+    # zipfile replaces backslashes and NULs in names; the original name is the one to check.
     if (problem := safe_name(entry.orig_filename).problem) or (problem := safe_name(entry.filename).problem):
         return problem
     kind = stat.S_IFMT(entry.external_attr >> 16)
@@ -263,7 +263,7 @@ def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
         return "It is not an ordinary file."
     if entry.flag_bits & 0x1:
         return "It is encrypted."
-    # The other decoders raise errors of their own, and the ratio below is no limit for them.
+    # Other decoders raise errors of their own, and the ratio below does not limit them.
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "It is compressed in a way that is not supported; make the zip with the usual method (deflate)."
     if entry.file_size > RATIO_FLOOR_BYTES and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
@@ -272,7 +272,7 @@ def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
 
 
 class _BoundedReader:
-    """A file whose single reads are bounded: zipfile reads an archive's whole directory at once."""
+    """A file with bounded reads: zipfile reads an archive's whole directory at once."""
 
     def __init__(self, file: BinaryIO, most_bytes: int) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Datasets as folders: images with a .txt caption beside each. What is derived lives in ``.cache`` beside them."""
+"""Datasets as folders: images with a .txt caption beside each. Derived files are in ``.cache`` beside them."""
 
 import os
 import re
@@ -39,7 +39,7 @@ ABANDONED_AFTER_S = 3600.0
 
 
 class DatasetFolder:
-    """All datasets below ``root``. A folder that somebody put there by hand is a dataset too."""
+    """All datasets below ``root``. A folder put there by hand is a dataset too."""
 
     def __init__(self, root: Path, limits: ImportLimits = DEFAULT_LIMITS) -> None:
         self.root = root
@@ -60,13 +60,13 @@ class DatasetFolder:
         return self.get(dataset_id)
 
     def _names_locked(self) -> FileLock:
-        """Nobody else makes a dataset meanwhile, so that a name found free stays free."""
-        for folder in (self.root, self.root / CACHE_FOLDER):  # not the data folder: it is away when it is missing
+        """Keeps others from creating a dataset meanwhile, so that a free name stays free."""
+        for folder in (self.root, self.root / CACHE_FOLDER):  # but not the data folder: a missing one is unavailable
             folder.mkdir(exist_ok=True)
         return FileLock(self.root / CACHE_FOLDER / "datasets.lock", timeout=NAMES_PATIENCE_S)
 
     def list(self) -> Sequence[Dataset]:
-        """All datasets by name. A file written over in place is seen once somebody gets its dataset."""
+        """All datasets by name. A file overwritten in place is noticed when its dataset is next read by ``get``."""
         self._require_root()
         with _told_disk_errors("The datasets could not be listed"):
             ids = [entry.name for entry in os.scandir(self.root) if _is_dataset(entry)]
@@ -105,7 +105,7 @@ class DatasetFolder:
             raise FolderUnavailable(f"The folder of the datasets, {self.root}, is not there.", hint=HINT)
 
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
-        """Take in an image, a caption or a zip of both; what is refused is named with the reason."""
+        """Import an image, a caption or a zip of both; refused files are named with the reason."""
         folder = self.path(dataset_id)
         self.clear_leftovers()
         with _told_disk_errors("The upload could not be stored"):
@@ -120,7 +120,7 @@ class DatasetFolder:
     def images(
         self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
     ) -> Sequence[DatasetImage]:
-        """Images by name, one page of all or of those ``among``; sizes in pixels are there once they were scanned."""
+        """Images by name, one page of all or of those ``among``; sizes in pixels are known after a scan."""
         folder = self.path(dataset_id)
         pictures = self._cache(dataset_id).load()
         with _told_disk_errors("The dataset could not be read"):
@@ -130,7 +130,7 @@ class DatasetFolder:
             return tuple(_dataset_image(folder / name, pictures) for name in shown if (folder / name).exists())
 
     def image_path(self, dataset_id: str, image_name: str) -> Path:
-        """Where an image is. Raises DatasetError for a name that is unknown, leads elsewhere or is no image's."""
+        """Where an image is. Raises DatasetError for a name that is unknown, leads elsewhere or is not an image's."""
         folder = self.path(dataset_id)
         names = (image_name, unicodedata.normalize("NFC", image_name))
         paths = [folder / name for name in names if not safe_name(name).problem and _is_component(name)]
@@ -140,7 +140,7 @@ class DatasetFolder:
         raise DatasetError(f"The dataset has no image {image_name[:80]!r}.", hint="It may have been deleted.")
 
     def scan(self, dataset_id: str, budget_s: float) -> float:
-        """Collect picture facts and thumbnails for about ``budget_s``; the finished part in [0, 1]."""
+        """Collect image facts and thumbnails for about ``budget_s``; the finished part in [0, 1]."""
         folder, cache = self.path(dataset_id), self._cache(dataset_id)
         with _told_disk_errors("The dataset could not be scanned"):
             cache.folder.mkdir(parents=True, exist_ok=True)
@@ -148,11 +148,11 @@ class DatasetFolder:
             try:
                 with FileLock(cache.folder / "scan.lock", timeout=budget_s):
                     return cache.scan(paths, budget_s=budget_s)
-            except Timeout:  # somebody else scans: say how far they are
+            except Timeout:  # another process scans: report its progress
                 return min(1.0, len(cache.load()) / len(paths)) if paths else 1.0
 
     def thumbnail(self, dataset_id: str, image_name: str) -> Path:
-        """A small cached WebP. Raises DatasetError when the image is missing or does not decode."""
+        """A small cached WebP. Raises DatasetError when the image is missing or cannot be decoded."""
         path = self.image_path(dataset_id, image_name)
         with _told_disk_errors("The image may be good, but its thumbnail could not be stored"):
             target = self._cache(dataset_id).thumbnail_path(path, path.stat())
@@ -161,7 +161,7 @@ class DatasetFolder:
         return target
 
     def preview(self, dataset_id: str, image_name: str) -> Path:
-        """A large cached WebP, made when it is asked for. Raises DatasetError like ``thumbnail``."""
+        """A large cached WebP, made on demand. Raises DatasetError like ``thumbnail``."""
         path = self.image_path(dataset_id, image_name)
         with _told_disk_errors("The image may be good, but its preview could not be stored"):
             target = self._cache(dataset_id).thumbnail_path(path, path.stat(), PREVIEWS)
@@ -190,26 +190,26 @@ class DatasetFolder:
                 path.with_suffix(".txt").unlink(missing_ok=True)
 
     def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
-        """Delete those of the named captions that belong to no image: one may have come since they were shown."""
+        """Delete those of the named captions that still belong to no image."""
         folder = self.path(dataset_id)
         with _told_disk_errors("The captions could not be deleted"):
             for name in set(names).intersection(list_stray_captions(folder, list_image_names(folder))):
                 (folder / name).unlink(missing_ok=True)
 
     def delete(self, dataset_id: str) -> None:
-        """Delete a dataset with all its files and everything derived from them."""
+        """Delete a dataset with all its files and derived files."""
         folder = self.path(dataset_id)
         with _told_disk_errors("The dataset could not be deleted"):
-            # One rename first: a half deleted dataset is never listed.
+            # Renamed first, so that a half-deleted dataset is never listed.
             gone = self.root / CACHE_FOLDER / f"deleted-{secrets.token_hex(6)}"
             gone.parent.mkdir(exist_ok=True)
             folder.rename(gone)
-            with suppress(FileNotFoundError):  # somebody clears what is left over, and was faster
+            with suppress(FileNotFoundError):  # another process is clearing leftovers
                 shutil.rmtree(gone)
             shutil.rmtree(self._cache(dataset_id).folder, ignore_errors=True)
 
     def clear_leftovers(self) -> None:
-        """Remove what killed processes left of deleted datasets and of uploads."""
+        """Remove what killed processes left behind of deleted datasets and uploads."""
         cache = self.root / CACHE_FOLDER
         for path in (*cache.glob("deleted-*"), *filter(_is_abandoned, cache.glob("incoming-*"))):
             shutil.rmtree(path, ignore_errors=True)
@@ -223,7 +223,7 @@ class DatasetFolder:
         except DatasetError as error:
             if not (self.root / dataset_id).is_dir():
                 return None  # deleted since the folder was listed
-            # One folder that cannot be read does not hide the others.
+            # One unreadable folder must not hide the others.
             return Dataset(id=dataset_id, name=dataset_id, status="unreadable", payload={"error": str(error)})
 
 
@@ -232,15 +232,15 @@ def _is_dataset(entry: "os.DirEntry[str]") -> bool:
 
 
 def _is_component(name: str) -> bool:
-    """Whether the text names something directly inside a folder, and nothing hidden."""
+    """Whether the text names a direct, visible child of a folder."""
     return bool(name) and not name.startswith(".") and not re.search(r"[/\\\x00-\x1f]", name) and len(name) <= 255
 
 
 def _is_abandoned(incoming: Path) -> bool:
-    """Whether nobody works on an upload any more: one that goes on writes a file every few seconds."""
+    """Whether an upload was abandoned: one in progress writes a file every few seconds."""
     try:
         written_at = max(path.stat().st_mtime for path in (incoming, *incoming.iterdir()))
-    except OSError:  # it is just being finished
+    except OSError:  # it is being finished right now
         return False
     return time.time() - written_at > ABANDONED_AFTER_S
 

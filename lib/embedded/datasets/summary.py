@@ -1,4 +1,4 @@
-"""The facts of a dataset, collected once per change of its folder and kept in a small file."""
+"""The facts of a dataset, collected after each change of its folder and cached in a small file."""
 
 import os
 import time
@@ -15,12 +15,12 @@ from lib.jobs.dataset import Dataset
 
 SUMMARY_VERSION = 3
 MAX_TAGS = 300
-# File systems stamp times in steps: a change right after a reading can bear the same time as the one before.
+# File systems round times: a change right after a reading can have the same time as the one before.
 SETTLED_NS = 100_000_000
 
 
 def list_image_names(folder: Path) -> list[str]:
-    """Names of the images of a dataset folder, sorted; links and hidden files are no images."""
+    """Names of the images of a dataset folder, sorted; links and hidden files do not count."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
@@ -51,8 +51,8 @@ def summarize(folder: Path, cache: PictureCache, *, look_at_files: bool = True) 
     """The dataset's facts (its id and name are the folder's); decodes nothing.
 
     Args:
-        look_at_files: False trusts the times of the folder and of the last scan. A file that another program wrote
-            over in place then goes unseen until the next call that looks.
+        look_at_files: False trusts the times of the folder and of the last scan, and misses a file that another
+            program overwrote in place.
     """
     summary_file = cache.folder / "summary.json"
     kept = read_json(summary_file)
@@ -60,15 +60,15 @@ def summarize(folder: Path, cache: PictureCache, *, look_at_files: bool = True) 
     state = _folder_times(folder, cache)
     if known and known[: len(state)] == state and not look_at_files:
         return _from_kept(folder, kept)
-    # A file written over in place changes no folder; the sum also tells when an older one was put there.
+    # Overwriting a file in place does not touch the folder; the sum also reveals an older file put there.
     times = _file_times(folder)
     state += [max(times, default=0), sum(times)]
     if known == state:
         return _from_kept(folder, kept)
     facts = _collect(folder, cache.load())
-    settled = all(abs(time.time_ns() - each) > SETTLED_NS for each in state)  # a time to come is not a recent one
+    settled = all(abs(time.time_ns() - each) > SETTLED_NS for each in state)  # a time in the future is not recent
     content = {"version": SUMMARY_VERSION, "state": state if settled else None, **facts}
-    with suppress(OSError):  # a read-only or full disk: the facts are still true, only slower next time
+    with suppress(OSError):  # a read-only or full disk only makes the next call slower
         json_file.write_json(summary_file, content)
     return _from_kept(folder, content)
 
@@ -94,7 +94,7 @@ def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:
     names = list_image_names(folder)
     captions = {name: caption for name in names if (caption := read_caption((folder / name).with_suffix(".txt")))}
     stats = {name: stat for name in names if (stat := _stat(folder / name)) is not None}
-    # Facts of a former file of the same name would keep a good image from being trained on.
+    # Facts of a former file of the same name must not disqualify a good image.
     known = {name: pictures[name] for name, stat in stats.items() if is_current(pictures.get(name), stat)}
     sizes = sorted((each.area, each.width, each.height) for each in known.values() if each.area)
     return {
@@ -128,7 +128,7 @@ def read_caption(path: Path) -> str:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object; empty when the file is missing, damaged or cannot be read."""
+    """A JSON object; empty when the file is missing, damaged or unreadable."""
     try:
         return json_file.read_json(path) or {}
     except OSError:

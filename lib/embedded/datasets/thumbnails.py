@@ -1,4 +1,4 @@
-"""Decoding pictures within limits, and what is known about the pictures of a dataset, cached on disk."""
+"""Decodes images within limits, and caches the facts and thumbnails of a dataset's images on disk."""
 
 import hashlib
 import json
@@ -25,13 +25,13 @@ PREVIEW_PX = 1024
 CACHE_VERSION = 1
 THUMBNAILS, PREVIEWS = "thumbnails", "previews"
 
-# Pillow only warns of pictures beyond its own limit; nobody reads warnings in a server.
+# Pillow only warns about images beyond its own limit, and nobody reads a server's warnings.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What one decoding told: ``digest`` of the bytes, and the size or the error."""
+    """What decoding an image revealed: ``digest`` of the bytes, and the size or the error."""
 
     file_bytes: int
     modified_ns: int
@@ -42,12 +42,12 @@ class Picture:
 
     @property
     def area(self) -> int:
-        """Pixels; 0 when it does not decode."""
+        """Pixels; 0 when it cannot be decoded."""
         return (self.width or 0) * (self.height or 0)
 
 
 def check_picture(path: Path) -> str:
-    """Decode the whole file and throw the pixels away: what is wrong with it, empty when nothing is."""
+    """Decode the whole file and discard the pixels: what is wrong with it, empty when nothing is."""
     try:
         with opened_picture(path) as picture:
             picture.draft("RGB", (64, 64))  # a JPEG is still read to its end, with far less memory
@@ -86,7 +86,7 @@ def make_thumbnail(path: Path, target: Path, *, side_px: int = THUMBNAIL_PX) -> 
     """Write a WebP of at most ``side_px`` a side and return the picture's own (width, height).
 
     Raises:
-        DatasetError: The picture does not decode.
+        DatasetError: The picture cannot be decoded.
         OSError: The thumbnail cannot be stored.
     """
     with opened_picture(path) as picture:
@@ -104,19 +104,19 @@ def make_thumbnail(path: Path, target: Path, *, side_px: int = THUMBNAIL_PX) -> 
 
 
 class PictureCache:
-    """Facts and thumbnails of one dataset's pictures, in a folder that may be deleted at any time."""
+    """Facts and thumbnails of one dataset's images, in a folder that may be deleted at any time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.facts_file = folder / "pictures.json"
 
     def thumbnail_path(self, path: Path, stat: os.stat_result, kind: str = THUMBNAILS) -> Path:
-        """Where the thumbnail (or preview) of this very state of the file is kept."""
+        """Where the thumbnail (or preview) of exactly this version of the file is cached."""
         key = f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}"
         return self.folder / kind / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.webp"
 
     def load(self) -> dict[str, Picture]:
-        """Name -> what is known. A cache that cannot be read is an empty cache."""
+        """Name -> facts. An unreadable cache counts as empty."""
         try:
             content: Mapping[str, Any] = json.loads(self.facts_file.read_bytes())
             if content["version"] != CACHE_VERSION:
@@ -134,7 +134,7 @@ class PictureCache:
         write_json(self.facts_file, {"version": CACHE_VERSION, "pictures": rows})
 
     def scan(self, paths: Sequence[Path], *, budget_s: float) -> float:
-        """Decode what is new for about ``budget_s``, at least one picture; the finished part in [0, 1]."""
+        """Decode new images for about ``budget_s``, at least one; the finished part in [0, 1]."""
         deadline = time.monotonic() + budget_s
         known = self.load()
         found = _found(paths)
@@ -171,7 +171,7 @@ class PictureCache:
 
 
 def _found(paths: Sequence[Path]) -> dict[str, os.stat_result]:
-    """The state of each file that is still there."""
+    """Size and times of each file that still exists."""
     found = {}
     for path in paths:
         with suppress(FileNotFoundError):
@@ -180,7 +180,7 @@ def _found(paths: Sequence[Path]) -> dict[str, os.stat_result]:
 
 
 def is_current(picture: Picture | None, stat: os.stat_result) -> bool:
-    """Whether the facts are of this very state of the file."""
+    """Whether the facts describe exactly this version of the file."""
     return picture is not None and (picture.file_bytes, picture.modified_ns) == (stat.st_size, stat.st_mtime_ns)
 
 

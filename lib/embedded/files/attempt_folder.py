@@ -1,4 +1,4 @@
-"""The folder of one attempt, ``data/jobs/<job>/<attempt>/``: log, output, and what its processes tell each other."""
+"""The folder of one attempt, ``data/jobs/<job>/<attempt>/``: log, output, and messages between its processes."""
 
 import contextlib
 import errno
@@ -38,7 +38,7 @@ class Exit:
 
     Attributes:
         exit_code: None when it never started; a negative one is a signal.
-        was_away: The folder could not be reached for a while.
+        was_away: The folder was unavailable for a while.
     """
 
     exit_code: int | None
@@ -51,10 +51,10 @@ class Exit:
 
 
 class AttemptFolder:
-    """Paths and small files of one attempt. Small files are replaced whole, so that nobody reads half of one.
+    """Paths and small files of one attempt. Small files are replaced in one step, so that nobody reads half of one.
 
     Raises:
-        FolderUnavailable: The folder itself is away, so that nobody knows what is in it.
+        FolderUnavailable: By most methods, when the folder itself cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,16 +81,16 @@ class AttemptFolder:
         self.log.touch()
 
     def _make_path(self) -> None:
-        """Create the folder, but not the data folder, which is only away when it is not there."""
+        """Create the folder, but never the data folder: a missing one is unavailable, not new."""
         for folder in (*reversed(self.path.parents[:2]), self.path):
             folder.mkdir(exist_ok=True)
 
     def is_made(self) -> bool:
-        """Whether the folder was created. Raises FolderUnavailable when the data folder is away."""
+        """Whether the folder was created. Raises FolderUnavailable when the data folder cannot be read."""
         return is_there(self.path, below=self.path.parents[2])
 
     def read_log(self, offset: int, limit: int) -> bytes:
-        """At most ``limit`` bytes of the log; none when somebody deleted it."""
+        """At most ``limit`` bytes of the log; empty when it was deleted."""
         descriptor = open_if_there(self.log)
         if descriptor is None:
             return b""
@@ -103,17 +103,17 @@ class AttemptFolder:
         return self.read_log(max(0, self.log_size() - limit), limit)
 
     def log_size(self) -> int:
-        """Bytes of the log; 0 when somebody deleted it."""
+        """Bytes of the log; 0 when it was deleted."""
         stat = stat_if_there(self.log)
         return stat.st_size if stat else 0
 
     def last_output_at(self) -> float | None:
-        """Unix seconds of the last output; None when there was none."""
+        """Unix seconds of the last output; None before the first."""
         stat = stat_if_there(self.log)
         return stat.st_mtime if stat and stat.st_size else None
 
     def write_spec(self, spec: RunSpec) -> None:
-        """Say what to run."""
+        """Tell the supervisor what to run."""
         replace_json(self._spec, {**asdict(spec), "environ": dict(spec.environ)})
 
     def read_spec(self) -> RunSpec:
@@ -122,16 +122,16 @@ class AttemptFolder:
         return RunSpec(**{**values, "argv": tuple(values["argv"])})
 
     def mark_started(self, **facts: int) -> None:
-        """Say that the trainer is about to run; without this mark it certainly never did."""
+        """Record that the trainer is about to run; without this record it certainly never ran."""
         replace_json(self._started, facts)
 
     def started(self) -> Mapping[str, int] | None:
-        """The facts of ``mark_started``, as far as they can be read."""
+        """The facts given to ``mark_started``, if they can be read."""
         data = read_if_there(self._started)
         return None if data is None else json_object(data)
 
     def was_never_started(self) -> bool:
-        """Whether certainly no trainer ran or will run: nothing was marked, and nobody is about to."""
+        """Whether no trainer ran or will run: no start is recorded, and no process is about to start one."""
         return not locks.is_held(self.lock) and not is_there(self._started) and self.read_exit() is None
 
     def request_cancel(self) -> None:
@@ -140,18 +140,18 @@ class AttemptFolder:
         self._cancel.touch()
 
     def cancel_requested(self) -> bool:
-        """Whether somebody asked to stop the trainer."""
+        """Whether a stop of the trainer was requested."""
         return is_there(self._cancel)
 
     def reserve_exit(self) -> None:
-        """Take the disk space for the exit record now, so that it can be written when the disk is full."""
+        """Reserve disk space for the exit record, so that it can be written when the disk is full."""
         self._exit.with_suffix(".reserved").write_bytes(b" " * _EXIT_BYTES)
 
     def write_exit(self, exit_: Exit) -> None:
-        """Record the end."""
+        """Record how the trainer ended."""
         short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
         if not exit_.was_away:
-            del short["was_away"]  # a worker that has run since before there was such a field cannot read it
+            del short["was_away"]  # a worker of a release without this field could not read it
         data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)
         reserved = self._exit.with_suffix(".reserved")
         with reserved.open("r+b" if reserved.exists() else "wb") as file:
@@ -162,7 +162,7 @@ class AttemptFolder:
         reserved.replace(self._exit)
 
     def read_exit(self) -> Exit | None:
-        """How the trainer ended; None while it runs, or when its supervisor did not live to record it."""
+        """How the trainer ended; None while it runs, or when its supervisor died before recording it."""
         data = read_if_there(self._exit)
         values = None if data is None else json_object(data)
         known = {each.name for each in fields(Exit)}
@@ -171,7 +171,7 @@ class AttemptFolder:
         return None
 
     def append_losses(self, points: Sequence[LossPoint]) -> None:
-        """Add losses at the end, all or none."""
+        """Append losses, all or none."""
         if not points:
             return
         data = b"".join(
@@ -187,7 +187,7 @@ class AttemptFolder:
                 raise
 
     def read_losses(self) -> list[LossPoint]:
-        """Every loss, in the order seen; a half-written last one is left out."""
+        """Every loss in the order seen, without a half-written last one."""
         try:
             data = self.losses.read_bytes()
         except FileNotFoundError:
@@ -199,7 +199,7 @@ class AttemptFolder:
         ]
 
     def trim_losses(self) -> int:
-        """Cut off a half-written last loss; how many whole ones there are."""
+        """Cut off a half-written last loss and return the number of whole ones."""
         stat = stat_if_there(self.losses)
         size = stat.st_size if stat else 0
         if size % _LOSS.size:
@@ -208,7 +208,7 @@ class AttemptFolder:
 
 
 def folder_size(path: Path) -> int:
-    """Bytes of all files below a folder; 0 when there is none."""
+    """Bytes of all files below a folder; 0 when it does not exist."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:

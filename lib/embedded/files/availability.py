@@ -1,7 +1,7 @@
-"""What is there, told apart from what nobody can see now: a disk or a network share may be away for a while.
+"""Tells a missing file from one that cannot be seen now: a disk or network share may be unavailable for a while.
 
-Everything is looked for within a folder that is held open, so that no answer mixes a moment when the folder was away
-with one when it was there.
+Files are looked up within a folder that is held open, so that an answer never mixes a moment when the folder was
+there with one when it was not.
 """
 
 import os
@@ -13,28 +13,28 @@ HINT = (
     "If it is on a disk or network share, mount that again; if it was moved, move it back, or set LORA_DATA_DIR to "
     "where it is now. Until then nothing is started and no training is taken for ended."
 )
-# For so long a process of ours waits for a folder that is away.
+# How long our processes wait for an unavailable folder.
 WAIT_AT_MOST_S = 24 * 3600.0
 
 
 class FolderUnavailable(StoreError):
-    """A folder cannot be looked into, so that nobody knows what is in it."""
+    """A folder cannot be read, so its content is unknown."""
 
 
 def folder_unavailable(folder: Path, error: OSError) -> FolderUnavailable:
-    """What it means to a person that a folder cannot be looked into."""
+    """The error for a folder that cannot be read, in words for a person."""
     reason = "it is not there" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
     return FolderUnavailable(f"The folder {folder} cannot be reached: {reason}.", hint=HINT)
 
 
 def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = None) -> int | None:
-    """A descriptor of a file; None when it certainly is not there.
+    """A descriptor of a file; None when it certainly does not exist.
 
     Args:
-        below: The folder that has to be there; the file's own unless given.
+        below: The folder that must be available; the file's own folder unless given.
 
     Raises:
-        FolderUnavailable: That folder cannot be looked into.
+        FolderUnavailable: That folder cannot be read.
     """
     root = below or path.parent
     descriptor = _open_root(root)
@@ -43,7 +43,7 @@ def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = 
         try:
             descriptor = os.open(part, flags | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError as error:
-            if _is_link(part, folder):  # to a disk that is away
+            if _is_link(part, folder):  # to an unavailable disk
                 raise folder_unavailable(path, error) from error
             return None
         finally:
@@ -52,7 +52,7 @@ def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = 
 
 
 def is_there(path: Path, *, below: Path | None = None) -> bool:
-    """Whether something is there. Raises FolderUnavailable when nobody can tell."""
+    """Whether something exists there. Raises FolderUnavailable when that is unknown."""
     descriptor = open_if_there(path, below=below)
     if descriptor is not None:
         os.close(descriptor)
@@ -60,7 +60,7 @@ def is_there(path: Path, *, below: Path | None = None) -> bool:
 
 
 def read_if_there(path: Path) -> bytes | None:
-    """The content of a file; None when it certainly is not there. Raises FolderUnavailable when nobody can tell."""
+    """The content of a file; None when it certainly does not exist. Raises FolderUnavailable when that is unknown."""
     descriptor = open_if_there(path)
     if descriptor is None:
         return None
@@ -69,7 +69,7 @@ def read_if_there(path: Path) -> bytes | None:
 
 
 def stat_if_there(path: Path) -> os.stat_result | None:
-    """Size and times of a file; None when it certainly is not there. Raises FolderUnavailable when nobody can tell."""
+    """Size and times of a file; None when it certainly does not exist. Raises FolderUnavailable if unknown."""
     descriptor = open_if_there(path)
     if descriptor is None:
         return None

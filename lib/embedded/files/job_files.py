@@ -1,4 +1,4 @@
-"""The files of jobs, to read and delete: logs, losses, artifacts; never anything outside a job's own folder."""
+"""Reads and deletes the files of jobs (logs, losses, artifacts), and nothing outside a job's own folder."""
 
 import contextlib
 import secrets
@@ -30,7 +30,7 @@ class JobFiles:
         return AttemptFolder.of(self._data_dir, job_id, attempt)
 
     def read_log(self, job_id: str, attempt: int, offset: int, limit: int) -> tuple[bytes, int]:
-        """At most ``limit`` bytes from ``offset``, and the size of the log now; nothing while there is no log."""
+        """At most ``limit`` bytes from ``offset``, and the current size of the log; empty before there is a log."""
         try:
             with self.attempt(job_id, attempt).log.open("rb") as log:
                 size = log.seek(0, 2)
@@ -42,7 +42,7 @@ class JobFiles:
             raise StoreError(f"The log cannot be read ({error.strerror or error}).") from error
 
     def loss_points(self, job_id: str, attempt: int) -> Sequence[LossPoint]:
-        """The losses by step: those of each step from event files where there are some, else the log's averages."""
+        """The losses by step: from event files where they exist, otherwise the log's averages."""
         folder = self.attempt(job_id, attempt)
         if folder.event_logs.is_dir() and (points := self._event_losses(folder)):
             return tuple(points)
@@ -54,7 +54,7 @@ class JobFiles:
         return tuple(by_step[step] for step in sorted(by_step))
 
     def _event_losses(self, folder: AttemptFolder) -> list[LossPoint]:
-        """The losses of the event files; none when they cannot be read, or not here."""
+        """The losses of the event files; empty when they cannot be read on this machine."""
         with self._lock:
             files = self._event_files.pop(folder.path, None) or EventFiles(folder.event_logs)
             self._event_files[folder.path] = files  # now the youngest
@@ -65,7 +65,7 @@ class JobFiles:
         return []
 
     def log_artifact(self, job: Job, attempt: Attempt) -> Artifact | None:
-        """The log of an attempt as a file to download; None when there is none."""
+        """The log of an attempt as a file to download; None when it does not exist."""
         path = self.attempt(job.id, attempt.number).log
         if path.is_symlink() or not path.is_file():
             return None
@@ -80,7 +80,7 @@ class JobFiles:
         )
 
     def artifact_path(self, job_id: str, artifact_id: str) -> Path | None:
-        """Where ``attempt/path`` is; None when it is gone. Raises ArtifactError if that is elsewhere."""
+        """Where ``attempt/path`` is; None when it is gone. Raises ArtifactError for a path outside the job."""
         attempt, _, relative = artifact_id.partition("/")
         parts = PurePosixPath(relative)
         is_plain = relative and "\0" not in relative and not parts.is_absolute() and ".." not in parts.parts
@@ -100,7 +100,7 @@ class JobFiles:
             raise StoreError(f"The training could not be told to stop ({error.strerror or error}).") from error
 
     def delete(self, job_id: str) -> None:
-        """Delete all files of a job: moved away at once, then taken apart; the worker takes what is left of it."""
+        """Delete all files of a job: move them to the trash at once, then remove them; the worker removes leftovers."""
         folder = self._data_dir / "jobs" / job_id
         trash = self._data_dir / "trash"
         try:

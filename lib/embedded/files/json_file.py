@@ -1,4 +1,4 @@
-"""Small JSON files that are replaced whole, so that nobody reads half of one."""
+"""Small JSON files, replaced in one step so that nobody reads half of one."""
 
 import json
 import os
@@ -15,7 +15,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one step, in a folder that has to be there."""
+    """Replace a JSON file in one step; its folder must exist."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}")
     try:
         unfinished.write_text(json.dumps(content, separators=(",", ":")), encoding="ascii")
@@ -26,7 +26,7 @@ def replace_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is no file, or none that can be understood (a power cut leaves empty ones)."""
+    """A JSON object; None when the file is missing or unreadable (a power cut leaves empty files)."""
     try:
         return json_object(path.read_bytes())
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:
-    """What a JSON file says; None when it cannot be understood."""
+    """The object in a JSON file; None when it cannot be parsed."""
     try:
         content = json.loads(data)
     except ValueError:

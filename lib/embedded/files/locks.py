@@ -1,4 +1,4 @@
-"""File locks that live as long as the processes that hold them: the kernel frees them, whatever kills a process."""
+"""File locks that the kernel frees when the processes that hold them end, however they end."""
 
 import fcntl
 import os
@@ -37,7 +37,7 @@ def take(path: Path, *, patience_s: float = 0.0) -> int | None:
 def taken_from_holder(path: Path, *, patience_s: float = 60.0) -> Iterator[None]:
     """Hold a lock, having made its holder let go: another file, locked already, takes the place of the one it holds.
 
-    After ``patience_s`` the former holder is taken to hang, and the block runs all the same.
+    After ``patience_s`` the former holder counts as hung, and the block runs anyway.
     """
     descriptor = take(path)
     if descriptor is None:
@@ -74,7 +74,7 @@ def _wait_for(descriptor: int, patience_s: float) -> None:
 
 
 def is_at(path: Path, descriptor: int) -> bool:
-    """Whether the path leads to the locked file; what else is there may stand in for a folder that is away."""
+    """Whether the path leads to the locked file; anything else may be in the place of an unavailable folder."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except OSError:
@@ -82,20 +82,20 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 
 def is_deleted(descriptor: int) -> bool:
-    """Whether the locked file was deleted: a folder that was only moved away, or whose disk is, comes back."""
+    """Whether the locked file was deleted; a folder that was moved away or unmounted may come back."""
     try:
         return os.fstat(descriptor).st_nlink == 0
-    except OSError:  # the disk is away
+    except OSError:  # the disk is unavailable
         return False
 
 
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock.
 
-    The look takes a shared lock for a moment, so whoever takes the lock in earnest needs a little patience.
+    Probing takes a shared lock briefly, so a process that wants the lock must be a little patient.
 
     Raises:
-        FolderUnavailable: Nobody can tell: in a folder that was moved away, a lock is still held.
+        FolderUnavailable: Unknown: a lock in a folder that was moved away is still held.
     """
     descriptor = open_if_there(path)
     if descriptor is None:

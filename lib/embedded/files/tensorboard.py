@@ -7,14 +7,14 @@ from lib.errors import DashboardError
 from lib.jobs.job import LossPoint
 from lib.jobs.logs.losses import by_step
 
-# The loss of one step as sd-scripts, OneTrainer and diffusers name it; the first one found in a file counts.
+# Names of a step's loss in sd-scripts, OneTrainer and diffusers; the first one found in a file is used.
 LOSS_TAGS = ("loss/current", "loss/train_step", "train_loss", "step_loss", "loss")
 _INSTALL_HINT = "Install the optional reader: uv sync --extra tensorboard"
 _FILE_NAMES = "events.out.tfevents.*"
 
 
 class EventFiles:
-    """All event files below a folder, read on where they grew. Not safe to use from several threads at once."""
+    """All event files below a folder; only new data is read. Not thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -25,7 +25,7 @@ class EventFiles:
     def losses(self) -> list[LossPoint]:
         """The losses by step; a later file wins over an earlier one.
 
-        A file that is still being written counts as far as it is complete.
+        A file that is still being written counts up to its last complete record.
 
         Raises:
             DashboardError: The package is not installed, or a file cannot be read.

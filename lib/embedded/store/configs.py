@@ -1,4 +1,4 @@
-"""The training configurations in the database: no two share a name, at most one is the default."""
+"""Training configurations in the database: names are unique, at most one is the default."""
 
 import secrets
 from collections.abc import Callable
@@ -13,7 +13,7 @@ NAME_TAKEN = "A configuration with this name exists already."
 
 
 class ConfigStore:
-    """Configurations by id. Jobs keep their own copy, so a change here never changes a job."""
+    """Configurations by id. Jobs have their own copy of the settings, so a change here never changes a job."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database

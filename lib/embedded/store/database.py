@@ -42,7 +42,7 @@ class Database:
         """Which file is at the path now; an open connection would go on reading one that was moved away.
 
         Raises:
-            FolderUnavailable: There is none, or nobody can tell.
+            FolderUnavailable: It is missing, or that is unknown.
         """
         return require_database(self.path.parent)
 
@@ -105,7 +105,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            self.file_id()  # says so when it is away
+            self.file_id()  # raises when it is unavailable
             raise explain(error, self.path) from error
 
 
@@ -114,7 +114,7 @@ def require_database(data_dir: Path) -> FileId:
     try:
         found = (data_dir / FILE_NAME).stat()
     except FileNotFoundError as error:
-        if data_dir.exists():  # such as the place where a disk that is away was mounted
+        if data_dir.exists():  # such as the mount point of an unmounted disk
             message = f"The data folder {data_dir} is there, but its database {FILE_NAME} is not."
             raise FolderUnavailable(message, hint=HINT) from error
         raise folder_unavailable(data_dir, error) from error

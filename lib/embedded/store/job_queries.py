@@ -31,17 +31,17 @@ _SORT_INDEX = {
     SortBy.DURATION: "jobs_duration",
     SortBy.FINISHED_AT: "jobs_finished",
 }
-# So many rows are sorted faster than they are looked for in a sorted index.
+# Sorting this many rows is faster than finding them in a sorted index.
 FEW = 2_000
 _NO_LIMIT = -1
 
 
 def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
-    """One page of the jobs that match, filtered, sorted and cut by SQLite. Ties are in the order of their ids."""
+    """One page of the matching jobs; SQLite filters, sorts and pages. Ties are ordered by id."""
     where, values = _conditions(query)
     if query.search.strip():
         ids = _page_ids(connection, query, "jobs_search", where, values)
-        # Most searches find less than a page: then there is nothing left to count.
+        # Most searches find less than a page, which needs no separate count.
         is_all = query.skip == 0 and len(ids) < query.take
         total = len(ids) if is_all else _count(connection, "INDEXED BY jobs_search", where, values)
     else:
@@ -58,7 +58,7 @@ def all_ids(connection: sqlite3.Connection, query: JobQuery) -> list[str]:
 
 
 def _best_index(query: JobQuery, total: int) -> str:
-    """The index to walk. SQLite's own choice knows neither how many rows match nor that one page is enough."""
+    """The index to use. SQLite's planner knows neither how many rows match nor that one page is enough."""
     if query.finished_from or query.finished_until:
         narrow = "jobs_finished"
     else:
@@ -122,7 +122,7 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
 
 
 def count_by_status(connection: sqlite3.Connection) -> Mapping[JobStatus, int]:
-    """How many jobs stand where; triggers keep the counts."""
+    """How many jobs have each status; triggers maintain the counts."""
     rows = connection.execute("SELECT status, jobs FROM status_counts WHERE jobs > 0")
     counts: Counter[JobStatus] = Counter()
     for row in rows:

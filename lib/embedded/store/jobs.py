@@ -1,4 +1,4 @@
-"""The jobs in the database, as people see and change them. Every change is one statement or one transaction."""
+"""Jobs in the database as people see and change them. Every change is one statement or one transaction."""
 
 import json
 import secrets
@@ -26,7 +26,7 @@ from lib.jobs.job import Artifact, Job, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, search_key
 
-# Behind every waiting job; the second part keeps ranks growing when the queue is empty.
+# Behind every pending job; the second part keeps ranks growing while the queue is empty.
 _LAST_RANK = """(
     SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
     FROM jobs WHERE status = 'pending'
@@ -67,7 +67,7 @@ class Store:
             yield from jobs
 
     def count_by_status(self) -> Mapping[JobStatus, int]:
-        """How many jobs stand where."""
+        """How many jobs have each status."""
         with self.database.reading() as connection:
             return job_queries.count_by_status(connection)
 
@@ -99,7 +99,7 @@ class Store:
         )
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
-        """The files that are known of a job."""
+        """The recorded files of a job."""
         with self.database.reading() as connection:
             return _artifacts(connection, job_id)
 
@@ -112,7 +112,7 @@ class Store:
         return found is not None
 
     def require(self, job_id: str) -> None:
-        """Raise JobNotFound unless there is such a job."""
+        """Raise JobNotFound unless the job exists."""
         with self.database.reading() as connection:
             if not _is_there(connection, job_id):
                 raise JobNotFound(job_id)
@@ -159,7 +159,7 @@ class Store:
     # What people do
 
     def submit(self, request: JobRequest, *, dataset_name: str, config_name: str | None) -> Job:
-        """Put a job in the queue; the one that this submission made before, if it did."""
+        """Put a job in the queue, or return the one that this submission made before."""
         with self.database.writing() as connection:
             known = connection.execute(
                 "SELECT id FROM jobs WHERE submission_id = ?", (request.submission_id,)
@@ -168,7 +168,7 @@ class Store:
         return self.get_job(job_id)
 
     def cancel(self, job_id: str) -> int | None:
-        """Cancel a pending job, or ask for it; the attempt to stop, None when nothing runs."""
+        """Cancel a pending job at once, or request it of a running one and return the attempt to stop."""
         at = self._now().timestamp()
         with self.database.writing() as connection:
             row = _job_row(connection, job_id)
@@ -184,7 +184,7 @@ class Store:
             return int(row["attempt"])
 
     def retry(self, job_id: str) -> Job:
-        """Put an ended job at the end of the queue again."""
+        """Put an ended job at the end of the queue."""
         with self.database.writing() as connection:
             if not JobStatus.parse(_job_row(connection, job_id)["status"]).is_terminal:
                 raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
@@ -199,7 +199,7 @@ class Store:
         return self.get_job(job_id)
 
     def move(self, job_id: str, places: int) -> None:
-        """Move a pending job in the queue; the ranks stay, the jobs change places."""
+        """Move a pending job in the queue: jobs swap the existing ranks."""
         with self.database.writing() as connection:
             if _job_row(connection, job_id)["status"] != JobStatus.PENDING:
                 raise InvalidRequest("Only a pending job has a place in the queue.")
@@ -214,13 +214,13 @@ class Store:
 
     @contextmanager
     def deleting(self, job_id: str) -> Iterator[None]:
-        """Forget an ended or pending job once the block has removed what it leaves behind; keep it when that fails.
+        """Delete the row of an ended or pending job after the block removed its files; keep it when that fails.
 
-        Meanwhile nobody can start it. A process that dies inside leaves a job that can be deleted again.
+        No worker can start the job meanwhile. If the process dies, the next dashboard finishes the deletion.
         """
         with self.database.writing() as connection:
             former = _job_row(connection, job_id)["status"]
-            if former == DELETING:  # whoever began did not live to end it
+            if former == DELETING:  # by another process, or one that died
                 former = _last_status(connection, job_id)
             if former == JobStatus.RUNNING:
                 raise InvalidRequest("The job is running.", hint="Cancel it first.")
@@ -286,7 +286,7 @@ def _job_row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:
 
 
 def _last_status(connection: sqlite3.Connection, job_id: str) -> str:
-    """How the newest attempt ended; a job that never ran does not come back into the queue."""
+    """The status of the latest attempt; a job that never ran is not queued again."""
     row = connection.execute(
         "SELECT status FROM attempts WHERE job_id = ? ORDER BY number DESC LIMIT 1", (job_id,)
     ).fetchone()

@@ -1,4 +1,4 @@
-"""What the database's rows mean: rows and JSON to the records of ``lib.jobs`` and back."""
+"""Converts database rows and JSON to the records of ``lib.jobs`` and back."""
 
 import json
 import sqlite3
@@ -28,12 +28,12 @@ def settings_json(settings: TrainingSettings) -> str:
 
 
 def settings_from(text: str) -> TrainingSettings:
-    """Training settings from JSON; keys that are no longer known are left out."""
+    """Training settings from JSON; unknown keys are ignored."""
     return settings_from_payload(json.loads(text))
 
 
 def progress_json(progress: Progress) -> str:
-    """Progress as JSON without what is unknown."""
+    """Progress as JSON, without unknown values."""
     return to_json({key: value for key, value in asdict(progress).items() if value is not None})
 
 
@@ -43,7 +43,7 @@ def progress_from(text: str | None) -> Progress:
 
 
 def failure_json(failure: Failure | None) -> str | None:
-    """A failure as JSON, None when there is none."""
+    """A failure as JSON; None without one."""
     return None if failure is None else to_json(asdict(failure))
 
 
@@ -81,17 +81,17 @@ def job_from(row: sqlite3.Row) -> Job:
 
 
 def _was_cancelled_in_queue(row: sqlite3.Row) -> bool:
-    """Whether a retry was cancelled before it began: it counts as an attempt that has no row of its own."""
+    """Whether a retry was cancelled in the queue: it counts as an attempt without a row of its own."""
     return row["attempt"] > 0 and row["started_at"] is None and row["status"] != JobStatus.PENDING
 
 
 def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
-    """What the latest attempt tells of a job; nothing when the job waits for its next one, or waited in vain."""
+    """Fields of the latest attempt; empty while the job is queued, or was cancelled in the queue."""
     if row["started_at"] is None:
         return {}
     progress = progress_from(row["progress"])
     return {
-        # What is being stopped will not go on to its end.
+        # A job that is being stopped has no time left to estimate.
         "progress": replace(progress, eta_s=None) if row["cancel_requested"] else progress,
         "failure": failure_from(row["failure"]),
         "alarms": tuple(json.loads(row["alarms"] or "[]")),

@@ -1,4 +1,4 @@
-"""The running side of the database: jobs claimed, followed and ended by the worker."""
+"""The worker's side of the database: jobs are claimed, followed and ended."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,14 +45,14 @@ class AttemptEnd:
 
 
 class RunStore:
-    """Attempts from claim to end. A claim is one UPDATE, so that no job is ever run twice at once."""
+    """Attempts from claim to end. A claim is one UPDATE, so that a job never runs twice at once."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
 
     def claim_next(self) -> Claim | None:
-        """Take the first job of the queue; None when it is empty. No two callers get the same job."""
+        """Claim the first job of the queue; None when it is empty. No two callers get the same job."""
         at = self._now().timestamp()
         with self._database.writing() as connection:
             claimed = connection.execute(
@@ -75,20 +75,20 @@ class RunStore:
         return claim
 
     def require_available(self) -> None:
-        """Raise FolderUnavailable while the data folder is away: nothing can be said about an attempt then."""
+        """Raise FolderUnavailable when the data folder cannot be read: nothing is known about an attempt then."""
         self._database.file_id()
 
     def running(self) -> list[Claim]:
-        """The attempts that count as running."""
+        """The attempts recorded as running."""
         with self._database.reading() as connection:
             rows = connection.execute("SELECT * FROM jobs WHERE status = 'running' ORDER BY seq").fetchall()
         return [_claim_from(row) for row in rows]
 
     def unclaim(self, claim: Claim) -> bool:
-        """Give back a claim whose trainer never started; the job keeps its place in the queue.
+        """Undo a claim whose trainer never started; the job keeps its place in the queue.
 
         Returns:
-            False when somebody asked to cancel it meanwhile: then it stays claimed.
+            False when its cancellation was requested meanwhile: it stays claimed.
         """
         with self._database.writing() as connection:
             given_back = connection.execute(
@@ -106,7 +106,7 @@ class RunStore:
         return given_back == 1
 
     def record_command(self, claim: Claim, command: Sequence[str]) -> None:
-        """Keep the command line of an attempt."""
+        """Record the command line of an attempt."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE attempts SET command = ? WHERE job_id = ? AND number = ?",
@@ -116,7 +116,7 @@ class RunStore:
     def record_progress(
         self, claim: Claim, progress: Progress, alarms: Iterable[str], last_output_at: float | None
     ) -> bool:
-        """Keep how far a running attempt is; whether somebody asked to cancel it."""
+        """Record the progress of a running attempt and return whether its cancellation was requested."""
         values = (progress_json(progress), to_json(list(alarms)), last_output_at, claim.job_id, claim.attempt)
         with self._database.writing() as connection:
             connection.execute(
@@ -136,7 +136,7 @@ class RunStore:
         return any(row["cancel_requested"] for row in rows)
 
     def progress_of(self, claim: Claim) -> Progress:
-        """How far an attempt was when that was recorded last."""
+        """The progress of an attempt as recorded last."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT progress FROM attempts WHERE job_id = ? AND number = ?", (claim.job_id, claim.attempt)
@@ -144,7 +144,7 @@ class RunStore:
         return progress_from(rows[0]["progress"]) if rows else Progress()
 
     def record_artifacts(self, claim: Claim, files: Iterable[FoundFile], keys: Mapping[str, str]) -> None:
-        """Keep the files an attempt has now; ``keys`` says where the object store has copies."""
+        """Record the files an attempt has now; ``keys`` are those of the copies in the object store."""
         rows = [
             {
                 "job_id": claim.job_id,
@@ -169,7 +169,7 @@ class RunStore:
                 connection.executemany(statement, rows)
 
     def finish(self, claim: Claim, end: AttemptEnd) -> bool:
-        """Record how an attempt ended; False when it was recorded before."""
+        """Record how an attempt ended; False when that was recorded before."""
         at = max(end.finished_at, claim.started_at)  # the clock may have been set back
         with self._database.writing() as connection:
             ended = connection.execute(

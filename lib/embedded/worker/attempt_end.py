@@ -1,4 +1,4 @@
-"""How an attempt ended: the verdict of its log, completed by what only its supervisor and the disk know."""
+"""How an attempt ended: the verdict on its log, plus what only its supervisor and the disk know."""
 
 import shutil
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOS
 
 
 def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
-    """The same files; weights that are damaged or no LoRA are marked as such, by what is in them."""
+    """The same files; weights that are damaged or not a LoRA are marked as such, judged by their content."""
     return [replace(file, kind=_kind_by_content(output, file)) for file in files]
 
 
@@ -38,11 +38,11 @@ def _kind_by_content(output: Path, file: FoundFile) -> ArtifactKind:
     except BrokenFile:
         return ArtifactKind.INCOMPLETE
     except (OSError, ArtifactError):
-        return file.kind  # nobody can tell now
+        return file.kind  # unknown now
 
 
 def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], alarms: Sequence[str]) -> Verdict:
-    """Status, failure and alarms of an attempt whose processes are gone."""
+    """Status, failure and alarms of an attempt whose processes have ended."""
     if exit_.start_error:
         cause = Cause.DISK_FULL if _disk_was_full(folder, exit_) else Cause.MISSING_TRAINER
         return failed(cause, f"The trainer could not be started: {exit_.start_error}.")
@@ -67,7 +67,7 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
 
 
 def judge_gone(folder: AttemptFolder) -> Verdict:
-    """The verdict when the folder was deleted, and with it all that could tell how the attempt ended."""
+    """The verdict when the folder was deleted, and with it every record of how the attempt ended."""
     message = f"The folder of the training, {folder.path}, is gone, so nobody can tell how the training ended."
     failure = Failure(cause=Cause.WORKER_LOST.value, message=message, hint="Retry the training.")
     return Verdict(status=JobStatus.LOST, failure=failure)

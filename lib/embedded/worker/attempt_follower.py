@@ -1,4 +1,4 @@
-"""One running attempt as the worker follows it: its log, progress, losses, files, and its end."""
+"""Follows one running attempt: its log, progress, losses, files and end."""
 
 import contextlib
 import time
@@ -26,10 +26,10 @@ LATE_LIMIT_S = 2.0
 
 
 class AttemptFollower:
-    """An attempt between claim and end. ``follow`` is called again and again and never blocks for long.
+    """An attempt between claim and end. ``follow`` is called repeatedly and never blocks for long.
 
     Args:
-        recipe: None when the trainer is not known any more; the files are then not looked for.
+        recipe: None when the trainer is no longer known; its files are then not collected.
         upload_to: None keeps the files on this machine only.
     """
 
@@ -49,8 +49,8 @@ class AttemptFollower:
         self._store = store
         self._limits = limits
         self._upload_to = upload_to
-        # A worker that takes a run over reads its log from the start, but does not add known losses again,
-        # and takes the pace from the former worker: nobody knows when what it reads then was written.
+        # A worker that takes over reads the log from the start, but skips known losses and keeps the former worker's
+        # pace: it cannot know when those lines were written.
         self._offset, self._late_bytes = 0, folder.log_size()
         self._known_losses = folder.trim_losses()
         known_s = _measured_s(store.progress_of(claim)) if self._late_bytes else None
@@ -68,7 +68,7 @@ class AttemptFollower:
         self._missing_since: float | None = None
 
     def follow(self) -> bool:
-        """Take in what is new; True once the end is recorded. Raises StoreError when that is to be tried again."""
+        """Process what is new; True once the end is recorded. Raises StoreError when the caller should try again."""
         try:
             exit_ = self._exit()
             caught_up = self._read_log()
@@ -79,37 +79,37 @@ class AttemptFollower:
         self._missing_since = None
         if exit_ is not None and caught_up:
             return self._finish(exit_)
-        if not self._is_late:  # until then what is recorded is further
+        if not self._is_late:  # until then the recorded progress is ahead
             self._write_progress(self._parser.progress)
         self._look_for_files()
         return False
 
     @property
     def progress(self) -> Progress:
-        """How far it has come, as its log tells."""
+        """Its progress according to its log."""
         return self._parser.progress
 
     @property
     def _is_late(self) -> bool:
-        """Whether it still reads what was there before it came."""
+        """Whether it still reads what was written before it took over."""
         return self._offset < self._late_bytes
 
     def is_alive(self) -> bool:
-        """Whether a process of it lives."""
+        """Whether one of its processes is alive."""
         return locks.is_held(self._folder.lock)
 
     def _exit(self) -> Exit | None:
-        """How it ended; None while a process of it lives."""
+        """How it ended; None while one of its processes is alive."""
         if (exit_ := self._folder.read_exit()) is not None:
             return exit_
         if locks.is_held(self._folder.lock):
             self._stop_orphan()
             return None
-        # The supervisor may have recorded the end between the two looks.
+        # The supervisor may have recorded the end between the two checks.
         if (exit_ := self._folder.read_exit()) is not None:
             return exit_
         exit_ = self._unrecorded_exit()
-        # What was seen may be of a folder that somebody made where the true one is away.
+        # The folder seen may be one that was created in the place of an unavailable one.
         self._store.require_available()
         kill_marked(self.claim.mark)
         return exit_
@@ -127,7 +127,7 @@ class AttemptFollower:
         )
 
     def _is_gone(self) -> bool:
-        """Whether the folder was deleted: it stays away while the data folder is there, and nobody works on it."""
+        """Whether the folder was deleted: it is missing, the data folder is not, and no process works on it."""
         self._store.require_available()
         if self._folder.is_made() or find_marked(self.claim.mark):
             self._missing_since = None
@@ -142,7 +142,7 @@ class AttemptFollower:
         return True
 
     def _stop_orphan(self) -> None:
-        """Stop a trainer that survived its supervisor, where the supervisor would have done so."""
+        """Stop a trainer that outlived its supervisor, as the supervisor would have."""
         limit_s = self.claim.time_limit_s
         is_late = limit_s is not None and time.time() - self.claim.started_at > limit_s + LATE_LIMIT_S
         if not is_late and not self._folder.cancel_requested():
@@ -150,12 +150,12 @@ class AttemptFollower:
         facts = self._folder.started() or {}
         if is_marked(facts.get("supervisor"), self.claim.mark):
             return
-        # Without /proc there are no marks to find; the lock says that the trainer's group still has its number.
+        # Without /proc there are no marks; the held lock proves that the group id is still the trainer's.
         leader = {facts["trainer"]} if "trainer" in facts else set()
         self._stop.press(groups_of_marked(self.claim.mark) or leader)
 
     def _read_log(self) -> bool:
-        """Feed the parser with what is new; whether the end was reached."""
+        """Feed new output to the parser and return whether the end of the log was reached."""
         data = self._folder.read_log(self._offset, self._limits.read_at_once_bytes)
         if data:
             at = None if self._is_late else time.time()
@@ -165,11 +165,11 @@ class AttemptFollower:
             self._keep_losses(self._parser.drain_losses())
         if len(data) == self._limits.read_at_once_bytes:
             return False
-        self._late_bytes = 0  # also when somebody cut the log short
+        self._late_bytes = 0  # even when the log was truncated
         return True
 
     def _note_resumed(self) -> None:
-        """Tell the parser where a resumed run went on, which its log does not."""
+        """Tell the parser at which step a resumed run continued, which the log does not say."""
         if self._parser.resume_state == self._resume_state or self._parser.resume_state is None:
             return
         self._resume_state = self._parser.resume_state
@@ -179,7 +179,7 @@ class AttemptFollower:
                 self._parser.resume_from(step)
 
     def _keep_losses(self, losses: Sequence[LossPoint]) -> None:
-        """Put new losses on disk, or keep them for the next time when it is full."""
+        """Write new losses to disk, or keep them for the next time when it is full."""
         known = min(self._known_losses, len(losses))
         self._known_losses -= known
         self._unwritten += losses[known:]
@@ -190,7 +190,7 @@ class AttemptFollower:
         self._unwritten.clear()
 
     def _write_progress(self, progress: Progress) -> None:
-        """Record progress once a second, and a new stage at once."""
+        """Record progress once a second, a new stage at once."""
         is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
         if not is_due and progress.stage == self._written_stage:
             return
@@ -199,10 +199,10 @@ class AttemptFollower:
         )
         self._written_at, self._written_stage = time.monotonic(), progress.stage
         if cancelled and not self._folder.cancel_requested():
-            self._folder.request_cancel()  # whoever asked for it was killed before saying so here
+            self._folder.request_cancel()  # the dashboard was killed before it wrote the request
 
     def _look_for_files(self) -> None:
-        """Record the files that did not change since the last look: others are still being written."""
+        """Record the files that have not changed since the last look; others are still being written."""
         if time.monotonic() - self._looked_at < self._limits.write_every_s:
             return
         self._looked_at = time.monotonic()
@@ -213,7 +213,7 @@ class AttemptFollower:
 
     def _collect(self) -> Sequence[FoundFile]:
         found = self._recipe.collect(self._folder.output) if self._recipe else ()
-        is_there(self._folder.output)  # raises: what could not be seen is not missing
+        is_there(self._folder.output)  # raises when unavailable: files that cannot be seen are not missing
         return found
 
     def _record_files(self, files: list[FoundFile], keys: Mapping[str, str] | None = None) -> None:
@@ -222,7 +222,7 @@ class AttemptFollower:
             self._recorded = files
 
     def _finish(self, exit_: Exit) -> bool:
-        """Judge the end, copy the files away where that is wanted, and record it; whether that is done."""
+        """Judge the end, upload the files if configured, record it, and return whether that is done."""
         self._keep_losses(self._parser.drain_losses(is_over=True))
         files, verdict = self._judged = self._judged or self._judge(exit_)
         progress = replace(self._parser.progress, eta_s=None)
@@ -253,14 +253,14 @@ class AttemptFollower:
         return True
 
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
-        """Files and verdict, made out once: copying takes many looks, and nothing changes any more."""
+        """Files and verdict, determined once: an upload takes many rounds, and nothing changes any more."""
         files = checked_files(self._folder.output, self._collect())
         verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
-        is_there(self._folder.output)  # raises: what was not there meanwhile cannot be judged
+        is_there(self._folder.output)  # raises when unavailable: the verdict would be wrong
         self._store.require_available()
         return files, verdict
 
 
 def _measured_s(progress: Progress) -> float | None:
-    """Seconds per step where they were measured, as an ETA tells; else they are only what the bar printed."""
+    """Seconds per step if they were measured, which an ETA shows; otherwise they are what the bar printed."""
     return progress.seconds_per_step if progress.eta_s and progress.seconds_per_step else None

@@ -1,4 +1,4 @@
-"""Disk space kept back for the moment when the disk is full and an end has to be recorded all the same."""
+"""Disk space kept in reserve, so that an end can be recorded when the disk is full."""
 
 import contextlib
 import shutil
@@ -9,18 +9,18 @@ SIZE_BYTES = 512 << 10
 
 
 class DiskReserve:
-    """A file without meaning in the data folder."""
+    """A placeholder file in the data folder."""
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / NAME
 
     def keep(self) -> None:
-        """Take the space where there is plenty."""
+        """Take the space while there is plenty."""
         with contextlib.suppress(OSError):
             if not self._path.exists() and shutil.disk_usage(self._path.parent).free > 4 * SIZE_BYTES:
                 self._path.write_bytes(b"\0" * SIZE_BYTES)
 
     def release(self) -> None:
-        """Give the space up."""
+        """Free the space."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)

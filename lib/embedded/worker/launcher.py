@@ -1,4 +1,4 @@
-"""Starts the worker when there is work and none runs; a file lock decides, so there is never more than one."""
+"""Starts the worker when there is work and none runs; a file lock ensures that there is never more than one."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from lib.settings import ROOT
 
 BEAT_NAME = "worker.beat"
 LOG_NAME = "worker.log"
-# A worker that fails again and again is started less and less often.
+# A worker that keeps failing is started less and less often.
 START_EVERY_S = 3.0
 START_AT_LEAST_EVERY_S = 60.0
 LOOK_EVERY_S = 1.0
@@ -27,7 +27,7 @@ MOST_LOG_BYTES = 4 << 20
 
 
 class WorkerLauncher:
-    """Keeps a worker going for one data folder. Safe to use from several threads and processes."""
+    """Keeps a worker running for one data folder. Safe to use from several threads and processes."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class WorkerLauncher:
 
     @property
     def problem(self) -> str:
-        """Why the last start did not come about; empty when it did."""
+        """Why the last start failed; empty when it succeeded."""
         return self._problem
 
     def is_running(self) -> bool:
-        """Whether a worker process lives. Raises FolderUnavailable while the data folder is away."""
+        """Whether a worker process is alive. Raises FolderUnavailable when the data folder cannot be read."""
         return locks.is_held(self._data_dir / locks.WORKER_LOCK)
 
     def _is_running_surely(self) -> bool:
@@ -68,14 +68,14 @@ class WorkerLauncher:
             raise WorkerError(f"The worker could not be started. {error}", hint=error.hint) from error
 
     def beat_age_s(self) -> float | None:
-        """Seconds since the worker last showed that it works; None when it never did."""
+        """Seconds since the worker last showed that it is alive; None when it never did."""
         try:
             return max(0.0, time.time() - (self._data_dir / BEAT_NAME).stat().st_mtime)
         except FileNotFoundError:
             return None
 
     def is_look_due(self) -> bool:
-        """Whether a reader should look again if a worker is needed; at most once a second."""
+        """Whether a reader should check again if a worker is needed; at most once a second."""
         with self._lock:
             if time.monotonic() - self._looked_at < LOOK_EVERY_S:
                 return False
@@ -86,13 +86,13 @@ class WorkerLauncher:
         """Start a worker if none runs. Raises WorkerError.
 
         Args:
-            at_once: Also shortly after a former start, because something new was submitted.
+            at_once: Even shortly after the last start, because something new was submitted.
         """
         with self._lock:
             if self._is_running_surely() or self._is_starting() or (not at_once and not self._is_start_due()):
                 return
             if self._process is not None:
-                # A worker that was killed is no failing one, and its jobs must not wait long for the next.
+                # A worker that was killed did not fail by itself, and its jobs must not wait long.
                 self._failures = self._failures + 1 if (self._process.poll() or 0) > 0 else 0
             self._started_at = time.monotonic()
             self._process = self._start()
@@ -102,7 +102,7 @@ class WorkerLauncher:
         return time.monotonic() - self._started_at >= wait_s
 
     def _is_starting(self) -> bool:
-        """Whether a worker of ours is on its way to the lock; none gives up sooner than its idle grace."""
+        """Whether our worker is about to take the lock; it never exits before its idle grace is over."""
         is_young = time.monotonic() - self._started_at < DEFAULT_LIMITS.idle_grace_s
         return is_young and self._process is not None and self._process.poll() is None
 

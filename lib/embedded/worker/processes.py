@@ -1,4 +1,4 @@
-"""Process groups of trainers: found by their mark in the environment, stopped politely, then by force."""
+"""Process groups of trainers: found by a mark in their environment, stopped by SIGTERM, then by SIGKILL."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ class GroupStop:
 
     @property
     def is_asked(self) -> bool:
-        """Whether the groups were told to stop."""
+        """Whether the groups were asked to stop."""
         return self._since is not None
 
     def press(self, groups: Iterable[int]) -> None:
-        """Call again and again until the groups are gone."""
+        """Call repeatedly until the groups are gone."""
         if self._since is None:
             self._since = time.monotonic()
             signal_groups(groups, signal.SIGTERM)
@@ -34,14 +34,14 @@ class GroupStop:
 
 
 def signal_groups(groups: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to all processes that are left of the groups."""
+    """Send a signal to all remaining processes of the groups."""
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
 
 
 def is_marked(pid: int | None, mark: str) -> bool:
-    """Whether this process carries the mark: ids are used again, marks are not. Needs /proc; False elsewhere."""
+    """Whether this process carries the mark: ids are reused, marks are not. Needs /proc; False elsewhere."""
     if pid is None:
         return False
     with contextlib.suppress(OSError):
@@ -67,12 +67,12 @@ def groups_of_marked(mark: str) -> set[int]:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill what is left of an attempt whose trainer is gone: its children may not hold its lock."""
+    """Kill what is left of an attempt whose trainer ended: its children may not hold its lock."""
     for pid in find_marked(mark):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
 def let_end(process: subprocess.Popen[bytes]) -> None:
-    """Let a process go its own way; somebody has to take note of its end, or it would stay a zombie."""
+    """Detach from a process; its end is awaited in a thread, or it would stay a zombie."""
     threading.Thread(target=process.wait, name=f"end-of-{process.pid}", daemon=True).start()

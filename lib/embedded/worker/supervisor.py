@@ -1,7 +1,7 @@
 """Watches one trainer: starts it in its own process group, stops it on request, records how it ended.
 
-Its own process, so that the worker may be killed at any instant: the supervisor goes on, and the next worker reads
-what it recorded. The lock it was handed is inherited by the trainer, and so held as long as either of them lives.
+It is a process of its own, so that the worker may be killed at any time: the next worker reads what the supervisor
+recorded. The trainer inherits the supervisor's lock, which is held as long as either of them is alive.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lib.embedded.worker.processes import ATTEMPT_MARK, GroupStop, signal_groups
 
 _POLL_S = 0.1
 _TRIES_WHILE_AVAILABLE = 2
-# The dashboard's own settings, which hold secrets, are no business of a trainer.
+# The dashboard's own settings hold secrets, which trainers must not see.
 _SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_")
 
 _T = TypeVar("_T")
@@ -50,13 +50,13 @@ def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
         with contextlib.suppress(OSError), folder.log.open("ab") as log:
             log.write(f"{message}\n".encode())
         return Exit(exit_code=None, finished_at=time.time(), start_error=message)
-    with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark tells its group, too
+    with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark also identifies its group
         folder.mark_started(supervisor=os.getpid(), trainer=trainer.pid)
     return wait_for(trainer, spec, folder, lock)
 
 
 def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _T:
-    """Do something with the folder, as soon as it is back where it is away (not when it was deleted)."""
+    """Do something with the folder; wait while it is unavailable, but not when it was deleted."""
     deadline = time.monotonic() + WAIT_AT_MOST_S
     failures = 0
     while True:
@@ -65,7 +65,7 @@ def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _
             try:
                 return do()
             except (OSError, FolderUnavailable):
-                # The folder may have gone after the look: only what fails again is an error of its own.
+                # The folder may have gone after the check: only a repeated failure is an error.
                 failures += 1
                 if is_last:
                     raise
@@ -73,7 +73,7 @@ def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _
 
 
 def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess.Popen[bytes]:
-    """Start the trainer with its output going straight into the log."""
+    """Start the trainer with its output going directly into the log."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS_OF_OURS)}
     environ = {**own, "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
     with _once_available(folder, lock, partial(folder.log.open, "ab", buffering=0)) as log:
@@ -90,11 +90,11 @@ def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess
 
 
 def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
-    """Wait for the end, and bring it about on request or when the time is up."""
+    """Wait for the end; stop the trainer on request or when its time is up."""
     stop = GroupStop(spec.stop_grace_s)
     deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
     cancelled = timed_out = was_away = False
-    # WNOWAIT leaves the dead trainer in place, so that its group id cannot be anybody else's below.
+    # WNOWAIT keeps the dead trainer as a zombie, so that its group id cannot be reused before the kill below.
     while os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         was_away = was_away or not locks.is_at(folder.lock, lock)
         if not stop.is_asked:
@@ -104,7 +104,7 @@ def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFol
             stop.press([trainer.pid])
         time.sleep(_POLL_S)
     was_away = was_away or not locks.is_at(folder.lock, lock)
-    # Children that outlive their trainer would go on writing into the log and hold the GPU.
+    # Children that outlive their trainer would keep writing into the log and hold the GPU.
     signal_groups([trainer.pid], signal.SIGKILL)
     return Exit(
         exit_code=trainer.wait(),
@@ -117,7 +117,7 @@ def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFol
 
 
 def _is_cancel_seen(folder: AttemptFolder) -> bool:
-    """Whether somebody asked to stop; while the folder is away nobody can ask."""
+    """Whether a stop was requested; False while the folder is unavailable."""
     with contextlib.suppress(OSError, FolderUnavailable):
         return folder.cancel_requested()
     return False

@@ -1,7 +1,7 @@
-"""The worker: one process per data folder that drains the queue and ends when there is nothing left to do.
+"""The worker: one process per data folder that runs the queue and exits when it is empty.
 
-It may be killed at any instant. Trainers go on under their supervisors, and the next worker takes over from the
-files and rows that are there.
+It may be killed at any time: trainers keep running under their supervisors, and the next worker takes over from the
+files and rows.
 """
 
 import argparse
@@ -54,7 +54,7 @@ _log = logging.getLogger("worker")
 
 
 class Worker:
-    """Claims jobs, starts their supervisors and follows them. Needs the worker's lock to be held."""
+    """Claims jobs, starts their supervisors and follows them. The caller must hold the worker's lock."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Worker:
         self._left_over: list[Claim] | None = None
 
     def _open_store(self) -> Store:
-        require_database(self._data_dir)  # a worker has no business where there is none
+        require_database(self._data_dir)  # a worker never creates one
         try:
             return Store(self._data_dir)
         except DiskFullError:
@@ -95,11 +95,11 @@ class Worker:
             return Store(self._data_dir)
 
     def close(self) -> None:
-        """Close the database; trainers go on."""
+        """Close the database; trainers keep running."""
         self._store.close()
 
     def drain(self, lock: int) -> None:
-        """Work until there was nothing to do for a while, or the locked file was deleted."""
+        """Work until there has been nothing to do for a while, or the lock file was deleted."""
         self._left_over = None  # another worker may have held the lock, and claimed, since the last time
         busy_at = time.monotonic()
         while time.monotonic() - busy_at < self._limits.idle_grace_s and not locks.is_deleted(lock):
@@ -108,15 +108,15 @@ class Worker:
             time.sleep(TICK_S)
 
     def has_work(self) -> bool:
-        """Whether a job waits or runs."""
+        """Whether a job is pending or running."""
         return self._store.has_active_jobs()
 
     def tick(self) -> bool:
-        """One round; whether there is anything to do. A full disk ends nothing: it is tried again.
+        """Do one round and return whether there is work. After a full disk everything is tried again.
 
         Raises:
-            WorkerError: Another data folder is where this worker's was; its jobs are another worker's.
-            OutdatedCodeError: The jobs are a newer worker's.
+            WorkerError: Another data folder is in the place of this worker's.
+            OutdatedCodeError: The database is for newer workers.
         """
         if not self._is_available():
             is_patient = self._away_since is None or time.monotonic() - self._away_since < WAIT_AT_MOST_S
@@ -140,7 +140,7 @@ class Worker:
         return bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
 
     def _is_available(self) -> bool:
-        """Whether the data folder is there: while it is away, nothing that is not found in it has ended."""
+        """Whether the data folder can be read; if not, a missing file does not mean that an attempt ended."""
         try:
             file_id = self._store.database.file_id()
         except FolderUnavailable as error:
@@ -153,24 +153,24 @@ class Worker:
         return True
 
     def _advance(self, run: AttemptFollower) -> bool:
-        """Follow a run; whether its end is recorded, for which the reserve is given up when the disk is full."""
+        """Follow a run and return whether its end is recorded; on a full disk the reserve is released for that."""
         try:
             return run.follow()
         except DiskFullError:
             if run.is_alive():
-                raise  # the trainer would only fill the reserve, too
+                raise  # the trainer would fill the reserve as well
             self._reserve.release()
             return run.follow()
 
     @contextlib.contextmanager
     def _survived(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong with one job must not keep the others from running."""
+        """An error with one job must not stop the others."""
         try:
             yield
         except OutdatedCodeError:
             raise
         except Exception as error:
-            # The store may fail for as long as it likes; what else fails again and again will not get better.
+            # The store may recover after any time; another error that repeats is permanent.
             is_passing = isinstance(error, StoreError)
             self._errors[what] = self._errors.get(what, 0) + (not is_passing)
             self._say(what, error)
@@ -185,7 +185,7 @@ class Worker:
         _log.warning("%s: %s", what, error, exc_info=None if isinstance(error, DashboardError) else error)
 
     def _is_hopeless(self, claim: Claim) -> bool:
-        """Whether the end of a run cannot be made out: it must not stay "running" for ever."""
+        """Whether the end of a run cannot be determined; it must not stay "running" for ever."""
         errors = self._errors.get(claim.mark, 0)
         try:
             if errors and locks.is_held(self._folder(claim).lock):
@@ -196,7 +196,7 @@ class Worker:
         return errors >= MOST_ERRORS
 
     def _beat(self) -> None:
-        """Show that this process works; a file's time can be set even when the disk is full."""
+        """Show that this process is alive; a file's time can be set even when the disk is full."""
         if time.monotonic() - self._beaten_at < BEAT_EVERY_S:
             return
         self._beaten_at = time.monotonic()
@@ -205,7 +205,7 @@ class Worker:
         self._reserve.keep()
 
     def _take_over(self) -> None:
-        """Take over what a former worker left running, and take apart what is left of deleted jobs."""
+        """Take over what a former worker left running, and remove leftovers of deleted jobs."""
         if self._left_over is None:
             shutil.rmtree(self._data_dir / "trash", ignore_errors=True)
             known = {*self._followed, *(claim.mark for claim, _ in self._ends)}
@@ -230,9 +230,9 @@ class Worker:
         self._follow(claim, folder)
 
     def _was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
-        """Whether the claim may be given back."""
+        """Whether the claim can be undone."""
         if not folder.is_made():
-            return not find_marked(claim.mark)  # or the disk that the jobs' folder is on is away
+            return not find_marked(claim.mark)  # if it is, the disk of the jobs folder is unavailable
         return folder.was_never_started() and not folder.cancel_requested()
 
     def _is_held(self) -> bool:
@@ -245,7 +245,7 @@ class Worker:
         while self._left_over is not None and self._has_room() and not self._is_held():
             if (claim := self._runs.claim_next()) is None:
                 return
-            # Until it is followed: whatever happens here, the next look at what is left over decides about it.
+            # Until it is followed: if anything fails here, the next round takes it over.
             self._left_over.append(claim)
             folder = self._folder(claim)
             try:
@@ -262,10 +262,10 @@ class Worker:
             self._left_over.remove(claim)
 
     def _may_pass(self, error: Exception) -> bool:
-        """Whether the machine kept a job from being started, and may not do so later."""
+        """Whether the start failed for a reason that may pass."""
         if not self._is_available():
             return True
-        if isinstance(error, FolderUnavailable):  # only the datasets are away: a short while, not for ever
+        if isinstance(error, FolderUnavailable):  # only the datasets are unavailable: wait, but not for ever
             self._part_away_since = min(self._part_away_since, time.monotonic())
             return time.monotonic() - self._part_away_since < self._limits.gone_after_s
         return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
@@ -292,7 +292,7 @@ class Worker:
         if lock is None:
             raise WorkerError("Another process holds the lock of this attempt.")
         try:
-            # Handed over while it is held: there is no moment at which the attempt looks abandoned.
+            # Handed over while held, so that the attempt never looks abandoned.
             log = self._data_dir / LOG_NAME
             let_end(start_supervisor(folder, lock, claim.mark, log, ROOT))
         finally:
@@ -319,7 +319,7 @@ class Worker:
         self._ends.append((claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time())))
 
     def _record_ends(self) -> None:
-        """Record the ends that no log tells, until the database takes them."""
+        """Record ends that are in no log, again and again until the database accepts them."""
         while self._ends:
             self._runs.finish(*self._ends[0])
             self._ends.pop(0)
@@ -338,21 +338,21 @@ def _start_verdict(error: Exception) -> Verdict:
 
 
 def work(data_dir: Path, worker: Worker) -> None:
-    """Drain the queue under the worker's lock, without ever leaving a job that came in at the last moment."""
+    """Run the queue under the worker's lock, without leaving a job that arrives at the last moment."""
     blind_looks = 0
     while (lock := locks.take(data_dir / locks.WORKER_LOCK, patience_s=LOCK_PATIENCE_S)) is not None:
         try:
             worker.drain(lock)
         finally:
             os.close(lock)
-        # A submitter that saw the lock held relies on this look after it was freed.
+        # A submitter that saw the lock held relies on this check after the lock is freed.
         try:
             if not worker.has_work():
                 return
             blind_looks = 0
-        except FolderUnavailable:  # whoever looks at the folder once it is back starts a worker
+        except FolderUnavailable:  # the dashboard starts a worker once the folder is back
             return
-        except StoreError:  # a busy database is looked into again, one that is gone is not for ever
+        except StoreError:  # a busy database is tried again, but not for ever
             blind_looks += 1
             if blind_looks == MOST_BLIND_LOOKS:
                 raise
