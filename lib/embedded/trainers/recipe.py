@@ -83,7 +83,7 @@ def dataset_problems(dataset: Dataset) -> list[str]:
         return ["The dataset has no images. Upload some on the Datasets page, or choose another dataset."]
     if dataset.undecodable:
         named = ", ".join(dataset.undecodable[:3]) + (", …" if len(dataset.undecodable) > 3 else "")
-        return [f"{len(dataset.undecodable)} images of the dataset do not decode: {named}. Delete them first."]
+        return [f"{len(dataset.undecodable)} of the dataset's images cannot be decoded: {named}. Delete them first."]
     return []
 
 

@@ -10,7 +10,7 @@ from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
-from lib.jobs.setting_kinds import Number, Setting, Text
+from lib.jobs.setting_kinds import Lines, Number, Setting, Text
 from lib.jobs.training_settings import NUMBERS, TrainingSettings, setting_problems
 from lib.ui.parts.notes import show_note
 
@@ -41,7 +41,7 @@ def show_field(setting: Setting, *, key: str, changed: str = "", **options: Any)
     elif isinstance(setting, Text):
         value = st.text_input(label, placeholder="none", key=key, **options)
     else:
-        value = st.text_area(label, key=key, height=90, **options)
+        value = st.text_area(label, key=key, height=90 if isinstance(setting, Lines) else 150, **options)
     hint = setting.range_text if isinstance(setting, Number) else setting.hint
     show_field_note(hint, problem=field_note(setting, value), changed=changed)
 
