@@ -58,7 +58,7 @@ class Reads:
         self,
         *,
         error_hold_s: float = ERROR_HOLD_S,
-        max_entries: int = 500,
+        max_entries: int = 300,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

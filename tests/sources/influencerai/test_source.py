@@ -331,7 +331,7 @@ def test_bad_configurations_name_their_fields(source: InfluencerSource) -> None:
 
 
 @pytest.mark.parametrize("count", [100, 230])
-def test_all_pages_of_a_catalog_are_read_and_none_beyond(api: ApiServer, source: InfluencerSource, count: int) -> None:
+def test_all_pages_of_a_list_are_read_and_none_beyond(api: ApiServer, source: InfluencerSource, count: int) -> None:
     api.datasets = [{"id": f"d{number}", "meta": {}} for number in range(count)]
     assert len(source.datasets.list()) == count
     assert api.count("GET /datasets") == -(-count // 100)
