@@ -40,7 +40,7 @@ def setting_rows(
             configured=said.get(name, ""),
         )
         for name, value in payload.items()
-        if name in said or value not in (None, {})
+        if name in said or value not in ((None, {}) if name in SETTINGS else (None, "", (), [], {}))
     ]
 
 

@@ -84,7 +84,14 @@ def test_a_sample_is_named_by_its_prompt() -> None:
 
 
 def test_settings_beside_what_the_configuration_says() -> None:
-    settings = {"trainer": "tiny", "epochs": 3, "learning_rate": 1e-4, "sample_prompts": ["a | b"], "odd_key": 7}
+    settings = {
+        "trainer": "tiny",
+        "epochs": 3,
+        "learning_rate": 1e-4,
+        "sample_prompts": ["a | b"],
+        "odd_key": 7,
+        "odd_text": "",
+    }
     config = TrainingConfig(id="c", name="c", settings=TrainingSettings(epochs=10, sample_prompts=("a | b",)))
     rows = {row.label: (row.value, row.configured) for row in setting_rows(settings, config)}
     assert rows == {
