@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.jobs.job import Failure, Job, JobStatus, Progress
+from lib.jobs.job import Failure, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.ui.job_list.csv_export import csv_row, jobs_csv
 from lib.ui.job_list.table import job_rows, last_page, link_label, page_texts, status_words
