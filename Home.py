@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from lib import services
 from lib.errors import DashboardError
 from lib.web.access import Guard, refuse_unsafe_start
+from lib.web.identity import current_visitor
 from lib.web.routes import ROUTES
 
 
@@ -35,4 +36,5 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 
 
 refuse_unsafe_start()
+services.identify_with(current_visitor)
 app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(Guard)])

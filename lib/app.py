@@ -8,6 +8,7 @@ from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.links import PAGES
 from lib.ui.parts.toasts import show_announced
 from lib.ui.parts.url import note_url
+from lib.ui.parts.visitor import show_visitor
 
 st.set_page_config(page_title="LoRA Dashboard", page_icon="📈", layout="wide")
 
@@ -29,8 +30,7 @@ page = st.navigation(
 load_browser_side()
 note_url()
 with explained_errors(retry=True):
-    if notice := services.access().notice:
-        st.warning(notice, icon=":material/lock_open:")
+    show_visitor()
     services.source()
     show_announced()
     page.run()

@@ -9,6 +9,7 @@ DashboardError
 │   ├── InvalidRequest
 │   ├── NotSupported
 │   └── BadPayload
+├── NotAllowed
 ├── StoreError
 ├── WorkerError
 ├── ArtifactError
@@ -79,6 +80,10 @@ class NotSupported(SourceError):
 
 class BadPayload(SourceError):
     """The source's answer cannot be understood."""
+
+
+class NotAllowed(DashboardError):
+    """The visitor's role does not allow it."""
 
 
 class StoreError(DashboardError):

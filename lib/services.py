@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeVar
 
-from lib.access import Access
+from lib.access import NO_ACCESS, Access, Visitor, require_operator
 from lib.errors import SettingsError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
@@ -22,7 +22,7 @@ from lib.jobs.logs.tail import LogFollower, LogView
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings, load_settings
-from lib.sources.protocol import HealthCheck, JobSource, OutcomeBucket
+from lib.sources.protocol import Action, HealthCheck, JobSource, OutcomeBucket
 from lib.sources.reads import Reading, Reads
 
 # Just under the pages' tick of 2 s: one viewer's tick always reads afresh, many viewers share one read.
@@ -40,6 +40,7 @@ Result = TypeVar("Result")
 
 _opening = threading.Lock()
 _connected: list[JobSource] = []
+_identify: list[Callable[[], Visitor | None]] = []
 _reads = Reads()
 # Thousands of lines each, so there are fewer of them.
 _logs = Reads(max_entries=64)
@@ -83,8 +84,36 @@ def _open_source(settings: Settings) -> JobSource:
     )
 
 
+def identify_with(current_visitor: Callable[[], Visitor | None]) -> None:
+    """Ask this who is behind what runs now, where people sign in; without it nobody has access there."""
+    _identify[:] = [current_visitor]
+
+
+def visitor() -> Visitor | None:
+    """Who is behind what runs now; None for somebody without access."""
+    if not access().signs_in:
+        return access().visitor(None)
+    return _identify[-1]() if _identify else None
+
+
+def reason_against(action: Action) -> str:
+    """Why the visitor, or else the source, cannot do ``action``; empty when both can."""
+    current = visitor()
+    return (current.refusal if current else NO_ACCESS) or source().reason_against(action)
+
+
+def require(action: Action) -> None:
+    """Raise NotAllowed or NotSupported with the reason when ``action`` cannot be done."""
+    require_operator(visitor())
+    source().require(action)
+
+
 def act(change: Callable[[JobSource], Result]) -> Result:
-    """Let ``change`` do something to the source; afterwards everything is read afresh, even if it failed."""
+    """Let ``change`` do something to the source; afterwards everything is read afresh, even if it failed.
+
+    Every change goes through here. Raises NotAllowed unless the visitor is an operator.
+    """
+    require_operator(visitor())
     try:
         return change(source())
     finally:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lib.errors import SettingsError
+from lib.sign_in_settings import SignInGiven, SignInSettings, lowered, one_line, sign_in_settings, wants_sign_in
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS_FILE = ROOT / ".streamlit" / "secrets.toml"
@@ -54,7 +55,7 @@ class Settings:
         trainer_paths: Setting's name -> where a trainer is installed, for the recipes that ask for it; the known names
             are the fields of ``_TrainerPaths``.
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
-        is_open: Whether other machines may connect although nobody signs in (LORA_OPEN).
+        sign_in: Who may come in, and who may do what.
     """
 
     source: str = "embedded"
@@ -63,12 +64,26 @@ class Settings:
     trainer_paths: Mapping[str, Path] = field(default_factory=dict)
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
-    is_open: bool = False
+    sign_in: SignInSettings = field(default_factory=SignInSettings)
+
+
+def settings_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """The file with settings: the one that LORA_SETTINGS_FILE names, else .streamlit/secrets.toml."""
+    return Path(environ.get("LORA_SETTINGS_FILE", "").strip() or SECRETS_FILE)
+
+
+def is_sign_in_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the settings, even wrong ones, ask for a sign-in: then nothing may be open before it works."""
+    try:
+        values, _ = _collect(environ, settings_file(environ))
+    except SettingsError:
+        return True
+    return wants_sign_in(values)
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | None = None) -> Settings:
     """Read the settings; the environment wins over the file. Raises SettingsError."""
-    path = SECRETS_FILE if secrets_file is None else secrets_file
+    path = settings_file(environ) if secrets_file is None else secrets_file
     values, origins = _collect(environ, path)
     given = _checked(values, origins)
     return Settings(
@@ -80,7 +95,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         },
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
-        is_open=given.LORA_OPEN,
+        sign_in=sign_in_settings(given, origins),
     )
 
 
@@ -97,12 +112,6 @@ def _http_address(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("has a query or fragment (? or #); leave it out")
     return text.rstrip("/")
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable() or not text.isascii() or " " in text:
-        raise ValueError("contains spaces, line breaks or characters that an HTTP header cannot carry")
-    return text
 
 
 def _bucket(text: str) -> str:
@@ -130,7 +139,7 @@ def _without_bearer(text: object) -> object:
 
 
 Address = Annotated[str, AfterValidator(_http_address)]
-Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(_one_line)]
+Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_line)]
 
 
 class _TrainerPaths(BaseModel):
@@ -139,18 +148,14 @@ class _TrainerPaths(BaseModel):
     SD_SCRIPTS_DIR: Annotated[str, AfterValidator(_existing_folder)] | None = None
 
 
-class _Given(_TrainerPaths):
+class _Given(_TrainerPaths, SignInGiven):
     """The settings by the names that people write."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, coerce_numbers_to_str=True)
 
-    LORA_SOURCE: Annotated[
-        Literal["embedded", "influencerai"],
-        BeforeValidator(lambda text: text.strip().lower() if isinstance(text, str) else text),
-    ] = "embedded"
+    LORA_SOURCE: Annotated[Literal["embedded", "influencerai"], BeforeValidator(lowered)] = "embedded"
     LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
-    LORA_OPEN: bool = False
     INFLUENCERAI_API_URL: Address | None = None
     INFLUENCERAI_EMAIL: str = ""
     INFLUENCERAI_PASSWORD: str = ""

@@ -21,7 +21,7 @@ from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import url_reader
 
 config_id = url_reader().text("id")
-read_only = services.source().reason_against(Action.CHANGE_CONFIGS)
+read_only = services.reason_against(Action.CHANGE_CONFIGS)
 
 if config_id:
     show_place_link("All configurations", {"id": None}, icon=":material/arrow_back:")

@@ -24,7 +24,9 @@ from lib.ui.parts.url import url_reader
 reader = url_reader()
 page = reader.whole_number("page", 1, minimum=1, maximum=1_000_000)
 only_uncaptioned = is_filtered(reader)
-read_only = services.source().reason_against(Action.CHANGE_DATASETS)
+read_only = services.reason_against(Action.CHANGE_DATASETS)
+# A source that takes in no pictures has none to show.
+with_pictures = not services.source().reason_against(Action.CHANGE_DATASETS)
 
 show_bad_parameters(reader.problems)
 if dataset_id := reader.text("id"):
@@ -48,6 +50,7 @@ if dataset_id := reader.text("id"):
                 show_stray_deletion(dataset)
         if not read_only:
             show_upload_panel(dataset.id)
+        if with_pictures:
             if dataset.image_count and not dataset.scanned:
                 show_scan(dataset.id)
             show_gallery(dataset, page, only_uncaptioned=only_uncaptioned)
@@ -61,4 +64,4 @@ else:
         datasets = services.list_datasets()
         if not datasets:
             st.info("No datasets yet. Create one, then upload images with captions.")
-        show_dataset_list(datasets, page, with_pictures=not read_only)
+        show_dataset_list(datasets, page, with_pictures=with_pictures)

@@ -41,7 +41,7 @@ from lib.ui.wizard.settings_step import (
 
 st.title("New Training Job")
 
-if reason := services.source().reason_against(Action.CREATE):
+if reason := services.reason_against(Action.CREATE):
     st.info(escaped(reason), icon=":material/lock:")
 
 with explained_errors("Failed to load what the wizard needs", retry=True):

@@ -18,7 +18,8 @@ def block(name: str) -> str:
 
 
 def settings_read() -> set[str]:
-    return set(re.findall(r"\b(?:LORA|S3|INFLUENCERAI|AWS|SD)_[A-Z_]+\b", (ROOT / "lib/settings.py").read_text()))
+    code = "".join((ROOT / "lib" / name).read_text() for name in ("settings.py", "sign_in_settings.py"))
+    return set(re.findall(r"\b(?:LORA|S3|INFLUENCERAI|AWS|SD)_[A-Z_]+\b", code))
 
 
 def test_the_two_commands() -> None:

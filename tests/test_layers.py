@@ -24,14 +24,15 @@ ROOM_OF = {
     "lib.embedded": EMBEDDED,
     "lib.artifacts": ARTIFACTS,
     "lib.settings": SETTINGS,
+    "lib.sign_in_settings": SETTINGS,
     "lib.jobs": JOBS,
     "lib.errors": ERRORS,
 }
 # What sources.protocol says is what every room above it speaks; it imports nothing but lib.jobs.
 MAY_IMPORT = {
-    FRAME: {FRAME, UI, SERVICES, ACCESS, SOURCES, JOBS, ERRORS},
+    FRAME: {FRAME, UI, SERVICES, ACCESS, SOURCES, SETTINGS, JOBS, ERRORS},
     SURFACE: {UI, SERVICES, SOURCES, JOBS, ERRORS},
-    UI: {UI, SERVICES, SOURCES, JOBS, ERRORS},
+    UI: {UI, SERVICES, ACCESS, SOURCES, JOBS, ERRORS},
     SERVICES: {ACCESS, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},
     ACCESS: {SETTINGS, ERRORS},
     SOURCES: {SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS},

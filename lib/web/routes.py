@@ -102,13 +102,13 @@ def _known_attempt(job_id: str, text: str) -> int:
 def _problem(error: DashboardError) -> Response:
     """The error as a small page: a download opens in a new tab, where nothing else would explain it."""
     status = 404 if isinstance(error, JobNotFound | ArtifactError | DatasetError) else 503
-    return _page("Download failed", str(error), error.hint, status)
+    return small_page("Download failed", str(error), error.hint, status)
 
 
 async def no_such_page(request: Request) -> Response:
     """The answer for an address without a page."""
     sentence = f"The dashboard has no page {request.url.path[:200]}."
-    return _page("No such page", sentence, "The address may be mistyped or from an older version.", 404)
+    return small_page("No such page", sentence, "The address may be mistyped or from an older version.", 404)
 
 
 async def first_page(request: Request) -> Response:
@@ -139,7 +139,8 @@ _PAGE_PATHS = frozenset(page.path for page in PAGES)
 _OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "static", "app", "auth"})
 
 
-def _page(title: str, sentence: str, hint: str, status: int) -> Response:
+def small_page(title: str, sentence: str, hint: str, status: int) -> Response:
+    """A page of its own that needs nothing else of the server."""
     body = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         "<meta name=color-scheme content='light dark'>"
@@ -171,7 +172,7 @@ def _guarded(route: Route) -> Route:
         if is_known_host(host):
             return await endpoint(request)
         hint = "Whoever runs the dashboard adds it to server.allowedHosts."
-        return _page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)
+        return small_page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)
 
     return type(route)(route.path, guarded, methods=route.methods)
 

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from lib import services
-from lib.errors import DashboardError, DatasetError, NotSupported
+from lib.errors import DashboardError, DatasetError, NotAllowed, NotSupported
 from lib.jobs.words import size_text
 from lib.services import MAX_UPLOAD_BYTES, UPLOAD_HEADER
 from lib.sources.protocol import Action
@@ -61,7 +61,7 @@ class Uploads:
                 )
         except UploadRefused as refusal:
             return _answer({"error": str(refusal)}, refusal.status)
-        except NotSupported as error:
+        except (NotAllowed, NotSupported) as error:
             return _answer({"error": str(error)}, 403)
         except DatasetError as error:
             return _answer({"error": f"{error} {error.hint}".strip()}, 409)
@@ -77,7 +77,7 @@ class Uploads:
     def _folder_with_room(self, dataset_id: str, size_bytes: int) -> Path:
         """The folder for the upload until it is imported."""
         source = services.source()
-        source.require(Action.CHANGE_DATASETS)
+        services.require(Action.CHANGE_DATASETS)
         source.datasets.get(dataset_id)
         self._check_size(size_bytes)
         folder = source.datasets.upload_folder()

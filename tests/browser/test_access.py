@@ -6,14 +6,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from lib.access import OPEN_NOTICE
+from lib.access import ONLY_LOOKING, OPEN_NOTICE
 from lib.web.access import HEADERS
+from lib.web.identity import PROXY_SECRET_HEADER
 from tests.browser.conftest import ROOT, Dashboard
 from tests.ports import lasting_port
+from tests.test_sign_in_settings import PROXY, SECRET
 
 # What a page of another program on this machine could try: drive the dashboard's websocket, or show it in a frame.
 ATTACK = """<!doctype html><iframe src="{target}"></iframe><script>
@@ -84,3 +87,77 @@ def test_it_does_not_start_for_other_machines_unless_that_is_meant(address: str)
     assert ended.returncode == 1
     assert b"set LORA_OPEN=1 if this is meant" in ended.stderr
     assert b"Traceback" not in ended.stderr
+
+
+# A proxy that signs in
+
+ANN, VERA, EVE = "ann@corp.example", "vera@corp.example", "eve@evil.example"
+
+
+@pytest.fixture
+def roles(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the file of settings with these roles, as somebody who runs the dashboard does."""
+
+    def write(**given: str) -> Path:
+        (tmp_path / "new").write_text("".join(f'LORA_{role.upper()} = "{who}"\n' for role, who in given.items()))
+        return (tmp_path / "new").replace(tmp_path / "settings.toml")
+
+    return write
+
+
+@pytest.fixture
+def proxied(start_dashboard: Callable[..., Dashboard], roles: Callable[..., Path]) -> Dashboard:
+    """A dashboard behind a proxy: Ann is an operator, Vera a viewer."""
+    settings = {name: value for name, value in PROXY.items() if name != "LORA_OPERATORS"}
+    return start_dashboard(**settings, LORA_SETTINGS_FILE=str(roles(operators=ANN, viewers=VERA)))
+
+
+def come_as(page: Page, name: str, dashboard: Dashboard) -> None:
+    """Let every request and every websocket of the page carry what the proxy adds."""
+    page.set_extra_http_headers({PROXY["LORA_PROXY_USER_HEADER"]: name, PROXY_SECRET_HEADER: SECRET})
+    page.goto(f"{dashboard.url}/datasets")
+
+
+def test_through_a_proxy_an_operator_acts_and_a_viewer_looks(page: Page, proxied: Dashboard) -> None:
+    page.goto(proxied.url)
+    expect(page.get_by_role("heading", name="Unauthorized")).to_be_visible()
+    come_as(page, EVE, proxied)
+    expect(page.get_by_role("heading", name="Forbidden")).to_be_visible()
+    come_as(page, VERA, proxied)
+    expect(page.get_by_text("vera").first).to_contain_text("viewer")
+    expect(page.get_by_text(ONLY_LOOKING)).to_be_visible()
+    expect(page.get_by_role("button", name="Create dataset")).to_have_count(0)
+    come_as(page, ANN, proxied)
+    expect(page.get_by_text("ann").first).to_contain_text("operator")
+    create_dataset(page, "red")
+    expect(page.get_by_role("heading", name="red")).to_be_visible()
+
+
+def create_dataset(page: Page, name: str) -> None:
+    page.get_by_label("Dataset name").fill(name)
+    page.get_by_role("button", name="Create dataset").click()
+
+
+def test_who_becomes_a_viewer_acts_no_more_on_the_open_page(
+    page: Page, proxied: Dashboard, roles: Callable[..., Path]
+) -> None:
+    come_as(page, ANN, proxied)
+    expect(page.get_by_role("button", name="Create dataset")).to_be_visible()
+    roles(operators=VERA, viewers=ANN)
+    create_dataset(page, "blue")
+    expect(page.get_by_text(ONLY_LOOKING).first).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="blue")).to_have_count(0)
+
+
+def test_who_loses_all_access_is_cut_off_on_the_open_page(
+    page: Page, proxied: Dashboard, roles: Callable[..., Path]
+) -> None:
+    come_as(page, ANN, proxied)
+    expect(page.get_by_role("button", name="Create dataset")).to_be_visible()
+    expect(page.get_by_label("Dataset name")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    roles(operators=VERA)
+    create_dataset(page, "green")
+    expect(page.get_by_text("You have no access to this dashboard").first).to_be_visible()
+    assert not [*(proxied.data_dir / "datasets").glob("green*")]

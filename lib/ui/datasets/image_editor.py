@@ -15,7 +15,7 @@ from lib import services
 from lib.errors import DashboardError, DatasetError
 from lib.jobs.dataset import Dataset, DatasetImage
 from lib.jobs.words import size_text
-from lib.sources.protocol import JobSource
+from lib.sources.protocol import Action, JobSource
 from lib.ui.datasets.facts import resolution_text
 from lib.ui.parts.dialogs import act, close_dialog, open_dialog, opened
 from lib.ui.parts.errors import explained_errors, show_error
@@ -109,7 +109,10 @@ def _edit_image() -> None:
         with right:
             _show_caption(editing, image)
             st.divider()
-            if st.button("Delete image", type="tertiary", icon=":material/delete:"):
+            refusal = services.reason_against(Action.CHANGE_DATASETS)
+            if st.button(
+                "Delete image", type="tertiary", icon=":material/delete:", disabled=bool(refusal), help=refusal or None
+            ):
                 _save_changed(editing)
                 open_dialog(_DELETION, editing)
                 st.rerun()
@@ -150,6 +153,7 @@ def _preview_of(editing: Editing, image: DatasetImage) -> tuple[Path | None, str
 
 
 def _show_caption(editing: Editing, image: DatasetImage) -> None:
+    refusal = services.reason_against(Action.CHANGE_DATASETS)
     # Typed text is sent with the next click. A run for the text alone would only delay that click.
     caption = st.text_area(
         "Caption",
@@ -158,20 +162,21 @@ def _show_caption(editing: Editing, image: DatasetImage) -> None:
         height=160,
         key=_field(editing),
         on_change="ignore",
+        disabled=bool(refusal),
     )
     if editing.problem:
         show_error(editing.problem)
     with st.container(horizontal=True):
         _show_turn("Previous", -1, editing, icon=":material/arrow_back:")
         _show_turn("Next", 1, editing, icon=":material/arrow_forward:", shortcut="Ctrl+Enter")
-        if st.button("Save caption", type="primary"):
+        if st.button("Save caption", type="primary", disabled=bool(refusal), help=refusal or None):
             name = escaped(image.name, limit=80)
             act(lambda source: _save(source, editing, caption or ""), done=f"Saved the caption of {name}")
         if st.button("Discard changes", type="tertiary"):
             close_dialog()
             st.rerun()
     place = "" if editing.place is None else f"{editing.place + 1:,} of {len(editing.names):,}. "
-    st.caption(f"{place}{editing.note or '“Previous”, “Next” and closing save a changed caption.'}")
+    st.caption(f"{place}{refusal or editing.note or '“Previous”, “Next” and closing save a changed caption.'}")
 
 
 def _show_turn(label: str, step: int, editing: Editing, *, icon: str, shortcut: str | None = None) -> None:

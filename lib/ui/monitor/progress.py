@@ -181,7 +181,7 @@ def _show_waiting(job: Job) -> None:
             st.markdown(ahead_text(ahead), width="content")
     else:
         st.markdown(waiting_text(job))
-    refused, place = services.source().reason_against(Action.MOVE), job.queue_position
+    refused, place = services.reason_against(Action.MOVE), job.queue_position
     with st.container(horizontal=True):
         for label, icon, places, end in (
             ("Move up", ":material/arrow_upward:", -1, "It is already next." if place == 1 else ""),

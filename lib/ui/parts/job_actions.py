@@ -130,7 +130,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
 
 def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
     """Why the action is disabled for these jobs; empty if it is not."""
-    refused = services.source().reason_against(action.name)
+    refused = services.reason_against(action.name)
     return refused or ("" if any(action.fits(job) for job in jobs) else action.refusal)
 
 

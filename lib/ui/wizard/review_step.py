@@ -90,7 +90,7 @@ def show_review(request: JobRequest, dataset: Dataset, config: TrainingConfig | 
     too_short = limit_warning(request.time_limit_s, preview.estimate_s)
     for warning in (*preview.warnings, *filter(None, [too_short])):
         st.warning(escaped(warning), icon=":material/warning:")
-    show_start(request, blocked=bool(preview.problems or services.source().reason_against(Action.CREATE)))
+    show_start(request, blocked=bool(preview.problems or services.reason_against(Action.CREATE)))
 
 
 def show_start(request: JobRequest, *, blocked: bool) -> None:
