@@ -10,8 +10,6 @@ from lib.ui.parts.toasts import show_announced
 from lib.ui.parts.url import note_url
 from lib.ui.parts.visitor import show_visitor
 
-st.set_page_config(page_title="LoRA Dashboard", page_icon="📈", layout="wide")
-
 page = st.navigation(
     [
         st.Page(
@@ -26,6 +24,7 @@ page = st.navigation(
     ],
     position="top",
 )
+st.set_page_config(page_title=f"{page.title} · LoRA Dashboard", page_icon="📈", layout="wide")
 
 load_browser_side()
 note_url()

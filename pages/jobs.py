@@ -8,7 +8,6 @@ from lib.ui.parts.job_filters import job_query, show_filters
 from lib.ui.parts.links import NEW_JOB
 from lib.ui.parts.url import url_reader
 
-st.set_page_config(page_title="Jobs · LoRA Dashboard")
 show_pending()
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

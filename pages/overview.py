@@ -7,7 +7,6 @@ from lib.ui.overview.panels import is_empty, show_failures, show_greeting, show_
 from lib.ui.parts.job_actions import show_pending
 from lib.ui.parts.links import NEW_JOB
 
-st.set_page_config(page_title="Overview · LoRA Dashboard")
 show_pending()
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

@@ -7,7 +7,7 @@ from lib.errors import DashboardError, JobNotFound
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.reads import Reading
-from lib.ui.parts.errors import explained_errors, show_error
+from lib.ui.parts.errors import explained_errors, show_error, show_retry
 from lib.ui.parts.format import percent_text
 from lib.ui.parts.links import JOBS, OVERVIEW, show_place_link
 from lib.ui.parts.text import escaped, plain
@@ -35,14 +35,12 @@ def open_job(job_id: str) -> Reading[Job] | None:
     """The job; None after showing why there is none."""
     try:
         return services.latest_job(job_id)
-    except JobNotFound as error:
-        st.title("Job not found", anchor=False)
-        show_error(error)
-        st.page_link(JOBS.file, label="All jobs", icon=":material/arrow_back:")
     except DashboardError as error:
-        st.title("Job could not be loaded", anchor=False)
+        is_gone = isinstance(error, JobNotFound)
+        st.title("Job not found" if is_gone else "Job could not be loaded", anchor=False)
         show_error(error)
-        st.button("Retry", icon=":material/refresh:", on_click=services.forget_reads)
+        if not is_gone:
+            show_retry("job")
         st.page_link(JOBS.file, label="All jobs", icon=":material/arrow_back:")
     return None
 
