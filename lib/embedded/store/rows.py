@@ -94,7 +94,7 @@ def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
         # A job that is being stopped has no time left to estimate.
         "progress": replace(progress, eta_s=None) if row["cancel_requested"] else progress,
         "failure": failure_from(row["failure"]),
-        "alarms": tuple(json.loads(row["alarms"] or "[]")),
+        "alarms": _words_from(row["alarms"]),
         "last_output_at": to_time(row["last_output_at"]),
     }
 
@@ -109,7 +109,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
         exit_code=row["exit_code"],
         progress=progress_from(row["progress"]),
         failure=failure_from(row["failure"]),
-        alarms=tuple(json.loads(row["alarms"])),
+        alarms=_words_from(row["alarms"]),
     )
 
 
@@ -146,10 +146,14 @@ def config_from(row: sqlite3.Row) -> TrainingConfig:
     )
 
 
+def _words_from(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text and text != "[]" else ()
+
+
 def _known(record: type, text: str | None) -> dict[str, Any]:
     values: Mapping[str, Any] = json.loads(text or "{}")
     known = _names(record)
-    return {key: value for key, value in values.items() if key in known}
+    return dict(values) if values.keys() <= known else {key: values[key] for key in values.keys() & known}
 
 
 @cache
