@@ -10,8 +10,8 @@ from typing import Any
 CONFIG_FILE, METADATA_KEY = "adapter_config.json", "lora_adapter_metadata"
 MAX_CONFIG_BYTES = 4 << 20
 _LITERAL = re.compile(r"(?:[\w.\-]|\\\.)+")
-# A pattern is run only if it cannot take long: few repetitions, and none of a group.
-_LONGEST_PATTERN, _MOST_PATTERNS, _MOST_REPETITIONS = 300, 64, 3
+# A pattern is foreign code: it is run only if it cannot take long, and all of them only so often.
+_LONGEST_PATTERN, _LONGEST_NAME, _MOST_REPETITIONS, _MOST_RUNS = 300, 200, 2, 20_000
 _REPEATED_GROUP = re.compile(r"\)[*+?{]")
 
 
@@ -41,12 +41,13 @@ class AdapterConfig:
         """Tolerant of whatever else stands there, and of values of a wrong type."""
         alpha = number(payload.get("lora_alpha"))
         rank = number(payload.get("r"))
+        base_model = payload.get("base_model_name_or_path")
         return cls(
             origin=origin,
             rank=int(rank) if rank and rank >= 1 else None,
             alpha=number(payload.get("alpha")) if alpha is None else alpha,
             is_rank_stabilized=payload.get("use_rslora") is True,
-            base_model=str(payload.get("base_model_name_or_path") or ""),
+            base_model=base_model if isinstance(base_model, str) else "",
             ranks=Patterns(payload.get("rank_pattern")),
             alphas=Patterns(payload.get("alpha_pattern")),
         )
@@ -58,13 +59,14 @@ class Patterns:
     def __init__(self, content: object) -> None:
         self._literals: dict[str, tuple[int, float]] = {}
         self._expressions: list[tuple[int, re.Pattern[str], float]] = []
+        self._runs = 0
         items = content.items() if isinstance(content, dict) else ()
         for place, (pattern, value) in enumerate(items):
             if (found := number(value)) is None:
                 continue
             if _LITERAL.fullmatch(pattern):
                 self._literals.setdefault(pattern.replace("\\.", "."), (place, found))
-            elif len(self._expressions) < _MOST_PATTERNS and (expression := _safe_expression(pattern)):
+            elif expression := _safe_expression(pattern):
                 self._expressions.append((place, expression, found))
 
     def __bool__(self) -> bool:
@@ -75,9 +77,14 @@ class Patterns:
         if not self:
             return None
         parts = module.split(".")
-        ends = (".".join(parts[start:]) for start in range(len(parts)))
+        ends = [".".join(parts[start:]) for start in range(len(parts))]
         found = [self._literals[end] for end in ends if end in self._literals]
-        found += [(place, value) for place, pattern, value in self._expressions if pattern.fullmatch(module[-400:])]
+        for place, pattern, value in self._expressions:
+            self._runs += len(ends)
+            if self._runs > _MOST_RUNS or len(module) > _LONGEST_NAME:
+                break
+            if any(pattern.fullmatch(end) for end in ends):
+                found.append((place, value))
         return min(found)[1] if found else None
 
 
@@ -86,7 +93,7 @@ def _safe_expression(pattern: str) -> re.Pattern[str] | None:
     if len(pattern) > _LONGEST_PATTERN or repetitions > _MOST_REPETITIONS or _REPEATED_GROUP.search(pattern):
         return None
     try:
-        return re.compile(rf"(?:.*\.)?(?:{pattern})")
+        return re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
         return None
 

@@ -21,6 +21,7 @@ CHUNK_BYTES = 4 << 20
 NEEDS_BASE_WEIGHTS, NOT_FINITE = "needs the base weights", "holds NaN or Inf"
 NO_SCALE, NO_NUMBERS = "its scale is not known", "its dtype cannot be computed with"
 TOO_LARGE = "its product would be too large"
+_LARGEST_SQUARE = 1e300  # so that sums of them stay finite
 
 
 class NormsCancelled(ArtifactError):
@@ -161,7 +162,7 @@ class _Weights:
         if module.scale is None:
             return module, NO_SCALE
         found = max(0.0, square) * module.scale * module.scale
-        return module, found if math.isfinite(found) else "its numbers are too large"
+        return module, found if found < _LARGEST_SQUARE else "its numbers are too large"
 
     def check(self, name: str) -> None:
         """Count NaN and Inf in a tensor, a piece at a time."""

@@ -18,7 +18,7 @@ from lib.artifacts.lora.keys import DOWN, MID, UP
 from lib.artifacts.lora.modules import Kind, numel
 
 STRETCH_VALUES = 1 << 18
-_LARGEST_GRAM, _LARGEST_ROW, _MOST_MULTIPLICATIONS = 2048, 1 << 24, 1 << 40
+_LARGEST_GRAM, _LARGEST_ROW, _MOST_MULTIPLICATIONS = 2048, 1 << 24, 1 << 36
 Matrix = NDArray[np.float64]
 
 
@@ -143,7 +143,8 @@ def _hadamard_square(factors: Mapping[str, Factor], stop: Callable[[], None]) ->
         rows, columns, ranks = len(a1), b1.shape[1], a1.shape[1] * a2.shape[1]
         if a2.shape[0] != rows or b2.shape[1] != columns:
             raise ValueError("the halves differ in shape")
-        if ranks <= _LARGEST_GRAM and (rows + columns) * ranks**2 <= rows * columns * (len(b1) + len(b2)):
+        gram_cost, rows_cost = (rows + columns) * ranks**2, rows * columns * (len(b1) + len(b2))
+        if ranks <= _LARGEST_GRAM and gram_cost <= min(rows_cost, _MOST_MULTIPLICATIONS):
             return float(np.sum(_gram_of_rows_products(a1, a2) * _gram_of_rows_products(b1.T, b2.T)))
     first, first_columns, first_rows = _half(a1, b1, cores[0])
     second, second_columns, second_rows = _half(a2, b2, cores[1])
