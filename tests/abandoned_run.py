@@ -22,7 +22,7 @@ def test_a_worker(tmp_path: Path) -> None:
     make_dataset(tmp_path / "data")
     with closing(open_source(tmp_path / "data")) as source:
         source.create_job(drill_request(tmp_path, "one", mode="wait"))
-        wait_until(tmp_path / "data", lambda: living(tmp_path / "data", "trainer"), 90, "no trainer started")
+        wait_until(tmp_path / "data", lambda: living(tmp_path / "data", "trainer"), "no trainer started")
         say_and_wait("worker")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,13 @@ from lib import services
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
 from tests.reaper import Reaper, started_by
+from tests.waiting import wait_for
 
 RECORDINGS = Path(__file__).parent / "recordings"
 _FOREIGN_SETTINGS = ("LORA_", "S3_", "INFLUENCERAI_", "AWS_", "SD_SCRIPTS")
 _REAPER = pytest.StashKey[Reaper]()
 # More workers would fight for memory: each may have a Chromium and a few servers.
 MOST_WORKERS = 4
-# Workers of the dashboard stay for some seconds when their queue is empty.
-ENDS_BY_ITSELF_S = 60
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,10 +53,8 @@ def nothing_left_running(pytestconfig: pytest.Config) -> Iterator[None]:
     """A process that outlives the tests is a defect of a test."""
     yield
     run = pytestconfig.stash[_REAPER].run
-    deadline = time.monotonic() + ENDS_BY_ITSELF_S
-    while (left := started_by(run)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not left, f"left running: {left}"
+    # Workers of the dashboard stay for some seconds when their queue is empty.
+    wait_for(lambda: not started_by(run), lambda: f"left running: {started_by(run)}", poll_s=0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,17 +11,9 @@ import pytest
 from lib.settings import ROOT
 from tests.abandoned_run import STARTED
 from tests.reaper import living
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
-DEADLINE_S = 120
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A real S3 server for tests: rclone, which checks signatures and expiry."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import files
@@ -12,6 +11,7 @@ import requests
 from lib.artifacts.object_store import ObjectStore
 from lib.settings import S3Settings
 from tests.ports import lasting_port
+from tests.waiting import wait_for
 
 KEY, SECRET, BUCKET = "test-key", "test-secret-that-must-not-show", "assets"
 
@@ -42,11 +42,8 @@ class S3Server:
         command = [str(_rclone()), "serve", "s3", "--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{KEY},{SECRET}"]
         options = ["--config", "", "--no-cleanup", str(self.folder)]
         self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self._process.poll() is None, "rclone ended at once"
-            assert time.monotonic() < deadline, "rclone does not answer"
-            time.sleep(0.05)
+        wait_for(lambda: self._answers() or self._process.poll() is not None, "rclone does not answer", poll_s=0.05)
+        assert self._process.poll() is None, "rclone ended at once"
 
     def stop(self) -> None:
         self._store.close()

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ports import lasting_port
 from tests.reaper import kill_all, working_on
+from tests.waiting import PATIENCE_MS, wait_for
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -29,9 +29,8 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium` brings it"
-START_DEADLINE_S = 60
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,8 +54,8 @@ def browser_type_launch_args() -> dict[str, object]:
 @pytest.fixture
 def page(page: Page) -> Page:
     """A page with deadlines that hold on a slow machine."""
-    page.set_default_timeout(30_000)
-    page.set_default_navigation_timeout(60_000)
+    page.set_default_timeout(PATIENCE_MS)
+    page.set_default_navigation_timeout(PATIENCE_MS)
     return page
 
 
@@ -119,16 +118,15 @@ def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
 
 
 def _wait_until_healthy(dashboard: Dashboard) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
-    while time.monotonic() < deadline:
+    def is_healthy() -> bool:
         assert dashboard.process.poll() is None, "the server ended by itself"
         try:
-            with urllib.request.urlopen(f"{dashboard.url}/healthz", timeout=5) as answer:
-                if answer.status == 200:
-                    return
+            with urllib.request.urlopen(f"{dashboard.url}/healthz", timeout=30) as answer:
+                return bool(answer.status == 200)
         except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"no answer from the server within {START_DEADLINE_S} s")
+            return False
+
+    wait_for(is_healthy, "no answer from the server", poll_s=0.1)
 
 
 def _end(dashboard: Dashboard) -> None:

@@ -17,6 +17,7 @@ from lib.web.identity import PROXY_SECRET_HEADER
 from tests.browser.conftest import ROOT, Dashboard
 from tests.ports import lasting_port
 from tests.test_sign_in_settings import PROXY, SECRET
+from tests.waiting import PATIENCE_S
 
 # What a page of another program on this machine could try: drive the dashboard's websocket, or show it in a frame.
 ATTACK = """<!doctype html><iframe src="{target}"></iframe><script>
@@ -82,7 +83,7 @@ def test_it_does_not_start_for_other_machines_unless_that_is_meant(address: str)
         cwd=ROOT,
         env=dict(os.environ),
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert ended.returncode == 1
     assert b"set LORA_OPEN=1 if this is meant" in ended.stderr

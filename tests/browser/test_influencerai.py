@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from lib.artifacts.object_store import ObjectStore
 from tests.artifacts.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 from tests.browser.conftest import Dashboard
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, api_server, iso
+from tests.waiting import wait_for
 
 JOB = "cmwaria0001"
 PREFIX = f"lora-training/{JOB}/"
@@ -147,10 +147,7 @@ def expired_link(s3: S3Server, key: str) -> str:
     store = ObjectStore(s3.settings)
     url = store.sign(key, "frozen", timedelta(seconds=1)).url
     store.close()
-    deadline = time.monotonic() + 60
-    while requests.get(url, timeout=30).status_code == 200:
-        assert time.monotonic() < deadline, "the link does not expire"
-        time.sleep(0.1)
+    wait_for(lambda: requests.get(url, timeout=30).status_code != 200, "the link does not expire", poll_s=0.1)
     return url
 
 

@@ -13,6 +13,7 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from tests.browser.conftest import Dashboard
+from tests.waiting import PATIENCE_MS, PATIENCE_S
 
 # What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
 STREAMLIT_RULES = {
@@ -23,7 +24,6 @@ STREAMLIT_RULES = {
 }
 STATES = ("waiting", "run", "silent", "done", "failed", "cancelled", "lost", "odd", "frozen", "hostile")
 Steer = Callable[[str], int]
-expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def steer(monitor: Dashboard) -> Steer:
     """``steer("fail")`` changes the source; every test begins anew."""
 
     def steer(what: str) -> int:
-        with urllib.request.urlopen(f"{monitor.url}/steer?do={what}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{monitor.url}/steer?do={what}", timeout=PATIENCE_S) as answer:
             return int(answer.read())
 
     steer("refill")
@@ -59,7 +59,7 @@ def go_on_to(page: Page, job_id: str) -> None:
 
 def wait_for_ticks(page: Page, steer: Steer, count: int) -> None:
     """Until the page has drawn its moving part that often again."""
-    wanted, deadline = steer("ticks") + count, time.monotonic() + 60
+    wanted, deadline = steer("ticks") + count, time.monotonic() + PATIENCE_S
     while steer("ticks") < wanted:
         assert time.monotonic() < deadline, "the page does not tick"
         page.wait_for_timeout(100)
@@ -74,12 +74,12 @@ def test_a_real_job_fails_is_retried_and_seen_to_its_end(page: Page, dashboard: 
     image.write_bytes(whole[:40])
     job = source.create_job(short_training(source.datasets.list()[0].id))
     open_job(page, dashboard, job.id)
-    expect(page.get_by_role("heading", name="Training failed")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Training failed")).to_be_visible()
     expect(page).to_have_title("Failed · Retry me")
 
     image.write_bytes(whole)
     page.get_by_role("button", name="Retry", exact=True).click()
-    expect(page.get_by_text("Final loss")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("Final loss")).to_be_visible()
     expect(page).to_have_title("Succeeded · Retry me")
     expect(page.get_by_text("Training progress: 100%")).to_be_visible()
     with page.expect_download() as download:
@@ -182,7 +182,7 @@ def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, moni
     for scheme, states in (("light", STATES), ("dark", ("failed",))):
         context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_MS)
         outside: list[str] = []
         page.on("request", lambda asked, seen=outside: seen.append(asked.url) if "evil.test" in asked.url else None)
         open_job(page, monitor, states[0])

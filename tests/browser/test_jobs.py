@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import Dashboard
+from tests.waiting import PATIENCE_MS, PATIENCE_S, wait_for
 
 HEADER_PX, ROW_PX = 36, 35
 Steer = Callable[..., str]
@@ -22,7 +22,6 @@ LOSE_FOCUS_WITH_DIALOG = """new MutationObserver((_, observer) => {
   observer.disconnect();
   setTimeout(() => document.activeElement.blur(), 50);
 }).observe(document.body, { childList: true, subtree: true })"""
-expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def steer(listing: Dashboard) -> Steer:
 
     def steer(what: str, **params: object) -> str:
         query = "&".join(f"{name}={value}" for name, value in {"do": what, **params}.items())
-        with urllib.request.urlopen(f"{listing.url}/steer?{query}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{listing.url}/steer?{query}", timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())
 
     steer("refill")
@@ -125,7 +124,7 @@ def test_dialog_typed_text_and_selection_survive_ten_ticks(
     expect(dialog).to_contain_text("Aria v0")
 
     other = browser.new_page(viewport={"width": 500, "height": 700})
-    other.set_default_timeout(30_000)
+    other.set_default_timeout(PATIENCE_MS)
     other.goto(f"{listing.url}/jobs")
     expect(other.get_by_text("137 jobs")).to_be_visible()
     row(other, 1)
@@ -159,14 +158,6 @@ def test_dialog_typed_text_and_selection_survive_ten_ticks(
     page.get_by_role("button", name="Keep running").click()
     expect(dialog).to_have_count(0)
     expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
-
-
-def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = 90) -> None:
-    """Poll with a deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"no {what} within {deadline_s} s"
-        time.sleep(0.25)
 
 
 def test_ticks_end_with_the_last_active_job(listing: Dashboard, steer: Steer, page: Page) -> None:
@@ -358,7 +349,7 @@ def test_a_phone_shows_it_all_and_axe_finds_nothing(
 ) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{listing.url}{path}")
     expect(page.get_by_text("137 jobs" if path == "/jobs" else "Recent failures")).to_be_visible()
     if path == "/jobs":

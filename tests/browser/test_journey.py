@@ -50,7 +50,7 @@ def start_training(page: Page) -> None:
 
 def watch_it_train(page: Page) -> None:
     """Step and log move without a click."""
-    expect(page.get_by_text(re.compile(r"Step \d[\d,]*/\d")).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile(r"Step \d[\d,]*/\d")).first).to_be_visible()
     first = steps_shown(page)
     page.wait_for_function(
         "(first) => { const found = document.body.innerText.match(/Step ([\\d,]+)\\/[\\d,]+/);"

@@ -16,8 +16,8 @@ from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings
 from lib.sources.embedded.source import EmbeddedSource, open_embedded
 from tests.browser.conftest import Dashboard
+from tests.waiting import PATIENCE_MS, PATIENCE_S, wait_for
 
-SOON_MS = 30_000
 # What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
 STREAMLIT_RULES = {"aria-progressbar-name": "the name of st.progress is fixed; its text stands beside it"}
 
@@ -43,10 +43,7 @@ def ended_job(source: EmbeddedSource, name: str, status: str, config: TrainingCo
         )
     )
     source.cancel_job(job.id)
-    deadline = time.monotonic() + 60
-    while not source.get_job(job.id).status.is_terminal:
-        assert time.monotonic() < deadline, "the job was not cancelled"
-        time.sleep(0.05)
+    wait_for(lambda: source.get_job(job.id).status.is_terminal, "the job was not cancelled")
     with closing(sqlite3.connect(Path(source.data_dir, "lora.db"), timeout=30)) as database, database:
         database.execute("UPDATE jobs SET status = ? WHERE id = ?", (status, job.id))
     return job.id
@@ -58,7 +55,7 @@ def jobs_named(source: EmbeddedSource, name: str) -> list[str]:
 
 
 def step_is(page: Page, name: str) -> None:
-    expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=SOON_MS)
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 
 def test_a_job_is_started_on_a_phone_with_impatient_fingers(
@@ -66,7 +63,7 @@ def test_a_job_is_started_on_a_phone_with_impatient_fingers(
 ):
     phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = phone.new_page()
-    page.set_default_timeout(SOON_MS)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{dashboard.url}/new")
     step_is(page, "Select Dataset")
     expect(page.get_by_text("16 images")).to_be_visible()
@@ -162,7 +159,7 @@ def test_unsaved_changes_outlive_a_look_around_and_the_browser_asks_before_they_
 
 def open_list_with(page: Page, url: str, name: str) -> None:
     """Open a list that holds ``name``: what was made behind the dashboard's back shows once its shared read is over."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         page.goto(url)
         expect(page.get_by_text("Import a configuration from a file")).to_be_visible()
@@ -239,15 +236,15 @@ def test_a_link_is_followed_also_from_a_field_with_fresh_text(
     page = context.new_page()
     page.goto(f"{dashboard.url}/configs?id={default_config(dashboard)}")
     seed = page.get_by_label("Seed", exact=True)
-    expect(seed).to_be_visible(timeout=SOON_MS)
+    expect(seed).to_be_visible()
     seed.fill("77")
     link = page.get_by_role("link", name="Datasets").first
     link.tap() if has_touch else link.click()
-    expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible(timeout=SOON_MS)
+    expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible()
     page.wait_for_timeout(500)  # an answer that comes late would bring the old address back
     assert page.url == f"{dashboard.url}/datasets"
     page.go_back()
-    expect(page.get_by_label("Seed", exact=True)).to_have_value("77", timeout=SOON_MS)
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("77")
     context.close()
 
 

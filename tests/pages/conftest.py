@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from lib.sources.memory import MemorySource
 from lib.ui.parts import errors
 from tests.making import NOW
+from tests.waiting import PATIENCE_S
 
 APP = str(Path(__file__).parents[2] / "lib" / "app.py")
 
@@ -63,7 +64,7 @@ def open_page() -> Callable[..., AppTest]:
     """``open_page("jobs", status="failed")`` runs the page and returns it."""
 
     def open_page(name: str, /, **params: str) -> AppTest:
-        app = AppTest.from_file(APP, default_timeout=30)
+        app = AppTest.from_file(APP, default_timeout=PATIENCE_S)
         for key, value in params.items():
             app.query_params[key] = value
         if name == "overview":

@@ -23,8 +23,8 @@ from lib.sources.embedded.source import EmbeddedSource
 from tests.embedded.scripted import REFERENCE, TRAIN, ScriptedRecipe
 from tests.embedded.worker.drill.processes import all_killed_at_the_end, make_dataset, wait_until
 from tests.embedded.worker.test_artifact_upload import ended, submit
-from tests.embedded.worker.test_supervisor import wait_for
 from tests.embedded.worker.test_worker import Yard, worker_processes
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -232,7 +232,7 @@ def test_a_worker_process_waits_and_goes_on(tmp_path: Path) -> None:
     with all_killed_at_the_end(data_dir), closing(EmbeddedSource(data_dir, recipes=REFERENCE)) as source:
         job = submit(source, "print('here', flush=True)\n" + wait + TRAIN)
         log = source._files.attempt(job.id, 1).log
-        wait_until(data_dir, lambda: log.exists() and log.stat().st_size, 60, "it does not start")
+        wait_until(data_dir, lambda: log.exists() and log.stat().st_size, "it does not start")
         for _ in range(500):  # shorter than any look at what is in it
             data_dir.rename(away)
             away.rename(data_dir)

@@ -72,7 +72,7 @@ def submit_until_refused(source: EmbeddedSource, proof: Path, data_dir: Path) ->
 
 
 def end_of(source: EmbeddedSource, job_id: str, data_dir: Path) -> Job:
-    wait_until(data_dir, lambda: source.get_job(job_id).status.is_terminal, 90, f"{job_id} did not end")
+    wait_until(data_dir, lambda: source.get_job(job_id).status.is_terminal, f"{job_id} did not end")
     return source.get_job(job_id)
 
 
@@ -106,13 +106,13 @@ def test_a_trainer_that_fills_the_disk(mode: str, data_dir: Path, proof: Path) -
 def test_a_disk_that_fills_before_the_end_is_recorded(data_dir: Path, proof: Path) -> None:
     with closing(open_source(data_dir)) as source:
         job = source.create_job(drill_request(proof, "waits", mode="wait_and_end", seconds=0.2))
-        wait_until(data_dir, lambda: source.get_job(job.id).progress.step == 40, 90, "the training did not begin")
+        wait_until(data_dir, lambda: source.get_job(job.id).progress.step == 40, "the training did not begin")
         with pytest.raises(DiskFullError) as refused:
             submit_until_refused(source, proof, data_dir)
         assert refused.value.hint
         assert source.get_job(job.id).status is JobStatus.RUNNING
         (proof / "go").touch()
-        wait_until(data_dir, (proof / f"{job.id}-1.done").exists, 90, "the training did not end")
+        wait_until(data_dir, (proof / f"{job.id}-1.done").exists, "the training did not end")
         fill(data_dir)
         assert source.get_job(job.id).id == job.id  # reading goes on
         (data_dir / "filler").unlink()

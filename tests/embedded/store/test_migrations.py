@@ -156,7 +156,7 @@ def test_a_migration_that_is_killed_leaves_the_file_as_it_was(tmp_path: Path) ->
     before = tables(path)
     process = subprocess.Popen([sys.executable, "-c", KILLED_HALFWAY, str(tmp_path)], cwd=ROOT)
     try:
-        wait_until(tmp_path, (tmp_path / "half").exists, 60, "the migration did not begin")
+        wait_until(tmp_path, (tmp_path / "half").exists, "the migration did not begin")
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(30)

@@ -24,11 +24,11 @@ from tests.artifacts.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS
 from tests.embedded.worker.drill.processes import DATASET_ID, all_killed_at_the_end, make_dataset, wait_until
 from tests.embedded.worker.test_worker import Yard
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
 NAMES = ("lora-000001.safetensors", "lora.safetensors")
-DEADLINE_S = 90
 # A sample in a folder, with a name that has to be quoted in a link.
 WITH_SAMPLE = TRAIN + "(OUTPUT / 'sample').mkdir(); (OUTPUT / 'sample' / 'a b_e000001_00.png').write_bytes(b'png')\n"
 
@@ -71,7 +71,7 @@ def submit(source: EmbeddedSource, script: str = TRAIN) -> Job:
 def ended(source: EmbeddedSource, job: Job) -> Job:
     """The job after its worker has brought it to an end."""
     is_over = lambda: source.get_job(job.id).status.is_terminal  # noqa: E731
-    wait_until(source.data_dir, is_over, DEADLINE_S, "the job did not end")
+    wait_until(source.data_dir, is_over, "the job did not end")
     return source.get_job(job.id)
 
 
@@ -162,7 +162,7 @@ class Slow:
 
     def upload(self, path: Path, key: str) -> None:
         self.is_asked.set()
-        self.go_on.wait(DEADLINE_S)
+        self.go_on.wait(PATIENCE_S)
         raise RuntimeError("cannot schedule new futures after shutdown")
 
 
@@ -172,14 +172,14 @@ def test_a_worker_that_dies_while_it_copies_leaves_the_copying_to_the_next(yard:
     job = yard.run_until(
         yard.hire(upload_to=slow, upload_pauses_s=(0.0,)), job, lambda now: now.progress.stage == "uploading"
     )
-    assert (job.status, slow.is_asked.wait(DEADLINE_S)) == (JobStatus.RUNNING, True)
+    assert (job.status, slow.is_asked.wait(PATIENCE_S)) == (JobStatus.RUNNING, True)
     job = yard.run_to_end(job, upload_to=shelf)
     assert (job.status, job.attempt, job.alarms) == (JobStatus.SUCCEEDED, 1, ())
     assert keys(shelf, job) == [f"1/{name}" for name in NAMES]
     slow.go_on.set()
     # The thread of the worker that died lives on here, as it could not if a whole process had died.
     for thread in [each for each in threading.enumerate() if each.name == f"upload-{job.id}/1"]:
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
 
 
 class Picky:
@@ -203,7 +203,7 @@ def test_a_file_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
     ]
     picky = Picky()
     copy = ArtifactUpload(picky, "job/1", tmp_path, files, (0.0, 0.0))
-    copy._thread.join(DEADLINE_S)
+    copy._thread.join(PATIENCE_S)
     assert picky.kept == ["good", "late"]
     assert copy.keys == {"good": "jobs/job/1/good", "late": "jobs/job/1/late"}
     assert copy.alarms == ("upload_failed",)

@@ -1,6 +1,5 @@
 """Drills with real processes: kill -9 anything at any instant, and look whether a job was harmed that need not be."""
 
-import os
 import random
 import subprocess
 import sys
@@ -37,7 +36,8 @@ KILLS = 25
 SEEDS = (3, 14)  # 50 kills in all
 ACTIVE_JOBS = 5
 MAX_PARALLEL = 4
-STUCK_S = 15.0
+# Nobody notices a dead process later than this, even on a busy machine.
+STUCK_S = 60.0
 # How often each kind of process is the victim.
 VICTIMS = {"worker": 6, "supervisor": 6, "trainer": 6, "dashboard": 7}
 
@@ -78,14 +78,14 @@ class Dashboards:
         """Kill one and start its successor."""
         self.all_told()
         self.running[prefix].kill()
-        self.running[prefix].wait(timeout=30)
+        self.running[prefix].wait()
         self.start(prefix)
 
     def end(self) -> None:
         """Kill all of them."""
         for process in self.running.values():
             process.kill()
-            process.wait(timeout=30)
+            process.wait()
 
 
 @dataclass
@@ -105,11 +105,9 @@ class Watch:
         busy = " ".join(" ".join(argv) for _, _, argv in living(self.data_dir, "supervisor", "trainer"))
         dead = [job.id for job in jobs if job.status is JobStatus.RUNNING and job.id not in busy]
         now = time.monotonic()
-        # On a machine that is kept busy by others everything takes longer.
-        limit_s = STUCK_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         self.dead_since = {job_id: self.dead_since.get(job_id, now) for job_id in dead}
         for job_id, since in self.dead_since.items():
-            assert now - since < limit_s, f"{job_id} is stuck in running\n{scene(self.data_dir)}"
+            assert now - since < STUCK_S, f"{job_id} is stuck in running\n{scene(self.data_dir)}"
         return list(jobs)
 
 
@@ -138,13 +136,13 @@ def test_kill_anything_at_any_instant(seed: int, data_dir: Path, proof: Path) ->
         try:
             for prefix in ("a", "b"):
                 dashboards.start(prefix)
-            wait_until(data_dir, lambda: living(data_dir, "trainer"), 90, "no trainer started")
+            wait_until(data_dir, lambda: living(data_dir, "trainer"), "no trainer started")
             victims = [role for role, count in VICTIMS.items() for _ in range(count)]
             assert len(victims) == KILLS
             while victims:
                 kill_one(victims, dice, dashboards, watch, harmed)
             (proof / "stop").touch()
-            wait_until(data_dir, lambda: not watch.look(), 90, "jobs did not come to an end")
+            wait_until(data_dir, lambda: not watch.look(), "jobs did not come to an end")
             told = dashboards.all_told()
         finally:
             dashboards.end()
@@ -228,7 +226,7 @@ def test_two_submitters_at_once_share_one_worker(data_dir: Path, proof: Path) ->
         try:
             for prefix in ("a", "b"):
                 dashboards.start(prefix)
-            wait_until(data_dir, lambda: len(dashboards.all_told()) >= ACTIVE_JOBS, 90, "no jobs came")
+            wait_until(data_dir, lambda: len(dashboards.all_told()) >= ACTIVE_JOBS, "no jobs came")
             (proof / "stop").touch()
 
             def has_ended() -> bool:
@@ -236,7 +234,7 @@ def test_two_submitters_at_once_share_one_worker(data_dir: Path, proof: Path) ->
                 assert len(parents(data_dir, "supervisor")) <= 1
                 return not store.has_active_jobs()
 
-            wait_until(data_dir, has_ended, 90, "jobs did not come to an end")
+            wait_until(data_dir, has_ended, "jobs did not come to an end")
             jobs = [store.get_job(job.id) for job in all_jobs(store)]
             told = dashboards.all_told()
         finally:
@@ -245,20 +243,20 @@ def test_two_submitters_at_once_share_one_worker(data_dir: Path, proof: Path) ->
     assert not list(proof.glob("*.twice"))
     for job in jobs:
         check_job(job, data_dir, proof, set())
-    wait_until(data_dir, lambda: not living(data_dir, "worker"), 90, "the worker did not end when it was idle")
+    wait_until(data_dir, lambda: not living(data_dir, "worker"), "the worker did not end when it was idle")
     assert_sound(data_dir)
 
 
 def test_a_trainer_that_lost_worker_and_supervisor_can_be_cancelled(data_dir: Path, proof: Path) -> None:
     with closing(open_source(data_dir)) as source:
         job = source.create_job(drill_request(proof, "orphan", mode="wait", seconds=0.1))
-        wait_until(data_dir, lambda: source.get_job(job.id).progress.step, 90, "the training did not begin")
+        wait_until(data_dir, lambda: source.get_job(job.id).progress.step, "the training did not begin")
         for role in ("worker", "supervisor"):
             for _, process, _ in living(data_dir, role):
                 kill(process)
         assert living(data_dir, "trainer")
         source.cancel_job(job.id)
-        wait_until(data_dir, lambda: source.get_job(job.id).status.is_terminal, 90, "the job was not cancelled")
+        wait_until(data_dir, lambda: source.get_job(job.id).status.is_terminal, "the job was not cancelled")
         assert source.get_job(job.id).status is JobStatus.CANCELLED
         assert not living(data_dir, "trainer", "supervisor")
     assert_sound(data_dir)

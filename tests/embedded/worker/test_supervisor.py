@@ -14,19 +14,11 @@ from lib.embedded.worker.processes import find_marked
 from lib.embedded.worker.supervisor import start_supervisor, supervise
 from lib.settings import ROOT
 from tests.embedded.scripted import script_argv
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
 
-DEADLINE_S = 60.0
 Supervised = Callable[..., Exit]
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -63,7 +55,7 @@ def run(folder: AttemptFolder) -> Supervised:
 def test_exit_codes_and_signals(run: Supervised, script: str, code: int) -> None:
     ended = run(script)
     assert (ended.exit_code, ended.cancelled, ended.timed_out, ended.start_error) == (code, False, False, "")
-    assert abs(ended.finished_at - time.time()) < DEADLINE_S
+    assert abs(ended.finished_at - time.time()) < PATIENCE_S
     assert ended.free_bytes
 
 
@@ -90,7 +82,7 @@ def test_cancel_asks_politely(run: Supervised, folder: AttemptFolder) -> None:
     ended = run(
         "def stop(*_):\n    print('saving', flush=True)\n    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, stop)\n(OUTPUT.parent / 'cancel').touch()\nsignal.pause()",
-        stop_grace_s=DEADLINE_S,
+        stop_grace_s=PATIENCE_S,
     )
     assert (ended.exit_code, ended.cancelled) == (0, True)
     assert folder.log.read_bytes() == b"saving\n"

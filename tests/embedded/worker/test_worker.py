@@ -27,8 +27,8 @@ from lib.settings import ROOT
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe, safetensors
-from tests.embedded.worker.test_supervisor import wait_for
 from tests.reaper import kill_all, working_on
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ class Yard(EmbeddedHouse):
     def hire(self, **values: object) -> Worker:
         """A worker with these arguments and limits; the former one is gone as if killed."""
         self.dismiss()
-        limits = {"stop_grace_s": 0.5, **{name: values.pop(name) for name in LIMITS & values.keys()}}
+        limits = {name: values.pop(name) for name in LIMITS & values.keys()}
         staff = {"recipes": {"scripted": ScriptedRecipe()}, "limits": WorkerLimits(**limits), **values}
         self.workers.append(Worker(self.folder, **staff))  # type: ignore[arg-type]
         return self.workers[-1]
@@ -422,7 +422,7 @@ def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard) -> 
 def test_the_worker_builds_its_recipes_from_the_paths_of_the_dashboard(yard: Yard) -> None:
     starter = WorkerLauncher(yard.folder, recipes=REFERENCE, trainer_paths={"SCRIPTED_DIR": yard.folder})
     job = yard.submit("print('at', os.environ['SCRIPTED_DIR'])")
-    subprocess.run(starter._argv, cwd=ROOT, check=True, timeout=60)
+    subprocess.run(starter._argv, cwd=ROOT, check=True, timeout=PATIENCE_S)
     log = yard.source.read_log(job.id, attempt=1, offset=0).data
     assert f"at {yard.folder}".encode() in log
 
@@ -432,7 +432,7 @@ def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
     assert lock is not None
     argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(yard.folder), "--recipes", REFERENCE]
     job = yard.submit()
-    subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
+    subprocess.run(argv, cwd=ROOT, check=True, timeout=PATIENCE_S)
     os.close(lock)
     assert yard.source.get_job(job.id).status is JobStatus.PENDING
     assert WorkerLimits().idle_grace_s > worker.LOCK_PATIENCE_S

@@ -1,13 +1,11 @@
 """The processes of a drill: found by the data folder in their command line, and ended whatever happens."""
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
-import pytest
 
 from lib.embedded.store.database import FILE_NAME
 from lib.embedded.worker.launcher import LOG_NAME
@@ -16,6 +14,7 @@ from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from tests.embedded.worker.drill import recipe
 from tests.reaper import kill_all, working_on
+from tests.waiting import wait_for
 
 DATASET_ID = "drill"
 POLL_S = 0.05
@@ -102,13 +101,9 @@ def all_killed_at_the_end(data_dir: Path) -> Iterator[None]:
         kill_all(lambda: working_on(data_dir))
 
 
-def wait_until(data_dir: Path, condition: Callable[[], object], deadline_s: float, what: str) -> None:
+def wait_until(data_dir: Path, condition: Callable[[], object], what: str) -> None:
     """Wait for something to become true; ``what`` and the scene are shown when it does not."""
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"after {deadline_s:g} s: {what}\n{scene(data_dir)}")
-        time.sleep(POLL_S)
+    wait_for(condition, lambda: f"{what}\n{scene(data_dir)}", poll_s=POLL_S)
 
 
 def scene(data_dir: Path) -> str:

@@ -53,7 +53,7 @@ def main(mode: str, output: str, proof: str, job: str, attempt: str, seconds: fl
         while mode == "flood_log":
             os.write(1, b"log " * (FLOOD_BYTES // 4))
     if mode in ("wait", "wait_and_end"):
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not os.access(f"{proof}/go", os.F_OK) and time.monotonic() < deadline:
             time.sleep(0.02)
     if mode == "wait_and_end":  # without another byte
