@@ -13,8 +13,8 @@ from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import shown_text
 
 LINE_COUNTS = (100, 500, 2_000, 10_000)
-# Streamlit sends an unchanged piece only once if it is large enough (see .streamlit/config.toml). Small pieces at the
-# end keep a tick light; large ones before them keep the number of elements low.
+# Streamlit sends an unchanged piece only once if it has at least 10 kB (global.minCachedMessageSize). Small pieces at
+# the end keep a tick light; large ones before them keep the number of elements low.
 SMALL_PIECE = 25
 LARGE_PIECE = 500
 # How many lines are read and rendered at every tick, depending on how many are shown.
