@@ -21,7 +21,7 @@ def raw(data: bytes, dtype: str) -> Raw:
 
 
 def numbers(values: Raw, dtype: str) -> Numbers:
-    """The values as floats: 32 bits where that is exact (8- and 16-bit dtypes), else 64."""
+    """The values as floats: of 32 bits where that is exact, else of 64."""
     if dtype == "BF16":
         wide = np.zeros((*values.shape, 2), np.uint16)
         wide[..., 1] = values
@@ -30,7 +30,8 @@ def numbers(values: Raw, dtype: str) -> Numbers:
     if dtype in _TABLES:
         looked_up: NDArray[np.float32] = _TABLES[dtype][values]
         return looked_up
-    return values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    is_exact = values.dtype.itemsize <= 2 or dtype == "F32"
+    return values.astype(np.float32 if is_exact else np.float64, copy=False)
 
 
 _TABLES: Mapping[str, NDArray[np.float32]] = {

@@ -29,6 +29,7 @@ DTYPE_BITS: Mapping[str, int] = {
     "F4": 4,
 }
 _UNSIGNED_END = 1 << 64
+_new_tuple = tuple.__new__  # what a named tuple's own constructor calls, without its detour
 _ENTRY = ("dtype", "shape", "data_offsets")
 _IMPOSSIBLE = "has an impossible shape or place"
 # What is often stored under the name of a safetensors file, by its first bytes.
@@ -163,7 +164,7 @@ def _tensor(dtype: Any, shape: Any, offsets: Any) -> Tensor | str:
         return _IMPOSSIBLE
     if end - begin != size_bytes:
         return "has more or fewer bytes than its shape needs"
-    return Tensor(begin, end, dtype, kept_shape)
+    return _new_tuple(Tensor, (begin, end, dtype, kept_shape))
 
 
 @lru_cache(maxsize=4096)

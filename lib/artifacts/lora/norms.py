@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -153,7 +153,7 @@ class _Weights:
             if not math.isfinite(square):
                 if not all(checked):
                     return module, NOT_FINITE
-                wide = {part: replace(factor, is_wide=True) for part, factor in used.items()}
+                wide = {part: factor.widened() for part, factor in used.items()}
                 square = square_of(module.kind, wide, self.stop_if_cancelled)
         except (TooLarge, ValueError) as error:
             for part, factor in factors.items():

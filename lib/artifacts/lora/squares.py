@@ -1,12 +1,14 @@
 """Squares of Frobenius norms of products that are never built: Gram forms.
 
 ‖BA‖² = Σ(BᵀB ∘ AAᵀ); a tucker core is folded between two Grams; LoKr ‖w1 ⊗ w2‖ = ‖w1‖·‖w2‖; LoHa is the product of
-the factors' row- and column-wise products, or its rows a few at a time where that is cheaper. Sums are 64-bit.
-Products of 8- and 16-bit values are exact in 32 bits, so those are summed in short 32-bit stretches first.
+the factors' row- and column-wise products, or its rows a few at a time where that is cheaper.
+
+Sums are 64-bit. Factors that are not small are summed in short 32-bit stretches first (relative error of a Gram below
+2e-7); where a product cancels so much that this could show, it is computed again in 64 bits alone.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,8 @@ from lib.artifacts.lora.header import Tensor
 from lib.artifacts.lora.keys import DOWN, MID, UP
 from lib.artifacts.lora.modules import Kind, numel
 
-STRETCH_VALUES = 1 << 18
+STRETCH_VALUES = 1 << 16
+_MOST_CANCELLED = 256  # ‖A‖²‖B‖² / ‖BA‖²; about the rank for factors that point anywhere
 _LARGEST_GRAM, _LARGEST_ROW, _MOST_MULTIPLICATIONS = 2048, 1 << 24, 1 << 36
 Matrix = NDArray[np.float64]
 
@@ -30,12 +33,20 @@ class TooLarge(Exception):
 class Factor:
     """A tensor's stored values as a matrix, first dimension by all others; converted a stretch at a time.
 
-    ``is_wide`` converts to 64 bits always: 32-bit sums of huge 16-bit values overflow.
+    ``is_wide`` converts to 64 bits first. Small ones always are: it costs nothing.
     """
 
     values: Raw
     tensor: Tensor
     is_wide: bool = False
+
+    def __post_init__(self) -> None:
+        if self.values.size <= STRETCH_VALUES:
+            object.__setattr__(self, "is_wide", True)
+
+    def widened(self) -> "Factor":
+        """The same in 64 bits."""
+        return replace(self, is_wide=True)
 
     @property
     def rows(self) -> int:
@@ -115,7 +126,12 @@ def square_of(kind: Kind, factors: Mapping[str, Factor], stop: Callable[[], None
 def _product_square(up: Factor, down: Factor, stop: Callable[[], None]) -> float:
     """‖up @ down‖². With a rank above a side the product is no larger than a factor, so its rows are cheaper."""
     if down.rows <= min(up.rows, down.columns):
-        return float(np.sum(up.gram_of_columns() * down.gram_of_rows()))
+        outer, inner = up.gram_of_columns(), down.gram_of_rows()
+        square = float(np.sum(outer * inner))
+        is_lossy = square * _MOST_CANCELLED < float(np.trace(outer)) * float(np.trace(inner))
+        if is_lossy and not (up.is_wide and down.is_wide):
+            return _product_square(up.widened(), down.widened(), stop)
+        return square
     first, second = up.dense(), down.dense()
     return _square_by_rows(lambda rows: first[rows] @ second, up.rows, down.columns, down.rows, stop)
 
@@ -189,7 +205,7 @@ def _square_by_rows(
     if columns > _LARGEST_ROW or rows * columns * depth > _MOST_MULTIPLICATIONS:
         raise TooLarge
     total = 0.0
-    step = max(1, STRETCH_VALUES * 2 // columns)
+    step = max(1, 8 * STRETCH_VALUES // columns)
     for start in range(0, rows, step):
         stop()
         part = rows_of(slice(start, start + step)).reshape(-1)

@@ -32,20 +32,22 @@ def only(found: Norms) -> float:
     return norm
 
 
-@pytest.mark.parametrize(("rank", "rows", "columns"), [(1, 1, 1), (4, 7, 9), (16, 5, 40), (16, 40, 5), (64, 300, 9000)])
+@pytest.mark.parametrize(
+    ("rank", "rows", "columns"), [(1, 1, 1), (4, 7, 9), (16, 5, 40), (16, 40, 5), (64, 1200, 9000)]
+)
 def test_lora_is_the_norm_of_the_product(rank: int, rows: int, columns: int) -> None:
     tensors = pair("m", rank, rows, columns)
     down, up = (each.astype(np.float64) for each in tensors.values())
     found = norms({**tensors, "m.alpha": np.array(3, np.int64)})
-    assert only(found) == pytest.approx(np.linalg.norm(up @ down) * 3 / rank, rel=1e-9)
+    assert only(found) == pytest.approx(np.linalg.norm(up @ down) * 3 / rank, rel=1e-6 if rows > 1000 else 1e-9)
     assert found.total == only(found)
 
 
 def test_opposite_directions_cancel_precisely() -> None:
-    down = np.concatenate([np.ones((1, 64)), np.ones((1, 64)) * (1 + 1e-6)]).astype(np.float32)
-    up = np.concatenate([np.ones((32, 1)), -np.ones((32, 1))], axis=1).astype(np.float32)
+    down = np.concatenate([np.ones((1, 64_000)), np.ones((1, 64_000)) * (1 + 1e-6)]).astype(np.float32)
+    up = np.concatenate([np.ones((64_000, 1)), -np.ones((64_000, 1))], axis=1).astype(np.float32)
     found = norms({"m.lora_down.weight": down, "m.lora_up.weight": up})
-    dense = np.linalg.norm(up.astype(np.float64) @ down.astype(np.float64))
+    dense = abs(float(down[1, 0]) - float(down[0, 0])) * 64_000
     assert only(found) == pytest.approx(dense, rel=1e-3)
 
 
