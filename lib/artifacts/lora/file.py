@@ -149,7 +149,7 @@ def _read_alphas(file: FirstBlock, header: Header, names: Iterable[str]) -> dict
     wanted = sorted(
         (tensor.begin, name, tensor)
         for name in names
-        if numel(tensor := header.tensors[name]) == 1 and tensor.dtype in READABLE
+        if (not (tensor := header.tensors[name]).shape or numel(tensor) == 1) and tensor.dtype in READABLE
     )
     found: dict[str, float] = {}
     far: list[tuple[int, str, Tensor]] = []

@@ -204,7 +204,8 @@ class ModuleReader:
         tensors = self._tensors
         layout = layout_of(tuple([(part, tensors[tensor].shape) for part, tensor in parts.items()]))
         component, block = place_of(name)
-        return Module(name, component, block, layout, parts, *self._alpha_and_scale(name, layout, parts))
+        alpha, alpha_from, scale = self._alpha_and_scale(name, layout, parts)
+        return Module(name, component, block, layout, parts, alpha, alpha_from, scale)
 
     def _alpha_and_scale(
         self, name: str, layout: Layout, parts: Mapping[str, str]
