@@ -5,7 +5,7 @@ Everything here keeps its place in the log, so that what is concluded can be pro
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lib.jobs.logs.prefixes import without_prefixes
 from lib.jobs.logs.rich_lines import joined
@@ -56,8 +56,11 @@ OPENING = re.compile(
 
 # A training bar that did at least one step.
 _STARTED = re.compile(
-    r"(?:[Ss]teps?|Train\w*|[Ee]poch[^|]{0,30}): +\d+%\|[^|]*\| *[1-9]\d*/\d+ \[|(?:loss|lr)[=:] ?[\d.]"
+    r"(?:[Ss]teps?|Train\w*|[Ee]poch[^|]{0,30}): +\d+%\|[^|]*\| *[1-9]\d*/\d+ \[|(?:loss|lr)['\"]?[=:] ?['\"]?[\d.]"
 )
+
+# Bars that count the steps of a whole run, never of a part of it.
+_WHOLE_RUN = frozenset({"steps", "Steps"})
 
 BAD_LEVELS = frozenset({"ERROR", "CRITICAL", "FATAL"})
 
@@ -151,6 +154,9 @@ class LogEnd:
         raw = raw[_last_run(raw) :]
         bars: list[Bar] = []
         bare = tuple(_without_bars(line, index, bars) for index, line in enumerate(raw))
+        if again := _last_restart(bars):
+            raw, bare = raw[again:], bare[again:]
+            bars = [replace(bar, line=bar.line - again) for bar in bars if bar.line >= again]
         return cls(raw, bare, tuple(bars), chains=tuple(_read_chains(bare)), entries=tuple(_read_entries(bare)))
 
     def moved_on(self, line: int, *, by: int = 2) -> bool:
@@ -193,7 +199,7 @@ def _last_run(lines: Sequence[str]) -> int:
     """Where the last run of a file that was appended to begins."""
     started, begins, said = False, 0, False
     for index, line in enumerate(lines):
-        if "%" in line and _STARTED.search(line):
+        if ("%" in line or "loss" in line) and _STARTED.search(line):
             started = True
         if OPENING.match(line[:300]) and not said:
             if started:
@@ -202,6 +208,20 @@ def _last_run(lines: Sequence[str]) -> int:
         elif line.strip():
             said = bool(OPENING.match(line[:300]))
     return begins
+
+
+def _last_restart(bars: Sequence[Bar]) -> int:
+    """The line at which the bar of the training last began again; 0 when it never did."""
+    reached: dict[tuple[str, int], int] = {}
+    restart = 0
+    for bar in bars:
+        if bar.name not in _WHOLE_RUN:
+            continue
+        key = bar.name, bar.total
+        if bar.done < reached.get(key, 0):
+            restart = bar.line
+        reached[key] = bar.done
+    return restart
 
 
 def _without_bars(line: str, index: int, bars: list[Bar]) -> str:

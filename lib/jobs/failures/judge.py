@@ -74,7 +74,7 @@ _SAVED = re.compile(r"\bmodel saved\.$|\b(?:Model weights saved in|Saved checkpo
 # The last words of sd-scripts and diffusers, and of trainers that say it in English.
 _FINAL_SAVE = re.compile(
     r"(?:^|\s)model saved\.$|\bModel weights saved in (?!\S*(?:checkpoint-\d+|-state)/)\S+$"
-    r"|^(?i:training (?:is )?(?:complete|completed|finished|done))[.! ]*$"
+    r"|'train_runtime'['\"]?: |^(?i:training (?:is )?(?:complete|completed|finished|done))[.! ]*$"
 )
 
 

@@ -27,6 +27,7 @@ _CLASSES = {
     "calendar": "(?i:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)",
     "stream": "std(?:out|err)",
     "part": "[FP]",
+    "stamp": r"1\d{9}(?:\d{3}){0,3}",
     "number": r"(?=[^\W_]{0,40}\d)[^\W_]{1,64}",
     "blank": r"[^\S\n]{1,40}",
 }
@@ -43,12 +44,16 @@ _LANDMARK = re.compile(
     r"|\s+\S|\[?\d{4}-\d\d-\d\d|[\w ]{0,30}\bsteps?\b.{0,30}\bloss\b"
 )
 _DELIMITERS = frozenset(":>|)]}\"'")
+# A bar that was painted over what stood before it.
+_PAINTED = re.compile(r"\s*(?:[^|%\[\]]{0,60}: +|)\d{1,3}%\|")
 # The same where nothing can have painted over a prefix.
 _UNPAINTED = re.compile(r"Traceback \(most recent|\s*File \"|\{['\"]|(?:\w+\.)*[A-Z]\w*(?:Error|Exception):")
 # What is left when a logger's own time was taken for a prefix.
 _OWN_LEVEL = re.compile(rf"\W{{0,3}}(?:\d[\d:.,]{{0,20}}\W{{1,3}})?(?i:{_LEVELS})\b")
 # A time, or a tag in brackets: nothing else than a prefix begins so line after line.
-_TIME = re.compile(r"(?:number [-:/.T,]+ ){2}number|calendar blank number")
+_TIME = re.compile(
+    r"^(?:blank )?stamp (?:\. (?:number|stamp) )?(?:blank|:)|(?:number [-:/.T,]+ ){2}number|calendar blank number"
+)
 _TAG = re.compile(
     r"^(?:blank )?(?:\[ .* \]|\( .* \)|\{ .* \}|< .* >|number (?:blank )?[:|\t)>]|(?:(?!\| )\S+ ){1,9}blank \| blank)"
 )
@@ -75,7 +80,7 @@ class Prefixes:
             may_be_plain: Whether the stretch stands for the whole log, so that words or blanks before all of its
                 lines are a prefix, too.
         """
-        heads = [line[:MAX_PREFIX_CHARS] for line in lines if line.strip()]
+        heads = [line[:MAX_PREFIX_CHARS] for line in lines if line.strip() and not _PAINTED.match(line)]
         known = dict(self._shapes)
         for shape, blank in _shapes_of(heads, may_be_plain).items():
             if shape in known or len(self._shapes) < _MOST_SHAPES:
@@ -185,7 +190,11 @@ def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int) ->
         return False
     text = " ".join(shape)
     has_level = "level" in shape
-    if not has_level and (_TIME.search(text) or _TAG.match(text)):
+    time = _TIME.search(text)
+    is_marked = bool(time or _TAG.match(text))
+    if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
+        is_marked = bool(time and time.start() <= len("blank [ "))
+    if not has_level and is_marked:
         return True
     if shape == ("blank",) and len(rests) < count:
         return False  # indented lines are common, an indented log has no others

@@ -48,8 +48,8 @@ _HEADERS = (
 )
 # What a trainer says first: when steps were done before, another run was appended to the same file.
 _OPENING = re.compile(
-    rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |\*{3,} Running training \*{3,}"
-    rb"|Running +\d+ (?:job|process)|# Running job: )|.{0,60}(?:\*{5} Running training \*{5})"
+    rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |Running +\d+ (?:job|process)|# Running job: "
+    rb"|(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py )|.{0,60}\*{5} Running training \*{5}"
 )
 _RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")
 _TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})", re.DOTALL)
@@ -339,7 +339,7 @@ class ProgressParser:
         if self._messages.is_open or b" train" in text:
             for message in self._messages.take(text):
                 self._take_message(message)
-        if self._run.done is not None and (b"unning " in text or b"prepare t" in text or b"Using D" in text):
+        if self._run.done is not None:
             self._take_opening(text)
         if b"poch" in text:
             self._take_epoch_line(text)
@@ -352,7 +352,8 @@ class ProgressParser:
         self._take_stage_words(text)
 
     def _take_opening(self, text: bytes) -> None:
-        if _OPENING.match(text, 0, 400):
+        is_possible = b"unning " in text or b"prepare t" in text or b"Using D" in text or b".py " in text
+        if is_possible and _OPENING.match(text, 0, 400):
             self._begin_run()
 
     def _take_facts(self, text: bytes) -> None:
