@@ -50,11 +50,15 @@ _MISMATCH = re.compile(
     r"|^(?:ImportError|RuntimeError): .*\b(?:requires|needs) (?P<needed>[\w-]+) ?(?:version )?[<>=~]"
     r"|numpy\.dtype size changed|numpy\.core\.multiarray failed|compiled using NumPy 1\.x"
     r"|was compiled (?:against|with) (?:a )?different|is (?:not compatible|incompatible) with|version mismatch"
+    r"|operator \w+::\w+ does not exist"
 )
 _REFUSALS = frozenset({"ValueError", "AssertionError", "NotImplementedError", "Exception", "RuntimeError"})
 _BUGS = frozenset({"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError"})
 # Words about a setting: its name, and that it may not be so.
 _SETTING = re.compile(r"--[a-z]\w+|\b[a-z]+_[a-z_]+\b|\b[a-z]+(?:_[a-z]+)+=|\b(?:option|argument|setting|config)\b")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_]{2,}")
+# Libraries whose compiled part must fit PyTorch and CUDA.
+_COMPILED = frozenset({"bitsandbytes", "xformers", "triton", "flash_attn"})
 _FORBIDS = re.compile(
     r"(?i)\b(?:can(?:not|'t)|must|only|requires?d?|not (?:supported|allowed|valid|compatible)|unsupported|invalid"
     r"|unknown|unrecognized|incompatible|conflict|either|both|should be|expected one of|is not in|mutually)\b"
@@ -168,13 +172,16 @@ def guess(raised: Raised, phase: str, *, did_step: bool) -> Guess:
 def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
     if _MISMATCH.search(raised.text[:2_000]):
         return Cause.LIBRARY_MISMATCH
+    if kind in {"AttributeError", "OSError"} and raised_by(raised) in _COMPILED:
+        return Cause.LIBRARY_MISMATCH
     if kind in _BUGS and is_own(raised):
         return Cause.TRAINER_BUG
-    if did_step or kind not in _REFUSALS or not is_own(raised) or len(raised.message.split()) < 3:
-        return Cause.UNKNOWN
-    if _SETTING.search(raised.message) and _FORBIDS.search(raised.message):
+    is_refusal = not did_step and kind in _REFUSALS and bool(_FORBIDS.search(raised.message))
+    if is_refusal and _OPTION.search(raised.message):
         return Cause.BAD_ARGUMENT
-    return Cause.UNKNOWN if kind == "RuntimeError" else Cause.TRAINER_REFUSED
+    if not is_refusal or not is_own(raised):
+        return Cause.UNKNOWN
+    return Cause.BAD_ARGUMENT if _SETTING.search(raised.message) else Cause.TRAINER_REFUSED
 
 
 def _layer_hint(cause: Cause, who: str) -> str:

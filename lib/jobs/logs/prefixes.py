@@ -200,7 +200,7 @@ def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int) ->
         return False  # indented lines are common, an indented log has no others
     is_everywhere = len(rests) >= max(_MIN_LINES, _NEARLY_ALL * count)
     is_proven = any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
-    return is_proven and (is_everywhere or has_level)
+    return is_proven and len(rests) >= _MIN_LINES and (is_everywhere or has_level)
 
 
 def _delimited(shape: Shape, most: int) -> int:
