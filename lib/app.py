@@ -10,6 +10,9 @@ from lib.ui.parts.toasts import show_announced
 from lib.ui.parts.url import note_url
 from lib.ui.parts.visitor import show_visitor
 
+# Before the navigation: the browser would fetch the first page's icon from outside.
+st.set_page_config(page_icon="📈", layout="wide")
+
 page = st.navigation(
     [
         st.Page(
@@ -24,7 +27,7 @@ page = st.navigation(
     ],
     position="top",
 )
-st.set_page_config(page_title=f"{page.title} · LoRA Dashboard", page_icon="📈", layout="wide")
+st.set_page_config(page_title=f"{page.title} · LoRA Dashboard")
 
 load_browser_side()
 note_url()

@@ -25,7 +25,7 @@ function followLink() {
   const link = document.querySelector(".st-key-way-on a");
   if (link && !followed.has(link)) {
     followed.add(link);
-    link.click();
+    setTimeout(() => link.click(), 50); // when the run that drew it is over
   }
 }
 
