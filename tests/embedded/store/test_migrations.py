@@ -24,6 +24,8 @@ from lib.jobs.query import JobQuery, SortBy
 from tests.contract.houses import NOW
 from tests.embedded.worker.drill.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 RELEASE_1 = (Path(__file__).parent / "release_1.sql").read_text()
 LATEST = MIGRATIONS[-1].number
