@@ -120,11 +120,14 @@ def parsed_object(text: str | bytes) -> dict[str, Any]:
 
 
 def parsed(text: str | bytes) -> Any:
-    """A JSON value from foreign text; None when it is none."""
+    """A JSON value from foreign text, without lone surrogates, which cannot be shown; None when it is none."""
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        if isinstance(text, bytes) or "\\u" in text:
+            content = json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
+    return content
 
 
 def number(value: object) -> float | None:

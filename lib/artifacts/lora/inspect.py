@@ -7,6 +7,7 @@ whole safetensors file, 1 for a broken or unreadable one.
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -51,11 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DashboardError, OSError) as error:
         sentence = f"The file cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
         broken = {"is_lora": False, "kind": "not readable", "problems": {"file": sentence}}
-        sys.stdout.write(f"{json.dumps(broken, ensure_ascii=False) if options.json else sentence}\n")
+        sys.stdout.write(f"{json.dumps(broken) if options.json else sentence}\n")
         return 1
-    text = (
-        json.dumps(facts_of(lora, norms), ensure_ascii=False, allow_nan=False) if options.json else as_text(lora, norms)
-    )
+    text = json.dumps(facts_of(lora, norms), allow_nan=False) if options.json else as_text(lora, norms)
     sys.stdout.write(f"{text}\n")
     return 0
 
@@ -146,6 +145,7 @@ def as_text(lora: LoraFile, norms: Norms | None) -> str:
     facts = facts_of(lora, norms)
     if not lora.is_lora:
         return str(facts["problems"]["file"])
+    base_model = {key: value for key, value in facts["base_model"].items() if key != "ss_v2"}
     lines = [
         ("Format", f"{facts['format']}, {facts['network_type']}"),
         ("Rank", _table(facts["ranks"])),
@@ -154,7 +154,7 @@ def as_text(lora: LoraFile, norms: Norms | None) -> str:
         ("Scale", _table(facts["scales"])),
         ("Modules", _table(facts["modules"])),
         ("Parameters", f"{facts['parameters']:,} ({', '.join(facts['dtypes'])})"),
-        ("Base model", "; ".join(f"{value} ({key})" for key, value in facts["base_model"].items()) or "not said"),
+        ("Base model", "; ".join(f"{value} ({key})" for key, value in base_model.items()) or "not said"),
         ("Names are of", facts["family_from_keys"] or "not clear"),
         *(
             ("Trained words", f"{', '.join(each['words'])} ({each['from']})")
@@ -184,4 +184,6 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -64,6 +64,11 @@ def test_tags_of_several_datasets_add_up() -> None:
     assert dict(tags_of({"ss_datasets": json.dumps(datasets)}).counts) == {"x": 4, "y": 2}
 
 
+def test_a_tag_that_cannot_be_encoded_can_be_shown() -> None:
+    tags = tags_of({"ss_tag_frequency": '{"a": {"x\\ud800": 1, "\\u3042": 2}}'})
+    assert dict(tags.counts) == {"x?": 1, "あ": 2}
+
+
 def test_settings_have_names_and_units() -> None:
     onetrainer = {"ot_config": json.dumps({"learning_rate": 0.0003, "epochs": 40, "lora_rank": 4})}
     rows = {(each.label, each.value, each.unit) for each in setting_rows({"ss_unet_lr": "1e-4", **onetrainer})}
