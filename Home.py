@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 
 from lib import services
 from lib.errors import DashboardError
-from lib.web.access import Guard, refuse_unsafe_start
+from lib.web.access import Guard, refuse_unsafe_start, sign_in_secrets
 from lib.web.identity import current_visitor
 from lib.web.routes import ROUTES
 
@@ -37,4 +37,4 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 
 refuse_unsafe_start()
 services.identify_with(current_visitor)
-app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(Guard)])
+app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(Guard)], secrets=sign_in_secrets())

@@ -2,7 +2,9 @@
 
 import ipaddress
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from lib.errors import NotAllowed, SettingsError
 from lib.settings import Settings, load_settings, settings_file
-from lib.sign_in_settings import ProxySettings, Roles, folded
+from lib.sign_in_settings import OidcSettings, ProxySettings, Roles, folded
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,14 @@ class Identity:
     Attributes:
         name: An e-mail address, or what else the sign-in calls a person.
         groups: The groups that the sign-in puts the person in.
+        session: Distinguishes this sign-in from others; empty where sessions are not ours.
+        expires_at: Unix seconds when the person must sign in again; None: not for us to say.
     """
 
     name: str
     groups: tuple[str, ...] = ()
+    session: str = ""
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +66,15 @@ class Access:
         settings: As they were at the start: which way in is used never changes while the dashboard runs.
         file: Where roles may change meanwhile.
         reload: Reads the settings again when that file has changed.
+        clock: Unix seconds.
     """
 
     def __init__(
-        self, settings: Settings, file: Path | None = None, reload: Callable[[], Settings] = load_settings
+        self,
+        settings: Settings,
+        file: Path | None = None,
+        reload: Callable[[], Settings] = load_settings,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings.sign_in
         self._roles = settings.sign_in.roles
@@ -71,11 +82,18 @@ class Access:
         self._reload = reload
         self._state = self._file_state()
         self._reloading = threading.Lock()
+        self._clock = clock
+        self._signed_out: dict[str, float] = {}
 
     @property
     def proxy(self) -> ProxySettings | None:
         """The proxy that signs in, where that is the way in."""
         return self._settings.proxy
+
+    @property
+    def oidc(self) -> OidcSettings | None:
+        """The provider that signs in, where that is the way in."""
+        return self._settings.oidc
 
     @property
     def signs_in(self) -> bool:
@@ -104,8 +122,21 @@ class Access:
         """Who this is by the roles of this moment; None without a role. Where nobody signs in all are operators."""
         if not self.signs_in:
             return Visitor(name="", role=Role.OPERATOR)
-        role = role_of(identity, self._current_roles()) if identity else None
-        return Visitor(name=identity.name, role=role) if identity and role else None
+        if identity is None or not self.is_signed_in(identity):
+            return None
+        role = role_of(identity, self._current_roles())
+        return Visitor(name=identity.name, role=role) if role else None
+
+    def is_signed_in(self, identity: Identity) -> bool:
+        """Whether the session goes on: it is neither too old nor signed out."""
+        is_over = identity.expires_at is not None and self._clock() >= identity.expires_at
+        return not is_over and identity.session not in self._signed_out
+
+    def sign_out(self, identity: Identity) -> None:
+        """End a session for good: a copy of its cookie, or a page left open, is worth nothing from now on."""
+        now = self._clock()
+        self._signed_out = {each: until for each, until in self._signed_out.items() if until > now}
+        self._signed_out[identity.session] = identity.expires_at or math.inf
 
     def _current_roles(self) -> Roles:
         """The roles; read again when the file has changed, and given to nobody while it cannot be used."""

@@ -8,12 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lib.errors import SettingsError
-from lib.sign_in_settings import SignInGiven, SignInSettings, lowered, one_line, sign_in_settings, wants_sign_in
+from lib.sign_in_settings import (
+    SignInGiven,
+    SignInSettings,
+    http_address,
+    lowered,
+    one_line,
+    sign_in_settings,
+    wants_sign_in,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS_FILE = ROOT / ".streamlit" / "secrets.toml"
@@ -99,21 +106,6 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
     )
 
 
-def _http_address(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError("is not a web address; it should look like https://host:port") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ValueError("is not a web address; it should look like https://host:port")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("contains a user name or password; set those with their own settings")
-    if parts.query or parts.fragment:
-        raise ValueError("has a query or fragment (? or #); leave it out")
-    return text.rstrip("/")
-
-
 def _bucket(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", text):
         raise ValueError("is not a bucket name (3 to 63 letters, digits, dots and hyphens)")
@@ -138,7 +130,7 @@ def _without_bearer(text: object) -> object:
     return re.sub(r"^bearer\s+", "", text, flags=re.IGNORECASE) if isinstance(text, str) else text
 
 
-Address = Annotated[str, AfterValidator(_http_address)]
+Address = Annotated[str, AfterValidator(http_address)]
 Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_line)]
 
 

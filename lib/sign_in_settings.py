@@ -3,14 +3,18 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, TypeGuard
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from lib.errors import SettingsError
 
 MIN_SECRET_BYTES = 32
+MIN_DIFFERENT_CHARACTERS = 10
+DEFAULT_SESSION_HOURS = 12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +41,37 @@ class ProxySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OidcSettings:
+    """An OpenID Connect provider.
+
+    Attributes:
+        url: Where people open the dashboard, with the base path if there is one.
+        metadata_url: The provider's ``…/.well-known/openid-configuration``.
+        groups_claim: What the provider calls a person's groups.
+        cookie_secret: Signs the cookies that keep people signed in.
+        session_s: Seconds after which people sign in again.
+    """
+
+    url: str
+    metadata_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    cookie_secret: str = field(repr=False)
+    groups_claim: str = "groups"
+    session_s: float = 3600 * DEFAULT_SESSION_HOURS
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host of the address."""
+        return urlunsplit(urlsplit(self.url)._replace(path=""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignInSettings:
     """The way in.
 
     Attributes:
-        way: ``none`` or ``proxy``.
+        way: ``none``, ``proxy`` or ``oidc``.
         is_open: Whether other machines may connect although nobody signs in.
     """
 
@@ -49,6 +79,7 @@ class SignInSettings:
     is_open: bool = False
     roles: Roles = field(default_factory=Roles)
     proxy: ProxySettings | None = None
+    oidc: OidcSettings | None = None
 
 
 def one_line(text: str) -> str:
@@ -56,6 +87,30 @@ def one_line(text: str) -> str:
     if not text.isprintable() or not text.isascii() or " " in text:
         raise ValueError("contains spaces, line breaks or characters that no header may carry")
     return text
+
+
+def http_address(text: str) -> str:
+    """The address without a slash at its end. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("is not a web address; it should look like https://host:port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ValueError("is not a web address; it should look like https://host:port")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("contains a user name or password; set those with their own settings")
+    if parts.query or parts.fragment:
+        raise ValueError("has a query or fragment (? or #); leave it out")
+    return text.rstrip("/")
+
+
+def _safe_address(text: str) -> str:
+    """An address that nobody on the way can read or change: https, or this machine."""
+    parts = urlsplit(http_address(text))
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("must begin with https://, or cookies and tokens could be read on their way")
+    return urlunsplit(parts._replace(netloc=parts.netloc.lower()))
 
 
 def lowered(text: object) -> object:
@@ -88,6 +143,12 @@ def _network(text: str) -> str:
     return text
 
 
+def _random_secret(text: str) -> str:
+    if text and len(set(text)) < MIN_DIFFERENT_CHARACTERS:
+        raise ValueError("is not random; make one with `openssl rand -base64 32`")
+    return _long_secret(text)
+
+
 def _long_secret(text: str) -> str:
     if text and len(text) < MIN_SECRET_BYTES:
         raise ValueError(f"is shorter than {MIN_SECRET_BYTES} characters; make one with `openssl rand -base64 32`")
@@ -103,13 +164,14 @@ def _header_name(text: str) -> str:
 Names = Annotated[list[str], BeforeValidator(_entries)]
 Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_entries)]
 Secret = Annotated[str, AfterValidator(one_line), AfterValidator(_long_secret)]
+SafeAddress = Annotated[str, AfterValidator(_safe_address)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 
 
 class SignInGiven(BaseModel):
     """The settings by the names that people write; all but the first two mean nothing where nobody signs in."""
 
-    LORA_ACCESS: Annotated[Literal["none", "proxy"], BeforeValidator(lowered)] = "none"
+    LORA_ACCESS: Annotated[Literal["none", "proxy", "oidc"], BeforeValidator(lowered)] = "none"
     LORA_OPEN: bool = False
     LORA_OPERATORS: Names = Field(default=[])
     LORA_VIEWERS: Names = Field(default=[])
@@ -117,6 +179,13 @@ class SignInGiven(BaseModel):
     LORA_PROXY_GROUPS_HEADER: HeaderName = ""
     LORA_PROXY_SECRET: Secret = ""
     LORA_PROXY_ADDRESSES: Networks = Field(default=[])
+    LORA_URL: SafeAddress = ""
+    LORA_OIDC_METADATA_URL: SafeAddress = ""
+    LORA_OIDC_CLIENT_ID: str = ""
+    LORA_OIDC_CLIENT_SECRET: str = ""
+    LORA_OIDC_GROUPS_CLAIM: str = "groups"
+    LORA_COOKIE_SECRET: Annotated[str, AfterValidator(one_line), AfterValidator(_random_secret)] = ""
+    LORA_SESSION_HOURS: float = Field(default=DEFAULT_SESSION_HOURS, gt=0, le=24 * 30)
 
 
 def sign_in_settings(given: SignInGiven, origins: Mapping[str, str]) -> SignInSettings:
@@ -133,6 +202,7 @@ def sign_in_settings(given: SignInGiven, origins: Mapping[str, str]) -> SignInSe
         is_open=given.LORA_OPEN,
         roles=Roles(operators=frozenset(given.LORA_OPERATORS), viewers=frozenset(given.LORA_VIEWERS)),
         proxy=_proxy(given) if given.LORA_ACCESS == "proxy" else None,
+        oidc=_oidc(given) if given.LORA_ACCESS == "oidc" else None,
     )
 
 
@@ -147,7 +217,7 @@ def _refuse_leftovers(origins: Mapping[str, str]) -> None:
         if name in origins and name not in ("LORA_ACCESS", "LORA_OPEN"):
             raise SettingsError(
                 f"{name} is set (read from {origins[name]}), but LORA_ACCESS is not, so nobody would have to sign in.",
-                hint='Set LORA_ACCESS to "proxy", or remove the setting.',
+                hint='Set LORA_ACCESS to "proxy" or "oidc", or remove the setting.',
             )
 
 
@@ -167,4 +237,30 @@ def _proxy(given: SignInGiven) -> ProxySettings:
         groups_header=given.LORA_PROXY_GROUPS_HEADER,
         secret=given.LORA_PROXY_SECRET,
         addresses=tuple(map(ip_network, given.LORA_PROXY_ADDRESSES)),
+    )
+
+
+def _oidc(given: SignInGiven) -> OidcSettings:
+    for name, what in (
+        ("LORA_URL", "the address under which people open the dashboard"),
+        ("LORA_OIDC_METADATA_URL", "the provider's …/.well-known/openid-configuration"),
+        ("LORA_OIDC_CLIENT_ID", "what the provider calls this dashboard"),
+        ("LORA_OIDC_CLIENT_SECRET", "what the provider gave for it"),
+        ("LORA_COOKIE_SECRET", "the output of `openssl rand -base64 32`"),
+    ):
+        if not getattr(given, name):
+            raise SettingsError(f"{name} is missing, so nobody could sign in.", hint=f"Set it to {what}.")
+    if find_spec("authlib") is None:
+        raise SettingsError(
+            'LORA_ACCESS is "oidc", but the package Authlib is not installed.',
+            hint="Start the dashboard with `uv run --no-dev --extra oidc streamlit run Home.py`.",
+        )
+    return OidcSettings(
+        url=given.LORA_URL,
+        metadata_url=given.LORA_OIDC_METADATA_URL,
+        client_id=given.LORA_OIDC_CLIENT_ID,
+        client_secret=given.LORA_OIDC_CLIENT_SECRET,
+        cookie_secret=given.LORA_COOKIE_SECRET,
+        groups_claim=given.LORA_OIDC_GROUPS_CLAIM,
+        session_s=3600 * given.LORA_SESSION_HOURS,
     )

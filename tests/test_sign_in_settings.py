@@ -15,6 +15,17 @@ PROXY = {
     "LORA_PROXY_SECRET": SECRET,
 }
 
+COOKIE_SECRET, CLIENT_SECRET = "Vq8x-0f3kJd72Lm5-Zp9RtY1wXc6Bn4s", "client-secret-that-must-not-show"
+OIDC = {
+    "LORA_ACCESS": "oidc",
+    "LORA_OPERATORS": "ann@corp.example",
+    "LORA_URL": "http://localhost:8501",
+    "LORA_OIDC_METADATA_URL": "https://id.example/.well-known/openid-configuration",
+    "LORA_OIDC_CLIENT_ID": "lora",
+    "LORA_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+    "LORA_COOKIE_SECRET": COOKIE_SECRET,
+}
+
 
 @pytest.fixture
 def no_file(tmp_path: Path) -> Path:
@@ -60,6 +71,39 @@ def test_what_would_let_the_wrong_people_in_is_refused(no_file: Path, change: di
         load_settings(PROXY | change, no_file)
     assert words in str(caught.value)
     assert SECRET[1:] not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_provider(no_file: Path) -> None:
+    found = load_settings(
+        OIDC | {"LORA_URL": "https://GPU.Example/lora/", "LORA_SESSION_HOURS": "1.5"}, no_file
+    ).sign_in
+    assert found.oidc is not None
+    assert (found.oidc.url, found.oidc.origin) == ("https://gpu.example/lora", "https://gpu.example")
+    assert (found.oidc.session_s, found.oidc.groups_claim, found.oidc.cookie_secret) == (5400, "groups", COOKIE_SECRET)
+    assert COOKIE_SECRET not in repr(found)
+    assert CLIENT_SECRET not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        *(({name: ""}, f"{name} is missing") for name in OIDC if name != "LORA_ACCESS"),
+        ({"LORA_URL": "http://gpu.example"}, "LORA_URL must begin with https://"),
+        ({"LORA_OIDC_METADATA_URL": "http://id.example"}, "LORA_OIDC_METADATA_URL must begin with https://"),
+        ({"LORA_URL": "gpu.example"}, "LORA_URL is not a web address"),
+        ({"LORA_COOKIE_SECRET": COOKIE_SECRET[1:]}, "LORA_COOKIE_SECRET is shorter than 32 characters"),
+        ({"LORA_COOKIE_SECRET": "abcabc" * 8}, "LORA_COOKIE_SECRET is not random"),
+        ({"LORA_SESSION_HOURS": "0"}, "LORA_SESSION_HOURS is wrong"),
+        ({"LORA_SESSION_HOURS": "nan"}, "LORA_SESSION_HOURS is wrong"),
+        ({"LORA_SESSION_HOURS": "inf"}, "LORA_SESSION_HOURS is wrong"),
+        ({"LORA_ACCESS": "none"}, "LORA_OPERATORS is set (read from the environment), but LORA_ACCESS is not"),
+    ],
+)
+def test_a_provider_that_is_not_complete_or_not_safe(no_file: Path, change: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(OIDC | change, no_file)
+    assert words in str(caught.value)
+    assert COOKIE_SECRET[1:] not in f"{caught.value} {caught.value.hint}"
 
 
 @pytest.mark.parametrize("name", ["LORA_ACCESS", "LORA_OPERATORS", "LORA_VIEWERS", "LORA_PROXY_SECRET"])

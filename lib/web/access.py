@@ -5,12 +5,15 @@ guard lets through is not thereby allowed anything: pages and services ask for t
 """
 
 import sys
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -18,9 +21,19 @@ from lib import services
 from lib.access import NO_ACCESS, Access, Identity, is_this_machine
 from lib.errors import SettingsError
 from lib.settings import is_sign_in_wanted
+from lib.sign_in_settings import OidcSettings
 from lib.ui.parts.links import own_path
 from lib.web.identity import asking, identity_of
 from lib.web.routes import small_page
+from lib.web.sign_in import (
+    LOGOUT,
+    SIGNED_OUT,
+    is_sign_in_path,
+    keep_wanted,
+    streamlit_secrets,
+    to_provider,
+    to_wanted,
+)
 
 # What every answer carries unless the route behind it says something stricter.
 HEADERS = {
@@ -34,16 +47,18 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Streamlit answers both without being asked to: the first counts sessions, the second drives pages without a browser.
 CLOSED = ("/_stcore/metrics", "/_stcore/agent")
 FOREIGN_ORIGIN = "The dashboard answers to its own pages only."
-NOBODY = "Nobody is signed in. Open the dashboard under the address of the proxy that signs you in."
+NOT_SIGNED_IN = "Nobody is signed in, or no longer. Reload the page to sign in."
+NOT_THROUGH_PROXY = "Nobody is signed in. Open the dashboard under the address of the proxy that signs you in."
 NOT_MEANT = "The dashboard does not answer other machines. Whoever runs it sets LORA_OPEN=1 if that is meant."
 
 
 class Refused(Exception):
     """A request that gets no further."""
 
-    def __init__(self, status: HTTPStatus, sentence: str) -> None:
+    def __init__(self, status: HTTPStatus, sentence: str, *, links: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.status = status
+        self.links = links or {}
 
 
 class Guard:
@@ -58,11 +73,9 @@ class Guard:
             return
         try:
             _check(scope)
-            app = _admitted(self._app, scope)
+            await _admitted(self._app, scope)(scope, receive, _with_headers(send))
         except Refused as refusal:
             await _refuse(refusal, scope, receive, _with_headers(send))
-        else:
-            await app(scope, receive, _with_headers(send))
 
 
 def _check(scope: Scope) -> None:
@@ -77,7 +90,7 @@ def _check(scope: Scope) -> None:
 
 
 def _admitted(app: ASGIApp, scope: Scope) -> ASGIApp:
-    """The app as this visitor meets it. Raises Refused for somebody who may not ask this."""
+    """The app as this visitor meets it, or another answer. Raises Refused for somebody who may not ask this."""
     try:
         rules = services.access()
     except SettingsError:  # every page says so, and there is nothing to read before they are right
@@ -85,22 +98,59 @@ def _admitted(app: ASGIApp, scope: Scope) -> ASGIApp:
     if not rules.signs_in or scope["path"] in _open_paths():
         return app
     identity = identity_of(rules, scope)
-    if identity is None:
-        raise Refused(HTTPStatus.UNAUTHORIZED, NOBODY)
+    if rules.oidc and is_sign_in_path(scope["path"]):
+        return _signing_out(app, rules, rules.oidc, identity) if scope["path"] == own_path(LOGOUT) else app
+    if identity is None or not rules.is_signed_in(identity):
+        if rules.oidc and _is_page(scope):
+            return to_provider(HTTPConnection(scope), rules.oidc)
+        raise Refused(HTTPStatus.UNAUTHORIZED, NOT_SIGNED_IN if rules.oidc else NOT_THROUGH_PROXY)
     visitor = rules.visitor(identity)
     if visitor is None:
-        # An open page tells its visitor what this says, unless it is a 403: that it takes for a matter of CORS.
-        is_page = "/_stcore/" in scope["path"]
-        raise Refused(HTTPStatus.UNAUTHORIZED if is_page else HTTPStatus.FORBIDDEN, NO_ACCESS)
-    if scope["type"] == "http" and scope["method"] not in READING and visitor.refusal:
+        raise _without_role(scope, rules)
+    if scope["type"] == "websocket":
+        return _Page(app, rules, identity)
+    if scope["method"] not in READING and visitor.refusal:
         raise Refused(HTTPStatus.FORBIDDEN, visitor.refusal)
     asking.set(visitor)
-    return _Page(app, rules, identity) if scope["type"] == "websocket" else app
+    return (to_wanted(HTTPConnection(scope)) if rules.oidc and _is_page(scope) else None) or app
 
 
 def _open_paths() -> frozenset[str]:
     """What everybody may ask: whether the server is well."""
     return frozenset({"/healthz", own_path("/healthz"), own_path("/_stcore/health")})
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for a page to show, not a script for something it needs."""
+    is_reading = scope["type"] == "http" and scope["method"] == "GET"
+    return is_reading and "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def _without_role(scope: Scope, rules: Access) -> Refused:
+    # An open page tells its visitor what this says, unless it is a 403: that it takes for a matter of CORS.
+    status = HTTPStatus.UNAUTHORIZED if "/_stcore/" in scope["path"] else HTTPStatus.FORBIDDEN
+    return Refused(status, NO_ACCESS, links={"Sign in as somebody else": own_path(LOGOUT)} if rules.oidc else {})
+
+
+def _signing_out(app: ASGIApp, rules: Access, oidc: OidcSettings, identity: Identity | None) -> ASGIApp:
+    """Streamlit forgets the cookies; the session they stood for ends here."""
+
+    async def signing_out(scope: Scope, receive: Receive, send: Send) -> None:
+        if Headers(scope=scope).get("sec-fetch-site") == "cross-site":
+            raise Refused(HTTPStatus.FORBIDDEN, FOREIGN_ORIGIN)
+        if identity:
+            rules.sign_out(identity)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                cookie = Response()
+                keep_wanted(cookie, SIGNED_OUT, oidc)
+                MutableHeaders(scope=message).append("set-cookie", cookie.headers["set-cookie"])
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return signing_out
 
 
 class _Page:
@@ -156,9 +206,10 @@ async def _refuse(refusal: Refused, scope: Scope, receive: Receive, send: Send) 
         await WebSocketClose(code=POLICY_VIOLATION)(
             scope, receive, send
         )  # before it is accepted: the browser gets a 403
-    elif "text/html" in Headers(scope=scope).get("accept", ""):
+    elif _is_page(scope):
         hint = "Whoever runs the dashboard decides who may come in."
-        await small_page(refusal.status.phrase, str(refusal), hint, refusal.status)(scope, receive, send)
+        page = small_page(refusal.status.phrase, str(refusal), hint, refusal.status, refusal.links)
+        await page(scope, receive, send)
     else:
         # As JSON, which open pages and uploads show to their visitor.
         content, headers = {"error": str(refusal)}, {"Cache-Control": "no-store"}
@@ -184,3 +235,12 @@ def refuse_unsafe_start() -> None:
             services.access().require_safe_address(address)
         except SettingsError as error:
             sys.exit(f"{error} {error.hint}".strip())
+
+
+def sign_in_secrets() -> dict[str, Any] | None:
+    """Streamlit's settings for the sign-in; None where it does not sign in."""
+    try:
+        oidc = services.access().oidc
+    except SettingsError:  # every page says so
+        return None
+    return streamlit_secrets(oidc) if oidc else None

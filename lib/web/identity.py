@@ -7,12 +7,14 @@ from ipaddress import ip_address
 
 import streamlit as st
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from lib import services
 from lib.access import Access, Identity, Visitor
 from lib.sign_in_settings import ProxySettings
+from lib.web.sign_in import signed_in
 
 PROXY_SECRET_HEADER = "X-Lora-Proxy-Secret"
 MAX_NAME_LENGTH = 254
@@ -28,18 +30,21 @@ def current_visitor() -> Visitor | None:
     if get_script_run_ctx(suppress_warning=True) is None:
         return asking.get()
     rules = services.access()
-    headers = st.context.headers
-    return rules.visitor(identify(rules, headers.get_all, st.context.ip_address or ""))
+    if rules.oidc:
+        return rules.visitor(signed_in(rules.oidc, st.context.cookies))
+    return rules.visitor(identify(rules, st.context.headers.get_all, st.context.ip_address or ""))
 
 
 def identity_of(rules: Access, scope: Scope) -> Identity | None:
-    """Whom a request comes from."""
+    """Whom a request comes from; None when nobody is signed in, or what it says cannot be believed."""
+    if rules.oidc:
+        return signed_in(rules.oidc, HTTPConnection(scope).cookies)
     client = scope.get("client")
     return identify(rules, Headers(scope=scope).getlist, str(client[0]) if client else "")
 
 
 def identify(rules: Access, values: Values, peer: str) -> Identity | None:
-    """Whom the headers name; None when nobody is signed in, or when what they say cannot be believed.
+    """Whom the headers of the proxy name.
 
     Args:
         peer: The address that the connection comes from.

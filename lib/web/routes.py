@@ -2,7 +2,7 @@
 
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from html import escape
 from urllib.parse import urlsplit
 
@@ -139,15 +139,17 @@ _PAGE_PATHS = frozenset(page.path for page in PAGES)
 _OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "static", "app", "auth"})
 
 
-def small_page(title: str, sentence: str, hint: str, status: int) -> Response:
+def small_page(title: str, sentence: str, hint: str, status: int, links: Mapping[str, str] | None = None) -> Response:
     """A page of its own that needs nothing else of the server."""
+    ways = {"Overview": own_path("/"), "All jobs": own_path("/jobs")} if links is None else links
+    anchors = (f"<a href='{escape(url)}'>{escape(label)}</a>" for label, url in ways.items())
     body = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         "<meta name=color-scheme content='light dark'>"
         f"<title>{escape(title)}</title>"
         "<body style='font:16px/1.5 system-ui;max-width:40em;margin:10vh auto;padding:0 1em'>"
         f"<h1>{escape(title)}</h1><p>{escape(sentence)}</p><p>{escape(hint)}</p>"
-        f"<p><a href='{escape(own_path('/'))}'>Overview</a> · <a href='{escape(own_path('/jobs'))}'>All jobs</a></p>"
+        f"<p>{' · '.join(anchors)}</p>"
     )
     return HTMLResponse(body, status_code=status, headers=NO_STORE)
 

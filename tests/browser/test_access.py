@@ -75,19 +75,31 @@ def test_an_open_dashboard_says_so_on_every_page(page: Page, start_dashboard: Ca
         expect(page.get_by_text(OPEN_NOTICE)).to_be_visible()
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", ""])
-def test_it_does_not_start_for_other_machines_unless_that_is_meant(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "settings", "words"),
+    [
+        ("0.0.0.0", {}, "set LORA_OPEN=1 if this is meant"),
+        ("::", {}, "set LORA_OPEN=1 if this is meant"),
+        ("", {}, "set LORA_OPEN=1 if this is meant"),
+        ("localhost", {"LORA_ACCESS": "oidc"}, "LORA_OPERATORS is missing"),
+        ("0.0.0.0", {**PROXY, "LORA_PROXY_SECRET": SECRET[1:]}, "LORA_PROXY_SECRET is shorter than 32 characters"),
+    ],
+)
+def test_it_does_not_start_open_to_more_people_than_is_meant(
+    address: str, settings: dict[str, str], words: str
+) -> None:
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.address", address]
     ended = subprocess.run(
         [*command, "--server.port", str(lasting_port())],
         cwd=ROOT,
-        env=dict(os.environ),
+        env={**os.environ, **settings},
         capture_output=True,
         timeout=PATIENCE_S,
     )
     assert ended.returncode == 1
-    assert b"set LORA_OPEN=1 if this is meant" in ended.stderr
+    assert words in ended.stderr.decode()
     assert b"Traceback" not in ended.stderr
+    assert SECRET[1:].encode() not in ended.stderr
 
 
 # A proxy that signs in

@@ -20,4 +20,7 @@ def show_visitor() -> None:
     if notice := services.access().notice:
         st.warning(notice, icon=":material/lock_open:")
     if visitor.name:
-        show_note(f"{visitor.name} · {visitor.role}", note=visitor.refusal or None)
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            show_note(f"{visitor.name} · {visitor.role}", note=visitor.refusal or None)
+            if services.access().oidc and st.button("Sign out", type="tertiary", icon=":material/logout:"):
+                st.logout()
