@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,10 @@ GROUP = "group:"
 OPEN_NOTICE = "Nobody signs in here: everyone who can reach this address can read, change and delete everything."
 NO_ACCESS = "You have no access to this dashboard, or no longer."
 ONLY_LOOKING = "You may look at everything here, but change nothing: your role is viewer."
+
+
+# Who acts while a change is made; empty where nobody signs in, and for what no person does.
+acting_as: ContextVar[str] = ContextVar("acting_as", default="")
 
 
 class Role(StrEnum):

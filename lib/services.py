@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from lib.access import NO_ACCESS, Access, Visitor, require_operator
-from lib.errors import SettingsError
+from lib.access import NO_ACCESS, Access, Visitor, acting_as, require_operator
+from lib.audit import Audited, AuditFile
+from lib.errors import NotAllowed, SettingsError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
 from lib.jobs.logs.losses import DrawnPoints, drawn_points, smoothed
@@ -113,11 +114,24 @@ def act(change: Callable[[JobSource], Result]) -> Result:
 
     Every change goes through here. Raises NotAllowed unless the visitor is an operator.
     """
-    require_operator(visitor())
+    current = visitor()
     try:
-        return change(source())
+        require_operator(current)
+    except NotAllowed as error:
+        _audit_file().write(current.name if current else "", "change", [], error)
+        raise
+    name = current.name if current else ""
+    token = acting_as.set(name)
+    try:
+        connected = source()
+        return change(cast(JobSource, Audited(connected, _audit_file(), name)) if name else connected)
     finally:
+        acting_as.reset(token)
         forget_reads()
+
+
+def _audit_file() -> AuditFile:
+    return AuditFile(load_settings().data_dir)
 
 
 def forget_reads() -> None:

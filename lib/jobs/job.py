@@ -220,6 +220,7 @@ class Job:
         alarms: Words such as ``nan_loss``: the job goes on or succeeded, but look at it.
         duration_note: Set when the duration is not what it seems ("including time in the queue").
         size_bytes: What deleting the job frees, None when unknown.
+        submitted_by, cancelled_by, retried_by: Who did so last, where people sign in; None when unknown.
         payload: The source's raw answer, for "Raw data"; empty in lists.
     """
 
@@ -250,6 +251,9 @@ class Job:
     last_output_at: datetime | None = None
     duration_note: str = ""
     size_bytes: int | None = None
+    submitted_by: str | None = None
+    cancelled_by: str | None = None
+    retried_by: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def duration_s(self, now: datetime) -> float | None:

@@ -53,6 +53,15 @@ def test_a_job_s_controls_say_why(job, open_page):
     assert disabled(app) == dict.fromkeys(("Retry", "Cancel", "Delete"), ONLY_LOOKING)
 
 
+def test_a_job_says_who_did_what_to_it(source, visit, open_page):
+    names = {"submitted_by": "ann@corp.example", "cancelled_by": "![](http://x.example/y.png)"}
+    source.add(Job(id="j2", name="two", status=JobStatus.CANCELLED, attempt=1, **names))
+    shown = texts(open_page("job", id="j2")).replace("\u2060", "")
+    assert "Submitted by ann@corp.example" in shown
+    assert "Cancelled by !" in shown
+    assert "Retried by" not in shown
+
+
 def test_the_wizard_says_why(job, open_page):
     assert ONLY_LOOKING in texts(open_page("new_job"))
 

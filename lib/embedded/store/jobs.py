@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from lib.access import acting_as
 from lib.embedded.store import job_queries
 from lib.embedded.store.configs import ConfigStore
 from lib.embedded.store.database import Database
@@ -174,13 +175,17 @@ class Store:
             row = _job_row(connection, job_id)
             if row["status"] == JobStatus.PENDING:
                 connection.execute(
-                    "UPDATE jobs SET status = 'cancelled', finished_at = ?, updated_at = ? WHERE id = ?",
-                    (at, at, job_id),
+                    "UPDATE jobs SET status = 'cancelled', finished_at = ?, updated_at = ?, cancelled_by = ? "
+                    "WHERE id = ?",
+                    (at, at, _person(), job_id),
                 )
                 return None
             if row["status"] != JobStatus.RUNNING:
                 raise InvalidRequest("Only a pending or running job can be cancelled.")
-            connection.execute("UPDATE jobs SET cancel_requested = 1, updated_at = ? WHERE id = ?", (at, job_id))
+            connection.execute(
+                "UPDATE jobs SET cancel_requested = 1, updated_at = ?, cancelled_by = ? WHERE id = ?",
+                (at, _person(), job_id),
+            )
             return int(row["attempt"])
 
     def retry(self, job_id: str) -> Job:
@@ -191,10 +196,10 @@ class Store:
             connection.execute(
                 f"""
                 UPDATE jobs SET status = 'pending', started_at = NULL, finished_at = NULL, duration_s = -1,
-                    cancel_requested = 0, updated_at = ?, queue_rank = {_LAST_RANK}
+                    cancel_requested = 0, updated_at = ?, cancelled_by = NULL, retried_by = ?, queue_rank = {_LAST_RANK}
                 WHERE id = ?
                 """,
-                (self._now().timestamp(), job_id),
+                (self._now().timestamp(), _person(), job_id),
             )
         return self.get_job(job_id)
 
@@ -258,6 +263,7 @@ class Store:
             "settings": settings_json(request.settings),
             "time_limit_s": request.time_limit_s,
             "submission_id": request.submission_id,
+            "submitted_by": _person(),
         }
         connection.execute(
             f"""
@@ -276,6 +282,11 @@ def new_job_id(now: datetime) -> str:
 
 def _is_there(connection: sqlite3.Connection, job_id: str) -> bool:
     return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
+
+
+def _person() -> str | None:
+    """Who acts, where people sign in."""
+    return acting_as.get() or None
 
 
 def _job_row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:

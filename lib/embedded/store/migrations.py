@@ -143,7 +143,14 @@ def _collapse_spaces(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE jobs SET name_key = ?, search_text = ? WHERE seq = ?", values)
 
 
+def _add_people(connection: sqlite3.Connection) -> None:
+    """Who submitted, cancelled and retried a job last; NULL where nobody signs in."""
+    for column in ("submitted_by", "cancelled_by", "retried_by"):
+        connection.execute(f"ALTER TABLE jobs ADD COLUMN {column} TEXT")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
+    Migration(number=3, what="who submitted, cancelled and retried a job", apply=_add_people),
 )

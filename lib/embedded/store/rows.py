@@ -76,6 +76,9 @@ def job_from(row: sqlite3.Row) -> Job:
         trainer=row["trainer"],
         size_bytes=row["size_bytes"],
         time_limit_s=row["time_limit_s"],
+        submitted_by=row["submitted_by"],
+        cancelled_by=row["cancelled_by"],
+        retried_by=row["retried_by"],
         **_latest_attempt(row),
     )
 

@@ -50,6 +50,9 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
         "config_id": job.config_id,
         "configuration": job.config_name,
         "failure": job.failure.message if job.failure else None,
+        "submitted_by": job.submitted_by,
+        "retried_by": job.retried_by,
+        "cancelled_by": job.cancelled_by,
         **{name: job.settings.get(name) for name in SETTINGS},
     }
     row["trainer"] = row["trainer"] or job.trainer

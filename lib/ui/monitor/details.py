@@ -72,6 +72,10 @@ def show_job_information(job: Job) -> None:
     )
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     _show_times(job)
+    people = {"Submitted": job.submitted_by, "Retried": job.retried_by, "Cancelled": job.cancelled_by}
+    for done, name in people.items():
+        if name:
+            st.markdown(f"{done} by {escaped(name, limit=120)}")
     if job.time_limit_s is not None:
         st.markdown(f"Time limit: {duration_text(job.time_limit_s)}")
     if job.size_bytes is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.access import acting_as
 from lib.embedded.files import locks
 from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store
@@ -112,6 +113,18 @@ def test_the_jobs_of_the_first_release_are_kept_and_so_is_a_copy(tmp_path: Path)
         assert found[0] == count
 
 
+def test_jobs_of_the_first_release_are_nobody_s_until_somebody_acts(tmp_path: Path) -> None:
+    path = make_release_1(tmp_path / "data")
+    with closing(Store(path.parent, lambda: NOW)) as store:
+        assert store.get_job("job-3").submitted_by is None
+        token = acting_as.set("ann@corp.example")
+        store.cancel("job-3")
+        acting_as.reset(token)
+        store.retry("job-1")
+        assert store.get_job("job-3").cancelled_by == "ann@corp.example"
+        assert store.get_job("job-1").retried_by is None
+
+
 def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
     path = make_release_1(tmp_path / "old")
     for folder in (path.parent, tmp_path / "new"):
@@ -184,7 +197,7 @@ def test_two_processes_that_open_at_once_migrate_once(tmp_path: Path) -> None:
     assert not locks.is_held(tmp_path / locks.WORKER_LOCK)
     with opened(path) as connection:
         numbers = connection.execute("SELECT number FROM migrations ORDER BY number").fetchall()
-    assert [row["number"] for row in numbers] == [2, LATEST + 1]
+    assert [row["number"] for row in numbers] == [*range(2, LATEST + 2)]
 
 
 # Old and new code beside each other

@@ -113,6 +113,11 @@ def test_the_csv_has_times_parameters_and_the_final_loss() -> None:
     assert row["batch_size"] == row["dataset"] == ""
 
 
+def test_the_csv_names_who_did_what() -> None:
+    row = csv_row(make_job(submitted_by="ann@corp.example", cancelled_by="=HYPERLINK()"), NOW)
+    assert (row["submitted_by"], row["retried_by"], row["cancelled_by"]) == ("ann@corp.example", "", "'=HYPERLINK()")
+
+
 def test_the_csv_tells_a_job_that_is_being_cancelled() -> None:
     assert csv_row(make_job(raw_status="running", cancelling=True), NOW)["status"] == "cancelling"
 
