@@ -1,10 +1,11 @@
-"""The one cache of what is read from a source: shared by all viewers, kept for a moment, outliving a failure."""
+"""The one cache of what is read from a source: all viewers share it, and a failure keeps the last good value."""
 
 import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ ERROR_HOLD_S = 1.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading(Generic[Value]):
-    """What was read last with success, and why it could not be read again (None: it is fresh)."""
+    """The last value that was read, and why it could not be read again; ``problem`` is None for a fresh value."""
 
     value: Value
     read_at: datetime
@@ -27,9 +28,15 @@ class Reading(Generic[Value]):
 
 @dataclass(slots=True)
 class _Slot:
-    """One key: the last good value and the outcome of the last call. ``era`` counts the forgets before that call."""
+    """One key: the last good value and the outcome of the last call.
+
+    Attributes:
+        users: How many threads are reading the key now.
+        era: How many forgets came before the last call.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
     reading: Reading[Any] | None = None
     error: DashboardError | None = None
     version: Hashable = None
@@ -49,7 +56,8 @@ class Reads:
 
     Args:
         error_hold_s: How long an error is repeated without asking again.
-        max_entries: How many keys are kept; the least recently used ones go first.
+        max_entries: How many keys are kept; the least recently used ones are dropped first. There are more only while
+            more are being read.
         clock: Monotonic seconds.
         now: The time that readings are stamped with.
     """
@@ -83,18 +91,17 @@ class Reads:
         """The value, or the last good one with the reason why it could not be read again.
 
         Args:
-            key: Names the question.
-            ask: Asks it, when there is no answer that is fresh.
-            ttl_s: How long the answer is fresh.
-            version: When it differs from that of the last answer, the question is asked again.
+            key: Identifies what is read.
+            ask: Reads it; called when there is no fresh value.
+            ttl_s: How long the value stays fresh, in seconds.
+            version: A value that was read under another version is not fresh.
 
         Raises:
-            DashboardError: There never was a good value.
-            JobNotFound: The job is gone, whatever was known about it.
+            DashboardError: The read failed, and there is no earlier value.
+            JobNotFound: The job is gone; an earlier value no longer counts.
         """
         asked_at, era = self._clock(), self._era
-        slot = self._slot(key)
-        with slot.lock:
+        with self._held(key) as slot:
             is_current = slot.era >= era and slot.version == version
             if not (is_current and (slot.ended_at > asked_at or self._clock() < slot.fresh_until)):
                 self._ask(slot, ask, ttl_s, version)
@@ -110,13 +117,13 @@ class Reads:
         return slot is not None and slot.reading is not None
 
     def forget(self) -> None:
-        """Ask every question afresh next time. Last good values stay, for the case that this fails."""
+        """Read everything afresh next time. The last good values stay in case that fails."""
         with self._lock:
             self._era += 1
 
     def _ask(self, slot: _Slot, ask: Callable[[], Any], ttl_s: float, version: Hashable) -> None:
         era, began_at = self._era, self._clock()
-        # An error that is no DashboardError leaves the slot as it was: there is no outcome to share.
+        # Any other error leaves the slot as it was: it is a bug, not an outcome to share.
         try:
             slot.reading, slot.error = Reading(value=ask(), read_at=self._now()), None
             slot.fresh_until = began_at + ttl_s
@@ -126,15 +133,24 @@ class Reads:
             slot.error, slot.fresh_until = error, self._clock() + self._error_hold_s
         slot.ended_at, slot.era, slot.version = self._clock(), era, version
 
-    def _slot(self, key: Hashable) -> _Slot:
+    @contextmanager
+    def _held(self, key: Hashable) -> Iterator[_Slot]:
+        """The locked slot of a key. It cannot be dropped meanwhile, or a second call for the key could begin."""
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
+            slot.users += 1
             self._slots.move_to_end(key)
-            if len(self._slots) > self._max_entries:
-                self._drop_one()
-            return slot
+            self._drop_surplus()
+        try:
+            with slot.lock:
+                yield slot
+        finally:
+            with self._lock:
+                slot.users -= 1
 
-    def _drop_one(self) -> None:
-        """Drop the least recently used slot that no call is filling: another call for its key must wait for that."""
-        oldest = next((each for each, slot in self._slots.items() if not slot.lock.locked()), None)
-        self._slots.pop(oldest, None)
+    def _drop_surplus(self) -> None:
+        surplus = len(self._slots) - self._max_entries
+        if surplus > 0:
+            unused = [key for key, slot in self._slots.items() if not slot.users]
+            for key in unused[:surplus]:
+                del self._slots[key]

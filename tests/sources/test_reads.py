@@ -113,8 +113,8 @@ def test_the_least_recently_used_go_first() -> None:
 class Slow:
     """A source that holds every call until it is released; real threads and a real clock."""
 
-    def __init__(self) -> None:
-        self.reads, self.calls = Reads(), 0
+    def __init__(self, *, max_entries: int = 300) -> None:
+        self.reads, self.calls = Reads(max_entries=max_entries), 0
         self.began, self.release = threading.Semaphore(0), threading.Semaphore(0)
         self.results: list[object] = []
         self.error: SourceUnavailable | None = None
@@ -128,9 +128,9 @@ class Slow:
             raise self.error
         return call
 
-    def look(self) -> None:
+    def look(self, key: str = "a") -> None:
         try:
-            self.results.append(self.reads.read("a", self.ask, ttl_s=0))
+            self.results.append(self.reads.read(key, self.ask, ttl_s=0))
         except SourceUnavailable as error:
             self.results.append(str(error))
 
@@ -173,3 +173,21 @@ def test_whoever_comes_after_a_forget_does_not_get_an_older_answer() -> None:
     for thread in [*first, *second]:
         thread.join(20)
     assert sorted(map(str, slow.results)) == ["1", "2"]
+
+
+def test_a_key_that_is_being_read_is_not_dropped() -> None:
+    slow = Slow(max_entries=1)
+    readers = []
+    for key in "ab":
+        readers += started(lambda key=key: slow.look(key), 1)  # type: ignore[misc]
+        assert slow.began.acquire(timeout=20)
+    asked: list[float] = []
+    clock = slow.reads._clock
+    slow.reads._clock = lambda: asked.append(clock()) or asked[-1]  # type: ignore[func-returns-value]
+    readers += started(lambda: slow.look("b"), 1)
+    while not asked:
+        threading.Event().wait(0.001)
+    slow.release.release(2)
+    for thread in readers:
+        thread.join(20)
+    assert (slow.calls, sorted(map(str, slow.results))) == (2, ["1", "2", "2"])
