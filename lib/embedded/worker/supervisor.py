@@ -24,8 +24,8 @@ from lib.embedded.worker.processes import ATTEMPT_MARK, GroupStop, signal_groups
 
 _POLL_S = 0.1
 _TRIES_WHILE_AVAILABLE = 2
-# The dashboard's own settings hold secrets, which trainers must not see.
-_SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_")
+# The dashboard's own settings contain secrets, which trainers must not see.
+_SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_", "LORA_PROXY_", "LORA_OIDC_", "LORA_COOKIE_")
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,8 @@ from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.worker.processes import find_marked
 from lib.embedded.worker.supervisor import start_supervisor, supervise
-from lib.settings import ROOT
+from lib.jobs.secret_options import is_secret_option
+from lib.settings import ROOT, _Given
 from tests.embedded.scripted import script_argv
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -69,10 +70,12 @@ def test_all_output_goes_raw_and_in_order_into_the_log(run: Supervised, folder: 
     assert folder.log.read_bytes() == b"before\n\x1b[31mred\r\xfferr240 1 mine  True\n"
 
 
-def test_our_secrets_are_no_business_of_a_trainer(
+def test_a_trainer_does_not_see_our_secrets(
     run: Supervised, folder: AttemptFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("S3_SECRET", "AWS_SECRET_ACCESS_KEY", "INFLUENCERAI_PASSWORD", "HF_HOME"):
+    ours = {name for name in _Given.model_fields if is_secret_option(name)}
+    assert {"S3_SECRET", "LORA_PROXY_SECRET", "INFLUENCERAI_PASSWORD"} <= ours
+    for name in (*ours, "AWS_SECRET_ACCESS_KEY", "HF_HOME"):
         monkeypatch.setenv(name, "value")
     run("print(*sorted(name for name in os.environ if os.environ[name] == 'value'))")
     assert folder.log.read_bytes() == b"HF_HOME\n"
