@@ -112,6 +112,17 @@ def test_captions_are_written_one_after_the_other(embedded, dataset, open_page, 
     assert embedded.datasets.images(dataset.id)[1].caption == "teal"
 
 
+def test_a_caption_that_somebody_else_saved_meanwhile_stays(embedded, dataset, open_page):
+    app = button(open_page("datasets", id=dataset.id), "a.png").click().run()
+    embedded.datasets.set_caption(dataset.id, "a.png", "saved by somebody else")
+    app = button(app, "Next").click().run()
+    app = button(app, "Previous").click().run()
+    assert app.text_area[0].value == "saved by somebody else"
+    embedded.datasets.set_caption(dataset.id, "a.png", "and once more")
+    button(app, "Delete image").click().run()
+    assert embedded.datasets.images(dataset.id)[0].caption == "and once more"
+
+
 def test_every_image_may_have_a_caption(embedded, dataset, open_page):
     for name in ("b.png", "broken.png"):
         embedded.datasets.set_caption(dataset.id, name, "x")

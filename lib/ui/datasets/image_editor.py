@@ -37,6 +37,7 @@ class Editing:
         names: What "Previous" and "Next" walk through, fixed when the dialog opened: a filter does not remove what was
             just captioned.
         turn: Changes with every image shown, so that its fields start fresh.
+        caption: What the caption's field began with; None until the image was read.
         was_turned_to: Whether "Previous" or "Next" led here.
         note: What happened to the previous image.
         problem: Why its caption could not be saved.
@@ -46,6 +47,7 @@ class Editing:
     name: str
     names: tuple[str, ...]
     turn: int
+    caption: str | None = None
     was_turned_to: bool = False
     note: str = ""
     problem: DashboardError | None = None
@@ -103,6 +105,9 @@ def _edit_image() -> None:
         return
     with explained_errors():
         image = _stored(editing)
+        if editing.caption is None:
+            editing = replace(editing, caption=image.caption)
+            open_dialog(_EDITOR, editing)
         left, right = st.columns([3, 2], gap="medium")
         with left:
             _show_preview(editing, image)
@@ -157,7 +162,7 @@ def _show_caption(editing: Editing, image: DatasetImage) -> None:
     # Typed text is sent with the next click. A run for the text alone would only delay that click.
     caption = st.text_area(
         "Caption",
-        image.caption,
+        editing.caption,
         max_chars=MAX_CAPTION_LENGTH,
         height=160,
         key=_field(editing),
@@ -201,7 +206,8 @@ def _turn(editing: Editing, step: int) -> None:
         open_dialog(_EDITOR, replace(editing, problem=error))
         return
     name = editing.neighbour(step) or editing.name
-    open_dialog(_EDITOR, replace(editing, name=name, turn=_next_turn(), was_turned_to=True, note=note, problem=None))
+    turned = replace(_afresh(editing), name=name, was_turned_to=True, note=note, problem=None)
+    open_dialog(_EDITOR, turned)
 
 
 @st.dialog("Delete image", on_dismiss=close_dialog)
@@ -216,7 +222,7 @@ def _confirm_deletion() -> None:
         if st.button("Delete for good", type="primary"):
             act(lambda source: source.datasets.delete_image(editing.dataset_id, editing.name), done=f"Deleted {name}")
         if st.button("Keep the image"):
-            open_dialog(_EDITOR, replace(editing, turn=_next_turn()))
+            open_dialog(_EDITOR, _afresh(editing))
             st.rerun()
 
 
@@ -232,12 +238,20 @@ def _save(source: JobSource, editing: Editing, caption: str) -> None:
 
 
 def _save_changed(editing: Editing) -> bool:
-    """Save the field's text if it differs; returns whether it did. Raises DatasetError."""
+    """Save the field's text if it was changed here; returns whether it was. Raises DatasetError.
+
+    It is compared with what the field began with: a caption that somebody else saved meanwhile stays.
+    """
     typed: str | None = st.session_state.get(_field(editing))
-    if typed is None or typed.split() == _stored(editing).caption.split():
+    if typed is None or editing.caption is None or typed.split() == editing.caption.split():
         return False
     services.act(lambda source: _save(source, editing, typed))
     return True
+
+
+def _afresh(editing: Editing) -> Editing:
+    """With fields that start from what is stored."""
+    return replace(editing, turn=_next_turn(), caption=None)
 
 
 def _field(editing: Editing) -> str:
