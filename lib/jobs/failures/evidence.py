@@ -54,6 +54,7 @@ OPENING = re.compile(
     r"|^\s*(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py\b"
 )
 
+_OPENING_WORD = re.compile(r"unning |prepare tok|Using Dream|\.py\b")
 # A training bar that did at least one step.
 _STARTED = re.compile(
     r"(?:[Ss]teps?|Train\w*|[Ee]poch[^|]{0,30}): +\d+%\|[^|]*\| *[1-9]\d*/\d+ \[|(?:loss|lr)['\"]?[=:] ?['\"]?[\d.]"
@@ -201,12 +202,10 @@ def _last_run(lines: Sequence[str]) -> int:
     for index, line in enumerate(lines):
         if ("%" in line or "loss" in line) and _STARTED.search(line):
             started = True
-        if OPENING.match(line[:300]) and not said:
-            if started:
-                begins, started = index, False
-            said = True
-        elif line.strip():
-            said = bool(OPENING.match(line[:300]))
+        opens = bool(_OPENING_WORD.search(line, 0, 300) and OPENING.match(line[:300]))
+        if opens and started and not said:
+            begins, started = index, False
+        said = opens or (said and not line.strip())
     return begins
 
 

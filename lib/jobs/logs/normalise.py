@@ -18,7 +18,7 @@ _LONGEST_ENVELOPE = 1 << 20
 _DOCKER_PIECE = 16_000
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _RECENT_BYTES = 1 << 16
-_FIRST_CHECK, _LAST_DOUBLING = 4, 4_096
+_FIRST_CHECK, _LAST_DOUBLING = 4, 64
 # So many lines must agree on words or blanks before it is known that they stand before all.
 _PLAIN_LINES = 8
 
@@ -110,8 +110,8 @@ def _held_text(values: Mapping[str, object]) -> str | None:
 class PrefixCutter:
     """Cuts the prefix of each line once it is known.
 
-    Lines are looked at whenever their number has doubled, later every 4,096 of them. The lines that taught the
-    prefix are given once more, without it.
+    The last lines are looked at whenever there are twice as many, later four times as many, and at the end. Those
+    that taught the prefix are given once more, without it.
     """
 
     def __init__(self) -> None:
@@ -132,13 +132,13 @@ class PrefixCutter:
             self._recent = self._recent[-_RECENT_BYTES:]
             done.append(self._cut(part))
             if self._lines == self._check_at:
-                self._check_at += min(self._check_at, _LAST_DOUBLING)
+                self._check_at *= 2 if self._check_at < _LAST_DOUBLING else 4
                 done.append(self._learn(may_be_plain=_PLAIN_LINES <= self._lines <= WINDOW_LINES))
         return b"".join(done)
 
     def flush(self) -> bytes:
-        """What is left at the end of the log; a short one is looked at as a whole."""
-        learned = self._learn(may_be_plain=True) if self._lines < WINDOW_LINES else b""
+        """What is left at the end of the log."""
+        learned = self._learn(may_be_plain=self._lines < WINDOW_LINES)
         rest, self._held = self._without(self._held) if self._pattern else self._held, b""
         return learned + rest
 

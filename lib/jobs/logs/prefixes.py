@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, reduce
 
-WINDOW_LINES = 64
+WINDOW_LINES = 32
 # A prefix is not longer than this; hostnames and names of pods are long.
-MAX_PREFIX_CHARS = 240
+MAX_PREFIX_CHARS = 200
 _MOST_SHAPES = 8
 # With fewer lines of one shape than this share of a stretch, chance may have made it.
 _MIN_SHARE, _MIN_LINES = 0.2, 3
@@ -111,7 +111,7 @@ def without_prefixes(lines: Sequence[str]) -> list[str]:
 
 def _without_prefixes(lines: Sequence[str]) -> list[str]:
     prefixes = Prefixes()
-    for start in range(0, len(lines), WINDOW_LINES):
+    for start in range(0, len(lines), WINDOW_LINES if len(lines) <= 4 * WINDOW_LINES else 4 * WINDOW_LINES):
         prefixes.learn(lines[start : start + WINDOW_LINES], may_be_plain=len(lines) <= WINDOW_LINES)
     if len(lines) > WINDOW_LINES:
         prefixes.learn(lines[-WINDOW_LINES:])

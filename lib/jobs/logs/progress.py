@@ -185,10 +185,12 @@ class ProgressParser:
             self._is_tail_taken = True
 
     def _take(self, segment: bytes) -> None:
-        segment = without_escapes(segment)
-        frame = parse_frame(segment)
+        if b"\x1b" in segment:
+            segment = without_escapes(segment)
+        frame = parse_frame(segment) if b"%" in segment or b" < " in segment else None
         if frame is None:
-            self._take_text(segment)
+            if self._messages.lines or _may_tell(segment):
+                self._take_text(segment)
             return
         if not self._is_tail_taken:
             self._take_frame(frame)
@@ -336,7 +338,7 @@ class ProgressParser:
             self._run.fraction = max(self._run.fraction, min(1.0, step / total))
 
     def _take_text(self, text: bytes) -> None:
-        if self._messages.is_open or b" train" in text:
+        if self._messages.lines or b"resume train" in text or b"train state from" in text:
             for message in self._messages.take(text):
                 self._take_message(message)
         if self._run.done is not None:
@@ -345,7 +347,7 @@ class ProgressParser:
             self._take_epoch_line(text)
         if self._run.done is None or b"steps" in text:
             self._take_header(text)
-        if b"oss" in text or b"step=" in text:
+        if (b"oss" in text or b"step=" in text) and _FACTS.search(text, 0, 2_000):
             self._take_facts(text)
         if b"NaN detected in latents" in text:
             self._alarm("nan_latents")
@@ -471,7 +473,34 @@ class ProgressParser:
         return (min(epoch, epochs) if epochs else epoch) or None
 
 
+# A loss with a number, or a step: most words with "oss" in them are none.
+_FACTS = re.compile(rb"(?i)loss[\w/]{0,12}['\"]?\s?[:=]\s?['\"]?\s*[-\d ni]|step=")
 _LEARNING_RATE = re.compile(rb"\blr(?:=|: )([\d.eE+-]{1,20})")
+
+
+def _may_tell(text: bytes) -> bool:
+    """Whether any word that this module knows can be in a line; most lines of most logs say nothing to it."""
+    return (
+        b"poch" in text
+        or b"step" in text
+        or b"oss" in text
+        or b"rain batch" in text
+        or b"raining" in text
+        or b"train state" in text
+        or b"aving" in text
+        or b"ampl" in text
+        or b"aching" in text
+        or b"unning" in text
+        or b"um " in text
+        or b".py " in text
+        or b"saved" in text
+        or b"repare t" in text
+        or b"Using D" in text
+        or b"ploading to" in text
+        or b"alidation" in text
+        or b"Generating" in text
+        or b"NaN d" in text
+    )
 
 
 def _begins(frame: BarFrame) -> bool:

@@ -36,25 +36,23 @@ class RichMessages:
 
     Args:
         wanted: The words; other messages are not looked at.
+
+    Attributes:
+        lines: What was read of a message that may go on in the next line.
     """
 
     def __init__(self, wanted: Iterable[bytes]) -> None:
         self._wanted = tuple(wanted)
-        self._lines: list[bytes] = []
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a message may go on in the next line."""
-        return bool(self._lines)
+        self.lines: list[bytes] = []
 
     def take(self, text: bytes) -> list[bytes]:
         """The messages that this line completes."""
-        if 0 < len(self._lines) < _MOST_LINES and text.startswith(b" " * 20) and not START.match(text):
-            self._lines.append(text)
+        if 0 < len(self.lines) < _MOST_LINES and text.startswith(b" " * 20) and not START.match(text):
+            self.lines.append(text)
             return []
-        done = [joined(self._lines)] if self._lines else []
+        done = [joined(self.lines)] if self.lines else []
         is_wanted = len(text) < _MESSAGE_BYTES and any(words in text for words in self._wanted)
-        self._lines = [text] if is_wanted else []
+        self.lines = [text] if is_wanted else []
         return done
 
 

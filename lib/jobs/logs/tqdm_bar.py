@@ -138,11 +138,13 @@ def parse_frame(segment: bytes) -> BarFrame | None:
     if match is not None:
         head, done, total, elapsed, rate, postfix = match.groups(b"")
         name = head.rstrip(b"0123456789")
-    if match is None or not 1 <= len(head) - len(name) <= 3:
+        if len(head) - len(name) > 3:
+            return None
+    if match is None or len(head) == len(name):
         bar = _first_bar(segment)
         if bar is None:
             return None
-        match, name = bar[1], segment[: bar[0]]
+        match, name = bar[1], segment[: bar[0]] if bar[1].re is _AFTER_PERCENT else b"steps"
         done, total, elapsed, rate, postfix = match.groups(b"")
     kind, description, loss, epoch, epochs = _described(name.strip(b" \t:"))
     if postfix and loss is None:

@@ -39,6 +39,20 @@ def cause_text(failure: Failure | None) -> str:
     return f"Cause: {cause or 'unknown'}"
 
 
+def place_texts(failure: Failure | None) -> list[str]:
+    """Where it broke, who raised it and how sure the cause is: ``Broke at step 12``, ``Raised by torch``."""
+    if failure is None:
+        return []
+    named = f"at {failure.phase}" if failure.phase.startswith("step ") else f"while {failure.phase}"
+    where = failure.phase if failure.phase.startswith("after") else named
+    texts = {
+        f"Broke {where}": failure.phase,
+        f"Raised by {failure.raised_by}": failure.raised_by,
+        "The cause is likely, not certain": failure.confidence == "likely",
+    }
+    return [text for text, is_known in texts.items() if is_known]
+
+
 def exit_text(exit_code: int | None) -> str:
     """``Exit code 1`` or ``Ended by signal 9 (SIGKILL)``; empty when unknown."""
     if exit_code is None:
@@ -63,6 +77,8 @@ def show_failure(job: Job, attempt: Attempt) -> bool:
         with st.container(horizontal=True, gap="medium"):
             if attempt.status is not JobStatus.CANCELLED or failure:
                 st.markdown(escaped(cause_text(failure)), width="content")
+            for text in place_texts(failure):
+                st.markdown(escaped(text), width="content")
             if text := exit_text(attempt.exit_code):
                 st.markdown(text, width="content")
             word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
