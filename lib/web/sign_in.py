@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -44,9 +45,14 @@ def streamlit_secrets(oidc: OidcSettings) -> dict[str, Any]:
 
 def signed_in(oidc: OidcSettings, cookies: Mapping[str, str]) -> Identity | None:
     """Whom the cookie names, if this dashboard has signed it for this address; the session may be over."""
+    return _signed_in(oidc, tuple(each for each in cookies.items() if each[0].startswith(USER_COOKIE_NAME)))
 
+
+# A page makes a hundred requests with the same cookie, and checking it is most of what the guard costs.
+@lru_cache(maxsize=256)
+def _signed_in(oidc: OidcSettings, cookies: tuple[tuple[str, str], ...]) -> Identity | None:
     def verified(name: str) -> bytes | None:
-        value = cookies.get(name, "")
+        value = dict(cookies).get(name, "")
         return decode_signed_value(oidc.cookie_secret, name, value.encode("latin-1", "replace")) if value else None
 
     content = get_cookie_with_chunks(verified, USER_COOKIE_NAME)
