@@ -1,6 +1,6 @@
 """The ASGI app that ``streamlit run Home.py`` starts: our routes beside Streamlit's, and a warm start.
 
-It is no page: Streamlit runs ``lib/app.py`` for every visitor, so that even the first deep link passes its guard.
+It is not a page: Streamlit runs ``lib/app.py`` for every visitor, so that even the first deep link passes its guard.
 """
 
 import contextlib

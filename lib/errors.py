@@ -1,4 +1,4 @@
-"""Every error a person may meet.
+"""Every error that a user may see.
 
 DashboardError
 ├── SourceError
@@ -17,7 +17,7 @@ DashboardError
 └── SettingsError
 
 ``str(error)`` is one plain sentence that says what happened; ``error.hint`` says what to do next.
-Neither ever holds a token, a key or a signed link.
+Neither ever contains a token, a key or a signed link.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class SourceUnavailable(SourceError):
 
 
 class SubmissionUnsure(SourceUnavailable):
-    """It is not known whether a job was created: asking again with the same submission id finds out, and is safe."""
+    """Whether a job was created is unknown. Submitting again with the same id is safe and finds out."""
 
 
 class AccessDenied(SourceError):

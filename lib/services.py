@@ -34,7 +34,7 @@ HEALTH_TTL_S = 10.0
 OUTCOMES_TTL_S = 30.0
 SHORT_LOG_LINES = 500
 MAX_UPLOAD_BYTES = 8 << 30
-# A form on a foreign page cannot send a header of its own: its browser would ask us first, and we never agree.
+# A form on another site cannot send a header of ours: the browser would ask us first, and we never agree.
 UPLOAD_HEADER = "X-Lora-Upload"
 
 Result = TypeVar("Result")

@@ -80,7 +80,7 @@ def settings_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def is_sign_in_wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the settings, even wrong ones, ask for a sign-in: then nothing may be open before it works."""
+    """Whether the settings, even invalid ones, ask for sign-in: nothing may be open until it works."""
     try:
         values, _ = _collect(environ, settings_file(environ))
     except SettingsError:
@@ -115,7 +115,7 @@ def _bucket(text: str) -> str:
 def _absolute(text: str) -> str:
     try:
         return str(Path(text).expanduser().resolve()) if text else ""
-    except (RuntimeError, OSError, ValueError):  # ~name of nobody, links in a circle, a NUL
+    except (RuntimeError, OSError, ValueError):  # ~name of an unknown user, circular links, a NUL
         raise ValueError("is not a folder on this machine; ~name needs a user of that name") from None
 
 

@@ -40,7 +40,7 @@ class _Patience:
 
 
 USUAL = _Patience()
-# While somebody waits for a page.
+# While a page is waiting.
 LOOKING = _Patience(read_s=6, tries=1)
 # Some stores compute a checksum of the whole object before they answer for the first time.
 RANGES = _Patience(tries=1)
@@ -203,7 +203,7 @@ class ObjectStore:
                     raise ArtifactError(f"The store kept {len(kept)} of {len(keys)} files: {kept[0].get('Code')}.")
 
     def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> StoreCheck:
-        """Whether the bucket answers, tried once and briefly: somebody waits for the page. Never raises."""
+        """Whether the bucket answers, tried once and briefly: a page is waiting. Never raises."""
         started = time.perf_counter()
         brief = _Patience(connect_s=timeout_s, read_s=timeout_s, tries=1)
         try:

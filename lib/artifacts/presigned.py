@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from lib.jobs.job import PresignedUrl
 
-LONGEST_LIFE = timedelta(days=7)  # of a SigV4 link; boto3 signs longer ones without a word
+LONGEST_LIFE = timedelta(days=7)  # of a SigV4 link; boto3 silently signs longer ones
 
 
 def frozen_link(url: object, expires_at: datetime | None = None) -> PresignedUrl | None:

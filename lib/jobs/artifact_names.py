@@ -22,7 +22,7 @@ _SAMPLE = re.compile(r"(?:^|_)(?P<is_epoch>e?)(?P<count>\d{6})_(?P<prompt>\d{2,}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What a file is, as far as its name tells."""
+    """What the name of a file says about it."""
 
     kind: ArtifactKind
     epoch: int | None = None

@@ -18,7 +18,7 @@ class Dataset:
         tag_counts: Comma-separated caption tags with their counts, most frequent first.
         uncaptioned: Names of images without a caption.
         stray_captions: Names of captions that belong to no image.
-        undecodable: Names of files that are no image anybody can decode.
+        undecodable: Names of files that cannot be decoded as images.
         duplicates: Groups of names with the same bytes.
         scanned: Whether the picture facts above were collected; False while still to come.
     """
@@ -56,7 +56,7 @@ class DatasetImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What became of an upload.
+    """The outcome of an upload.
 
     Attributes:
         kept: Names of the uploaded files that the dataset holds now.

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class JobStatus(StrEnum):
-    """Where a job stands. A word nobody knows becomes UNKNOWN; ``Job.raw_status`` keeps it."""
+    """Where a job stands. An unknown word becomes UNKNOWN; ``Job.raw_status`` keeps it."""
 
     PENDING = "pending"
     RUNNING = "running"

@@ -1,4 +1,4 @@
-"""Options of a trainer whose values nobody else should read, told by their names."""
+"""Trainer options with secret values, recognised by their names."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ _SECRET_OPTION = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)
 
 
 def is_secret_option(name: str) -> bool:
-    """Whether an option's name says that its value is for nobody else to read."""
+    """Whether an option's name says that its value is secret."""
     return _SECRET_OPTION.search(name) is not None
 
 
 def shown_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Trainer-specific values fit to be shown: without those of options named as secrets."""
+    """Trainer-specific values that may be shown: those of options named like secrets are left out."""
     return {name: NOT_SHOWN if is_secret_option(str(name)) else shown_value(value) for name, value in extra.items()}
 
 

@@ -49,7 +49,7 @@ class TrainingSettings:
 
     Attributes:
         trainer: Name of a trainer recipe: ``tiny``, ``sd-scripts``, …
-        base_model: Model name or path; empty for a trainer that has none of its own choice.
+        base_model: Model name or path; empty for a trainer that needs none.
         sample_prompts: One sample image per prompt and epoch; may be empty.
         extra: Further trainer-specific values, passed on as they are.
     """
@@ -111,7 +111,7 @@ def settings_payload(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def settings_from_payload(payload: Mapping[str, Any]) -> TrainingSettings:
-    """Settings from plain values: what is unknown or cannot be meant is left at its default."""
+    """Settings from plain values. Unknown names are ignored; an unusable value becomes the default."""
     found = {name: each.read(payload.get(name)) for name, each in SETTINGS.items()}
     return TrainingSettings(**{name: value for name, value in found.items() if value is not None})
 

@@ -48,7 +48,7 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What would run: the command line, and problems that stand against it (empty: none)."""
+    """What would run: the command line, and the problems that prevent it (empty: none)."""
 
     command: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -114,11 +114,11 @@ class Datasets(Protocol):
         raise _read_only()
 
     def upload_folder(self) -> Path:
-        """Where an upload lies until it is imported: on the disk of the datasets."""
+        """Where an upload is stored until it is imported: on the disk of the datasets."""
         raise _read_only()
 
     def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
-        """Take in an image, a caption or a zip of both; what is refused is named."""
+        """Import an image, a caption or a zip of both; refused files are named."""
         raise _read_only()
 
     def image_names(self, dataset_id: str) -> Sequence[str]:
@@ -238,7 +238,7 @@ class JobSource(ABC):
 
     def all_jobs(self, query: JobQuery) -> Iterator[Job]:
         """Every job that matches, in the query's order and each once, whatever page the query asks for."""
-        seen: set[str] = set()  # new jobs push the pages along meanwhile
+        seen: set[str] = set()  # new jobs shift the pages meanwhile
         skip = 0
         while True:
             page = self.list_jobs(replace(query, skip=skip, take=MAX_TAKE))
@@ -281,9 +281,9 @@ class JobSource(ABC):
         raise no_such_file()
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
-        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last goes on.
+        """Outcomes over ``24h`` (full hours), ``7d`` or ``30d`` (days in UTC), oldest first; the last is unfinished.
 
-        Empty: not known.
+        Empty if unknown.
         """
         return ()
 

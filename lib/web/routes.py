@@ -140,7 +140,7 @@ _OF_STREAMLIT = frozenset({"oauth2callback", "_stcore", "media", "component", "s
 
 
 def small_page(title: str, sentence: str, hint: str, status: int, links: Mapping[str, str] | None = None) -> Response:
-    """A page of its own that needs nothing else of the server."""
+    """A self-contained page that needs nothing else from the server."""
     ways = {"Overview": own_path("/"), "All jobs": own_path("/jobs")} if links is None else links
     anchors = (f"<a href='{escape(url)}'>{escape(label)}</a>" for label, url in ways.items())
     body = (
@@ -173,7 +173,7 @@ def _guarded(route: Route) -> Route:
         host = request.headers.get("host", "")
         if is_known_host(host):
             return await endpoint(request)
-        hint = "Whoever runs the dashboard adds it to server.allowedHosts."
+        hint = "The administrator can add it to server.allowedHosts."
         return small_page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)
 
     return type(route)(route.path, guarded, methods=route.methods)
@@ -194,7 +194,7 @@ def own_routes(uploads: Uploads | None = None) -> list[BaseRoute]:
         Route("/images/{dataset_id}/{name}", image, methods=["GET", "HEAD"]),
         Route("/upload/{dataset_id}/{name:path}", upload, methods=["PUT"]),
     ]
-    # Below the base path only: other addresses may belong to somebody else.
+    # Below the base path only: other addresses may belong to other applications.
     pages = [Route(own_path(f"/{PAGES[0].path}"), first_page), UnknownPages(own_path("/{name:path}"), no_such_page)]
     return [*_prefixed([Route("/healthz", healthz), *map(_guarded, files)]), *map(_guarded, pages)]
 

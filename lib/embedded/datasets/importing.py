@@ -43,14 +43,14 @@ DEFAULT_LIMITS = ImportLimits()
 
 
 class FileRefused(Exception):
-    """Why a file is not taken in: one plain sentence."""
+    """Why a file is not imported: one plain sentence."""
 
 
 @dataclass
 class _Import:
     """One upload on its way into ``folder``, through the temporary folder ``incoming``.
 
-    ``offered`` has the stems of a zip's images, ``taken`` those of the images taken in, with their folders in the zip.
+    ``offered`` has the stems of a zip's images, ``taken`` those of the imported ones, with their folders in the zip.
     ``image_stems`` are those of the images that the dataset has now.
     """
 
@@ -116,7 +116,7 @@ def write_caption(path: Path, text: str, scratch: Path) -> None:
 
 
 def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
-    """Take one image or caption in. Raises FileRefused."""
+    """Import one image or caption. Raises FileRefused."""
     safe = safe_name(path)
     if safe.problem:
         raise FileRefused(safe.problem)
@@ -180,7 +180,7 @@ def _place(unfinished: Path, target: Path) -> bool:
 
 
 def _take_zip(upload: _Import, stream: BinaryIO) -> None:
-    """Take in what is good of a zip. Raises FileRefused when the archive as a whole is not acceptable."""
+    """Import the good files of a zip. Raises FileRefused when the archive as a whole is not acceptable."""
     file = stream if _is_seekable(stream) else _spooled(upload, stream)
     try:
         with zipfile.ZipFile(_BoundedReader(file, upload.limits.index_bytes)) as archive:
@@ -210,7 +210,7 @@ def _spooled(upload: _Import, stream: BinaryIO) -> BinaryIO:
 
 def _check_archive(entries: list[zipfile.ZipInfo], limits: ImportLimits) -> None:
     if len(entries) > limits.entries:
-        raise FileRefused(f"The zip holds {len(entries)} files; at most {limits.entries} are taken in.")
+        raise FileRefused(f"The zip contains {len(entries)} files; at most {limits.entries} are allowed.")
     if sum(entry.file_size for entry in entries) > limits.total_bytes:
         raise FileRefused(f"The zip unpacks to more than {size_text(limits.total_bytes)}, as a zip bomb does.")
 
@@ -245,7 +245,7 @@ def _owner_problem(upload: _Import, path: str) -> str | None:
         return None
     name = Path(safe_name(path).name).stem
     if name in upload.offered:
-        return "Its image was not taken in from the zip; an image of this name from another folder is another one."
+        return "Its own image was not imported; the image with this name is from another folder of the zip."
     # The zip has no such image, so the caption is for one that was there before.
     if name not in upload.image_stems:
         return "There is no image with this name, so the caption would be unused."

@@ -1,4 +1,4 @@
-"""What a new installation begins with: the sample dataset and the configurations of ``lib/embedded/starter``."""
+"""What a new installation starts with: the sample dataset and the configurations of ``lib/embedded/starter``."""
 
 import io
 import json

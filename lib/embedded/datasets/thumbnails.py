@@ -25,7 +25,7 @@ PREVIEW_PX = 1024
 CACHE_VERSION = 1
 THUMBNAILS, PREVIEWS = "thumbnails", "previews"
 
-# Pillow only warns about images beyond its own limit, and nobody reads a server's warnings.
+# Pillow only warns about images beyond its own limit, and a server's warnings go unread.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 

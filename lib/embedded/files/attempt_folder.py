@@ -51,7 +51,7 @@ class Exit:
 
 
 class AttemptFolder:
-    """Paths and small files of one attempt. Small files are replaced in one step, so that nobody reads half of one.
+    """Paths and small files of one attempt. Small files are replaced in one step: readers never see half of one.
 
     Raises:
         FolderUnavailable: By most methods, when the folder itself cannot be read.
@@ -166,7 +166,7 @@ class AttemptFolder:
         data = read_if_there(self._exit)
         values = None if data is None else json_object(data)
         known = {each.name for each in fields(Exit)}
-        with contextlib.suppress(TypeError):  # another object than ours
+        with contextlib.suppress(TypeError):  # not an object of ours
             return None if values is None else Exit(**{name: values[name] for name in values if name in known})
         return None
 
@@ -187,7 +187,7 @@ class AttemptFolder:
                 raise
 
     def read_losses(self) -> list[LossPoint]:
-        """Every loss in the order seen, without a half-written last one."""
+        """Every loss in order; a half-written last one is left out."""
         try:
             data = self.losses.read_bytes()
         except FileNotFoundError:

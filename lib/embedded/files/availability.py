@@ -1,4 +1,4 @@
-"""Tells a missing file from one that cannot be seen now: a disk or network share may be unavailable for a while.
+"""Distinguishes a missing file from one that cannot be seen now: a disk or network share may be unavailable.
 
 Files are looked up within a folder that is held open, so that an answer never mixes a moment when the folder was
 there with one when it was not.

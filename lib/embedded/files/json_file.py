@@ -1,4 +1,4 @@
-"""Small JSON files, replaced in one step so that nobody reads half of one."""
+"""Small JSON files, replaced in one step so that readers never see half of one."""
 
 import json
 import os

@@ -35,7 +35,7 @@ def take(path: Path, *, patience_s: float = 0.0) -> int | None:
 
 @contextmanager
 def taken_from_holder(path: Path, *, patience_s: float = 60.0) -> Iterator[None]:
-    """Hold a lock, having made its holder let go: another file, locked already, takes the place of the one it holds.
+    """Hold a lock and make its holder let go: a new file, locked already, replaces the one that it holds.
 
     After ``patience_s`` the former holder counts as hung, and the block runs anyway.
     """
@@ -64,7 +64,7 @@ def _put_locked(path: Path) -> int:
 
 
 def _wait_for(descriptor: int, patience_s: float) -> None:
-    """Wait until nobody else holds the lock of an open file."""
+    """Wait until no other process holds the lock of an open file."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         with suppress(BlockingIOError):

@@ -69,7 +69,7 @@ def use_wal(connection: sqlite3.Connection) -> None:
 
 
 def explain(error: sqlite3.Error, path: Path) -> StoreError:
-    """What a SQLite error means to a person."""
+    """A StoreError that explains a SQLite error."""
     text = str(error)
     if "disk is full" in text or (("I/O" in text or "unable to open" in text) and _is_full(path)):
         return DiskFullError(

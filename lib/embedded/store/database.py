@@ -39,7 +39,7 @@ class Database:
             raise explain(error, self.path) from error
 
     def file_id(self) -> FileId:
-        """Which file is at the path now; an open connection would go on reading one that was moved away.
+        """Which file is at the path now; an open connection would keep reading one that was moved away.
 
         Raises:
             FolderUnavailable: It is missing, or that is unknown.
@@ -63,7 +63,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within one transaction, committed at the end and rolled back on any error."""
         with self.reading() as connection, transaction(connection):
-            refuse_newer(connection, self._known_level, self.path)  # now nobody can change the schema any more
+            refuse_newer(connection, self._known_level, self.path)  # from here on the schema cannot change
             yield connection
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Database:
                 file_id, connection = self._idle.get_nowait()
                 if file_id == here:
                     return here, connection
-                connection.close()  # another file took the place of the one it has open
+                connection.close()  # another file has replaced the one it has open
         return here, self._connect_again()
 
     def _connect_again(self) -> sqlite3.Connection:
@@ -110,7 +110,7 @@ class Database:
 
 
 def require_database(data_dir: Path) -> FileId:
-    """Which file the database is. Raises FolderUnavailable when it is missing: it is away, not to be made anew."""
+    """Which file the database is. Raises FolderUnavailable when it is missing: it must not be created again."""
     try:
         found = (data_dir / FILE_NAME).stat()
     except FileNotFoundError as error:

@@ -99,7 +99,7 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
     parts: list[str] = []
     values: list[object] = []
     if query.statuses:
-        # Unknown is every word that is no status; ``count_by_status`` counts it the same way.
+        # Unknown is every word that is not a status; ``count_by_status`` counts it the same way.
         others = sorted(set(JobStatus) - query.statuses)
         is_unknown = JobStatus.UNKNOWN in query.statuses
         words = others if is_unknown else sorted(query.statuses)

@@ -32,7 +32,7 @@ _LAST_RANK = """(
     SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
     FROM jobs WHERE status = 'pending'
 )"""
-# No status of ``JobStatus``: such a job can be neither claimed, cancelled nor retried.
+# Not a ``JobStatus``, so that such a job cannot be claimed, cancelled or retried.
 DELETING = "deleting"
 READ_AT_ONCE = 500
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -59,7 +59,7 @@ class Store:
             return job_queries.list_jobs(connection, query)
 
     def all_jobs(self, query: JobQuery) -> Iterator[Job]:
-        """Every job that matches, as lists show it: those there at the start, less those deleted meanwhile."""
+        """Every matching job as lists show it: those that exist at the start, without those deleted meanwhile."""
         with self.database.reading() as connection:
             ids = job_queries.all_ids(connection, query)
         for start in range(0, len(ids), READ_AT_ONCE):
@@ -239,7 +239,7 @@ class Store:
         with self.database.writing() as connection:
             found = connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
             if not found.rowcount and _is_there(connection, job_id):
-                raise InvalidRequest("Somebody else was deleting the job, and could not.", hint="Delete it again.")
+                raise InvalidRequest("Another process tried to delete the job and failed.", hint="Delete it again.")
 
     def _insert(
         self, connection: sqlite3.Connection, request: JobRequest, dataset_name: str, config_name: str | None

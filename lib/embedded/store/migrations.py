@@ -2,7 +2,7 @@
 
 Two numbers describe a file. Its *level*, the last step it went through, is in the table ``migrations``. Its ``PRAGMA
 user_version`` is the lowest level whose code may still use it. A worker may run older code than the dashboard beside
-it, and released code compares ``user_version`` alone: a step that only adds leaves it as it is, and older code goes on.
+it, and released code compares ``user_version`` alone: a step that only adds things leaves it, and older code works on.
 """
 
 import sqlite3
@@ -63,7 +63,7 @@ def refuse_newer(connection: sqlite3.Connection, known: int, path: Path) -> None
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], path: Path) -> None:
-    """Bring the file up to date in one transaction, after a worker of older code has left and a copy was made.
+    """Bring the file up to date in one transaction, once an older worker has stopped and a copy has been made.
 
     Processes that open the file meanwhile wait. An interrupted migration leaves the file as it was.
     """
@@ -77,7 +77,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], pat
 
 def _apply(connection: sqlite3.Connection, migrations: Sequence[Migration], path: Path) -> None:
     with transaction(connection):
-        found = level(connection)  # another process may have been faster between the look and the lock
+        found = level(connection)  # another process may have migrated before this one got the lock
         to_come = [migration for migration in migrations if migration.number > found]
         if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise StoreError(
@@ -100,14 +100,14 @@ def _apply(connection: sqlite3.Connection, migrations: Sequence[Migration], path
 
 
 def _keep_copy(path: Path, found: int) -> None:
-    """Keep what the file holds before the change, as ``lora.db.schema-1.2026-11-28``."""
+    """Copy the file as it is before the change, as ``lora.db.schema-1.2026-11-28``."""
     target = path.with_name(f"{path.name}.schema-{found}.{datetime.now(UTC):%Y-%m-%d}")
     unfinished = target.with_name(f".{target.name}.unfinished")
     try:
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
         with closing(connect(path, "rw")) as source, closing(connect(unfinished, "rw")) as copy:
-            source.backup(copy)  # what was committed: the transaction that waits for this has written nothing yet
+            source.backup(copy)  # the last committed state: the open transaction has not written anything yet
         unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
         unfinished.replace(target)
     except OSError as error:

@@ -169,7 +169,7 @@ class RunStore:
                 connection.executemany(statement, rows)
 
     def finish(self, claim: Claim, end: AttemptEnd) -> bool:
-        """Record how an attempt ended; False when that was recorded before."""
+        """Record how an attempt ended; False if its end was already recorded."""
         at = max(end.finished_at, claim.started_at)  # the clock may have been set back
         with self._database.writing() as connection:
             ended = connection.execute(

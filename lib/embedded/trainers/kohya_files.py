@@ -1,4 +1,4 @@
-"""The files of sd-scripts, and of trainers that name theirs alike: output names, the prompt file, what was written."""
+"""The files of sd-scripts and of trainers with the same naming: output names, the prompt file, what was written."""
 
 import os
 import re

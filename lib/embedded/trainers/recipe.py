@@ -14,7 +14,7 @@ from lib.jobs.training_settings import TrainingSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """One attempt of a job, as its trainer needs to know it.
+    """One attempt of a job, as its recipe sees it.
 
     Attributes:
         name: The job's name, any text; ``file_stem`` makes a file name of it.
@@ -88,7 +88,7 @@ def dataset_problems(dataset: Dataset) -> list[str]:
 
 
 def shown_command(command: Sequence[str]) -> tuple[str, ...]:
-    """An argv fit to be shown: the values of options named as secrets are left out."""
+    """An argv that may be shown: the values of options that are named like secrets are left out."""
     shown: list[str] = []
     is_secret = False
     for part in command:

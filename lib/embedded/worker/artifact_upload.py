@@ -11,7 +11,7 @@ from typing import Protocol
 from lib.embedded.trainers.recipe import FoundFile
 
 UPLOAD_FAILED = "upload_failed"
-# After so many failures in a row the store counts as down until the next try.
+# After this many failures in a row the store counts as down until the next try.
 MOST_IN_A_ROW = 3
 
 _log = logging.getLogger("worker")
@@ -25,11 +25,11 @@ class UploadTarget(Protocol):
 
 
 class ArtifactUpload:
-    """Uploads the files of one attempt in a thread of its own; a failed file is tried again after each pause.
+    """Uploads the files of one attempt in its own thread; a failed file is tried again after each pause.
 
     Attributes:
         keys: Path of a file -> its key in the store, for the files that were uploaded.
-        alarms: A word when some were not.
+        alarms: ``upload_failed`` if some were not.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ArtifactUpload:
             try:
                 self._target.upload(self._output / path, key)
             except Exception as error:
-                # Any error counts: a thread that dies silently would look like one that uploaded everything.
+                # Any error counts: a thread that died silently would look like one that uploaded everything.
                 _log.warning("%s was not copied: %s", key, error)
                 waiting.append(path)
                 failures += 1

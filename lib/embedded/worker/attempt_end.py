@@ -20,7 +20,7 @@ from lib.jobs.logs.terminal import plain_lines
 JUDGED_TAIL_BYTES = 512 << 10
 JUDGED_LINES = 2_000
 FULL_DISK_BYTES = 1 << 20
-_WAS_AWAY = "The data folder was away for a while during the training, which may be why; then retry the training."
+_WAS_AWAY = "The data folder was away for a while during the training. If that is the reason, retry the training."
 # A full disk often keeps a trainer from saying why it died.
 _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
 
@@ -58,7 +58,7 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
         return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
     incomplete = [file.path for file in files if file.kind is ArtifactKind.INCOMPLETE]
     if incomplete and verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT:
-        message = f"The trainer ended without an error, but {incomplete[-1]} is no complete LoRA file."
+        message = f"The trainer ended without an error, but {incomplete[-1]} is not a complete LoRA file."
         return failed(Cause.NO_OUTPUT, message, verdict.failure.evidence)
     if exit_.was_away and verdict.failure and not exit_.timed_out:
         hint = f"{_WAS_AWAY} {verdict.failure.hint}".rstrip()
@@ -68,7 +68,7 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
 
 def judge_gone(folder: AttemptFolder) -> Verdict:
     """The verdict when the folder was deleted, and with it every record of how the attempt ended."""
-    message = f"The folder of the training, {folder.path}, is gone, so nobody can tell how the training ended."
+    message = f"The folder of the training, {folder.path}, is gone, so it is unknown how the training ended."
     failure = Failure(cause=Cause.WORKER_LOST.value, message=message, hint="Retry the training.")
     return Verdict(status=JobStatus.LOST, failure=failure)
 

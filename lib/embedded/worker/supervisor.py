@@ -1,6 +1,6 @@
 """Watches one trainer: starts it in its own process group, stops it on request, records how it ended.
 
-It is a process of its own, so that the worker may be killed at any time: the next worker reads what the supervisor
+It is a separate process, so that the worker may be killed at any time: the next worker reads what the supervisor
 recorded. The trainer inherits the supervisor's lock, which is held as long as either of them is alive.
 """
 

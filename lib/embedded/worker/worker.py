@@ -185,7 +185,7 @@ class Worker:
         _log.warning("%s: %s", what, error, exc_info=None if isinstance(error, DashboardError) else error)
 
     def _is_hopeless(self, claim: Claim) -> bool:
-        """Whether the end of a run cannot be determined; it must not stay "running" for ever."""
+        """Whether the end of a run cannot be determined; it must not stay "running" forever."""
         errors = self._errors.get(claim.mark, 0)
         try:
             if errors and locks.is_held(self._folder(claim).lock):
@@ -265,7 +265,7 @@ class Worker:
         """Whether the start failed for a reason that may pass."""
         if not self._is_available():
             return True
-        if isinstance(error, FolderUnavailable):  # only the datasets are unavailable: wait, but not for ever
+        if isinstance(error, FolderUnavailable):  # only the datasets are unavailable: wait, but not forever
             self._part_away_since = min(self._part_away_since, time.monotonic())
             return time.monotonic() - self._part_away_since < self._limits.gone_after_s
         return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
@@ -319,7 +319,7 @@ class Worker:
         self._ends.append((claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time())))
 
     def _record_ends(self) -> None:
-        """Record ends that are in no log, again and again until the database accepts them."""
+        """Record ends that no log shows; repeated until the database accepts them."""
         while self._ends:
             self._runs.finish(*self._ends[0])
             self._ends.pop(0)
@@ -328,7 +328,7 @@ class Worker:
         return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt)
 
 
-_MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not make out how; worker.log has the error.")
+_MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not tell how; worker.log has the error.")
 
 
 def _start_verdict(error: Exception) -> Verdict:
@@ -338,7 +338,7 @@ def _start_verdict(error: Exception) -> Verdict:
 
 
 def work(data_dir: Path, worker: Worker) -> None:
-    """Run the queue under the worker's lock, without leaving a job that arrives at the last moment."""
+    """Run the queue under the worker's lock. A job that arrives at the last moment is not left behind."""
     blind_looks = 0
     while (lock := locks.take(data_dir / locks.WORKER_LOCK, patience_s=LOCK_PATIENCE_S)) is not None:
         try:
@@ -352,7 +352,7 @@ def work(data_dir: Path, worker: Worker) -> None:
             blind_looks = 0
         except FolderUnavailable:  # the dashboard starts a worker once the folder is back
             return
-        except StoreError:  # a busy database is tried again, but not for ever
+        except StoreError:  # a busy database is tried again, but not forever
             blind_looks += 1
             if blind_looks == MOST_BLIND_LOOKS:
                 raise

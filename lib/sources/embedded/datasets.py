@@ -41,7 +41,7 @@ class EmbeddedDatasets(DatasetFolder, Datasets):
         super().delete(dataset_id)
 
     def _require_data_folder(self) -> None:
-        """Raise FolderUnavailable while the data folder is away: nothing is written into what stands in its place."""
+        """Raise FolderUnavailable while the data folder is away: another folder may be in its place."""
         self._store.database.file_id()
 
     def _refuse_if_used(self, dataset_id: str) -> None:

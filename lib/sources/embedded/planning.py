@@ -48,7 +48,7 @@ class Planner:
         recipe = self._recipes.get(request.settings.trainer)
         if dataset is None or recipe is None:
             return Preview(problems=tuple(problems))
-        if dataset.image_count != 0:  # else field_problems has said so
+        if dataset.image_count != 0:  # otherwise field_problems already says so
             problems += recipe.problems(request.settings, dataset)
         problems += self._disk_problems(recipe.expected_bytes(request.settings))
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())

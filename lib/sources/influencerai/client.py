@@ -217,7 +217,7 @@ class InfluencerClient:
                     f"The InfluencerAI API at {self.host} sent more than {size_text(most_bytes)} in one answer."
                 )
             if self._clock() > deadline:
-                raise requests.ReadTimeout("the answer drips")
+                raise requests.ReadTimeout("the response arrives too slowly")
         expected = response.headers.get("content-length", "")
         if "content-encoding" not in response.headers and expected.isdecimal() and len(content) < int(expected):
             raise requests.ConnectionError("the answer was cut off")

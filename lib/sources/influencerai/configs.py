@@ -83,7 +83,7 @@ class ApiConfigs(Configs):
 
 
 def read_config(row: object) -> TrainingConfig | None:
-    """A configuration's row; None when it is none."""
+    """The configuration in a row; None if the row is not one."""
     if not isinstance(row, Mapping) or not row.get("id"):
         return None
     return TrainingConfig(

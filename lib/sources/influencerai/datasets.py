@@ -34,7 +34,7 @@ class ApiDatasets(Datasets):
 
 
 def read_dataset(row: object) -> Dataset | None:
-    """A dataset's row; None when it is none. Its name is in ``meta``, if anywhere."""
+    """The dataset in a row; None if the row is not one. Its name, if it has one, is in ``meta``."""
     if not isinstance(row, Mapping) or not row.get("id"):
         return None
     meta = row["meta"] if isinstance(row.get("meta"), Mapping) else {}

@@ -59,11 +59,11 @@ def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], heade
         response = read()
     except (OSError, HTTPException) as error:
         if is_late.is_set():
-            raise TimeoutError("the headers drip: timed out") from error
+            raise TimeoutError("the headers arrive too slowly: timed out") from error
         raise
     finally:
         timer.cancel()
     if is_late.is_set():  # cutting the connection looks like the end of the headers
         response.close()
-        raise TimeoutError("the headers drip: timed out")
+        raise TimeoutError("the headers arrive too slowly: timed out")
     return response

@@ -22,7 +22,7 @@ class PageSize:
     _has_grown: bool = False
 
     def worked(self) -> None:
-        """A page came."""
+        """A page arrived."""
         self._good += 1
         if self.rows < MOST_ROWS and self._good >= self.patience:
             self.rows, self._good, self._has_grown = min(MOST_ROWS, self.rows * 2), 0, True

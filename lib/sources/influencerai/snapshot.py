@@ -49,7 +49,7 @@ LONGEST_KEPT_TEXT, DEEPEST_KEPT = 2_000, 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one read of a job says. None or empty: it does not say.
+    """What one read of a job says. None or empty: unknown.
 
     Attributes:
         updated_at: When the API last wrote the row; orders snapshots however they arrived.
@@ -137,7 +137,7 @@ def read_snapshots(rows: Iterable[object]) -> tuple[list[Snapshot], int]:
 
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """An inline configuration under our names; what has no name of ours keeps its own, in snake_case."""
+    """An inline configuration under our names; a key that we have no name for keeps its own, in snake_case."""
     theirs: dict[str, Any] = {}
     for name, value in config.items():
         if name in ("id", "name") or value is None:
@@ -154,7 +154,7 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def setting_value(name: str, found: object) -> Any:
-    """What the API says of a setting of ours, in our type and in whatever range; None when it cannot be meant."""
+    """The API's value of one of our settings, in our type but maybe out of range; None if it cannot be one."""
     return SETTINGS[name].read(_number(found) if isinstance(SETTINGS[name], Number) else _word(found))
 
 
@@ -172,7 +172,7 @@ def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
 
 
 def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the dashboard itself put into a configuration's ``meta``, those of the right kind."""
+    """The settings that the dashboard stored in a configuration's ``meta``; values of the wrong kind are left out."""
     kept = _mapping(_mapping(config.get("meta")).get(META_NAME))
     found = {ours: SETTINGS[ours].read(kept.get(theirs)) for ours, theirs in META_FIELDS.items()}
     return {name: value for name, value in found.items() if value is not None}

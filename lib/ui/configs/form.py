@@ -45,13 +45,13 @@ def show_config_form(config: TrainingConfig) -> None:
 
 
 def _ask_to_overwrite(stored: TrainingConfig) -> bool:
-    """Say that somebody else saved it, and whether to save over that."""
+    """Say that somebody else saved it. Returns whether to overwrite that."""
     st.warning(
         "Somebody else saved this configuration after you began to change it. Reload it to see it as it is now, or "
         "overwrite it with all that the form says.",
         icon=":material/warning:",
     )
-    # The click agrees to overwrite what is stored now; if somebody saves once more, it is asked again.
+    # The click agrees to overwrite what is stored now; if it is saved once more, the page asks again.
     return st.button("Overwrite", key=f"overwrite {stored.id} {hash(repr(field_values(stored)))}")
 
 
@@ -77,7 +77,7 @@ def _show_fields(config_id: str, edit: ConfigEdit) -> None:
 
 
 def _field(config_id: str, edit: ConfigEdit, name: str) -> dict[str, Any]:
-    """A field's key and callback; it shows what the edit says, also after other pages were looked at."""
+    """A field's key and callback; it shows what the edit says, even after a visit to other pages."""
     key = _key(config_id, name)
     st.session_state[key] = edit.values[name]
     return {"key": key, "on_change": _keep_fields, "args": (config_id,)}

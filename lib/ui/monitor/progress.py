@@ -35,7 +35,7 @@ ALARMS = {
     "Try a lower learning rate.",
     "nan_latents": "Images became NaN when they were encoded, so the model learns nothing from them. "
     "Try another VAE, or full precision for it.",
-    "upload_failed": "The files could not be copied to the artifact store: they lie only on the machine that trained "
+    "upload_failed": "The files could not be copied to the artifact store: they exist only on the machine that trained "
     "them, and worker.log in its data folder says why. Downloads work while they are there.",
 }
 

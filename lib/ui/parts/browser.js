@@ -94,8 +94,8 @@ document.addEventListener("click", (event) => {
   document.execCommand("copy");
 });
 
-// "3 minutes ago" goes on while a page is open that is not drawn again. The words are those of format.relative_time;
-// null leaves the text alone: after some days it hardly changes.
+// Keeps "3 minutes ago" correct on a page that is open but not drawn again. The words are those of
+// format.relative_time; null leaves the text alone: after some days it hardly changes.
 export function relativeTime(age_s) {
   const ago = (count, one, many) => (count === 1 ? one : `${count} ${many} ago`);
   const minutes = Math.round(age_s / 60), hours = Math.round(age_s / 3600);
@@ -117,8 +117,8 @@ setInterval(() => {
   }
 }, 1000);
 
-// A dialog that one of its own buttons closes takes the focus with it; the browser gives it back after Escape only.
-// Several tries, as the dialog goes a moment later.
+// When one of its buttons closes a dialog, the focus is lost; the browser restores it only after Escape.
+// Several tries, because the dialog disappears a moment later.
 function giveFocusTo(key) {
   for (const wait_ms of [0, 100, 300, 600, 1000]) {
     setTimeout(() => {

@@ -1,4 +1,4 @@
-"""Dialogs that no rerun closes: a scan or an upload may finish while somebody is typing in one.
+"""Dialogs that stay open across reruns: a scan or an upload may finish while somebody is typing in one.
 
 A button opens it by ``on_click=open_dialog``; the page asks ``opened`` in every run and shows the dialog while it is.
 Anything that reruns the page by itself waits while ``is_dialog_open``: a full run recreates the dialog, and text that

@@ -163,5 +163,5 @@ def _show_made(job: Job) -> None:
 
 
 def _show_another() -> None:
-    """Lets the draft go, so that the next "Start training" is a submission of its own."""
+    """Drops the draft, so that the next "Start training" is a new submission."""
     st.button("Start another one like it", on_click=write_draft, args=({},))

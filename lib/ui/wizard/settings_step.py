@@ -80,7 +80,7 @@ def _config_label(config: TrainingConfig) -> str:
 
 
 def _choose_config(dataset_id: str) -> None:
-    """Take the new configuration's values; what came from a job is written out, as the job is let go."""
+    """Take the new configuration's values. What came from a job goes into the URL, because the job is dropped."""
     dataset = st.query_params.get("datasetId", dataset_id) or None
     write_draft({"datasetId": dataset, **_without_changes(), "configId": _state(_CONFIG_KEY)})
 
@@ -89,7 +89,7 @@ Entered = Callable[[], Mapping[str, str | None]]
 
 
 def edit_name(draft: Draft, entered: Entered) -> None:
-    """The text field "Job name"; that it was left empty is said once "Next" was tried."""
+    """The text field "Job name"; a missing name is reported once "Next" was clicked."""
     follow_url(_NAME_KEY, draft.name)
     name = st.text_input(
         _NAME, key=_NAME_KEY, placeholder="e.g. red sneakers, first try", on_change=_push, args=(entered,)
@@ -100,7 +100,7 @@ def edit_name(draft: Draft, entered: Entered) -> None:
 
 
 def is_complete() -> bool:
-    """Whether the step can be left; where it cannot, the run to come says why, beside the fields and the buttons.
+    """Whether the step is complete; if not, the next run says why, beside the fields and the buttons.
 
     Asked when "Next" is clicked: a button disabled meanwhile would swallow the click that ends the typing.
     """
@@ -126,7 +126,7 @@ def _problems() -> dict[str, str]:
 
 
 def edit_time_limit(minutes: int | None, entered: Entered) -> None:
-    """The optional field "Time limit"; empty is none."""
+    """The optional field "Time limit"; empty means no limit."""
     follow_url(_LIMIT_KEY, minutes)
     st.number_input(
         _LIMIT,
@@ -147,7 +147,7 @@ def time_limit_text(minutes: int | None) -> str:
 
 
 def edit_values(now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
-    """A field per value; what differs from the configuration is said below it."""
+    """A field per value, with a line below it that names a difference from the configuration."""
     differences = settings_differences(config.settings, now) if config else ()
     said = {each.name: plain(value_text(each.before), limit=120) for each in differences}
 
@@ -167,8 +167,8 @@ def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | 
     """What all fields of the step say now, as parameters of the URL.
 
     A change and a click right after it are two runs, and the second begins with the URL that the browser had before the
-    first. So every change and every button takes along what all fields say, not only what the URL says. The step too: a
-    link may have asked for a later one that could not be shown, and a mended field would jump there.
+    first. So every change and every button sends what all fields say, not only what the URL says. The step too: a
+    link may have asked for a later one that could not be shown, and a corrected field would jump there.
 
     Args:
         config_id: The configuration that was shown when the field or button was drawn.
@@ -191,7 +191,7 @@ def _name_and_limit() -> dict[str, str | None]:
 
 
 def _without_changes() -> dict[str, str | None]:
-    """Keeps name and time limit, and lets the job and every changed value go."""
+    """Keeps name and time limit; drops the job and every changed value."""
     return {"step": "2", **_name_and_limit(), **dict.fromkeys((*CHANGEABLE, "from"))}
 
 
