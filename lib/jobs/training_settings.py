@@ -12,6 +12,7 @@ from typing import Any
 
 from lib.jobs.setting_kinds import Lines, Number, Options, Setting, Text
 
+CONFIG_NAME_TAKEN = "A configuration with this name exists already."
 MAX_NAME_LENGTH = 100
 MAX_JOB_NAME_LENGTH = 200
 
@@ -103,6 +104,14 @@ def setting_problems(settings: TrainingSettings) -> dict[str, str]:
     """Field name -> what is wrong with it; empty when all values can be used."""
     problems = {name: each.problem(getattr(settings, name)) for name, each in SETTINGS.items()}
     return {name: problem for name, problem in problems.items() if problem}
+
+
+def config_problems(config: TrainingConfig) -> dict[str, str]:
+    """Field name -> why the configuration cannot be saved; whether its name is taken, only its source knows."""
+    problems = setting_problems(config.settings)
+    if problem := name_problem(config.name):
+        problems["name"] = problem
+    return problems
 
 
 def settings_payload(settings: TrainingSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, select_jobs
-from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
+from lib.jobs.training_settings import CONFIG_NAME_TAKEN, TrainingConfig, config_problems, setting_problems
 from lib.sources.protocol import (
     Action,
     Configs,
@@ -60,12 +60,10 @@ class MemoryConfigs(Configs):
         return self.kept[config_id] if config_id in self.kept else super().get(config_id)
 
     def save(self, config: TrainingConfig) -> TrainingConfig:
-        problems = setting_problems(config.settings)
-        if problem := name_problem(config.name):
-            problems["name"] = problem
+        problems = config_problems(config)
         others = (other for other in self.kept.values() if other.id != config.id)
         if any(other.name.casefold() == config.name.casefold() for other in others):
-            problems["name"] = "A configuration with this name exists already."
+            problems["name"] = CONFIG_NAME_TAKEN
         if problems:
             raise InvalidRequest("The configuration cannot be saved.", fields=problems)
         saved = replace(config, id=config.id or f"config-{len(self.kept) + 1}", updated_at=self._source.now())

@@ -7,9 +7,7 @@ from datetime import datetime
 from lib.embedded.store.database import Database
 from lib.embedded.store.rows import config_from, settings_json
 from lib.errors import InvalidRequest
-from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
-
-NAME_TAKEN = "A configuration with this name exists already."
+from lib.jobs.training_settings import CONFIG_NAME_TAKEN, TrainingConfig, config_problems
 
 
 class ConfigStore:
@@ -36,9 +34,7 @@ class ConfigStore:
     def save(self, config: TrainingConfig) -> TrainingConfig:
         """Create (empty id) or change one. Raises InvalidRequest with field messages."""
         name = config.name.strip()
-        problems = setting_problems(config.settings)
-        if problem := name_problem(name):
-            problems["name"] = problem
+        problems = config_problems(config)
         at = self._now().timestamp()
         config_id = config.id or f"config-{secrets.token_hex(5)}"
         with self._database.writing() as connection:
@@ -46,7 +42,7 @@ class ConfigStore:
                 "SELECT 1 FROM configs WHERE name_key = ? AND id <> ?", (name.casefold(), config_id)
             ).fetchone()
             if taken:
-                problems["name"] = NAME_TAKEN
+                problems["name"] = CONFIG_NAME_TAKEN
             if problems:
                 raise InvalidRequest("The configuration cannot be saved.", fields=problems)
             if config.is_default:

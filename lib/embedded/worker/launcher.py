@@ -61,12 +61,6 @@ class WorkerLauncher:
         """Whether a worker process is alive. Raises FolderUnavailable when the data folder cannot be read."""
         return locks.is_held(self._data_dir / locks.WORKER_LOCK)
 
-    def _is_running_surely(self) -> bool:
-        try:
-            return self.is_running()
-        except FolderUnavailable as error:
-            raise WorkerError(f"The worker could not be started. {error}", hint=error.hint) from error
-
     def beat_age_s(self) -> float | None:
         """Seconds since the worker last showed that it is alive; None when it never did."""
         try:
@@ -89,7 +83,11 @@ class WorkerLauncher:
             at_once: Even shortly after the last start, because something new was submitted.
         """
         with self._lock:
-            if self._is_running_surely() or self._is_starting() or (not at_once and not self._is_start_due()):
+            try:
+                is_there = self.is_running() or self._is_starting()
+            except FolderUnavailable as error:
+                raise WorkerError(f"The worker could not be started. {error}", hint=error.hint) from error
+            if is_there or (not at_once and not self._is_start_due()):
                 return
             if self._process is not None:
                 # A worker that was killed did not fail by itself, and its jobs must not wait long.

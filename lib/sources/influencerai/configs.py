@@ -5,10 +5,10 @@ from typing import Any
 
 from lib.errors import InvalidRequest
 from lib.jobs.training_settings import (
+    CONFIG_NAME_TAKEN,
     TrainingConfig,
     TrainingSettings,
-    name_problem,
-    setting_problems,
+    config_problems,
     settings_differences,
     settings_payload,
 )
@@ -42,17 +42,14 @@ class ApiConfigs(Configs):
         return self._read(config_id)[0]
 
     def save(self, config: TrainingConfig) -> TrainingConfig:
-        problems = setting_problems(config.settings)
-        if problem := name_problem(config.name):
-            problems["name"] = problem
-        if problems:
+        if problems := config_problems(config):
             raise InvalidRequest("The configuration cannot be saved.", fields=problems)
         meta = self._read(config.id)[1] if config.id else {}
         path = path_of("lora-configs", config.id) if config.id else "/lora-configs"
         try:
             row = self._client.send("PATCH" if config.id else "POST", path, config_payload(config, meta))
         except Conflict as error:
-            taken = {"name": "A configuration with this name exists already."}
+            taken = {"name": CONFIG_NAME_TAKEN}
             raise InvalidRequest("The configuration cannot be saved.", fields=taken) from error
         except InvalidRequest as error:
             raise in_our_words(error) from error

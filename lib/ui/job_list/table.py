@@ -17,7 +17,7 @@ from lib.errors import DashboardError
 from lib.jobs.failures.causes import Cause
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery
-from lib.jobs.words import count_text
+from lib.jobs.words import UNKNOWN, count_text
 from lib.sources.reads import Reading
 from lib.ui.job_list.csv_export import jobs_csv
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
@@ -49,8 +49,8 @@ def job_rows(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
             "ETA": duration_text(job.progress.eta_s if job.status.is_active else None),
             "Duration": duration_text(job.duration_s(now)),
             "Created": job.created_at,
-            "Dataset": plain(job.dataset_name or job.dataset_id or "–", limit=100),
-            "Configuration": plain(job.config_name or job.config_id or "–", limit=100),
+            "Dataset": plain(job.dataset_name or job.dataset_id or UNKNOWN, limit=100),
+            "Configuration": plain(job.config_name or job.config_id or UNKNOWN, limit=100),
             "Created at": job.created_at,
             "Job ID": plain(job.id, limit=100),
         }

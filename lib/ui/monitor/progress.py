@@ -10,6 +10,7 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
 from lib.jobs.query import JobQuery
+from lib.jobs.words import UNKNOWN
 from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
 from lib.ui.parts.errors import explained_errors
@@ -235,4 +236,4 @@ def _loss(progress: Progress) -> str | None:
 
 
 def _known(text: str | None) -> str:
-    return "unknown" if text is None or text == "–" else text
+    return "unknown" if text is None or text == UNKNOWN else text
