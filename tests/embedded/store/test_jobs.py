@@ -399,7 +399,7 @@ def test_a_deletion_that_fails_twice_gives_back_what_the_job_was(house: Embedded
     second.__enter__()
     assert not first.__exit__(ArtifactError, ArtifactError("no answer"), None)
     assert house.source.get_job(job_id).status is JobStatus.SUCCEEDED
-    with pytest.raises(InvalidRequest, match="Somebody else"):
+    with pytest.raises(InvalidRequest, match="Another process"):
         second.__exit__(None, None, None)
     assert house.source.list_jobs(JobQuery()).total == 1
 
