@@ -245,7 +245,7 @@ def _owner_problem(upload: _Import, path: str) -> str | None:
         return None
     name = Path(safe_name(path).name).stem
     if name in upload.offered:
-        return "Its own image was not imported; the image with this name is from another folder of the zip."
+        return "Its own image was not taken in; the image with this name is from another folder of the zip."
     # The zip has no such image, so the caption is for one that was there before.
     if name not in upload.image_stems:
         return "There is no image with this name, so the caption would be unused."
