@@ -87,7 +87,7 @@ def test_errors_in_no_known_shape_are_sentences_too(body: bytes, kind: str, word
         ("cut", SourceUnavailable, "broke the connection", 1),
         ("truncated", BadPayload, "cut off or garbled", 1),
         ("html", BadPayload, "a web page instead of data", 1),
-        ("flood", AnswerTooLarge, "more than 1 MiB", 1),
+        ("flood", AnswerTooLarge, "more than 1 MB", 1),
         ("redirect", BadPayload, "redirect (302)", 1),
     ],
 )
