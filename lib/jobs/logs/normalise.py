@@ -13,6 +13,7 @@ from lib.jobs.logs.prefixes import MAX_PREFIX_CHARS, WINDOW_LINES, Prefixes
 # Where log collectors put the line itself: docker, fluentd, journald, Cloud Logging, Python's JSON loggers.
 _ENVELOPES = ("log", "message", "msg", "MESSAGE", "textPayload", "line", "text")
 _NESTED = ("jsonPayload", "fields")
+_ENVELOPE_KEY = re.compile("|".join(f'"{key}"' for key in (*_ENVELOPES, *_NESTED)).encode())
 _LONGEST_ENVELOPE = 1 << 20
 # Docker cuts a longer line into several envelopes.
 _DOCKER_PIECE = 16_000
@@ -89,7 +90,7 @@ class Unwrapper:
 
 def _opened(line: bytes) -> bytes:
     """What a JSON envelope holds, with the end of its line; any other line as it is."""
-    if not line.startswith(b'{"') or len(line) > _LONGEST_ENVELOPE:
+    if not line.startswith(b'{"') or len(line) > _LONGEST_ENVELOPE or not _ENVELOPE_KEY.search(line):
         return line
     try:
         values = json.loads(line)

@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import dataclass, field
 
 from lib.jobs.job import LossPoint, Progress, Stage
 from lib.jobs.logs.eta import StepPace
@@ -11,6 +10,7 @@ from lib.jobs.logs.loss_series import LossSeries
 from lib.jobs.logs.normalise import PrefixCutter, Unwrapper
 from lib.jobs.logs.rich_lines import RichMessages
 from lib.jobs.logs.tqdm_bar import DESCRIBED_BARS, SAMPLING_BARS, BarFrame, BarKind, parse_frame, without_escapes
+from lib.jobs.logs.training_run import TrainingRun
 
 _SEGMENT_BYTES = 1 << 16
 _PAUSES = {Stage.SAVING, Stage.SAMPLING}
@@ -56,35 +56,6 @@ _TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})
 _SKIPPING = re.compile(rb"skipping (\d+) steps")
 
 
-@dataclass(slots=True)
-class _Run:
-    """Where one run stands; a log that was appended to holds several, one after the other."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-    named_bar: tuple[bytes, int] | None = None
-    candidate: BarFrame | None = None
-    epochs_done: int = 0
-    epochs_total: int = 0
-    epoch_step: int = 0
-    first_epoch: int | None = None
-    # None until a step of the training was seen, even if it is step 0.
-    done: int | None = None
-    total: int | None = None
-    is_total_known: bool = True
-    offset: int = 0
-    skips: bool = False
-    epoch_line: int = 0
-    fraction: float = 0.0
-    loss: float | None = None
-    loss_printed: bytes = b""
-    learning_rate: float | None = None
-    grad_norm: float | None = None
-    frame: BarFrame | None = None
-    stated_s: float | None = None
-    is_announced: bool = False
-    final_saved: bool = False
-
-
 class ProgressParser:
     """Reads a log chunk by chunk and knows where the training stands.
 
@@ -100,7 +71,7 @@ class ProgressParser:
         self._is_tail_taken = False
         self._at: float | None = None
         self._stage: Stage = Stage.QUEUED
-        self._run = _Run(numbers={} if total_epochs is None else {"epochs": total_epochs})
+        self._run = TrainingRun(numbers={} if total_epochs is None else {"epochs": total_epochs})
         self._alarms: list[str] = []
         self._losses = LossSeries()
         self._pace = pace or StepPace()
@@ -146,7 +117,7 @@ class ProgressParser:
     @property
     def progress(self) -> Progress:
         """Where the training stands after the last chunk."""
-        run, step, total = self._run, self._step(), self._total_steps()
+        run, step, total = self._run, self._run.step(), self._run.total_steps()
         pace, eta = self._pace.seconds_per_step, None
         if step is not None and total is not None and run.is_total_known:
             eta = self._pace.eta_s(total - run.offset, self._at or 0.0)
@@ -155,11 +126,11 @@ class ProgressParser:
             stage=self._stage.value,
             step=step,
             total_steps=total,
-            epoch=self._epoch(step, total),
+            epoch=run.epoch(),
             total_epochs=run.numbers.get("epochs"),
             loss=run.loss,
             learning_rate=run.learning_rate,
-            seconds_per_step=pace if pace is not None else self._printed_s(),
+            seconds_per_step=pace if pace is not None else run.printed_s(),
             eta_s=0.0 if self._stage is Stage.FINISHED else eta,
         )
 
@@ -278,9 +249,9 @@ class ProgressParser:
                 run.learning_rate = number(printed[1])
             self._take_loss(frame.loss)
 
-    def _begin_run(self, *, keep_numbers: bool = False) -> _Run:
+    def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
-        self._run = _Run(numbers=dict(self._run.numbers) if keep_numbers else {})
+        self._run = TrainingRun(numbers=dict(self._run.numbers) if keep_numbers else {})
         self._pace = StepPace()
         self._stage = Stage.LOADING_MODEL
         self._alarms.clear()
@@ -334,7 +305,7 @@ class ProgressParser:
 
     def _note_fraction(self) -> None:
         """The fraction never falls within a run, whatever the bar does."""
-        if (step := self._step()) is not None and (total := self._total_steps()):
+        if (step := self._run.step()) is not None and (total := self._run.total_steps()):
             self._run.fraction = max(self._run.fraction, min(1.0, step / total))
 
     def _take_text(self, text: bytes) -> None:
@@ -429,48 +400,6 @@ class ProgressParser:
             self.resume_state = match[1].decode("utf-8", "replace").strip()
         if match := _TRAIN_STATE.search(message):
             self.resume_from(int(match[1]))
-
-    def _step(self) -> int | None:
-        return None if self._run.done is None else self._run.offset + self._run.done
-
-    def _total_steps(self) -> int | None:
-        """Steps at the end of the run, the steps of the resumed run included."""
-        run = self._run
-        configured = run.numbers.get("steps", run.total)
-        if run.total is None or not run.offset:
-            return run.total or configured
-        per_epoch, epochs = self._steps_per_epoch(), run.numbers.get("epochs")
-        if not per_epoch or not epochs:
-            return configured
-        # sd-scripts starts over at the epoch of the state; only with --skip_until_initial_step within it.
-        skipped = run.offset % per_epoch if run.skips else 0
-        ahead = (epochs - run.offset // per_epoch) * per_epoch - skipped
-        return run.offset + min(run.total, max(ahead, 0))
-
-    def _printed_s(self) -> float | None:
-        """Seconds per step as the log states them."""
-        return self._run.frame.seconds_per_step if self._run.frame else self._run.stated_s
-
-    def _steps_per_epoch(self) -> int | None:
-        numbers = self._run.numbers
-        if batches := numbers.get("batches"):
-            return math.ceil(batches / numbers.get("accumulation", 1))
-        if "examples" in numbers and numbers.get("total_batch"):
-            return math.ceil(numbers["examples"] / numbers["total_batch"])
-        return None
-
-    def _epoch(self, step: int | None, total: int | None) -> int | None:
-        """The epoch being trained: what the log says, or what the step count says if that is further."""
-        epochs = self._run.numbers.get("epochs")
-        per_epoch = self._steps_per_epoch()
-        if per_epoch is None and epochs and total:
-            per_epoch = math.ceil(total / epochs)
-        computed = 0
-        if step is not None and per_epoch:
-            # A finished epoch stays until the first step of the next; a resumed run begins with the next.
-            computed = max(1, math.ceil(step / per_epoch), self._run.offset // per_epoch + 1)
-        epoch = max(computed, self._run.epoch_line)
-        return (min(epoch, epochs) if epochs else epoch) or None
 
 
 # A loss with a number, or a step: most words with "oss" in them are none.

@@ -1,0 +1,78 @@
+"""Where one run of a training stands, as its log states it."""
+
+import math
+from dataclasses import dataclass, field
+
+from lib.jobs.logs.tqdm_bar import BarFrame
+
+
+@dataclass(slots=True)
+class TrainingRun:
+    """Where one run stands; a log that was appended to holds several, one after the other."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    named_bar: tuple[bytes, int] | None = None
+    candidate: BarFrame | None = None
+    epochs_done: int = 0
+    epochs_total: int = 0
+    epoch_step: int = 0
+    first_epoch: int | None = None
+    # None until a step of the training was seen, even if it is step 0.
+    done: int | None = None
+    total: int | None = None
+    is_total_known: bool = True
+    offset: int = 0
+    skips: bool = False
+    epoch_line: int = 0
+    fraction: float = 0.0
+    loss: float | None = None
+    loss_printed: bytes = b""
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    frame: BarFrame | None = None
+    stated_s: float | None = None
+    is_announced: bool = False
+    final_saved: bool = False
+
+    def step(self) -> int | None:
+        """Finished steps, those before a resume included."""
+        return None if self.done is None else self.offset + self.done
+
+    def total_steps(self) -> int | None:
+        """Steps at the end of the run, the steps of the resumed run included."""
+        configured = self.numbers.get("steps", self.total)
+        if self.total is None or not self.offset:
+            return self.total or configured
+        per_epoch, epochs = self._steps_per_epoch(), self.numbers.get("epochs")
+        if not per_epoch or not epochs:
+            return configured
+        # sd-scripts starts over at the epoch of the state; only with --skip_until_initial_step within it.
+        skipped = self.offset % per_epoch if self.skips else 0
+        ahead = (epochs - self.offset // per_epoch) * per_epoch - skipped
+        return self.offset + min(self.total, max(ahead, 0))
+
+    def printed_s(self) -> float | None:
+        """Seconds per step as the log states them."""
+        return self.frame.seconds_per_step if self.frame else self.stated_s
+
+    def _steps_per_epoch(self) -> int | None:
+        numbers = self.numbers
+        if batches := numbers.get("batches"):
+            return math.ceil(batches / numbers.get("accumulation", 1))
+        if "examples" in numbers and numbers.get("total_batch"):
+            return math.ceil(numbers["examples"] / numbers["total_batch"])
+        return None
+
+    def epoch(self) -> int | None:
+        """The epoch being trained: what the log says, or what the step count says if that is further."""
+        step, total = self.step(), self.total_steps()
+        epochs = self.numbers.get("epochs")
+        per_epoch = self._steps_per_epoch()
+        if per_epoch is None and epochs and total:
+            per_epoch = math.ceil(total / epochs)
+        computed = 0
+        if step is not None and per_epoch:
+            # A finished epoch stays until the first step of the next; a resumed run begins with the next.
+            computed = max(1, math.ceil(step / per_epoch), self.offset // per_epoch + 1)
+        epoch = max(computed, self.epoch_line)
+        return (min(epoch, epochs) if epochs else epoch) or None
