@@ -7,15 +7,16 @@ the structure of the traceback says where it broke.
 
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lib.jobs.failures.causes import CERTAIN, CRASH_HINT, ECHOES, HINTS, LIKELY, Cause, Finding
-from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, Frame, LogEnd, Raised
+from lib.jobs.failures.causes import CERTAIN, CRASH_HINT, ECHOES, HINTS, LIKELY, Cause
+from lib.jobs.failures.evidence import Chain, Entry, LogEnd, Raised
 from lib.jobs.failures.exit_codes import signal_name, windows_sentence, windows_status
 from lib.jobs.failures.network import request_of
-from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_launcher, classify_line
-from lib.jobs.failures.structure import guess, phase_of, phase_of_frames, raised_by
+from lib.jobs.failures.rules import classify
+from lib.jobs.failures.structure import guess, phase_of, raised_by
+from lib.jobs.failures.suspects import FAR_LINES, Suspect, frames_of, prime_suspect
 from lib.jobs.job import Failure, JobStatus
 
 __all__ = ["NAN_LOSS", "Cause", "Verdict", "judge", "judge_by_log"]
@@ -28,31 +29,6 @@ EXIT_CODE_UNKNOWN = "exit_code_unknown"
 
 MAX_EVIDENCE_LINES = 12
 MAX_LINE_LENGTH = 600
-# A traceback this far above another one is most likely a survived one.
-FAR_LINES = 200
-# After so many lines of the program a line that only may be a failure was context.
-CONTEXT_LINES = 15
-# Causes that trainers report and live without: a missing program, a skipped image, a refused webhook.
-_SURVIVABLE = frozenset(
-    {
-        Cause.MISSING_TRAINER,
-        Cause.MISSING_FILE,
-        Cause.NETWORK,
-        Cause.MISSING_LOGIN,
-        Cause.PERMISSION_DENIED,
-        Cause.CORRUPT_IMAGE,
-        Cause.IMPORT_ERROR,
-    }
-)
-# What a machine says of the end of a program: it outweighs what the program itself said before.
-_MACHINE = frozenset({Cause.OUT_OF_MEMORY, Cause.TIMEOUT, Cause.KILLED, Cause.DISK_FULL, Cause.INTERRUPTED})
-# Exceptions that tell of another process' end or of a lost partner.
-_ECHO = re.compile(
-    r"^(?:[\w.]+\.)?(?:BrokenPipeError|ConnectionResetError|EOFError|ProcessExitedException|ProcessRaisedException"
-    r"|DistBackendError|WorkerCrashedError|RayTaskError|RayActorError|ActorDiedError|TaskError|SignalException)\b"
-    r"|Connection (?:closed|reset) by peer|NCCL (?:error|communicator)|Broken pipe|returned non-zero exit status"
-    r"|Non-zero exit code|Some (?:NCCL|workers)|exited unexpectedly|died with <Signals|Process \d+ terminated with"
-)
 # Lines after a survived traceback in a log without bars, when only the log can tell.
 SURVIVED_LINES = 50
 
@@ -85,27 +61,6 @@ class Verdict:
     status: JobStatus
     failure: Failure | None = None
     alarms: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Suspect:
-    """A place of the log that may be the cause; ``finding`` is None when no rule knows it."""
-
-    line: int
-    finding: Finding | None
-    chain: Chain | None = None
-    entry: Entry | None = None
-
-    @property
-    def cause(self) -> Cause:
-        return self.finding.rule.cause if self.finding else Cause.UNKNOWN
-
-    @property
-    def is_echo(self) -> bool:
-        """Whether it tells of the end of another process, or of a partner that was lost."""
-        if self.chain is None:
-            return self.cause in ECHOES
-        return self.chain.final.is_wrapper or bool(_ECHO.search(self.chain.final.text[:2_000]))
 
 
 def judge(
@@ -145,7 +100,7 @@ def judge_by_log(lines: Sequence[str], *, lora_count: int | None = None, alarms:
     """The same from the log alone: RUNNING when nothing in it says that it ended."""
     log = LogEnd.read(lines)
     raised = _with_nan(log, alarms)
-    suspect = _prime_suspect(log)
+    suspect = prime_suspect(log)
     if _signal_in_text(log) is not None or (suspect and not _was_survived(log, suspect)):
         return _failed(_explain(log, None), raised)
     if _is_finished(log):
@@ -165,7 +120,7 @@ def _with_nan(log: LogEnd, alarms: Sequence[str]) -> tuple[str, ...]:
 def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
     if lora_count:
         return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
-    suspect = _prime_suspect(log)
+    suspect = prime_suspect(log)
     went_well = _seems_saved(log) and (suspect is None or _was_survived(log, suspect))
     if lora_count is None and (_is_finished(log) or went_well):
         return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
@@ -179,7 +134,7 @@ def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...
 
 def _judge_vanished(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
     """Nobody saw the exit code: only what the log proves counts."""
-    suspect = _prime_suspect(log)
+    suspect = prime_suspect(log)
     if _signal_in_text(log) is not None or (suspect and not _was_survived(log, suspect)):
         return _failed(_explain(log, None), alarms)
     if lora_count and _is_finished(log):
@@ -198,7 +153,7 @@ def _explain(log: LogEnd, exit_code: int | None) -> Failure:
 
 
 def _reason(log: LogEnd, exit_code: int | None) -> Failure:
-    suspect = _prime_suspect(log)
+    suspect = prime_suspect(log)
     status = windows_status(exit_code)
     if status is not None and (suspect is None or suspect.cause is Cause.UNKNOWN):
         return _of_windows(log, status)
@@ -221,7 +176,7 @@ def _of_windows(log: LogEnd, status: int) -> Failure:
     return _failure(cause, message, hint=hint, evidence=log.last_lines(3), confidence=CERTAIN)
 
 
-def _outweighs(log: LogEnd, suspect: _Suspect | None, number: int, *, told: bool) -> bool:
+def _outweighs(log: LogEnd, suspect: Suspect | None, number: int, *, told: bool) -> bool:
     """Whether the log knows better than the signal.
 
     A crash has a reason, memory is why the kernel kills, and a launcher ends the other processes politely.
@@ -266,111 +221,12 @@ def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
     return _failure(Cause.KILLED, message, hint=hint, evidence=evidence, traceback=traceback)
 
 
-def _prime_suspect(log: LogEnd) -> _Suspect | None:
-    """What reached the top last; an earlier place only where the last one is an echo of it."""
-    suspects = sorted(_suspects(log), key=lambda each: each.line)
-    if not suspects:
-        return None
-    near = [each for each in suspects if suspects[-1].line - each.line <= FAR_LINES]
-    raised = [each for each in near if each.chain]
-    reported = [each for each in near if each.entry and each.finding]
-    if not raised:
-        strong = [each for each in reported if not each.is_echo]
-        return (strong or reported or near)[-1]
-    own = [each for each in raised if not each.is_echo]
-    last = (own or raised)[-1]
-    spoken = [each for each in reported if each.line > last.line and each.cause in _MACHINE and _is_machine(each)]
-    if spoken and spoken[-1].cause is not last.cause:
-        return spoken[-1]
-    if not own:
-        strong = [each for each in reported if not each.is_echo]
-        known = [each for each in raised if each.finding]
-        return (strong or known or raised)[-1]
-    # The same program may say better than its exception what happened, in the lines before it.
-    told = [each for each in reported if last.line - FAR_LINES / 10 <= each.line < last.line and not each.is_echo]
-    return told[-1] if told and last.finding is None and _is_echoed(told[-1], last) else last
-
-
-def _is_machine(suspect: _Suspect) -> bool:
-    return bool(suspect.entry and not suspect.entry.level and classify_line(suspect.entry.text))
-
-
-def _is_echoed(entry: _Suspect, raised: _Suspect) -> bool:
-    """Whether an exception only repeats that a line before it told of a failure: "OOM 3 times in a row, aborting"."""
-    said = raised.chain.final.message if raised.chain else ""
-    return bool(entry.entry) and len(said.split()) < 3 and entry.cause in {Cause.OUT_OF_MEMORY, Cause.NAN_LOSS}
-
-
-def _suspects(log: LogEnd) -> Iterator[_Suspect]:
-    inside: set[int] = set()
-    for chain in log.chains:
-        inside.update(range(chain.first, chain.last))
-        finding = _classify_chain(chain)
-        is_telling = (finding or not chain.final.is_wrapper) and not chain.is_ignored
-        # Trainers go on when sampling failed, so there one step more is enough to tell that they did.
-        moved_on = log.moved_on(chain.last - 1, by=1 if phase_of_frames(_frames(chain)) == "sampling" else 2)
-        if is_telling and not SURVIVED.match(chain.final.text) and not moved_on:
-            yield _Suspect(line=chain.last - 1, finding=finding, chain=chain)
-    for entry in log.entries:
-        if entry.first in inside:
-            continue
-        is_report, finding = _classify_entry(entry)
-        if not is_report or log.moved_on(entry.first):
-            continue
-        suspect = _Suspect(line=entry.first, finding=finding, entry=entry)
-        if suspect.cause not in _SURVIVABLE or _lines_after(log, entry.last) <= CONTEXT_LINES:
-            yield suspect
-
-
-def _lines_after(log: LogEnd, line: int) -> int:
-    """How many lines the program itself said after a place."""
-    launcher = {index for chain in log.chains for index in range(chain.first, chain.last)}
-    return sum(bool(text.strip()) and index not in launcher for index, text in enumerate(log.lines[line:], line))
-
-
-def _classify_chain(chain: Chain) -> Finding | None:
-    """What reached the top counts first; where it says nothing, what led to it."""
-    for raised in reversed(chain.raised):
-        finding = (classify_launcher if raised.is_wrapper else classify)(raised.text)
-        if finding and (raised is chain.final or finding.rule.cause not in _SURVIVABLE or not chain.final.message):
-            return finding
-        if finding and _is_caused(chain, raised):
-            return finding
-    return None
-
-
-def _is_caused(chain: Chain, raised: Raised) -> bool:
-    """Whether what reached the top says less than what led to it, and nothing of its own."""
-    return chain.final.is_wrapper or guess(chain.final, "", did_step=True).cause is Cause.UNKNOWN
-
-
-def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:
-    """Whether a line reports a failure, and which."""
-    if HARMLESS.match(entry.text):
-        return False, None
-    if entry.level in BAD_LEVELS:
-        return True, classify(entry.text)
-    if entry.level:
-        return False, None
-    if finding := classify_line(entry.text):
-        return True, finding
-    if REPORTED.match(entry.text):
-        return True, classify(entry.text) or _bad_argument(entry.text)
-    return False, None
-
-
-def _bad_argument(text: str) -> Finding | None:
-    """What a command-line parser refuses, whatever it says."""
-    problem = re.match(r"^(?:[\w./\\-]+\.py|accelerate[ <>\w\[\]-]*|torchrun): error: (.+)", text)
-    return classify(f"argument --: {problem[1]}") if problem else None
-
-
-def _of_suspect(log: LogEnd, suspect: _Suspect) -> Failure:
+def _of_suspect(log: LogEnd, suspect: Suspect) -> Failure:
     chain = suspect.chain
     evidence = _lines_of(log, suspect)
     if chain is None:
         return _of_rule(log, suspect, evidence) if suspect.finding else _of_report(suspect, evidence)
-    phase, did_step = phase_of("\n".join(log.raw[: chain.first]), _frames(chain))
+    phase, did_step = phase_of("\n".join(log.raw[: chain.first]), frames_of(chain))
     who = raised_by(chain.final)
     if suspect.finding:
         failure = _of_rule(log, suspect, evidence)
@@ -381,13 +237,13 @@ def _of_suspect(log: LogEnd, suspect: _Suspect) -> Failure:
     return replace(failure, traceback=_traceback(log, chain), phase=phase, raised_by=who)
 
 
-def _of_report(suspect: _Suspect, evidence: Sequence[str]) -> Failure:
+def _of_report(suspect: Suspect, evidence: Sequence[str]) -> Failure:
     """A line reported as an error that no rule knows."""
     said = suspect.entry.text if suspect.entry else ""
     return _failure(Cause.UNKNOWN, f"The trainer stopped with an error: {_short(said)}", evidence=evidence)
 
 
-def _of_rule(log: LogEnd, suspect: _Suspect, evidence: tuple[str, ...]) -> Failure:
+def _of_rule(log: LogEnd, suspect: Suspect, evidence: tuple[str, ...]) -> Failure:
     finding, chain = suspect.finding, suspect.chain
     assert finding is not None
     rule = finding.rule
@@ -412,16 +268,12 @@ def _telling(chain: Chain | None) -> Raised | None:
     return next((each for each in reversed(chain.raised) if classify(each.text)), None) if chain else None
 
 
-def _frames(chain: Chain) -> tuple[Frame, ...]:
-    return tuple(frame for raised in chain.raised for frame in raised.frames)
-
-
 def _unreachable(chain: Chain) -> str:
     findings = (classify(raised.text) for raised in chain.raised)
     return next((each.sentence() for each in findings if each and each.rule.cause is Cause.NETWORK), "")
 
 
-def _file_before(log: LogEnd, suspect: _Suspect) -> tuple[str, Entry] | None:
+def _file_before(log: LogEnd, suspect: Suspect) -> tuple[str, Entry] | None:
     """The file that the last error line before the exception names."""
     pattern = suspect.finding.rule.file_before if suspect.finding else None
     start = suspect.chain.first if suspect.chain else suspect.line
@@ -433,7 +285,7 @@ def _file_before(log: LogEnd, suspect: _Suspect) -> tuple[str, Entry] | None:
     return None
 
 
-def _lines_of(log: LogEnd, suspect: _Suspect) -> tuple[str, ...]:
+def _lines_of(log: LogEnd, suspect: Suspect) -> tuple[str, ...]:
     if suspect.chain is None:
         return _raw(log, suspect.entry.first, suspect.entry.last) if suspect.entry else ()
     telling = [each for each in suspect.chain.raised[:-1] if classify(each.text)]
@@ -499,7 +351,7 @@ def _seems_saved(log: LogEnd) -> bool:
     return _ends_full(log) or any(_SAVED.search(entry.text) for entry in log.entries)
 
 
-def _was_survived(log: LogEnd, suspect: _Suspect) -> bool:
+def _was_survived(log: LogEnd, suspect: Suspect) -> bool:
     """Whether the log went on long after the suspect, or to a good end."""
     after = log.lines[suspect.line + 1 :]
     return _is_finished(log, suspect.line) or sum(bool(line.strip()) for line in after) > SURVIVED_LINES

@@ -1,0 +1,162 @@
+"""Which places of a log may be the cause, and which of them is: what reached the top last."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lib.jobs.failures.causes import ECHOES, Cause, Finding
+from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, Frame, LogEnd, Raised
+from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_launcher, classify_line
+from lib.jobs.failures.structure import guess, phase_of_frames
+
+# A traceback this far above another one is most likely a survived one.
+FAR_LINES = 200
+# After so many lines of the program a line that only may be a failure was context.
+CONTEXT_LINES = 15
+# Causes that trainers report and live without: a missing program, a skipped image, a refused webhook.
+_SURVIVABLE = frozenset(
+    {
+        Cause.MISSING_TRAINER,
+        Cause.MISSING_FILE,
+        Cause.NETWORK,
+        Cause.MISSING_LOGIN,
+        Cause.PERMISSION_DENIED,
+        Cause.CORRUPT_IMAGE,
+        Cause.IMPORT_ERROR,
+    }
+)
+# What a machine says of the end of a program: it outweighs what the program itself said before.
+_MACHINE = frozenset({Cause.OUT_OF_MEMORY, Cause.TIMEOUT, Cause.KILLED, Cause.DISK_FULL, Cause.INTERRUPTED})
+# Exceptions that tell of another process' end or of a lost partner.
+_ECHO = re.compile(
+    r"^(?:[\w.]+\.)?(?:BrokenPipeError|ConnectionResetError|EOFError|ProcessExitedException|ProcessRaisedException"
+    r"|DistBackendError|WorkerCrashedError|RayTaskError|RayActorError|ActorDiedError|TaskError|SignalException)\b"
+    r"|Connection (?:closed|reset) by peer|NCCL (?:error|communicator)|Broken pipe|returned non-zero exit status"
+    r"|Non-zero exit code|Some (?:NCCL|workers)|exited unexpectedly|died with <Signals|Process \d+ terminated with"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A place of the log that may be the cause; ``finding`` is None when no rule knows it."""
+
+    line: int
+    finding: Finding | None
+    chain: Chain | None = None
+    entry: Entry | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """What a rule says of it."""
+        return self.finding.rule.cause if self.finding else Cause.UNKNOWN
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether it tells of the end of another process, or of a partner that was lost."""
+        if self.chain is None:
+            return self.cause in ECHOES
+        return self.chain.final.is_wrapper or bool(_ECHO.search(self.chain.final.text[:2_000]))
+
+
+def prime_suspect(log: LogEnd) -> Suspect | None:
+    """What reached the top last; an earlier place only where the last one is an echo of it."""
+    suspects = sorted(_suspects(log), key=lambda each: each.line)
+    if not suspects:
+        return None
+    near = [each for each in suspects if suspects[-1].line - each.line <= FAR_LINES]
+    raised = [each for each in near if each.chain]
+    reported = [each for each in near if each.entry and each.finding]
+    if not raised:
+        strong = [each for each in reported if not each.is_echo]
+        return (strong or reported or near)[-1]
+    own = [each for each in raised if not each.is_echo]
+    last = (own or raised)[-1]
+    spoken = [each for each in reported if each.line > last.line and each.cause in _MACHINE and _is_machine(each)]
+    if spoken and spoken[-1].cause is not last.cause:
+        return spoken[-1]
+    if not own:
+        strong = [each for each in reported if not each.is_echo]
+        known = [each for each in raised if each.finding]
+        return (strong or known or raised)[-1]
+    # The same program may say better than its exception what happened, in the lines before it.
+    told = [each for each in reported if last.line - FAR_LINES / 10 <= each.line < last.line and not each.is_echo]
+    return told[-1] if told and last.finding is None and _is_echoed(told[-1], last) else last
+
+
+def _is_machine(suspect: Suspect) -> bool:
+    return bool(suspect.entry and not suspect.entry.level and classify_line(suspect.entry.text))
+
+
+def _is_echoed(entry: Suspect, raised: Suspect) -> bool:
+    """Whether an exception only repeats that a line before it told of a failure: "OOM 3 times in a row, aborting"."""
+    said = raised.chain.final.message if raised.chain else ""
+    return bool(entry.entry) and len(said.split()) < 3 and entry.cause in {Cause.OUT_OF_MEMORY, Cause.NAN_LOSS}
+
+
+def _suspects(log: LogEnd) -> Iterator[Suspect]:
+    inside: set[int] = set()
+    for chain in log.chains:
+        inside.update(range(chain.first, chain.last))
+        finding = _classify_chain(chain)
+        is_telling = (finding or not chain.final.is_wrapper) and not chain.is_ignored
+        # Trainers go on when sampling failed, so there one step more is enough to tell that they did.
+        moved_on = log.moved_on(chain.last - 1, by=1 if phase_of_frames(frames_of(chain)) == "sampling" else 2)
+        if is_telling and not SURVIVED.match(chain.final.text) and not moved_on:
+            yield Suspect(line=chain.last - 1, finding=finding, chain=chain)
+    for entry in log.entries:
+        if entry.first in inside:
+            continue
+        is_report, finding = _classify_entry(entry)
+        if not is_report or log.moved_on(entry.first):
+            continue
+        suspect = Suspect(line=entry.first, finding=finding, entry=entry)
+        if suspect.cause not in _SURVIVABLE or _lines_after(log, entry.last) <= CONTEXT_LINES:
+            yield suspect
+
+
+def _lines_after(log: LogEnd, line: int) -> int:
+    """How many lines the program itself said after a place."""
+    launcher = {index for chain in log.chains for index in range(chain.first, chain.last)}
+    return sum(bool(text.strip()) and index not in launcher for index, text in enumerate(log.lines[line:], line))
+
+
+def _classify_chain(chain: Chain) -> Finding | None:
+    """What reached the top counts first; where it says nothing, what led to it."""
+    for raised in reversed(chain.raised):
+        finding = (classify_launcher if raised.is_wrapper else classify)(raised.text)
+        if finding and (raised is chain.final or finding.rule.cause not in _SURVIVABLE or not chain.final.message):
+            return finding
+        if finding and _is_caused(chain, raised):
+            return finding
+    return None
+
+
+def _is_caused(chain: Chain, raised: Raised) -> bool:
+    """Whether what reached the top says less than what led to it, and nothing of its own."""
+    return chain.final.is_wrapper or guess(chain.final, "", did_step=True).cause is Cause.UNKNOWN
+
+
+def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:
+    """Whether a line reports a failure, and which."""
+    if HARMLESS.match(entry.text):
+        return False, None
+    if entry.level in BAD_LEVELS:
+        return True, classify(entry.text)
+    if entry.level:
+        return False, None
+    if finding := classify_line(entry.text):
+        return True, finding
+    if REPORTED.match(entry.text):
+        return True, classify(entry.text) or _bad_argument(entry.text)
+    return False, None
+
+
+def _bad_argument(text: str) -> Finding | None:
+    """What a command-line parser refuses, whatever it says."""
+    problem = re.match(r"^(?:[\w./\\-]+\.py|accelerate[ <>\w\[\]-]*|torchrun): error: (.+)", text)
+    return classify(f"argument --: {problem[1]}") if problem else None
+
+
+def frames_of(chain: Chain) -> tuple[Frame, ...]:
+    """The places that the tracebacks of a chain name."""
+    return tuple(frame for raised in chain.raised for frame in raised.frames)
