@@ -6,7 +6,6 @@ from unicodedata import east_asian_width
 
 # Time or 19 blanks, the level in 8 columns, the text, the file name flush right.
 START = re.compile(rb"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:INFO|WARNING|ERROR|DEBUG|CRITICAL) +(?=\S)")
-INDENT = b" " * 29
 _SOURCE = re.compile(rb" +\S+\.py:\d+ *\Z")
 _LONGEST_SOURCE = 200
 _MOST_LINES = 20

@@ -62,7 +62,7 @@ def _look_at_worker(store: Store, launcher: WorkerLauncher) -> tuple[bool | None
     try:
         is_needed = store.has_active_jobs()
     except FolderUnavailable:
-        return None, "Unknown: the data folder with the jobs is away."
+        return None, "Unknown: the data folder cannot be reached."
     if not launcher.is_running():
         if not is_needed:
             return None, "Not needed now: no jobs are waiting."
@@ -79,7 +79,7 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
     try:
         store.database.file_id()
     except FolderUnavailable:
-        return False, "Unknown: the data folder is away."  # what is in its place may be another disk
+        return False, "Unknown: the data folder cannot be reached."  # what is in its place may be another disk
     free_bytes = shutil.disk_usage(data_dir).free
     return free_bytes > LITTLE_SPACE_BYTES, f"{size_text(free_bytes)} free in the data folder."
 
