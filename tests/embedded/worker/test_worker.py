@@ -158,7 +158,7 @@ def test_a_lora_file_that_was_not_written_completely_is_none(yard: Yard) -> None
     ended = yard.run_to_end(yard.submit(half))
     assert (ended.status, ended.artifacts[0].kind) == (JobStatus.FAILED, ArtifactKind.INCOMPLETE)
     assert ended.failure is not None
-    assert (ended.failure.cause, "lora.safetensors is no complete" in ended.failure.message) == ("no_output", True)
+    assert (ended.failure.cause, "lora.safetensors is not a complete" in ended.failure.message) == ("no_output", True)
     kept = yard.run_to_end(yard.submit(TRAIN + half, "two"))
     kinds = {artifact.name: artifact.kind for artifact in kept.artifacts}
     assert kept.status is JobStatus.SUCCEEDED
