@@ -1,9 +1,11 @@
 """Which jobs to list, in which order, which page of them. The one place that knows the rules."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from lib.jobs.job import Job, JobStatus
 
@@ -18,6 +20,8 @@ class SortBy(StrEnum):
     CREATED_AT = "createdAt"
     NAME = "name"
     STATUS = "status"
+    PROGRESS = "progress"
+    LOSS = "loss"
     DURATION = "duration"
     FINISHED_AT = "finishedAt"
 
@@ -69,10 +73,16 @@ class JobPage:
 
 
 def select_jobs(jobs: Iterable[Job], query: JobQuery, now: datetime) -> JobPage:
-    """Filter, sort and page in memory, for sources that cannot do it themselves."""
+    """Filter, sort and page in memory, for sources that cannot do it themselves.
+
+    What is unknown comes last in both directions; ties are ordered by creation and id.
+    """
     found = [job for job in jobs if matches(job, query)]
-    found.sort(key=lambda job: job.id)
-    found.sort(key=lambda job: _sort_key(job, query.sort_by, now), reverse=query.descending)
+    values = {job.id: _sort_value(job, query.sort_by, now) for job in found}
+    found.sort(key=lambda job: (job.created_at or _EPOCH, job.id), reverse=query.descending)
+    known = [job for job in found if values[job.id] is not None]
+    known.sort(key=lambda job: values[job.id], reverse=query.descending)
+    found = known + [job for job in found if values[job.id] is None]
     return JobPage(jobs=tuple(found[query.skip : query.skip + query.take]), total=len(found))
 
 
@@ -103,16 +113,21 @@ def _within(at: datetime | None, start: datetime | None, end: datetime | None) -
     return at is not None and (start is None or at >= start) and (end is None or at < end)
 
 
-def _sort_key(job: Job, sort_by: SortBy, now: datetime) -> tuple[object, ...]:
-    created = job.created_at or _EPOCH
+def _sort_value(job: Job, sort_by: SortBy, now: datetime) -> Any:
+    """What a job is sorted by; None if unknown, as a loss is that is not a number."""
     match sort_by:
         case SortBy.NAME:
-            return (search_key(job.name), created)
+            return search_key(job.name)
         case SortBy.STATUS:
-            return (job.status.value, created)
+            return job.status.value
+        case SortBy.PROGRESS:
+            return job.progress.fraction
+        case SortBy.LOSS:
+            loss = job.progress.loss
+            return None if loss is None or math.isnan(loss) else loss
         case SortBy.DURATION:
-            return (job.duration_s(now) or -1.0, created)
+            return job.duration_s(now)
         case SortBy.FINISHED_AT:
-            return (job.finished_at or _EPOCH, created)
+            return job.finished_at
         case _:
-            return (created,)
+            return job.created_at

@@ -21,14 +21,18 @@ _SORT_COLUMNS = {
     SortBy.CREATED_AT: ("created_at", "id"),
     SortBy.NAME: ("name_key", "created_at", "id"),
     SortBy.STATUS: ("status", "created_at", "id"),
-    SortBy.DURATION: ("duration_s", "created_at", "id"),
+    SortBy.PROGRESS: ("fraction", "created_at", "id"),
+    SortBy.LOSS: ("loss", "created_at", "id"),
+    SortBy.DURATION: ("nullif(duration_s, -1)", "created_at", "id"),
     SortBy.FINISHED_AT: ("finished_at", "created_at", "id"),
 }
 _SORT_INDEX = {
     SortBy.CREATED_AT: "jobs_created",
     SortBy.NAME: "jobs_name",
     SortBy.STATUS: "jobs_status",
-    SortBy.DURATION: "jobs_duration",
+    SortBy.PROGRESS: "jobs_fraction",
+    SortBy.LOSS: "jobs_loss",
+    SortBy.DURATION: "jobs_lasted",
     SortBy.FINISHED_AT: "jobs_finished",
 }
 # Sorting this many rows is faster than finding them in a sorted index.
@@ -37,10 +41,13 @@ _NO_LIMIT = -1
 
 
 def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
-    """One page of the matching jobs; SQLite filters, sorts and pages. Ties are ordered by id."""
+    """One page of the matching jobs; SQLite filters, sorts and pages.
+
+    Unknown values come last in both directions; ties are ordered by creation and id.
+    """
     where, values = _conditions(query)
     if query.search.strip():
-        ids = _page_ids(connection, query, "jobs_search", where, values)
+        ids = _found_ids(connection, query, where, values)
         # Most searches find less than a page, which needs no separate count.
         is_all = query.skip == 0 and len(ids) < query.take
         total = len(ids) if is_all else _count(connection, "INDEXED BY jobs_search", where, values)
@@ -53,8 +60,10 @@ def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
 def all_ids(connection: sqlite3.Connection, query: JobQuery) -> list[str]:
     """The ids of all jobs that match, whatever page the query asks for, in its order."""
     where, values = _conditions(query)
-    index = "jobs_search" if query.search.strip() else _SORT_INDEX[query.sort_by]
-    return _page_ids(connection, replace(query, skip=0, take=_NO_LIMIT), index, where, values)
+    query = replace(query, skip=0, take=_NO_LIMIT)
+    if query.search.strip():
+        return _found_ids(connection, query, where, values)
+    return _page_ids(connection, query, _SORT_INDEX[query.sort_by], where, values)
 
 
 def _best_index(query: JobQuery, total: int) -> str:
@@ -69,13 +78,21 @@ def _best_index(query: JobQuery, total: int) -> str:
     return narrow if query.is_filtered and total <= FEW else _SORT_INDEX[query.sort_by]
 
 
+def _found_ids(connection: sqlite3.Connection, query: JobQuery, where: str, values: Sequence[object]) -> list[str]:
+    """The ids on a page of a search. ``jobs_search`` holds what is searched and most of what can be sorted by."""
+    if query.sort_by not in (SortBy.PROGRESS, SortBy.LOSS):
+        return _page_ids(connection, query, "jobs_search", where, values)
+    found = f"WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_search {where})"
+    return _page_ids(connection, query, _SORT_INDEX[query.sort_by], found, values)
+
+
 def _page_ids(
     connection: sqlite3.Connection, query: JobQuery, index: str, where: str, values: Sequence[object]
 ) -> list[str]:
     columns = _SORT_COLUMNS[query.sort_by]
     if index == "jobs_search" and query.sort_by is SortBy.NAME:
         columns = ("search_text",)  # it begins with the name and the id, and the index has it
-    order = ", ".join(f"{column} {'DESC' if query.descending else 'ASC'}" for column in columns)
+    order = ", ".join(f"{column} {'DESC' if query.descending else 'ASC'} NULLS LAST" for column in columns)
     rows = connection.execute(
         f"SELECT id FROM jobs INDEXED BY {index} {where} ORDER BY {order} LIMIT ? OFFSET ?",
         (*values, query.take, query.skip),

@@ -35,6 +35,8 @@ _LAST_RANK = """(
 # Not a ``JobStatus``, so that such a job cannot be claimed, cancelled or retried.
 DELETING = "deleting"
 READ_AT_ONCE = 500
+# Columns that repeat others, for lists to search and sort by.
+_FOR_LISTS = frozenset({"search_text", "name_key", "fraction", "loss"})
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -96,7 +98,7 @@ class Store:
             artifacts=artifacts,
             command=shown_command(json.loads(attempts[-1]["command"])) if attempts else (),
             queue_position=place,
-            payload={key: row[key] for key in row.keys() if key not in ("search_text", "name_key")},  # noqa: SIM118
+            payload={key: row[key] for key in row.keys() if key not in _FOR_LISTS},  # noqa: SIM118
         )
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:

@@ -149,8 +149,51 @@ def _add_people(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE jobs ADD COLUMN {column} TEXT")
 
 
+def _sort_by_progress(connection: sqlite3.Connection) -> None:
+    """What lists sort by; NULL when unknown. Triggers keep it up, so that a worker of older code does it, too."""
+    for column in ("fraction", "loss"):
+        connection.execute(f"ALTER TABLE jobs ADD COLUMN {column} REAL")
+    connection.execute(
+        f"""
+        UPDATE jobs SET (fraction, loss) = (
+            SELECT {_number_of("fraction", "progress")}, {_number_of("loss", "progress")}
+            FROM attempts WHERE job_id = jobs.id AND number = jobs.attempt
+        ) WHERE started_at IS NOT NULL
+        """
+    )
+    kept = "created_at, id, status, finished_at"
+    connection.execute(f"CREATE INDEX jobs_fraction ON jobs (fraction, {kept})")
+    connection.execute(f"CREATE INDEX jobs_loss ON jobs (loss, {kept})")
+    # The first release sorts by ``jobs_duration``, which has what is unknown at one end.
+    connection.execute(f"CREATE INDEX jobs_lasted ON jobs (nullif(duration_s, -1), {kept}, duration_s)")
+    for name, event in (("begun", "INSERT"), ("progressed", "UPDATE OF progress")):
+        connection.execute(
+            f"""
+            CREATE TRIGGER attempts_{name} AFTER {event} ON attempts BEGIN
+                UPDATE jobs SET fraction = {_number_of("fraction", "new.progress")},
+                    loss = {_number_of("loss", "new.progress")}
+                WHERE id = new.job_id AND attempt = new.number AND started_at IS NOT NULL;
+            END
+            """
+        )
+    connection.execute(
+        """
+        CREATE TRIGGER jobs_queued AFTER UPDATE OF started_at ON jobs WHEN new.started_at IS NULL BEGIN
+            UPDATE jobs SET fraction = NULL, loss = NULL WHERE seq = new.seq;
+        END
+        """
+    )
+
+
+def _number_of(name: str, column: str) -> str:
+    """SQL for a number of the progress, whose JSON may hold NaN and Infinity: SQLite knows neither."""
+    text = f"replace(replace({column}, ':NaN', ':null'), 'Infinity', '9e999')"
+    return f"CASE WHEN json_valid({text}) THEN json_extract({text}, '$.{name}') END"
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
     Migration(number=3, what="who submitted, cancelled and retried a job", apply=_add_people),
+    Migration(number=4, what="lists are sorted by progress, loss and duration", apply=_sort_by_progress),
 )

@@ -125,6 +125,30 @@ def test_jobs_of_the_first_release_are_nobody_s_until_somebody_acts(tmp_path: Pa
         assert store.get_job("job-1").retried_by is None
 
 
+def test_jobs_of_the_first_release_are_sorted_by_progress_that_any_worker_writes(tmp_path: Path) -> None:
+    path = make_release_1(tmp_path / "data", 4)
+    with opened(path) as connection:
+        for number, progress in (
+            (1, '{"fraction":1.0,"loss":NaN}'), (2, '{"fraction":0.5,"loss":Infinity}'), (3, '{"loss":0.25}'),
+        ):  # fmt: skip
+            connection.execute("UPDATE attempts SET progress = ? WHERE job_id = ?", (progress, f"job-{number}"))
+
+    def ids(store: Store, sort_by: SortBy) -> list[str]:
+        return [job.id.removeprefix("job-") for job in store.list_jobs(JobQuery(sort_by=sort_by)).jobs]
+
+    with closing(Store(path.parent, lambda: NOW)) as store:
+        assert ids(store, SortBy.PROGRESS) == ["1", "2", "4", "3"]
+        assert ids(store, SortBy.LOSS) == ["2", "3", "4", "1"]
+        with opened(path) as connection:  # as a worker of the first release records it
+            progress = '{"fraction":0.75,"loss":-Infinity,"stage":"x"}'
+            connection.execute("UPDATE attempts SET progress = ? WHERE job_id = 'job-3'", (progress,))
+        assert ids(store, SortBy.PROGRESS) == ["1", "3", "2", "4"]
+        assert ids(store, SortBy.LOSS) == ["2", "3", "4", "1"]
+        store.retry("job-2")  # what it waits for has no progress yet
+        assert ids(store, SortBy.PROGRESS) == ["1", "3", "4", "2"]
+        assert "loss" not in store.get_job("job-1").payload
+
+
 def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
     path = make_release_1(tmp_path / "old")
     for folder in (path.parent, tmp_path / "new"):
