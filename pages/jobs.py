@@ -5,14 +5,14 @@ import streamlit as st
 from lib.ui.job_list.table import show_jobs
 from lib.ui.parts.job_actions import show_pending
 from lib.ui.parts.job_filters import job_query, show_filters
-from lib.ui.parts.links import NEW_JOB
+from lib.ui.parts.links import NEW_JOB, show_primary_link
 from lib.ui.parts.url import url_reader
 
 show_pending()
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.title("LoRA Training Jobs", width="content")
-    st.page_link(NEW_JOB.file, label="New Training Job", icon=":material/add:")
+    show_primary_link(NEW_JOB, "New Training Job", ":material/add:")
 
 url = url_reader()
 query = job_query(url)

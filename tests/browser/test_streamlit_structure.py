@@ -14,20 +14,28 @@ from tests.browser.conftest import Dashboard
 ON_THE_LIST = {
     "[class*=st-key-browser-]": "the script is there, and hidden",
     "[data-testid=stMain]": "what scrolls",
-    "[data-testid=stMainBlockContainer]": "room above the page",
-    "[data-testid=stBottom]": "the empty bar below the page",
+    "[data-testid=stApp]": "figures of one width",
+    "[data-testid=stMainBlockContainer]": "width and gutters",
+    "[data-testid=stToolbar]:has([data-testid=stTopNav])": "begins where the page does",
+    "[data-testid=stBottom] [data-testid=stBottomBlockContainer]": "as wide as the page; nothing when it is empty",
+    "[data-testid=stVerticalBlock] > [data-testid=stElementContainer]": "gap above a section",
+    "[data-testid=stHeading] [data-testid=stMarkdownContainer] h1": "no padding of its own",
+    "[class*=st-key-primary-link] [data-testid=stPageLink]": "a filled link",
     "[data-testid=stTopNavLink]": "focus ring",
     "[data-testid=stPageLink-NavLink]": "focus ring",
 }
 ON_A_PHONE = {"[data-testid=stSidebarNavLink]": "focus ring"}
-ON_A_DATASET = {"[class*=st-key-small-pictures] [data-testid=stElementToolbar]": "no full screen of thumbnails"}
+ON_THE_DATASETS = {"[data-testid=stBaseButton-tertiary] p > strong:only-child": "the title of a card"}
+ON_A_DATASET = {
+    "[class*=st-key-small-pictures] [data-testid=stElementToolbar]": "no full screen of thumbnails",
+    "[class*=st-key-small-pictures] [data-testid=stImage] img": "one height",
+}
 IN_THE_IMAGE_DIALOG = {
     "[role=dialog] [class*=st-key-caption-]": "Escape after typing",
     "[class*=st-key-caption-turned-] textarea": "the focus after Next",
 }
 ON_A_JOB = {
     ".st-key-breadcrumb pre": "dense",
-    ".st-key-facts [data-testid=stMetricValue]": "dense",
     ".st-key-log-lines[role=region]": "the area with a name",
     ".st-key-log-lines [data-testid=stCode] > div": "one text",
     ".st-key-log-lines pre code": "one text",
@@ -47,7 +55,7 @@ def parts(text: str) -> set[str]:
 def test_every_selector_of_script_and_styles_is_named_here() -> None:
     file = Path(browser_side.__file__)
     used = parts(file.with_suffix(".js").read_text("utf-8")) | parts(file.with_suffix(".css").read_text("utf-8"))
-    tables = (ON_THE_LIST, ON_A_PHONE, ON_A_DATASET, IN_THE_IMAGE_DIALOG, ON_A_JOB, PASSING)
+    tables = (ON_THE_LIST, ON_A_PHONE, ON_THE_DATASETS, ON_A_DATASET, IN_THE_IMAGE_DIALOG, ON_A_JOB, PASSING)
     assert used == parts(" ".join(selector for table in tables for selector in table))
 
 
@@ -71,6 +79,7 @@ def test_the_list_and_the_phone(page: Page, dashboard: Dashboard) -> None:
 
 def test_a_dataset_and_its_image_dialog(page: Page, dashboard: Dashboard) -> None:
     page.goto(f"{dashboard.url}/datasets")
+    expect_all(page, ON_THE_DATASETS)
     page.get_by_role("button", name="Sample").first.click()
     page.get_by_role("button", name=re.compile(r"\.png$")).first.click()
     page.get_by_role("dialog").get_by_role("button", name="Next").click()

@@ -8,16 +8,21 @@ from lib.ui.parts.format import utc_now
 
 _FILE = Path(__file__)
 _SCRIPT = st.components.v2.component("lora_browser", js=_FILE.with_suffix(".js").read_text("utf-8"))
-_STYLES = f"<style>{_FILE.with_suffix('.css').read_text('utf-8')}</style>"
+_STYLES = _FILE.with_suffix(".css").read_text("utf-8")
 _FIRST_SEEN = "time of the first run in ms"
 
 
 def load_browser_side() -> None:
     """Load script and styles. Call it in every full run, before anything else is drawn."""
-    st.html(_STYLES)
+    st.html(f"<style>:root {{ --primary: {_themed('primaryColor')}; }}\n{_STYLES}</style>")
     # The same in every run, so that the script is sent once.
     server_ms = st.session_state.setdefault(_FIRST_SEEN, utc_now().timestamp() * 1000)
     _SCRIPT(key="browser-script", data={"server_ms": server_ms})
+
+
+def _themed(option: str) -> str:
+    """A colour of the theme for the style sheet, which Streamlit tells to components only."""
+    return f"light-dark({st.get_option(f'theme.light.{option}')}, {st.get_option(f'theme.dark.{option}')})"
 
 
 def focus_button(key: str) -> None:

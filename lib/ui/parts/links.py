@@ -63,6 +63,12 @@ def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str |
     st.button(label, key=key, icon=icon, type="tertiary", on_click=write_params, args=(params,))
 
 
+def show_primary_link(page: Page, label: str, icon: str, params: Mapping[str, str] | None = None) -> None:
+    """The page's main action as a filled link: a real one, with a new tab and a clean Back, unlike a primary button."""
+    with st.container(key=f"primary-link-{page.path}", width="content"):
+        st.page_link(page.file, label=label, icon=icon, query_params=dict(params) if params else None)
+
+
 def follow_link(page: str, params: Mapping[str, str]) -> None:
     """Go to another page through a hidden link that ``browser.js`` clicks, with one history entry.
 
