@@ -164,6 +164,7 @@ class Artifact:
         name: File name offered on download.
         key: Where the store keeps it, relative to the store's root; None when only a link exists.
         size_bytes: None when unknown.
+        unavailable: Why it cannot be downloaded; empty when it can.
         frozen_link: The link the source froze into the job, when there is nothing better.
         epoch, step: When it was written, where the name tells.
         prompt_index: Which sample prompt, from 0 (samples only).
@@ -181,6 +182,7 @@ class Artifact:
     prompt_index: int | None = None
     prompt: str | None = None
     frozen_link: PresignedUrl | None = None
+    unavailable: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +220,7 @@ class Job:
         time_limit_s: Seconds after which an attempt is stopped, None for no limit.
         last_output_at: When the trainer last printed something.
         alarms: Words such as ``nan_loss``: the job goes on or succeeded, but look at it.
+        runs_again_until: Until when the source may run a failed job again by itself; None: it will not.
         duration_note: Set when the duration is not what it seems ("including time in the queue").
         size_bytes: What deleting the job frees, None when unknown.
         submitted_by, cancelled_by, retried_by: Who did so last, where people sign in; None when unknown.
@@ -249,6 +252,7 @@ class Job:
     queue_position: int | None = None
     time_limit_s: float | None = None
     last_output_at: datetime | None = None
+    runs_again_until: datetime | None = None
     duration_note: str = ""
     size_bytes: int | None = None
     submitted_by: str | None = None

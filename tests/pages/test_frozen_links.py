@@ -69,7 +69,7 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     assert "Set S3_BUCKET and S3 credentials" in text
     assert "secret" not in text
     assert "Refresh URL" in labels(app)
-    assert disabled_downloads(app) == {"gone"}
+    assert disabled_downloads(app) == {"gone", "mock"}
     # Nothing else of the job changes any more, and yet its links are looked at again.
     assert any("files-links-a" in component.proto.id for component in app.get("component_instance"))
 
@@ -77,19 +77,19 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
         clock.append(NOW + timedelta(minutes=minutes))
         app.run()
         assert f"URL expires in {left}" in texts(app)
-        assert disabled_downloads(app) == {"gone"}
+        assert disabled_downloads(app) == {"gone", "mock"}
     clock.append(NOW + timedelta(minutes=3))
     app.run()
     assert "expires in" not in texts(app)
     assert texts(app).count("URL expired") == 2
-    assert disabled_downloads(app) == {"gone", "soon"}
+    assert disabled_downloads(app) == {"gone", "mock", "soon"}
 
     # Reading the job again brings the same links, and the page does not pretend otherwise.
     app = app.button(key="files-a-1-refresh").click().run()
-    assert disabled_downloads(app) == {"gone", "soon"}
+    assert disabled_downloads(app) == {"gone", "mock", "soon"}
     put_links(api, clock[-1])
     app = app.button(key="files-a-1-refresh").click().run()
-    assert disabled_downloads(app) == {"gone"}
+    assert disabled_downloads(app) == {"gone", "mock"}
     assert "URL expires in 3 minutes" in texts(app)
 
 

@@ -9,7 +9,7 @@ from lib.artifacts.presigned import key_in_bucket
 from lib.errors import ArtifactError
 from lib.jobs.artifact_names import describe_file
 from lib.jobs.job import Artifact, Job, PresignedUrl
-from lib.sources.influencerai.snapshot import artifact_id, job_prefix
+from lib.sources.influencerai.snapshot import DRY_RUN, NO_LINK, artifact_id, job_prefix
 from lib.sources.protocol import no_such_file
 
 CONFIGURE_HINT = "Set S3_ENDPOINT, S3_BUCKET, S3_KEY and S3_SECRET, so that links are signed when they are clicked."
@@ -31,6 +31,7 @@ def stored_artifacts(job: Job, files: ObjectStore) -> tuple[Artifact, ...]:
             size_bytes=size if size is not None else artifact.size_bytes,
             created_at=created_at,
             frozen_link=None if is_there else artifact.frozen_link,
+            unavailable="" if is_there else artifact.unavailable,
         )
     for key, each in stored.items():
         facts = describe_file(artifact_id(job.id, key))
@@ -82,10 +83,8 @@ def stored_key(artifact: Artifact, bucket: str) -> str | None:
 def _frozen(artifact: Artifact, now: datetime, *, has_store: bool) -> PresignedUrl:
     link = artifact.frozen_link
     if link is None:
-        raise ArtifactError(
-            f"The API gives no link to {artifact.name!r} that could be opened.",
-            hint="" if has_store else CONFIGURE_HINT,
-        )
+        hint = "" if has_store or artifact.unavailable == DRY_RUN else CONFIGURE_HINT
+        raise ArtifactError(artifact.unavailable or NO_LINK, hint=hint)
     if not link.is_fresh(now, margin=AT_THE_CLICK):
         raise ArtifactError(
             f"The link to {artifact.name!r} expired at {link.expires_at:%Y-%m-%d %H:%M} UTC, and the API "

@@ -12,7 +12,7 @@ from typing import Any
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingSettings
-from lib.sources.influencerai.job_history import JobHistories, is_fleeting, job_of
+from lib.sources.influencerai.job_history import JobHistories, is_late_write, job_of
 from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot
 
 KEPT_ORDERS = 16
@@ -36,6 +36,7 @@ class JobRows:
         self._clock = clock
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
+        self._waited_at: dict[str, datetime] = {}  # pending jobs -> when they were seen to wait
         self._names = Names()
         self._version = 0
         self._orders: OrderedDict[JobQuery, tuple[int, float, tuple[Job, ...]]] = OrderedDict()
@@ -59,6 +60,7 @@ class JobRows:
     def forget(self, job_id: str) -> None:
         """Drop a job that no longer exists."""
         with self._lock:
+            self._waited_at.pop(job_id, None)
             if self._jobs.pop(job_id, None):
                 self._version += 1
 
@@ -108,11 +110,13 @@ class JobRows:
 
     def _row(self, snapshot: Snapshot, known: Job | None, now: datetime) -> Job:
         has_history = self._histories.knows(snapshot.id)
-        if not has_history and known and known.status.is_terminal and is_fleeting(snapshot, now):
+        if not has_history and known and known.status.is_terminal and is_late_write(snapshot):
             return known
+        waited_at = self._waited_at.pop(snapshot.id, None)
         if has_history or snapshot.status is JobStatus.RUNNING:
-            was_pending = known is not None and known.status is JobStatus.PENDING
-            return reduced(self._histories.observe(snapshot, now, was_pending=was_pending))
+            return reduced(self._histories.observe(snapshot, now, waited_at=waited_at))
+        if snapshot.status is JobStatus.PENDING:
+            self._waited_at[snapshot.id] = now
         return reduced(job_of(snapshot, status=snapshot.status, raw_status=snapshot.raw_status))
 
     def _put(self, job: Job, known: Job | None) -> None:

@@ -1,8 +1,8 @@
 """Remembers what the API forgets about a job: attempts, their start times and logs, progress that never drops.
 
-The API's status is not monotonic: a late write turns an ended job back into a running one for about 150 ms, and a
-failed job really does run again after a back-off of 5 s or more. ``finishedAt`` stays set in both cases; the time
-between it and the write (``updatedAt``) tells them apart.
+The API's status is not monotonic: a late write turns an ended job back into a running one, for about 150 ms or for
+ever, and a failed job really does run again after a back-off of 5 s or more. ``finishedAt`` stays set in both cases;
+the time between it and the write (``updatedAt``) tells them apart.
 """
 
 import threading
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from lib.jobs.failures.causes import Cause
 from lib.jobs.failures.judge import judge
 from lib.jobs.job import Artifact, Attempt, Failure, Job, JobStatus, LossPoint, Progress, Stage
 from lib.jobs.logs.progress import ProgressParser
@@ -23,8 +24,13 @@ Number = TypeVar("Number", int, float)
 Found = TypeVar("Found")
 
 LATE_WRITE = timedelta(seconds=2.5)
-# After this long the status is taken at face value, however odd it is.
-SETTLES_AFTER = timedelta(seconds=10)
+# A late write that nothing follows for this long is the last word of the API.
+GIVEN_UP_AFTER = timedelta(minutes=1)
+# ``startedAt`` is the time of the last write, so it is the start only for somebody who saw the job wait shortly before.
+START_SEEN = timedelta(seconds=12)
+# The API's worker tries a job this often: again after 5 s and 10 s, or later when its queue is long.
+MOST_ATTEMPTS = 3
+RUNS_AGAIN_WITHIN = timedelta(minutes=10)
 # No late write comes after a terminal status this old.
 SETTLED = timedelta(seconds=5)
 # Times further apart than this come from different writes.
@@ -33,7 +39,15 @@ MOST_JOBS = 300
 MOST_LOG_BYTES = 64 << 20
 JUDGED_BYTES = 256 << 10
 NO_LOG_HINT = "The API keeps no log of a failed job; the dashboard only has what it saw while the job ran."
+LAST_LINES = 20  # of an ended job's log: enough for its last step, in lists
 QUEUE_NOTE = "including time in the queue"
+RUNS_AGAIN_HINT = "The deployment may run it again by itself: it tries a job up to three times."
+UNFINISHED = Failure(
+    cause=Cause.WORKER_LOST,
+    message="The API says that the job has ended and also that it is still running, and nothing was written since.",
+    hint="Its last writes most likely crossed, so all may be trained: look for the LoRA file among its files "
+    "(the dashboard finds them in the store if S3_BUCKET is set). If it is not there, retry the training.",
+)
 
 
 @dataclass(kw_only=True)
@@ -56,13 +70,17 @@ class _Run:
     read_until: float | None = None
 
     def read_lines(self, lines: Sequence[str], seen_at: float) -> None:
-        """Parse lines that had arrived by ``seen_at``, spread evenly over the time since the previous."""
+        """Parse lines that had arrived by ``seen_at``.
+
+        They are spread evenly over the time since the previous ones, if it is known and no line is missing between.
+        """
         began = self.read_until or (self.started_at.timestamp() if self.started_at and not self.duration_note else None)
-        if began is None or began >= seen_at:
-            began = seen_at - len(lines)
-        for number, line in enumerate(lines, 1):
-            at = began + (seen_at - began) * number / len(lines)
-            self.parser.feed(f"{line}\n".encode("utf-8", "replace"), at)
+        if began is None or began >= seen_at or self.log.has_gap:
+            self.parser.feed("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"), seen_at)
+        else:
+            for number, line in enumerate(lines, 1):
+                at = began + (seen_at - began) * number / len(lines)
+                self.parser.feed(f"{line}\n".encode("utf-8", "replace"), at)
         self.read_until = seen_at
         self.take_losses()
         self.alarms = self.parser.alarms
@@ -79,6 +97,18 @@ class _Run:
             points.setdefault(now.step, LossPoint(step=now.step, loss=now.loss, at=self.read_until))
         return [points[step] for step in sorted(points)]
 
+    @property
+    def runs_again_until(self) -> datetime | None:
+        """Until when the deployment may try again by itself after this attempt, if it may."""
+        is_over = self.status not in (JobStatus.FAILED, JobStatus.LOST) or self.number >= MOST_ATTEMPTS
+        return None if is_over or self.finished_at is None else self.finished_at + RUNS_AGAIN_WITHIN
+
+    def failure_at(self, now: datetime) -> Failure | None:
+        """Why it failed, and that it may still run again by itself."""
+        if self.failure is None or self.runs_again_until is None or now >= self.runs_again_until:
+            return self.failure
+        return replace(self.failure, hint=f"{RUNS_AGAIN_HINT} {self.failure.hint}".strip())
+
     def attempt(self, status: JobStatus) -> Attempt:
         """The attempt as shown, with this status."""
         return Attempt(
@@ -93,14 +123,18 @@ class _Run:
 
 
 class JobHistory:
-    """One job as seen over time. Not thread-safe on its own."""
+    """One job as seen over time. Not thread-safe on its own.
 
-    def __init__(self, *, was_pending: bool = False) -> None:
+    Args:
+        waited_at: When the job was last seen before it ran, if it was.
+    """
+
+    def __init__(self, *, waited_at: datetime | None = None) -> None:
         self.runs: list[_Run] = []
         self._last: Snapshot | None = None
-        self._shown = JobStatus.PENDING if was_pending else JobStatus.UNKNOWN
+        self._shown = JobStatus.UNKNOWN
         self._raw_shown = ""
-        self._suspect_since: datetime | None = None
+        self._waited_at = waited_at
         self._artifacts: tuple[Artifact, ...] = ()
 
     def observe(self, snapshot: Snapshot, now: datetime) -> None:
@@ -109,20 +143,27 @@ class JobHistory:
         if last and last.updated_at and snapshot.updated_at and snapshot.updated_at < last.updated_at:
             return
         self._last = snapshot.without_bulk()
-        if self._is_late_write(snapshot, now):
+        if self.runs and self.runs[-1].status.is_terminal and is_late_write(snapshot):
             self._follow(self.runs[-1], snapshot, now)
             return
-        self._suspect_since = None
+        self._shown, was_shown = snapshot.status, self._shown
         if snapshot.status is JobStatus.RUNNING:
-            self._follow(self._running(snapshot), snapshot, now)
-        elif snapshot.status.is_terminal:
-            self._end(self._ending(snapshot), snapshot, now)
-            if last and self._shown.is_active and not last.status.is_terminal and not _is_settled(snapshot, now):
-                return  # keep showing the old status until a second read confirms the end
-        self._shown, self._raw_shown = snapshot.status, snapshot.raw_status
-        self._artifacts = snapshot.artifacts
+            run = self._running(snapshot, now)
+            self._follow(run, snapshot, now)
+            if is_unfinished(snapshot, now):
+                run.status = self._shown = JobStatus.LOST
+                run.finished_at, run.failure = snapshot.finished_at, UNFINISHED
+                run.progress = replace(run.progress, eta_s=None)
+        else:
+            self._waited_at = now
+        if snapshot.status.is_terminal:
+            self._end(self._ending(snapshot, now), snapshot, now)
+            if last and was_shown.is_active and not last.status.is_terminal and not _is_settled(snapshot, now):
+                self._shown = was_shown  # until a second read confirms the end
+                return
+        self._raw_shown, self._artifacts = snapshot.raw_status, snapshot.artifacts
 
-    def job(self) -> Job:
+    def job(self, now: datetime) -> Job:
         """The job as shown, without the raw response."""
         snapshot = self._last
         assert snapshot is not None, "observe() comes first"
@@ -134,7 +175,8 @@ class JobHistory:
         job = replace(job, artifacts=tuple(replace(each, attempt=run.number) for each in job.artifacts))
         is_unconfirmed = self._shown is JobStatus.RUNNING and run.status.is_terminal
         shown = self._shown if is_unconfirmed else run.status
-        attempts = (*(each.attempt(each.status) for each in self.runs[:-1]), run.attempt(shown))
+        last = replace(run.attempt(shown), failure=run.failure_at(now))
+        attempts = (*(each.attempt(each.status) for each in self.runs[:-1]), last)
         if self._shown is JobStatus.PENDING:  # put back into the queue
             return replace(job, attempt=run.number, attempts=attempts)
         return replace(
@@ -145,7 +187,8 @@ class JobHistory:
             finished_at=run.finished_at if ended else None,
             duration_note=run.duration_note,
             progress=run.progress,
-            failure=run.failure if ended else None,
+            failure=run.failure_at(now) if ended else None,
+            runs_again_until=run.runs_again_until if ended else None,
             alarms=run.alarms,
             last_output_at=run.last_output_at,
         )
@@ -159,50 +202,43 @@ class JobHistory:
         """Size of all logs."""
         return sum(len(run.log.data) for run in self.runs)
 
-    def _is_late_write(self, snapshot: Snapshot, now: datetime) -> bool:
-        if not self.runs or not self.runs[-1].status.is_terminal or not is_suspect(snapshot):
-            return False
-        self._suspect_since = self._suspect_since or now
-        return now - self._suspect_since < SETTLES_AFTER
-
-    def _running(self, snapshot: Snapshot) -> _Run:
+    def _running(self, snapshot: Snapshot, now: datetime) -> _Run:
         """The attempt that a running job is in: the last one, or a new one."""
         run = self.runs[-1] if self.runs else None
         if run and not run.status.is_terminal and snapshot.finished_at in (run.after, None):
             return run
-        if run and is_suspect(snapshot):
-            run.status = JobStatus.RUNNING  # it settled: the earlier end was not real
+        if run and is_late_write(snapshot):
             return run
         if run and not run.status.is_terminal:
             run.status, run.finished_at = JobStatus.FAILED, snapshot.finished_at  # its end was missed
-        if run is None and snapshot.finished_at and not is_suspect(snapshot):
+        if run is None and snapshot.finished_at and not is_late_write(snapshot):
             self.runs.append(_Run(number=1, after=None, started_at=None, status=JobStatus.FAILED))
             self.runs[0].finished_at = snapshot.finished_at
-        return self._open(snapshot)
+        return self._open(snapshot, now)
 
-    def _ending(self, snapshot: Snapshot) -> _Run:
+    def _ending(self, snapshot: Snapshot, now: datetime) -> _Run:
         """The attempt that a job has ended in."""
-        return self.runs[-1] if self.runs else self._open(snapshot)
+        return self.runs[-1] if self.runs else self._open(snapshot, now)
 
-    def _open(self, snapshot: Snapshot) -> _Run:
-        is_again = snapshot.status is JobStatus.RUNNING and not is_suspect(snapshot)
+    def _open(self, snapshot: Snapshot, now: datetime) -> _Run:
+        is_again = snapshot.status is JobStatus.RUNNING and not is_late_write(snapshot)
         after = snapshot.finished_at if is_again else None
         run = _Run(number=len(self.runs) + 1, after=after, started_at=snapshot.started_at)
-        if not self._knows_start(snapshot):
+        if not self._knows_start(snapshot, now):
             run.started_at = after or snapshot.created_at
             run.duration_note = QUEUE_NOTE if run.started_at else ""
         self.runs.append(run)
         return run
 
-    def _knows_start(self, snapshot: Snapshot) -> bool:
+    def _knows_start(self, snapshot: Snapshot, now: datetime) -> bool:
         """Whether ``startedAt`` is the real start: every later write overwrites it with its own time."""
         if snapshot.started_at is None:
             return False
         if snapshot.status.is_terminal:
             return bool(snapshot.finished_at and snapshot.finished_at - snapshot.started_at > SAME_WRITE)
-        was_seen_before = self._shown is not JobStatus.UNKNOWN
+        has_just_begun = self._waited_at is not None and now - self._waited_at <= START_SEEN
         is_old = bool(snapshot.updated_at and snapshot.updated_at - snapshot.started_at > SAME_WRITE)
-        return was_seen_before or is_old or snapshot.stage in FIRST_STAGES
+        return has_just_begun or is_old or snapshot.stage in FIRST_STAGES
 
     def _follow(self, run: _Run, snapshot: Snapshot, now: datetime) -> None:
         """Read log and progress."""
@@ -220,7 +256,6 @@ class JobHistory:
         run.finished_at = snapshot.finished_at or snapshot.updated_at
         if snapshot.status is JobStatus.SUCCEEDED:
             run.failure = None
-            run.progress = replace(run.progress, fraction=1.0, stage=Stage.FINISHED.value, eta_s=None)
         elif not is_repeated or (snapshot.stack and not (run.failure and run.failure.traceback)):
             run.failure, run.alarms = judged(snapshot, bytes(run.log.data[-JUDGED_BYTES:]), run.alarms)
 
@@ -234,16 +269,19 @@ class JobHistories:
         self._most_jobs = most_jobs
         self._most_log_bytes = most_log_bytes
 
-    def observe(self, snapshot: Snapshot, now: datetime, *, was_pending: bool = False) -> Job:
-        """Remember one read, and return the job as shown, without the raw response."""
+    def observe(self, snapshot: Snapshot, now: datetime, *, waited_at: datetime | None = None) -> Job:
+        """Remember one read, and return the job as shown, without the raw response.
+
+        ``waited_at`` is when a list showed the job as pending, in case it has no history yet.
+        """
         with self._lock:
             history = self._histories.get(snapshot.id)
             if history is None:
-                history = self._histories[snapshot.id] = JobHistory(was_pending=was_pending)
+                history = self._histories[snapshot.id] = JobHistory(waited_at=waited_at)
             self._histories.move_to_end(snapshot.id)
             history.observe(snapshot, now)
             self._forget_old()
-            return history.job()
+            return history.job(now)
 
     def read(self, job_id: str, reader: Callable[[JobHistory], Found]) -> Found | None:
         """What ``reader`` returns for the history of a job; None if there is no history."""
@@ -268,17 +306,17 @@ class JobHistories:
             total -= sizes[job_id]
 
 
-def is_suspect(snapshot: Snapshot) -> bool:
-    """Whether a row that says running may be a late write to a job that has ended."""
+def is_late_write(snapshot: Snapshot) -> bool:
+    """Whether a row that says running was written so shortly after its end that no new attempt can have begun."""
     ended, written = snapshot.finished_at, snapshot.updated_at
     if snapshot.status is not JobStatus.RUNNING or ended is None or written is None:
         return False
     return written - ended < LATE_WRITE
 
 
-def is_fleeting(snapshot: Snapshot, now: datetime) -> bool:
-    """Whether the row may be a late write so recent that the next write may still correct it."""
-    return is_suspect(snapshot) and not (snapshot.updated_at and now - snapshot.updated_at > SETTLES_AFTER)
+def is_unfinished(snapshot: Snapshot, now: datetime) -> bool:
+    """Whether a late write has remained the last word: the job has ended, but its row never says how."""
+    return is_late_write(snapshot) and snapshot.updated_at is not None and now - snapshot.updated_at >= GIVEN_UP_AFTER
 
 
 def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts: Sequence[Artifact] = ()) -> Job:
@@ -288,6 +326,12 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         snapshot.started_at and snapshot.finished_at and snapshot.finished_at - snapshot.started_at > SAME_WRITE
     )
     has_run = is_over or status is JobStatus.RUNNING
+    told = Progress()
+    if is_over and snapshot.logs:
+        parser = ProgressParser()
+        parser.feed("".join(f"{line}\n" for line in snapshot.logs[-LAST_LINES:]).encode("utf-8", "replace"), None)
+        parser.finish()
+        told = parser.progress
     return Job(
         id=snapshot.id,
         name=snapshot.name,
@@ -299,7 +343,8 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         updated_at=snapshot.updated_at,
         finished_at=(snapshot.finished_at or snapshot.updated_at) if is_over else None,
         duration_note=QUEUE_NOTE if has_run and not knows_start else "",
-        progress=merged_progress(Progress(), Progress(), snapshot),
+        progress=merged_progress(Progress(), told, snapshot),
+        failure=_said(snapshot) if status is JobStatus.FAILED else None,
         artifacts=tuple(artifacts),
         dataset_id=snapshot.dataset_id,
         dataset_name=snapshot.dataset_name,
@@ -312,14 +357,12 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
 
 def merged_progress(known: Progress, told: Progress, snapshot: Snapshot) -> Progress:
     """Progress from the log wins over the worker's reading of its last line; nothing known is lost or decreases."""
-    if snapshot.status is JobStatus.SUCCEEDED:
-        return replace(known, fraction=1.0, stage=Stage.FINISHED.value, eta_s=None)
     knows_from_log = told.fraction is not None
     # The worker mistakes any progress bar for that of the training.
     worker_knows = told.stage != Stage.CACHING_LATENTS
     fraction, step = (snapshot.fraction, snapshot.step) if worker_knows else (None, None)
     total_steps = snapshot.total_steps if worker_knows else None
-    return replace(
+    merged = replace(
         told,
         fraction=told.fraction if knows_from_log else _highest(known.fraction, fraction),
         step=told.step if knows_from_log else _highest(known.step, step),
@@ -330,18 +373,25 @@ def merged_progress(known: Progress, told: Progress, snapshot: Snapshot) -> Prog
         stage=_stage(known, told, snapshot),
         eta_s=told.eta_s if snapshot.status is JobStatus.RUNNING else None,
     )
+    if snapshot.status is JobStatus.SUCCEEDED:
+        return replace(merged, fraction=1.0, stage=Stage.FINISHED.value)
+    return merged
 
 
 def judged(snapshot: Snapshot, log: bytes, alarms: tuple[str, ...]) -> tuple[Failure, tuple[str, ...]]:
     """Why an attempt failed: judged from the kept log, or else in the worker's words."""
-    said = snapshot.message or "The worker gave no reason."
     verdict = judge(plain_lines(log), exit_code=_exit_code(snapshot.message), lora_count=0, alarms=alarms)
     found = verdict.failure
     if found is None or found.cause == "unknown":
         evidence = found.evidence if found else ()
-        message = said if said[-1:] in ".!?" else f"{said}."
-        found = Failure(cause="unknown", message=message, hint="" if log else NO_LOG_HINT, evidence=evidence)
+        found = replace(_said(snapshot), hint="" if log else NO_LOG_HINT, evidence=evidence)
     return replace(found, traceback=found.traceback or snapshot.stack), verdict.alarms
+
+
+def _said(snapshot: Snapshot) -> Failure:
+    """The failure in the worker's words."""
+    said = snapshot.message or "The worker gave no reason."
+    return Failure(cause=Cause.UNKNOWN, message=said if said[-1:] in ".!?" else f"{said}.")
 
 
 def _exit_code(message: str) -> int:

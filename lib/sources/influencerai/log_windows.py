@@ -15,6 +15,7 @@ class MergedLog:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.data = bytearray()
+        self.has_gap = False  # whether lines are missing before those that were merged last
         self._most_bytes = most_bytes
         self._is_full = False
         # The lines since the last gap, as far back as an overlap can reach.
@@ -26,8 +27,11 @@ class MergedLog:
         if not window or self._holds(window):
             return []
         known = self._overlap(window)
+        self.has_gap = known == 0 and (bool(self.data) or len(window) >= RUNNING_WINDOW)
+        if self.has_gap:
+            self._append([MISSING])
         if known == 0:
-            self._note_gap(window)
+            self._recent = []
         fresh = window[known:]
         self._append(fresh)
         self._recent = [*self._recent, *fresh][-KEPT_LINES:]
@@ -51,11 +55,6 @@ class MergedLog:
         """Whether the window is outdated: all of its lines were seen before, with more after them."""
         size, recent = len(window), self._recent
         return any(recent[start : start + size] == window for start in range(len(recent) - size + 1))
-
-    def _note_gap(self, window: Sequence[str]) -> None:
-        if self.data or len(window) >= RUNNING_WINDOW:
-            self._append([MISSING])
-        self._recent = []
 
     def _append(self, lines: Sequence[str]) -> None:
         if self._is_full:

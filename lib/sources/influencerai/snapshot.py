@@ -45,6 +45,8 @@ OUR_NAMES = {theirs: ours for ours, theirs in API_FIELDS.items()}
 # Implausible years, and years that cannot be converted to every time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 LONGEST_KEPT_TEXT, DEEPEST_KEPT = 2_000, 50
+DRY_RUN = "This was a dry run: nothing was trained, and the file was never written."
+NO_LINK = "The API gives no link to this file that could be opened."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Snapshot:
     """What one read of a job says. None or empty: unknown.
 
     Attributes:
+        tenant_id: Whose job it is.
         updated_at: When the API last wrote the row; orders snapshots however they arrived.
         logs: The last lines of the log: at most 20 while running, at most 200 at the end.
         message, stack: Why it failed, as the worker put it.
@@ -62,6 +65,7 @@ class Snapshot:
     type: str
     status: JobStatus
     raw_status: str
+    tenant_id: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     updated_at: datetime | None = None
@@ -102,6 +106,7 @@ def read_snapshot(row: object) -> Snapshot:
         type=_word(row.get("type")) or JOB_TYPE,
         status=JobStatus.parse(raw_status),
         raw_status=raw_status,
+        tenant_id=_word(row.get("tenantId")),
         created_at=parse_time(row.get("createdAt")),
         started_at=parse_time(row.get("startedAt")),
         updated_at=parse_time(row.get("updatedAt")),
@@ -116,10 +121,10 @@ def read_snapshot(row: object) -> Snapshot:
         total_steps=_count(progress.get("totalSteps")) or None,
         stage=_stage(progress.get("stage")),
         logs=_lines(progress.get("logs")),
-        message=_failure_message(result, progress),
-        stack=result["stack"] if isinstance(result.get("stack"), str) else "",
+        message=_failure_message(row.get("result"), progress),
+        stack=_stack(row.get("result")),
         command=_command(result.get("command")),
-        artifacts=read_artifacts(job_id, result.get("artifacts")),
+        artifacts=read_artifacts(job_id, result.get("artifacts"), is_dry_run=bool(result.get("dryRun"))),
         submission_id=_word(asked.get(SUBMISSION_KEY)),
         payload=row,
     )
@@ -183,11 +188,11 @@ def job_prefix(job_id: str) -> str:
     return f"{JOB_TYPE}/{job_id}/"
 
 
-def read_artifacts(job_id: str, found: object) -> tuple[Artifact, ...]:
-    """Artifacts in any of their three shapes, each file once."""
+def read_artifacts(job_id: str, found: object, *, is_dry_run: bool = False) -> tuple[Artifact, ...]:
+    """Artifacts in any of their three shapes, each file once. A dry run names files that it never wrote."""
     artifacts: dict[str, Artifact] = {}
     for each in found if isinstance(found, list) else ():
-        artifact = _artifact(job_id, _mapping(each))
+        artifact = _artifact(job_id, _mapping(each), DRY_RUN if is_dry_run else "")
         if artifact is not None:
             artifacts.setdefault(artifact.id, artifact)
     return tuple(artifacts.values())
@@ -210,7 +215,7 @@ def parse_time(text: object) -> datetime | None:
     return _plausible(at)
 
 
-def _artifact(job_id: str, found: Mapping[str, Any]) -> Artifact | None:
+def _artifact(job_id: str, found: Mapping[str, Any], unavailable: str) -> Artifact | None:
     more = _mapping(found.get("metadata"))
     key, url = _word(found.get("key")), _word(found.get("url"))
     filename = _first_word(found.get("filename"), found.get("name"), more.get("filename"))
@@ -228,6 +233,7 @@ def _artifact(job_id: str, found: Mapping[str, Any]) -> Artifact | None:
         step=facts.step,
         prompt_index=facts.prompt_index,
         frozen_link=replace(link, expires_at=_plausible(link.expires_at)) if link else None,
+        unavailable=unavailable or ("" if key or link else NO_LINK),
     )
 
 
@@ -235,10 +241,20 @@ def _plausible(at: datetime | None) -> datetime | None:
     return at if at and FIRST_YEAR <= at.year <= LAST_YEAR else None
 
 
-def _failure_message(result: Mapping[str, Any], progress: Mapping[str, Any]) -> str:
+def _failure_message(found: object, progress: Mapping[str, Any]) -> str:
+    """What the result says, which may be a bare text; its first line, as the rest is the stack."""
+    result, text = _mapping(found), found if isinstance(found, str) else None
     error = result.get("error")
-    said = _first_word(result.get("message"), error, _mapping(error).get("message"))
-    return said or (_word(progress.get("message")) or "" if progress.get("stage") == "failed" else "")
+    said = _first_word(text, result.get("message"), error, _mapping(error).get("message"))
+    said = said or (_word(progress.get("message")) or "" if progress.get("stage") == "failed" else "")
+    return said.split("\n", 1)[0].strip()[:LONGEST_KEPT_TEXT]
+
+
+def _stack(found: object) -> str:
+    if isinstance(found, str):
+        return found if "\n" in found.strip() else ""
+    stack = _mapping(found).get("stack")
+    return stack if isinstance(stack, str) else ""
 
 
 def _command(found: object) -> tuple[str, ...]:

@@ -81,14 +81,16 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
             if state.text:
                 color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
                 show_note(state.text, color=color)
-        _show_download(job, file, is_expired=state.is_expired)
+            if file.unavailable:
+                show_note(file.unavailable, color="orange")
+        _show_download(job, file, "The link has expired." if state.is_expired else file.unavailable)
 
 
-def _show_download(job: Job, file: Artifact, *, is_expired: bool) -> None:
-    """A link, or a disabled button when it has expired: to a screen reader a disabled link is still a link."""
+def _show_download(job: Job, file: Artifact, refusal: str) -> None:
+    """A link, or a disabled button if there is a reason against it: to a screen reader a disabled link is still one."""
     key, icon = f"download-{job.id}-{file.id}", ":material/download:"
-    if is_expired:
-        st.button("Download", icon=icon, disabled=True, key=key, help="The link has expired.")
+    if refusal:
+        st.button("Download", icon=icon, disabled=True, key=key, help=refusal)
     else:
         st.link_button("Download", download_path(job.id, file.id), icon=icon, key=key)
 

@@ -43,6 +43,9 @@ def poll_interval_ms(job: Job, watch: Watch, now: datetime) -> int | None:
     is_unsure = job.status.is_terminal and not watch.is_confirmed
     if job.status.is_active or is_unsure or _may_run_again(job, now, RERUN_SOON):
         return POLL_MS
+    # One read more than the span, so that the page no longer says that the job may run again.
+    if job.runs_again_until and now < job.runs_again_until + timedelta(milliseconds=RESULTS_POLL_MS):
+        return RESULTS_POLL_MS
     if job.status is JobStatus.UNKNOWN or has_frozen_links(job) or _may_run_again(job, now, RERUN_WINDOW):
         return SLOW_POLL_MS
     return None

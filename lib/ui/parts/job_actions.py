@@ -201,7 +201,14 @@ def _show_files(job: Job) -> None:
     if not files:
         st.caption("No files yet." if job.status.is_active else "This job left no files.")
     for file in files[:SHOWN_FILES]:
-        st.link_button(_file_label(file), download_path(job.id, file.id), icon=":material/download:", width="stretch")
+        st.link_button(
+            _file_label(file),
+            download_path(job.id, file.id),
+            icon=":material/download:",
+            width="stretch",
+            disabled=bool(file.unavailable),
+            help=file.unavailable or None,
+        )
     if len(files) > SHOWN_FILES:
         st.caption(f"{len(files) - SHOWN_FILES} more files on the job's own page.")
 

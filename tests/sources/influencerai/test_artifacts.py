@@ -143,6 +143,16 @@ def test_without_credentials_the_frozen_link_is_used_while_it_lasts(api: ApiServ
         source.locate_artifact("a", "z")
 
 
+def test_the_files_of_a_job_that_never_says_how_it_ended_are_found(api: ApiServer, stored: InfluencerSource) -> None:
+    api.add_job("a")
+    ended_at = datetime.now(UTC) - timedelta(minutes=2)
+    api.patch("a", "succeeded", {}, at=ended_at)
+    api.patch("a", "running", {"progress": {"stage": "uploading"}}, at=ended_at + timedelta(seconds=0.1))
+    job = stored.get_job("a")
+    assert job.status is JobStatus.LOST
+    assert "aria.safetensors" in [file.name for file in stored.artifacts(job)]
+
+
 def test_a_store_that_refuses_does_not_hide_a_link_that_still_works(
     api: ApiServer, s3: S3Server, connect: Callable[..., InfluencerClient]
 ) -> None:

@@ -109,11 +109,14 @@ def test_a_late_write_does_not_bring_an_ended_job_back() -> None:
     assert (late.status, len(late.artifacts), late.progress.fraction) == (JobStatus.SUCCEEDED, 1, 1.0)
 
 
-def test_a_late_write_that_stays_is_believed_in_the_end() -> None:
-    job = Watched()
-    job.see(0, "succeeded", started=0, finished=0)
-    assert job.see(1, "running", progress(), updated=0.2).status is JobStatus.SUCCEEDED
-    assert job.see(30, "running", progress(), updated=0.2).status is JobStatus.RUNNING
+def test_a_late_write_that_stays_does_not_take_back_an_end_that_was_seen() -> None:
+    job, ended = Watched(), {"artifacts": [{"key": "lora-training/a/x.safetensors"}]}
+    job.see(0, "succeeded", ended, started=0, finished=0)
+    for at_s in (1, 30, 3600):
+        late = job.see(at_s, "running", progress(), updated=0.2)
+        assert (late.status, len(late.artifacts)) == (JobStatus.SUCCEEDED, 1)
+    again = job.see(3700, "running", progress(), updated=3700)
+    assert (again.status, again.attempt) == (JobStatus.RUNNING, 2)
 
 
 def test_an_old_end_needs_no_second_read() -> None:
@@ -148,6 +151,7 @@ def test_a_bar_of_caching_latents_is_no_progress() -> None:
 def test_the_first_start_is_kept_and_an_unknown_one_is_said() -> None:
     job = Watched()
     job.see(0, "pending")
+    job.see(25, "pending")
     job.see(30, "running", progress(), started=29)
     shown = job.see(60, "running", progress(), started=60)
     assert shown.started_at == START + timedelta(seconds=29)

@@ -30,6 +30,9 @@ def make_job(status: JobStatus, **values: object) -> Job:
         (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(seconds=21)), CONFIRMED, 60_000),
         (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(minutes=2)), CONFIRMED, 60_000),
         (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(minutes=12)), CONFIRMED, None),
+        (make_job(JobStatus.FAILED, finished_at=NOW - timedelta(minutes=2), runs_again_until=NOW), CONFIRMED, 10_000),
+        (make_job(JobStatus.LOST, runs_again_until=NOW - timedelta(seconds=9)), CONFIRMED, 10_000),
+        (make_job(JobStatus.LOST, runs_again_until=NOW - timedelta(seconds=11)), CONFIRMED, None),
         (make_job(JobStatus.UNKNOWN), Watch(), 60_000),
     ],
 )
