@@ -15,6 +15,7 @@ from lib.access import NO_ACCESS, Access, Visitor, acting_as, require_operator
 from lib.audit import Audited, AuditFile
 from lib.errors import NotAllowed, SettingsError
 from lib.jobs.dataset import Dataset
+from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
 from lib.jobs.logs.losses import DrawnPoints, drawn_points, smoothed
 from lib.jobs.logs.search import LogSearch
@@ -32,6 +33,10 @@ SHARED_READ_S = 1.8
 SHARED_SLOW_READ_S = 2.5
 HEALTH_TTL_S = 10.0
 OUTCOMES_TTL_S = 30.0
+# Files of jobs as cards show them: a new sample every few minutes at most, and hardly ever one of an ended job.
+SAMPLES_TTL_S = 8.0
+FINISHED_TTL_S = 300.0
+SHOWN_QUEUE = 10
 SHORT_LOG_LINES = 500
 MAX_UPLOAD_BYTES = 8 << 30
 # A form on another site cannot send a header of ours: the browser would ask us first, and we never agree.
@@ -160,6 +165,20 @@ def count_by_status() -> Mapping[JobStatus, int]:
 def latest_job(job_id: str) -> Reading[Job]:
     """One job, or its last known state while the source does not answer. Raises JobNotFound."""
     return _reads.latest(("job", job_id), lambda: source().get_job(job_id), ttl_s=SHARED_READ_S)
+
+
+def queued_jobs() -> Sequence[Job]:
+    """The first pending jobs in the order in which they will run."""
+    return _reads.read("queue", lambda: tuple(source().queued_jobs(SHOWN_QUEUE)), ttl_s=SHARED_READ_S)
+
+
+def highlights(jobs: Sequence[Job]) -> Mapping[str, Highlights]:
+    """Job id -> newest sample and LoRA, for the few jobs that a page shows as cards. Finished jobs are asked rarely."""
+    if not jobs:
+        return {}
+    key = ("highlights", *((job.id, job.attempt, job.status) for job in jobs))
+    ttl_s = SAMPLES_TTL_S if any(job.status.is_active for job in jobs) else FINISHED_TTL_S
+    return _reads.read(key, lambda: source().highlights(jobs), ttl_s=ttl_s)
 
 
 def latest_artifacts(job: Job) -> Reading[Sequence[Artifact]]:

@@ -1,12 +1,14 @@
 """Shared reads: one call for many viewers, nothing stale once a job has ended, and "Retry" asks again at once."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from lib import services
 from lib.errors import DashboardError, SourceUnavailable
-from lib.jobs.job import Job, JobStatus, LossPoint
+from lib.jobs.highlights import Highlights
+from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus, LossPoint
 from lib.jobs.query import JobQuery
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai.client import InfluencerClient
@@ -35,6 +37,20 @@ def test_the_last_losses_of_a_run_are_drawn_when_it_has_just_ended(source: Memor
     assert services.latest_loss("j1", 1, is_over=False).value.raw.line[-1].step == 1
     source.losses["j1", 1].append(LossPoint(step=2, loss=0.25))
     assert services.latest_loss("j1", 1, is_over=True).value.raw.line[-1].step == 2
+
+
+def test_the_files_of_cards_are_read_once_for_all_viewers_and_again_when_a_job_has_ended(
+    source: MemorySource, job: Job
+) -> None:
+    assert services.highlights([]) == {}
+    for _viewer in range(50):
+        assert services.highlights([job]) == {"j1": Highlights()}
+    assert source.calls["artifacts"] == 1
+    sample = Artifact(id="1/a.png", name="a.png", kind=ArtifactKind.SAMPLE)
+    ended = replace(job, status=JobStatus.SUCCEEDED, artifacts=(sample,))
+    source.add(ended)
+    services.forget_reads()
+    assert services.highlights([ended, replace(ended, id="gone")]) == {"j1": Highlights(sample=sample)}
 
 
 def test_a_change_is_seen_at_once(source: MemorySource, job: Job) -> None:

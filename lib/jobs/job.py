@@ -206,6 +206,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobLink:
+    """Another job. ``name`` is empty where it is not known, or the job is gone."""
+
+    id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A training job as its source knows it. All times are aware UTC or None.
 
@@ -223,6 +231,8 @@ class Job:
         runs_again_until: Until when the source may run a failed job again by itself; None: it will not.
         duration_note: Set when the duration is not what it seems ("including time in the queue").
         size_bytes: What deleting the job frees, None when unknown.
+        retry_of: The job whose values it was started with, to try again.
+        retried_as: The jobs that were started with its values; empty in lists.
         submitted_by, cancelled_by, retried_by: Who did so last, where people sign in; None when unknown.
         payload: The source's raw answer, for "Raw data"; empty in lists.
     """
@@ -255,6 +265,8 @@ class Job:
     runs_again_until: datetime | None = None
     duration_note: str = ""
     size_bytes: int | None = None
+    retry_of: JobLink | None = None
+    retried_as: tuple[JobLink, ...] = ()
     submitted_by: str | None = None
     cancelled_by: str | None = None
     retried_by: str | None = None

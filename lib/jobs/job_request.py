@@ -7,7 +7,10 @@ from lib.jobs.training_settings import TrainingSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """A job to create. The same ``submission_id`` never makes a second job."""
+    """A job to create. The same ``submission_id`` never makes a second job.
+
+    ``retry_of`` is the id of the job whose values it takes.
+    """
 
     name: str
     dataset_id: str
@@ -15,3 +18,4 @@ class JobRequest:
     settings: TrainingSettings
     submission_id: str
     time_limit_s: float | None = None
+    retry_of: str | None = None

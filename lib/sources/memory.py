@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from lib.errors import InvalidRequest, JobNotFound, SourceError
 from lib.jobs.dataset import Dataset
-from lib.jobs.job import Artifact, Attempt, Job, JobStatus, LossPoint, PresignedUrl, Progress
+from lib.jobs.job import Artifact, Attempt, Job, JobLink, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import CONFIG_NAME_TAKEN, TrainingConfig, config_problems, setting_problems
@@ -125,7 +125,19 @@ class MemorySource(JobSource):
         if job_id not in self.jobs:
             raise JobNotFound(job_id)
         job = self.jobs[job_id]
-        return replace(job, queue_position=self._place(job)) if job.status is JobStatus.PENDING else job
+        origin = self.jobs.get(job.retry_of.id) if job.retry_of else None
+        later = [each for each in self.jobs.values() if each.retry_of and each.retry_of.id == job_id]
+        return replace(
+            job,
+            queue_position=self._place(job) if job.status is JobStatus.PENDING else None,
+            retry_of=replace(job.retry_of, name=origin.name if origin else "") if job.retry_of else None,
+            retried_as=tuple(JobLink(id=each.id, name=each.name) for each in later),
+        )
+
+    def queued_jobs(self, take: int) -> Sequence[Job]:
+        self._called("queued_jobs")
+        waiting = [job for job in self.jobs.values() if job.status is JobStatus.PENDING]
+        return [replace(job, queue_position=place) for place, job in enumerate(waiting[:take], 1)]
 
     def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
         self._called("read_log")
@@ -164,6 +176,7 @@ class MemorySource(JobSource):
             config_name=config.name if config else None,
             trainer=request.settings.trainer,
             time_limit_s=request.time_limit_s,
+            retry_of=JobLink(id=request.retry_of) if request.retry_of else None,
         )
         self.add(job)
         self.submissions[request.submission_id] = job.id

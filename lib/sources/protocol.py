@@ -4,6 +4,7 @@ A new source is a subclass of ``JobSource`` that implements what it has: everyth
 its control on the page is disabled.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Protocol
 
-from lib.errors import ArtifactError, DatasetError, InvalidRequest, NotSupported
+from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, NotSupported
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
+from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
@@ -253,6 +255,19 @@ class JobSource(ABC):
     @abstractmethod
     def count_by_status(self) -> Mapping[JobStatus, int]:
         """How many jobs have each status."""
+
+    def queued_jobs(self, take: int) -> Sequence[Job]:
+        """The first pending jobs in the order in which they will run; with ``queue_position`` where that is certain."""
+        oldest_first = JobQuery(statuses=frozenset({JobStatus.PENDING}), descending=False, take=take)
+        return self.list_jobs(oldest_first).jobs
+
+    def highlights(self, jobs: Sequence[Job]) -> Mapping[str, Highlights]:
+        """Job id -> newest sample and LoRA, for a few jobs at once; a job that is gone is missing."""
+        found = {}
+        for job in jobs:
+            with contextlib.suppress(JobNotFound):
+                found[job.id] = highlights_of(self.artifacts(self.get_job(job.id)))
+        return found
 
     @abstractmethod
     def get_job(self, job_id: str) -> Job:

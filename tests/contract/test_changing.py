@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 
 from lib.errors import InvalidRequest, JobNotFound
-from lib.jobs.job import Job, JobStatus
+from lib.jobs.job import Job, JobLink, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
@@ -146,6 +146,30 @@ def test_a_retry_cancelled_in_the_queue_leaves_the_attempt_before_as_it_was(
     assert (again.status, house.source.get_job(failed.id).attempts) == (JobStatus.PENDING, got.attempts)
 
 
+def test_a_new_job_and_the_one_it_retries_know_each_other(house: House, able: Callable[..., None]) -> None:
+    able(Action.CREATE)
+    first = house.source.create_job(request_for(house, "first"))
+    assert (first.retry_of, first.retried_as) == (None, ())
+    house.pass_time(timedelta(seconds=1))
+    again = house.source.create_job(request_for(house, "again", name="Aria v1 (2)", retry_of=first.id))
+    assert house.source.get_job(again.id).retry_of == JobLink(id=first.id, name="Aria v1")
+    assert house.source.get_job(first.id).retried_as == (JobLink(id=again.id, name="Aria v1 (2)"),)
+    (listed,) = (job for job in house.source.list_jobs(JobQuery()).jobs if job.id == again.id)
+    assert listed.retry_of is not None
+    assert listed.retry_of.id == first.id
+
+
+def test_the_way_back_from_a_retry_stays_when_the_job_before_is_deleted(
+    house: House, able: Callable[..., None]
+) -> None:
+    able(Action.CREATE, Action.CANCEL, Action.DELETE)
+    first = house.source.create_job(request_for(house, "first"))
+    again = house.source.create_job(request_for(house, "again", retry_of=first.id))
+    house.source.cancel_job(first.id)
+    house.source.delete_job(first.id)
+    assert house.source.get_job(again.id).retry_of == JobLink(id=first.id)
+
+
 def test_the_queue_and_places_in_it(house: House, able: Callable[..., None]) -> None:
     able(Action.CREATE, Action.MOVE)
     jobs = []
@@ -157,10 +181,13 @@ def test_the_queue_and_places_in_it(house: House, able: Callable[..., None]) -> 
         return sorted(range(4), key=lambda number: house.source.get_job(jobs[number]).queue_position)
 
     assert [house.source.get_job(job_id).queue_position for job_id in jobs] == [1, 2, 3, 4]
+    assert [job.id for job in house.source.queued_jobs(3)] == jobs[:3]
     house.source.move_job(jobs[3], -2)
     assert queue() == [0, 3, 1, 2]
     house.source.move_job(jobs[0], 99)
     assert queue() == [3, 1, 2, 0]
+    listed = [(job.id, job.queue_position) for job in house.source.queued_jobs(9)]
+    assert listed == [(jobs[number], place) for place, number in enumerate(queue(), 1)]
     house.source.move_job(jobs[2], -99)
     assert queue() == [2, 3, 1, 0]
     house.source.cancel_job(jobs[2])

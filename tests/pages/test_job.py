@@ -12,7 +12,7 @@ from streamlit.testing.v1.element_tree import Button
 
 from lib import services
 from lib.errors import SourceUnavailable, StoreError
-from lib.jobs.job import Job, JobStatus, Progress
+from lib.jobs.job import Job, JobLink, JobStatus, Progress
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
 from tests.making import NOW
@@ -314,3 +314,14 @@ def test_what_a_source_does_not_tell_is_unknown(full: MemorySource, open_page: O
 def test_a_time_limit_is_part_of_the_job_information(full: MemorySource, open_page: Open) -> None:
     full.add(Job(id="limited", name="", status=JobStatus.PENDING, time_limit_s=5_400))
     assert "Time limit: 1h 30m 0s" in texts(open_page("job", id="limited"))
+
+
+def test_a_job_and_the_one_that_retries_it_link_to_each_other(full: MemorySource, open_page: Open) -> None:
+    full.add(Job(id="again", name="Aria *again*", status=JobStatus.PENDING, retry_of=JobLink(id="failed")))
+    for job_id, said, link in (
+        ("again", "Retry of:", "Aria failed => job?id=failed"),
+        ("failed", "Retried as:", "Aria *again* => job?id=again"),
+    ):
+        shown = texts(open_page("job", id=job_id))
+        assert said in shown
+        assert link in shown

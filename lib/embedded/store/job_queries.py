@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from lib.embedded.store.rows import job_from
-from lib.jobs.job import Job, JobStatus
+from lib.embedded.store.rows import artifact_from, job_from
+from lib.jobs.highlights import Highlights
+from lib.jobs.job import Artifact, ArtifactKind, Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, SortBy, search_key
 
 _JOB_ROW = """
@@ -106,6 +107,46 @@ def read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, 
     rows = connection.execute(f"{_LISTED_COLUMNS} WHERE jobs.id IN ({marks})", ids)
     jobs = {row["id"]: job_from(row) for row in rows}
     return tuple(jobs[job_id] for job_id in ids if job_id in jobs)
+
+
+def queued_jobs(connection: sqlite3.Connection, take: int) -> tuple[Job, ...]:
+    """The first pending jobs in the order of the queue, with their places."""
+    rows = connection.execute("SELECT id FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT ?", (take,))
+    jobs = read_jobs(connection, [row["id"] for row in rows])
+    return tuple(replace(job, queue_position=place) for place, job in enumerate(jobs, 1))
+
+
+def highlights(connection: sqlite3.Connection, ids: Sequence[str]) -> Mapping[str, Highlights]:
+    """Newest sample and LoRA per job, in the order of ``lib.jobs.highlights``; SQLite reads few of many samples."""
+    rows = connection.execute(
+        f"""
+        SELECT * FROM (
+            SELECT *, row_number() OVER (
+                PARTITION BY job_id, kind = 'sample'
+                ORDER BY kind = 'lora' DESC, attempt DESC, kind <> 'sample' AND epoch IS NULL AND step IS NULL DESC,
+                    epoch DESC, step DESC, prompt_index, path
+            ) AS place
+            FROM artifacts
+            WHERE job_id IN ({", ".join("?" * len(ids))}) AND kind IN ('sample', 'lora', 'checkpoint')
+        ) WHERE place = 1
+        """,
+        ids,
+    )
+    found: dict[str, dict[str, Artifact]] = {}
+    for row in rows:
+        which = "sample" if row["kind"] == ArtifactKind.SAMPLE else "lora"
+        found.setdefault(row["job_id"], {})[which] = artifact_from(row)
+    return {job_id: Highlights(**files) for job_id, files in found.items()}
+
+
+def retries(
+    connection: sqlite3.Connection, job_id: str, retry_of: str | None
+) -> tuple[JobLink | None, tuple[JobLink, ...]]:
+    """The job that this one retries, and those that retry this one, oldest first."""
+    former = connection.execute("SELECT name FROM jobs WHERE id = ?", (retry_of,)).fetchone()
+    later = connection.execute("SELECT id, name FROM jobs WHERE retry_of = ? ORDER BY seq", (job_id,))
+    origin = JobLink(id=retry_of, name=former["name"] if former else "") if retry_of else None
+    return origin, tuple(JobLink(id=row["id"], name=row["name"]) for row in later)
 
 
 def _count(connection: sqlite3.Connection, index: str, where: str, values: Sequence[object]) -> int:

@@ -3,7 +3,7 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from lib.embedded.store.rows import (
 from lib.embedded.store.runs import RunStore
 from lib.embedded.trainers.recipe import shown_command
 from lib.errors import InvalidRequest, JobNotFound
+from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, search_key
@@ -69,6 +70,16 @@ class Store:
                 jobs = job_queries.read_jobs(connection, ids[start : start + READ_AT_ONCE])
             yield from jobs
 
+    def queued_jobs(self, take: int) -> tuple[Job, ...]:
+        """The first pending jobs in the order of the queue, with their places."""
+        with self.database.reading() as connection:
+            return job_queries.queued_jobs(connection, take)
+
+    def highlights(self, job_ids: Sequence[str]) -> Mapping[str, Highlights]:
+        """Newest sample and LoRA of those jobs that have one."""
+        with self.database.reading() as connection:
+            return job_queries.highlights(connection, job_ids)
+
     def count_by_status(self) -> Mapping[JobStatus, int]:
         """How many jobs have each status."""
         with self.database.reading() as connection:
@@ -87,6 +98,7 @@ class Store:
                 "SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)
             ).fetchall()
             artifacts = _artifacts(connection, job_id)
+            retry_of, retried_as = job_queries.retries(connection, job_id, row["retry_of"])
             place = None
             if row["status"] == JobStatus.PENDING:
                 place = connection.execute(
@@ -98,6 +110,8 @@ class Store:
             artifacts=artifacts,
             command=shown_command(json.loads(attempts[-1]["command"])) if attempts else (),
             queue_position=place,
+            retry_of=retry_of,
+            retried_as=retried_as,
             payload={key: row[key] for key in row.keys() if key not in _FOR_LISTS},  # noqa: SIM118
         )
 
@@ -266,6 +280,7 @@ class Store:
             "time_limit_s": request.time_limit_s,
             "submission_id": request.submission_id,
             "submitted_by": _person(),
+            "retry_of": request.retry_of,
         }
         connection.execute(
             f"""

@@ -191,9 +191,16 @@ def _number_of(name: str, column: str) -> str:
     return f"CASE WHEN json_valid({text}) THEN json_extract({text}, '$.{name}') END"
 
 
+def _add_retry_of(connection: sqlite3.Connection) -> None:
+    """The id of the job whose values a job was started with; the index is what finds the way from there to here."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN retry_of TEXT")
+    connection.execute("CREATE INDEX jobs_retries ON jobs (retry_of) WHERE retry_of IS NOT NULL")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
     Migration(number=3, what="who submitted, cancelled and retried a job", apply=_add_people),
     Migration(number=4, what="lists are sorted by progress, loss and duration", apply=_sort_by_progress),
+    Migration(number=5, what="the job that a job retries", apply=_add_retry_of),
 )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobStatus, Progress
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobLink, JobStatus, Progress
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
 
@@ -76,6 +76,7 @@ def job_from(row: sqlite3.Row) -> Job:
         trainer=row["trainer"],
         size_bytes=row["size_bytes"],
         time_limit_s=row["time_limit_s"],
+        retry_of=JobLink(id=row["retry_of"]) if row["retry_of"] else None,
         submitted_by=row["submitted_by"],
         cancelled_by=row["cancelled_by"],
         retried_by=row["retried_by"],

@@ -16,6 +16,7 @@ from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.dataset import Dataset
+from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
@@ -110,6 +111,13 @@ class EmbeddedSource(JobSource):
     def count_by_status(self) -> Mapping[JobStatus, int]:
         self._keep_worker_going()
         return self._store.count_by_status()
+
+    def queued_jobs(self, take: int) -> Sequence[Job]:
+        self._keep_worker_going()
+        return self._store.queued_jobs(take)
+
+    def highlights(self, jobs: Sequence[Job]) -> Mapping[str, Highlights]:
+        return self._store.highlights([job.id for job in jobs])
 
     def get_job(self, job_id: str) -> Job:
         self._keep_worker_going()

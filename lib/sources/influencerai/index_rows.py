@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from lib.jobs.job import Job, JobStatus
+from lib.jobs.job import Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.influencerai.job_history import JobHistories, is_late_write, job_of
@@ -37,6 +37,7 @@ class JobRows:
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._waited_at: dict[str, datetime] = {}  # pending jobs -> when they were seen to wait
+        self._retries: dict[str, list[str]] = {}
         self._names = Names()
         self._version = 0
         self._orders: OrderedDict[JobQuery, tuple[int, float, tuple[Job, ...]]] = OrderedDict()
@@ -78,6 +79,17 @@ class JobRows:
         if (dataset, config) == (job.dataset_name, job.config_name):
             return job
         return replace(job, dataset_name=dataset, config_name=config)
+
+    def linked(self, job: Job) -> Job:
+        """The job with the names of the one that it retries and of those that retry it, as far as they are known."""
+        with self._lock:
+            later = [found for each in self._retries.get(job.id, ()) if (found := self._jobs.get(each))]
+            origin = self._jobs.get(job.retry_of.id) if job.retry_of else None
+        return replace(
+            job,
+            retry_of=JobLink(id=origin.id, name=origin.name) if origin else job.retry_of,
+            retried_as=tuple(JobLink(id=each.id, name=each.name) for each in sorted(later, key=_made)),
+        )
 
     def all(self) -> list[Job]:
         """Every job, in no particular order."""
@@ -122,6 +134,8 @@ class JobRows:
     def _put(self, job: Job, known: Job | None) -> None:
         job = self.named(job)
         if job != known:
+            if known is None and job.retry_of:
+                self._retries.setdefault(job.retry_of.id, []).append(job.id)
             self._jobs[job.id] = job
             self._version += 1
 
@@ -129,6 +143,10 @@ class JobRows:
 def reduced(job: Job) -> Job:
     """The job without what only its own page shows."""
     return replace(job, settings=_compact(job.settings), command=(), artifacts=(), attempts=())
+
+
+def _made(job: Job) -> tuple[float, str]:
+    return (job.created_at.timestamp() if job.created_at else 0.0, job.id)
 
 
 def _compact(settings: Mapping[str, Any]) -> dict[str, Any]:

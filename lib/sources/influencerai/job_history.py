@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from lib.jobs.failures.causes import Cause
 from lib.jobs.failures.judge import judge
-from lib.jobs.job import Artifact, Attempt, Failure, Job, JobStatus, LossPoint, Progress, Stage
+from lib.jobs.job import Artifact, Attempt, Failure, Job, JobLink, JobStatus, LossPoint, Progress, Stage
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.terminal import plain_lines
 from lib.sources.influencerai.log_windows import MergedLog
@@ -352,6 +352,7 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         config_name=snapshot.config_name,
         settings=snapshot.settings,
         command=snapshot.command,
+        retry_of=JobLink(id=snapshot.retry_of) if snapshot.retry_of else None,
     )
 
 

@@ -18,6 +18,7 @@ from lib.jobs.training_settings import SETTINGS
 
 JOB_TYPE = "lora-training"
 SUBMISSION_KEY = "clientSubmissionId"
+RETRY_KEY = "retryOf"
 STAGES = {
     "initializing": "initializing",
     "fetching-dataset": "fetching dataset",
@@ -85,6 +86,7 @@ class Snapshot:
     command: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     submission_id: str | None = None
+    retry_of: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def without_bulk(self) -> "Snapshot":
@@ -126,6 +128,7 @@ def read_snapshot(row: object) -> Snapshot:
         command=_command(result.get("command")),
         artifacts=read_artifacts(job_id, result.get("artifacts"), is_dry_run=bool(result.get("dryRun"))),
         submission_id=_word(asked.get(SUBMISSION_KEY)),
+        retry_of=_word(asked.get(RETRY_KEY)),
         payload=row,
     )
 

@@ -24,7 +24,7 @@ from lib.sources.influencerai.health import fetch_outcomes, health_checks
 from lib.sources.influencerai.index_rows import JobRows, Names
 from lib.sources.influencerai.job_history import JobHistories, JobHistory
 from lib.sources.influencerai.job_index import Intervals, JobIndex
-from lib.sources.influencerai.snapshot import JOB_TYPE, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
+from lib.sources.influencerai.snapshot import JOB_TYPE, RETRY_KEY, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
 from lib.sources.influencerai.submission import Submissions
 from lib.sources.protocol import Action, HealthCheck, JobSource, LocalFile, LogChunk, OutcomeBucket, Preview
 from lib.sources.reads import Reads
@@ -108,7 +108,7 @@ class InfluencerSource(JobSource):
 
     def get_job(self, job_id: str) -> Job:
         job = self._reads.read(("job", job_id), lambda: self._read_job(job_id), ttl_s=self._job_ttl_s)
-        return self._rows.named(job)
+        return self._rows.linked(self._rows.named(job))
 
     def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
         self._see(job_id)
@@ -144,6 +144,8 @@ class InfluencerSource(JobSource):
         }
         if request.config_id:
             payload["configId"] = request.config_id
+        if request.retry_of:
+            payload[RETRY_KEY] = request.retry_of
         return self._created(self._submissions.submit(request.submission_id, payload))
 
     def preview(self, request: JobRequest) -> Preview:
@@ -225,7 +227,7 @@ class InfluencerSource(JobSource):
                 "The job does not say what it was started with, so it cannot be started again.",
                 hint="Start a new job with its dataset and configuration.",
             )
-        payload = {**asked, "retryOf": job.id}
+        payload = {**asked, RETRY_KEY: job.id}
         payload.pop(SUBMISSION_KEY, None)
         # The same id until the outcome is known: a retry after a timeout first looks for the job of the one before it.
         submission_id = self._retry_ids.setdefault(job.id, f"retry-{uuid.uuid4().hex}")

@@ -14,7 +14,7 @@ from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_extra
 from lib.jobs.training_settings import TrainingConfig
 from lib.jobs.words import UNKNOWN, size_text
 from lib.ui.parts.format import duration_text, utc_now
-from lib.ui.parts.links import CONFIGS, DATASETS, NEW_JOB
+from lib.ui.parts.links import CONFIGS, DATASETS, JOB, NEW_JOB
 from lib.ui.parts.live_times import show_times
 from lib.ui.parts.settings_table import setting_rows, settings_table
 from lib.ui.parts.text import escaped
@@ -71,6 +71,9 @@ def show_job_information(job: Job) -> None:
         NEW_JOB.file, label="Use this configuration", icon=":material/edit_note:", query_params={"from": job.id}
     )
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
+    for label, link in (("Retry of", job.retry_of), *(("Retried as", each) for each in job.retried_as)):
+        if link:
+            _show_link(label, link.name, link.id, JOB.file)
     _show_times(job)
     people = {"Submitted": job.submitted_by, "Retried": job.retried_by, "Cancelled": job.cancelled_by}
     for done, name in people.items():

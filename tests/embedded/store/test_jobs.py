@@ -23,6 +23,7 @@ from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
 from lib.jobs.failures.judge import Verdict
+from lib.jobs.highlights import highlights_of
 from lib.jobs.job import ArtifactKind, Failure, Job, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
@@ -33,6 +34,7 @@ from tests.contract.houses import NOW, EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.contract.test_reading import known_jobs
 from tests.embedded.known_jobs import put_jobs
+from tests.jobs.test_highlights import LORAS, SAMPLES
 
 
 @pytest.fixture
@@ -488,6 +490,32 @@ def test_whoever_submits_or_finds_active_jobs_wants_a_worker(house: EmbeddedHous
     worker = {check.name: check for check in house.source.health()}["Worker"]
     assert worker.ok is False
     assert "no worker is running" in worker.message
+
+
+def test_sqlite_picks_the_same_highlights_as_the_one_rule(store: Store) -> None:
+    """A job per list of ``SAMPLES`` and ``LORAS``, one with all of them, and one without files."""
+    jobs = [
+        *(("sample", files) for files in SAMPLES.values()),
+        *(("lora", files) for files in LORAS.values()),
+        ("both", [*SAMPLES["the newest attempt"], *LORAS["the last checkpoint"]]),
+        ("none", []),
+    ]
+    ids = [submit(store, number).id for number in range(len(jobs))]
+    with store.database.writing() as connection:
+        for job_id, (_, files) in zip(ids, jobs, strict=True):
+            connection.executemany(
+                """
+                INSERT INTO artifacts (job_id, attempt, path, kind, size_bytes, created_at, epoch, step, prompt_index)
+                VALUES (?, ?, ?, ?, 1, 0, ?, ?, ?)
+                """,
+                [(job_id, f.attempt, f.name, f.kind.value, f.epoch, f.step, f.prompt_index) for f in reversed(files)],
+            )
+    found = store.highlights(ids)
+    assert ids[-1] not in found
+    for job_id in ids[:-1]:
+        assert found[job_id] == highlights_of(store.artifacts(job_id))
+    assert [found[each].lora is not None for each in ids[:-1]] == [what != "sample" for what, _ in jobs[:-1]]
+    assert store.highlights([]) == {}
 
 
 def test_times_come_back_to_the_microsecond(store: Store) -> None:

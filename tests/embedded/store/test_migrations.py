@@ -20,8 +20,10 @@ from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import MIGRATIONS, Migration, OutdatedCodeError, level, user_version
 from lib.errors import StoreError
-from lib.jobs.job import JobStatus
+from lib.jobs.job import JobLink, JobStatus
+from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
+from lib.jobs.training_settings import TrainingSettings
 from tests.contract.houses import NOW
 from tests.embedded.worker.drill.processes import wait_until
 
@@ -147,6 +149,23 @@ def test_jobs_of_the_first_release_are_sorted_by_progress_that_any_worker_writes
         store.retry("job-2")  # what it waits for has no progress yet
         assert ids(store, SortBy.PROGRESS) == ["1", "3", "4", "2"]
         assert "loss" not in store.get_job("job-1").payload
+
+
+def test_a_job_of_the_first_release_can_be_retried_as_another(tmp_path: Path) -> None:
+    path = make_release_1(tmp_path / "data")
+    with closing(Store(path.parent, lambda: NOW)) as store:
+        assert store.get_job("job-1").retry_of is None
+        request = JobRequest(
+            name="again",
+            dataset_id="cats",
+            config_id=None,
+            settings=TrainingSettings(),
+            submission_id="s",
+            retry_of="job-1",
+        )
+        again = store.submit(request, dataset_name="Cats", config_name=None)
+        assert again.retry_of == JobLink(id="job-1", name="Two  spaces 1")
+        assert store.get_job("job-1").retried_as == (JobLink(id=again.id, name="again"),)
 
 
 def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
