@@ -5,6 +5,7 @@ It is not a page: Streamlit runs ``lib/app.py`` for every visitor, so that even 
 
 import contextlib
 import gc
+import os
 from collections.abc import AsyncIterator
 
 import streamlit as st
@@ -36,5 +37,6 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 
 
 refuse_unsafe_start()
+os.umask(0o077)  # what is written from now on is for this account only
 services.identify_with(current_visitor)
 app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(Guard)], secrets=sign_in_secrets())

@@ -27,6 +27,7 @@ SECRETS_FILE = ROOT / ".streamlit" / "secrets.toml"
 # Streamlit's own tables in the same file: sign-in and st.connection.
 STREAMLIT_TABLES = frozenset({"auth", "connections"})
 ENVIRONMENT = "the environment"
+TRAINER_ENV = "LORA_TRAINER_ENV"  # a table in the file; variables LORA_TRAINER_ENV_<NAME> in the environment
 DEFAULT_REGION = "us-east-1"  # what stores other than AWS expect in a signature
 
 
@@ -52,6 +53,21 @@ class S3Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRules:
+    """What a configuration may run.
+
+    Attributes:
+        model_dirs: Folders below which a training may read models (LORA_MODEL_DIRS).
+        allow_pickles: Whether model files other than .safetensors may be opened (LORA_ALLOW_PICKLES).
+        allow_any_option: Whether further options are passed on unchecked (LORA_ALLOW_ANY_OPTION).
+    """
+
+    model_dirs: tuple[Path, ...] = ()
+    allow_pickles: bool = False
+    allow_any_option: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set.
 
@@ -61,6 +77,8 @@ class Settings:
         max_parallel: Trainers at once on this machine (LORA_MAX_PARALLEL).
         trainer_paths: Setting's name -> where a trainer is installed, for the recipes that ask for it; the known names
             are the fields of ``_TrainerPaths``.
+        trainer_env: Variables for trainers only, such as WANDB_API_KEY; secrets (LORA_TRAINER_ENV).
+        rules: What a configuration may run.
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
         sign_in: Who may come in, and who may do what.
     """
@@ -69,6 +87,8 @@ class Settings:
     data_dir: Path = ROOT / "data"
     max_parallel: int = 1
     trainer_paths: Mapping[str, Path] = field(default_factory=dict)
+    trainer_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rules: TrainingRules = field(default_factory=TrainingRules)
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
     sign_in: SignInSettings = field(default_factory=SignInSettings)
@@ -100,6 +120,12 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         trainer_paths={
             name: Path(path) for name in _TrainerPaths.model_fields if (path := getattr(given, name)) is not None
         },
+        trainer_env=given.LORA_TRAINER_ENV,
+        rules=TrainingRules(
+            model_dirs=tuple(map(Path, given.LORA_MODEL_DIRS)),
+            allow_pickles=given.LORA_ALLOW_PICKLES,
+            allow_any_option=given.LORA_ALLOW_ANY_OPTION,
+        ),
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
         sign_in=sign_in_settings(given, origins),
@@ -126,6 +152,23 @@ def _existing_folder(text: str) -> str:
     return path
 
 
+def _folders(given: object) -> object:
+    """A TOML list, or one text with colons between the folders, as in PATH."""
+    return [each for each in given.split(os.pathsep) if each.strip()] if isinstance(given, str) else given
+
+
+def _variable_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("has a name that no environment variable can have")
+    return text
+
+
+def _variable_value(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("has a value that no environment variable can have")
+    return text
+
+
 def _without_bearer(text: object) -> object:
     return re.sub(r"^bearer\s+", "", text, flags=re.IGNORECASE) if isinstance(text, str) else text
 
@@ -134,10 +177,15 @@ Address = Annotated[str, AfterValidator(http_address)]
 Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_line)]
 
 
+Folder = Annotated[str, AfterValidator(_existing_folder)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+VariableValue = Annotated[str, AfterValidator(_variable_value)]
+
+
 class _TrainerPaths(BaseModel):
     """Where trainers are installed: one line per trainer that is not part of the dashboard."""
 
-    SD_SCRIPTS_DIR: Annotated[str, AfterValidator(_existing_folder)] | None = None
+    SD_SCRIPTS_DIR: Folder | None = None
 
 
 class _Given(_TrainerPaths, SignInGiven):
@@ -148,6 +196,10 @@ class _Given(_TrainerPaths, SignInGiven):
     LORA_SOURCE: Annotated[Literal["embedded", "influencerai"], BeforeValidator(lowered)] = "embedded"
     LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
+    LORA_MODEL_DIRS: Annotated[list[Folder], BeforeValidator(_folders)] = Field(default=[])
+    LORA_ALLOW_PICKLES: bool = False
+    LORA_ALLOW_ANY_OPTION: bool = False
+    LORA_TRAINER_ENV: dict[VariableName, VariableValue] = Field(default={})
     INFLUENCERAI_API_URL: Address | None = None
     INFLUENCERAI_EMAIL: str = ""
     INFLUENCERAI_PASSWORD: str = ""
@@ -166,7 +218,17 @@ def _collect(environ: Mapping[str, str], path: Path) -> tuple[dict[str, Any], di
     for name in _Given.model_fields:
         if environ.get(name, "").strip():
             values[name], origins[name] = environ[name], ENVIRONMENT
+    if variables := trainer_variables(environ):
+        from_file = values.get(TRAINER_ENV, {})
+        values[TRAINER_ENV] = {**from_file, **variables} if isinstance(from_file, Mapping) else from_file
+        origins.setdefault(TRAINER_ENV, ENVIRONMENT)
     return values, origins
+
+
+def trainer_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What LORA_TRAINER_ENV_<NAME> gives to trainers, by NAME."""
+    prefix = f"{TRAINER_ENV}_"
+    return {name.removeprefix(prefix): value for name, value in environ.items() if name.startswith(prefix)}
 
 
 def _read_file(path: Path) -> dict[str, Any]:

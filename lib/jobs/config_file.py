@@ -11,6 +11,7 @@ from lib.jobs.setting_kinds import toml_reason
 from lib.jobs.training_settings import (
     SETTINGS,
     TrainingConfig,
+    description_problem,
     name_problem,
     settings_from_payload,
     settings_payload,
@@ -32,6 +33,8 @@ def parse_config(content: bytes) -> TrainingConfig:
         problems["name"] = problem if isinstance(name, str) else "A text is needed."
     if not isinstance(description, str):
         problems["description"] = "A text is needed."
+    elif problem := description_problem(description):
+        problems["description"] = problem
     problems |= _settings_problems(settings) if isinstance(settings, Mapping) else {"settings": "A table is needed."}
     if problems or not isinstance(settings, Mapping):
         raise InvalidRequest(

@@ -14,6 +14,18 @@ def is_secret_option(name: str) -> bool:
     return _SECRET_OPTION.search(name) is not None
 
 
+# What trainers call their secrets in the environment, where that is not the option's own name in capitals.
+_VARIABLES = {"huggingface_token": "HF_TOKEN"}
+
+
+def secret_variable(name: str, value: Any) -> str:
+    """The environment variable that a secret belongs in; empty when the option holds none."""
+    items = value if isinstance(value, list | tuple) else [value]
+    names = [name, *(each.partition("=")[0] for each in items if isinstance(each, str) and "=" in each)]
+    found = next((each for each in names if is_secret_option(each)), "")
+    return _VARIABLES.get(found.lower(), re.sub(r"\W", "_", found.upper(), flags=re.ASCII)[:80])
+
+
 def shown_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     """Trainer-specific values that may be shown: those of options named like secrets are left out."""
     return {name: NOT_SHOWN if is_secret_option(str(name)) else shown_value(value) for name, value in extra.items()}

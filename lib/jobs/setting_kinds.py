@@ -10,10 +10,12 @@ from typing import Any
 
 import tomli_w
 
-from lib.jobs.secret_options import shown_extra
+from lib.jobs.readable import character_problem
+from lib.jobs.secret_options import secret_variable, shown_extra
 
 # A browser keeps whole numbers exact up to here.
 MAX_EXACT = 2**53 - 1
+TRAINER_ENV = "LORA_TRAINER_ENV"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,8 @@ class Text(Setting):
             return f"{self.label} must be a text."
         if self.is_required and not value.strip():
             return f"{self.label} must not be empty."
-        return _length_problem(self.label, value, self.max_chars)
+        is_too_long = _length_problem(self.label, value, self.max_chars)
+        return is_too_long or character_problem(value, self.label, is_line=True)
 
     def parse(self, text: str) -> str:
         return text
@@ -147,6 +150,7 @@ class Lines(Setting):
     """Several texts, one per line; empty lines are left out."""
 
     max_chars: int
+    max_lines: int = 200
 
     def read(self, value: object) -> tuple[str, ...] | None:
         fits = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
@@ -155,7 +159,10 @@ class Lines(Setting):
     def problem(self, value: Any) -> str:
         if self.read(value) is None:
             return f"{self.label} must be a list of texts."
-        return _length_problem(self.label, self.text(value), self.max_chars)
+        if len(value) > self.max_lines:
+            return f"{self.label} must have at most {self.max_lines} lines, not {len(value):,}."
+        text = self.text(value)
+        return _length_problem(self.label, text, self.max_chars) or character_problem(text, self.label)
 
     def parse(self, text: str) -> tuple[str, ...]:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
@@ -171,14 +178,38 @@ class Lines(Setting):
 class Options(Setting):
     """Named values that only the trainer knows; as a text they are TOML."""
 
+    max_chars: int = 20_000
+    max_options: int = 100
+
     def read(self, value: object) -> dict[str, Any] | None:
         return _without_none(value) if isinstance(value, Mapping) else None
 
     def problem(self, value: Any) -> str:
         if not isinstance(value, Mapping):
             return f"{self.label} must be a table."
-        bad = next((name for name, each in value.items() if not _is_option(each)), None)
-        return "" if bad is None else f"{self.label} cannot hold a table or a time: {bad!r}."
+        if len(value) > self.max_options:
+            return f"{self.label} must have at most {self.max_options} lines, not {len(value):,}."
+        faults = (self._fault(str(name), each) for name, each in value.items())
+        fault = next(filter(None, faults), "")
+        return fault or _length_problem(self.label, self.text(_without_none(value)), self.max_chars)
+
+    def _fault(self, name: str, value: Any) -> str:
+        if not _is_option(value):
+            return f"{self.label} cannot hold a table or a time: {name[:40]!r}."
+        if variable := secret_variable(name, value):
+            return (
+                f"{self.label} cannot hold a secret: {name[:40]!r}. Whoever runs the dashboard gives it to trainers "
+                f"with the setting {TRAINER_ENV}_{variable}."
+            )
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, float) and not math.isfinite(each) for each in items):
+            return f"{self.label} cannot hold a number that is not finite: {name[:40]!r}."
+        if any(isinstance(each, int) and abs(each) > MAX_EXACT for each in items):
+            return f"{self.label} cannot hold a number of more than 15 digits: {name[:40]!r}."
+        if any(isinstance(each, str) and each.startswith("-") for each in items):
+            return f"{self.label} cannot hold a text that begins with a hyphen: {name[:40]!r}."
+        texts = (name, *(each for each in items if isinstance(each, str)))
+        return next(filter(None, (character_problem(each, self.label, is_line=True) for each in texts)), "")
 
     def parse(self, text: str) -> dict[str, Any]:
         try:
@@ -217,7 +248,8 @@ def _length_problem(label: str, text: str, limit: int) -> str:
 
 
 def _is_option(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | list | tuple)
+    items = value if isinstance(value, list | tuple) else [value]
+    return all(each is None or isinstance(each, bool | int | float | str) for each in items)
 
 
 def _without_none(value: Any) -> Any:

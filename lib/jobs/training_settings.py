@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from lib.jobs.readable import character_problem
 from lib.jobs.setting_kinds import Lines, Number, Options, Setting, Text
 
 CONFIG_NAME_TAKEN = "A configuration with this name exists already."
 MAX_NAME_LENGTH = 100
 MAX_JOB_NAME_LENGTH = 200
+MAX_DESCRIPTION_LENGTH = 2_000
 
 
 def _setting(kind: Setting, default: Any) -> Any:
@@ -111,6 +113,8 @@ def config_problems(config: TrainingConfig) -> dict[str, str]:
     problems = setting_problems(config.settings)
     if problem := name_problem(config.name):
         problems["name"] = problem
+    if problem := description_problem(config.description):
+        problems["description"] = problem
     return problems
 
 
@@ -138,6 +142,13 @@ def name_problem(name: str) -> str:
     return _name_problem(name, "The name", MAX_NAME_LENGTH)
 
 
+def description_problem(text: str) -> str:
+    """What is wrong with the description of a configuration; empty when it is fine."""
+    if len(text) > MAX_DESCRIPTION_LENGTH:
+        return f"The description has {len(text):,} characters; at most {MAX_DESCRIPTION_LENGTH:,} are allowed."
+    return character_problem(text, "The description")
+
+
 def job_name_problem(name: str) -> str:
     """What is wrong with the name of a job; empty when it is fine."""
     return _name_problem(name, "The job name", MAX_JOB_NAME_LENGTH)
@@ -147,7 +158,9 @@ def _name_problem(name: str, what: str, limit: int) -> str:
     length = len(name.strip())
     if not length:
         return f"{what} is empty."
-    return f"{what} has {length:,} characters; at most {limit} are allowed." if length > limit else ""
+    if length > limit:
+        return f"{what} has {length:,} characters; at most {limit} are allowed."
+    return character_problem(name, what, is_line=True)
 
 
 def total_steps(image_count: int, settings: TrainingSettings) -> int:

@@ -214,7 +214,7 @@ def test_delete(house: House, able: Callable[..., None]) -> None:
 
 def test_configurations(house: House, able: Callable[..., None]) -> None:
     able(Action.CHANGE_CONFIGS)
-    settings = TrainingSettings(epochs=7, sample_prompts=("a", "b"), extra={"x": [1, {"y": "z"}]})
+    settings = TrainingSettings(epochs=7, sample_prompts=("a", "b"), extra={"x": [1, "y"]})
     saved = house.source.configs.save(TrainingConfig(id="", name="Big", settings=settings, is_default=True))
     assert house.source.configs.get(saved.id).settings == settings
     assert [(each.name, each.is_default) for each in house.source.configs.list()] == [("Big", True), ("Quick", False)]
@@ -224,6 +224,10 @@ def test_configurations(house: House, able: Callable[..., None]) -> None:
         (TrainingConfig(id="", name="  ", settings=settings), "name"),
         (TrainingConfig(id="", name="n" * 101, settings=settings), "name"),
         (TrainingConfig(id="", name="New", settings=replace(settings, resolution=1)), "resolution"),
+        (TrainingConfig(id="", name="New", settings=replace(settings, extra={"x": [{"y": "z"}]})), "extra"),
+        (TrainingConfig(id="", name="New", settings=replace(settings, extra={"hf_token": "z"})), "extra"),
+        (TrainingConfig(id="", name="half a \ud83d", settings=settings), "name"),
+        (TrainingConfig(id="", name="New", description="\0", settings=settings), "description"),
     ):
         with pytest.raises(InvalidRequest) as refused:
             house.source.configs.save(bad)

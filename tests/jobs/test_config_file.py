@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lib.errors import InvalidRequest
 from lib.jobs.config_file import MAX_FILE_BYTES, export_config, parse_config
+from lib.jobs.secret_options import is_secret_option
 from lib.jobs.training_settings import (
     EXTRA,
     NUMBERS,
@@ -18,9 +19,13 @@ from lib.jobs.training_settings import (
     settings_payload,
 )
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+CHARACTERS = st.characters(exclude_categories=("Cs", "Cc"))
+TEXTS = st.text(CHARACTERS, max_size=40)
 NAMES = TEXTS.map(str.strip).filter(bool)
-SCALARS = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, width=64), TEXTS)
+OPTION_TEXTS = TEXTS.filter(lambda text: not text.startswith("-") and "=" not in text)
+OPTION_NAMES = TEXTS.filter(lambda name: not is_secret_option(name))
+FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64)
+SCALARS = st.one_of(st.booleans(), st.integers(-(2**53) + 1, 2**53 - 1), FLOATS, OPTION_TEXTS)
 RANGES = {
     rule.name: st.integers(int(rule.minimum), int(rule.maximum))
     if rule.is_integer
@@ -32,7 +37,7 @@ SETTINGS = st.builds(
     trainer=st.sampled_from(["tiny", "sd-scripts"]),
     base_model=TEXTS,
     sample_prompts=st.lists(TEXTS, max_size=3).map(tuple),
-    extra=st.dictionaries(TEXTS, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=4),
+    extra=st.dictionaries(OPTION_NAMES, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=4),
     **RANGES,
 )
 
@@ -65,6 +70,18 @@ def test_an_exported_file_is_pleasant_to_read():
         ({"settings": {"learning_rate": 2}}, "settings.learning_rate", "between 1e-06 and 1"),
         ({"settings": {"sample_prompts": [1]}}, "settings.sample_prompts", "list of texts"),
         ({"settings": {"extra": {"deep": {"er": 1}}}}, "settings.extra", "table or a time: 'deep'"),
+        ({"settings": {"extra": {"deep": [{"er": 1}]}}}, "settings.extra", "table or a time: 'deep'"),
+        ({"settings": {"extra": {"wandb_api_key": "x"}}}, "settings.extra", "setting LORA_TRAINER_ENV_WANDB_API_KEY"),
+        ({"settings": {"extra": {"huggingface_token": "x"}}}, "settings.extra", "setting LORA_TRAINER_ENV_HF_TOKEN"),
+        ({"settings": {"extra": {"network_args": ["api_key=x"]}}}, "settings.extra", "LORA_TRAINER_ENV_API_KEY"),
+        ({"settings": {"extra": {"unet_lr": float("inf")}}}, "settings.extra", "not finite: 'unet_lr'"),
+        ({"settings": {"extra": {"network_args": ["--config_file=x"]}}}, "settings.extra", "begins with a hyphen"),
+        ({"settings": {"extra": {f"a{n}": n for n in range(101)}}}, "settings.extra", "at most 100 lines, not 101"),
+        ({"settings": {"sample_prompts": ["a"] * 201}}, "settings.sample_prompts", "at most 200 lines, not 201"),
+        ({"settings": {"sample_prompts": ["a\x00b"]}}, "settings.sample_prompts", "control character (code 0)"),
+        ({"settings": {"base_model": "a\nb"}}, "settings.base_model", "control character (code 10)"),
+        ({"name": "a\x1bb"}, "name", "control character (code 27)"),
+        ({"description": "d" * 2_001}, "description", "2,001 characters"),
         ({"settings": {"trainer": " "}}, "settings.trainer", "must not be empty"),
         ({"settings": []}, "settings", "A table is needed"),
         ({"name": " "}, "name", "empty"),

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from lib.jobs.readable import file_name_problem
+
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 MAX_PIXELS = 40_000_000  # a decoded picture then takes at most 160 MB
 MAX_CAPTION_BYTES = 64 * 1024
@@ -21,8 +23,8 @@ class SafeName:
 
 def safe_name(path: str) -> SafeName:
     """The last part of an uploaded path, unless the path leads out of its folder or is not a valid name."""
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
-        return SafeName(problem="The name has control characters or is not readable text.")
+    if problem := file_name_problem(path):
+        return SafeName(problem=problem)
     if path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path):
         return SafeName(problem="The name is an absolute path.")
     parts = re.split(r"[/\\]", path)

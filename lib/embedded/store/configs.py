@@ -34,7 +34,8 @@ class ConfigStore:
     def save(self, config: TrainingConfig) -> TrainingConfig:
         """Create (empty id) or change one. Raises InvalidRequest with field messages."""
         name = config.name.strip()
-        problems = config_problems(config)
+        if problems := config_problems(config):
+            raise InvalidRequest("The configuration cannot be saved.", fields=problems)
         at = self._now().timestamp()
         config_id = config.id or f"config-{secrets.token_hex(5)}"
         with self._database.writing() as connection:
@@ -42,9 +43,7 @@ class ConfigStore:
                 "SELECT 1 FROM configs WHERE name_key = ? AND id <> ?", (name.casefold(), config_id)
             ).fetchone()
             if taken:
-                problems["name"] = CONFIG_NAME_TAKEN
-            if problems:
-                raise InvalidRequest("The configuration cannot be saved.", fields=problems)
+                raise InvalidRequest("The configuration cannot be saved.", fields={"name": CONFIG_NAME_TAKEN})
             if config.is_default:
                 connection.execute("UPDATE configs SET is_default = 0 WHERE is_default = 1")
             values = {

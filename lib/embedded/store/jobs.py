@@ -184,6 +184,12 @@ class Store:
             job_id = known["id"] if known else self._insert(connection, request, dataset_name, config_name)
         return self.get_job(job_id)
 
+    def submitted_before(self, submission_id: str) -> Job | None:
+        """The job that a submission made before."""
+        with self.database.reading() as connection:
+            known = connection.execute("SELECT id FROM jobs WHERE submission_id = ?", (submission_id,)).fetchone()
+        return self.get_job(known["id"]) if known else None
+
     def cancel(self, job_id: str) -> int | None:
         """Cancel a pending job at once, or request it of a running one and return the attempt to stop."""
         at = self._now().timestamp()

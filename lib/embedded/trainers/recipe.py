@@ -60,6 +60,10 @@ class Recipe(Protocol):
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""
 
+    def warnings(self, settings: TrainingSettings) -> Sequence[str]:
+        """What a person should know before the start although nothing prevents it."""
+        return ()
+
     def command(self, run: TrainingRun) -> list[str]:
         """The argv. Touches nothing, so that it can be shown before the job exists."""
 

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 
+from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.sd_scripts import SdScriptsRecipe
 from lib.embedded.trainers.tiny import TinyRecipe
@@ -13,9 +14,10 @@ DEFAULT_RECIPES = f"{__name__}:recipes"
 
 def recipes(settings: Settings) -> tuple[Recipe, ...]:
     """Every recipe, built from the settings it needs, in the order people choose from."""
+    models = ModelFiles(rules=settings.rules, data_dir=settings.data_dir)
     return (
         TinyRecipe(),
-        SdScriptsRecipe(settings.trainer_paths.get("SD_SCRIPTS_DIR")),
+        SdScriptsRecipe(settings.trainer_paths.get("SD_SCRIPTS_DIR"), models),
     )
 
 

@@ -1,7 +1,6 @@
 """The recipe of kohya's sd-scripts: LoRA for Stable Diffusion 1.5 and SDXL."""
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,9 @@ import tomli_w
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
 from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
+from lib.embedded.trainers.model_files import ModelFiles, expanded
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
+from lib.embedded.trainers.sd_scripts_options import RULES, known_options, prompt_problem
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import TrainingSettings
 
@@ -21,14 +22,6 @@ BYTES_PER_RANK = {"sd15": 1_200_000, "sdxl": 7_200_000}  # a 16 bit file of rank
 BYTES_PER_SAMPLE = {"sd15": 500_000, "sdxl": 2_000_000}
 DATASET_FILE = "dataset.toml"
 OWN_KEYS = frozenset({"architecture", "mixed_precision"})
-SET_BY_DASHBOARD = frozenset(
-    {
-        *("pretrained_model_name_or_path", "dataset_config", "train_data_dir", "config_file", "logging_dir"),
-        *("output_dir", "output_name", "save_model_as", "save_every_n_epochs", "sample_prompts"),
-        *("network_dim", "network_alpha", "learning_rate", "train_batch_size", "resolution", "seed"),
-        *("dataset_repeats", "max_train_epochs", "max_train_steps"),
-    }
-)
 
 
 class SdScriptsRecipe(Recipe):
@@ -36,22 +29,58 @@ class SdScriptsRecipe(Recipe):
 
     Args:
         checkout: Folder of sd-scripts, as SD_SCRIPTS_DIR names it; None when there is none.
+        models: Which models may be opened, and whether options are checked.
     """
 
     name = "sd-scripts"
     label = "sd-scripts (Stable Diffusion 1.5, SDXL)"
 
-    def __init__(self, checkout: Path | None) -> None:
+    def __init__(self, checkout: Path | None, models: ModelFiles | None = None) -> None:
         self._checkout = checkout
+        self._models = models or ModelFiles()
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
-        """What is missing: the checkout, its script, accelerate, the base model, or images."""
+        """What is missing (checkout, script, accelerate, base model, images), and what may not be passed on."""
+        unchecked = self._models.rules.allow_any_option
         return [
             *_checkout_problems(settings, self._checkout),
-            *_model_problems(settings.base_model),
-            *_extra_problems(settings.extra),
+            *self._model_problems(settings.base_model),
+            *_architecture_problems(settings.extra),
+            *filter(None, map(RULES.always_refused, settings.extra)),
+            *([] if unchecked else self._option_problems(settings).values()),
             *dataset_problems(dataset),
         ]
+
+    def warnings(self, settings: TrainingSettings) -> Sequence[str]:
+        """Which options nobody checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
+        if not self._models.rules.allow_any_option or not (found := self._option_problems(settings)):
+            return ()
+        named = ", ".join(name[:40] for name in sorted(found)[:5]) + (", …" if len(found) > 5 else "")
+        return (f"LORA_ALLOW_ANY_OPTION is set, so the trainer gets without a check: {named}.",)
+
+    def _model_problems(self, base_model: str) -> list[str]:
+        if not base_model.strip():
+            return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
+        problem = self._models.problem(base_model, "The base model")
+        return [problem] if problem else []
+
+    def _option_problems(self, settings: TrainingSettings) -> dict[str, str]:
+        """Option or prompt -> why it is not passed on; what is always refused is not among them."""
+        known = known_options(self._checkout, SCRIPTS[architecture(settings)])
+        extra = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name)}
+        extra.pop("architecture", None)
+        found = {
+            name: RULES.problem(name, value, known) or self._file_problem(name, value) for name, value in extra.items()
+        }
+        found |= {line: prompt_problem(line) for line in prompt_lines(settings)}
+        return {name: problem for name, problem in found.items() if problem}
+
+    def _file_problem(self, name: str, value: Any) -> str:
+        if name not in RULES.files:
+            return ""
+        files = value if isinstance(value, list | tuple) else [value]
+        problems = (self._models.problem(str(each), f"The option {name}", may_be_hub=name == "vae") for each in files)
+        return next(filter(None, problems), "")
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
@@ -63,7 +92,7 @@ class SdScriptsRecipe(Recipe):
             *launcher(self._checkout),
             "--num_cpu_threads_per_process=1",
             script,
-            f"--pretrained_model_name_or_path={_expanded(settings.base_model)}",
+            f"--pretrained_model_name_or_path={_whole_path(settings.base_model)}",
             f"--dataset_config={run.attempt_dir / DATASET_FILE}",
             f"--output_dir={run.output_dir}",
             f"--output_name={file_stem(run.name)}",
@@ -112,12 +141,10 @@ def architecture(settings: TrainingSettings) -> str:
     return "sdxl" if re.search(r"xl(?![a-z])", settings.base_model, re.IGNORECASE) else "sd15"
 
 
-def _expanded(base_model: str) -> str:
-    """The base model with ``~`` spelled out: no shell does it."""
-    if base_model.startswith("~"):
-        with contextlib.suppress(RuntimeError):  # there is no such user
-            return str(Path(base_model).expanduser())
-    return base_model
+def _whole_path(model: str) -> str:
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        return str(expanded(model)) if model.startswith("~") else model
+    return model
 
 
 def launcher(checkout: Path | None) -> list[str]:
@@ -155,6 +182,12 @@ def _extra_arguments(extra: Mapping[str, Any]) -> list[str]:
     for key, value in extra.items():
         if key in OWN_KEYS or value is None or value is False:
             continue
+        if key in RULES.files:
+            value = (
+                [_whole_path(str(each)) for each in value]
+                if isinstance(value, list | tuple)
+                else _whole_path(str(value))
+            )
         if value is True:
             arguments.append(f"--{key}")
         elif isinstance(value, list | tuple):
@@ -175,30 +208,8 @@ def _checkout_problems(settings: TrainingSettings, checkout: Path | None) -> lis
     return []
 
 
-def _model_problems(base_model: str) -> list[str]:
-    if not base_model.strip():
-        return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
-    path = Path(_expanded(base_model))
-    is_path = (
-        path.is_absolute()
-        or base_model.startswith((".", "~"))
-        or "\\" in base_model
-        or base_model.count("/") > 1
-        or path.suffix in (".safetensors", ".ckpt")
-    )
-    if is_path and not os.access(path, os.R_OK):
-        return [f"There is no readable base model at {base_model}. Correct the path in the configuration."]
-    return []
-
-
-def _extra_problems(extra: Mapping[str, Any]) -> list[str]:
-    problems = [f"{key!r} cannot be an argument's name." for key in extra if not re.fullmatch(r"[A-Za-z]\w*", key)]
-    problems += [
-        f"The extra value {key!r} is set by the dashboard. Remove it from the configuration."
-        for key in extra
-        if key in SET_BY_DASHBOARD
-    ]
+def _architecture_problems(extra: Mapping[str, Any]) -> list[str]:
     said = extra.get("architecture")
     if said is not None and str(said).lower() not in SCRIPTS:
-        problems.append(f"The architecture {str(said)[:40]!r} is not known. Use sd15 or sdxl.")
-    return problems
+        return [f"The architecture {str(said)[:40]!r} is not known. Use sd15 or sdxl."]
+    return []

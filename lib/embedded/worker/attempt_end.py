@@ -8,8 +8,9 @@ from pathlib import Path
 from lib.artifacts.lora.file import read_local
 from lib.artifacts.lora.header import BrokenFile
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.trainers.recipe import FoundFile
-from lib.errors import ArtifactError
+from lib.errors import ArtifactError, DashboardError, DatasetError
 from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import Verdict, judge
@@ -66,6 +67,23 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     return verdict
 
 
+class NotRunnable(DashboardError):
+    """A job's settings are not, or no longer, what this machine runs."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        hint = " ".join(problems[1:]) or "Change it in the configuration and start a new job."
+        super().__init__(problems[0], hint=hint)
+
+
+def judge_failed_start(error: Exception) -> Verdict:
+    """The verdict when no trainer was started."""
+    if isinstance(error, NotRunnable):
+        return failed(Cause.BAD_ARGUMENT, f"The training was not started. {error}", hint=error.hint)
+    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError | FolderUnavailable) else Cause.MISSING_TRAINER
+    message = f"The training could not be started: {error}"
+    return failed(cause, message, hint=error.hint if isinstance(error, DashboardError) else "")
+
+
 def judge_gone(folder: AttemptFolder) -> Verdict:
     """The verdict when the folder was deleted, and with it every record of how the attempt ended."""
     message = f"The folder of the training, {folder.path}, is gone, so it is unknown how the training ended."
@@ -77,6 +95,9 @@ def failed(cause: Cause, message: str, evidence: tuple[str, ...] = (), hint: str
     """A failed attempt with its cause."""
     failure = Failure(cause=cause.value, message=message, hint=hint or HINTS[cause], evidence=evidence)
     return Verdict(status=JobStatus.FAILED, failure=failure)
+
+
+END_UNKNOWN = failed(Cause.UNKNOWN, "The training ended, but the worker could not tell how; worker.log has the error.")
 
 
 def _disk_was_full(folder: AttemptFolder, exit_: Exit) -> bool:

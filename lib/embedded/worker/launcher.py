@@ -1,5 +1,6 @@
 """Starts the worker when there is work and none runs; a file lock ensures that there is never more than one."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,9 +13,9 @@ from lib.embedded.files import locks
 from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.trainers.registry import DEFAULT_RECIPES
 from lib.embedded.worker.limits import DEFAULT_LIMITS
-from lib.embedded.worker.processes import let_end
+from lib.embedded.worker.processes import TRAINER_VARIABLE, let_end
 from lib.errors import WorkerError
-from lib.settings import ROOT
+from lib.settings import ROOT, TrainingRules
 
 BEAT_NAME = "worker.beat"
 LOG_NAME = "worker.log"
@@ -35,6 +36,8 @@ class WorkerLauncher:
         *,
         max_parallel: int = 1,
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
+        trainer_env: Mapping[str, str] = MappingProxyType({}),
+        rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
         recipes: str = DEFAULT_RECIPES,
         upload: bool = False,
         most_log_bytes: int = MOST_LOG_BYTES,
@@ -44,7 +47,13 @@ class WorkerLauncher:
         self._argv += ["--recipes", recipes, "--max-parallel", str(max_parallel)]
         for name, path in trainer_paths.items():
             self._argv += ["--trainer-path", name, str(path)]
+        for folder in rules.model_dirs:
+            self._argv += ["--model-dir", str(folder)]
+        self._argv += ["--allow-pickles"] if rules.allow_pickles else []
+        self._argv += ["--allow-any-option"] if rules.allow_any_option else []
         self._argv += ["--upload"] if upload else []
+        # In the environment, which only this account can read: every account of the machine sees an argv.
+        self._variables = {f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}
         self._most_log_bytes = most_log_bytes
         self._lock = threading.Lock()
         self._started_at = self._looked_at = -float("inf")
@@ -116,6 +125,7 @@ class WorkerLauncher:
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,
+                    env={**os.environ, **self._variables},
                     start_new_session=True,
                 )
         except OSError as error:

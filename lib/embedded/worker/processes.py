@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ATTEMPT_MARK = "LORA_ATTEMPT"
+# LORA_TRAINER_ENV_NAME is NAME to a trainer, and nothing to our own processes.
+TRAINER_VARIABLE = "LORA_TRAINER_ENV_"
 
 
 class GroupStop:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +20,12 @@ from typing import TypeVar
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
-from lib.embedded.worker.processes import ATTEMPT_MARK, GroupStop, signal_groups
+from lib.embedded.worker.processes import ATTEMPT_MARK, TRAINER_VARIABLE, GroupStop, signal_groups
 
 _POLL_S = 0.1
 _TRIES_WHILE_AVAILABLE = 2
 # The dashboard's own settings contain secrets, which trainers must not see.
-_SECRETS_OF_OURS = ("S3_", "AWS_", "INFLUENCERAI_", "LORA_PROXY_", "LORA_OIDC_", "LORA_COOKIE_")
+_OURS = ("LORA_", "S3_", "AWS_", "INFLUENCERAI_")
 
 _T = TypeVar("_T")
 
@@ -74,8 +74,7 @@ def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _
 
 def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess.Popen[bytes]:
     """Start the trainer with its output going directly into the log."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS_OF_OURS)}
-    environ = {**own, "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
+    environ = {**_trainer_environ(os.environ), "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
     with _once_available(folder, lock, partial(folder.log.open, "ab", buffering=0)) as log:
         return subprocess.Popen(
             spec.argv,
@@ -87,6 +86,17 @@ def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess
             start_new_session=True,
             pass_fds=(lock,),
         )
+
+
+def _trainer_environ(ours: Mapping[str, str]) -> dict[str, str]:
+    """What we inherited, without our settings and with what those mean for trainers."""
+    kept = {name: value for name, value in ours.items() if name == ATTEMPT_MARK or not name.startswith(_OURS)}
+    meant = {name.removeprefix(TRAINER_VARIABLE): value for name, value in ours.items() if _is_for_trainer(name)}
+    return {**kept, **meant}
+
+
+def _is_for_trainer(name: str) -> bool:
+    return name.startswith(TRAINER_VARIABLE) and name != TRAINER_VARIABLE
 
 
 def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:

@@ -18,6 +18,7 @@ from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
+from lib.embedded.files.privacy import PRIVATE_UMASK
 from lib.embedded.store.connection import DiskFullError
 from lib.embedded.store.database import require_database
 from lib.embedded.store.jobs import Store
@@ -26,18 +27,17 @@ from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.artifact_upload import UploadTarget
-from lib.embedded.worker.attempt_end import failed
+from lib.embedded.worker.attempt_end import END_UNKNOWN, NotRunnable, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.disk_reserve import DiskReserve
 from lib.embedded.worker.launcher import BEAT_NAME, LOG_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
 from lib.embedded.worker.processes import find_marked, let_end
 from lib.embedded.worker.supervisor import start_supervisor
-from lib.errors import DashboardError, DatasetError, StoreError, WorkerError
-from lib.jobs.failures.causes import Cause
+from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Progress
-from lib.settings import ROOT, Settings, load_settings
+from lib.settings import ROOT, Settings, TrainingRules, load_settings
 
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
@@ -134,7 +134,7 @@ class Worker:
             with self._survived(f"an end of {mark}"):
                 if self._is_hopeless(run.claim):
                     del self._followed[mark]
-                    self._end(run.claim, _MYSTERY, run.progress)
+                    self._end(run.claim, END_UNKNOWN, run.progress)
         with self._survived("an end"):
             self._record_ends()
         return bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
@@ -217,7 +217,7 @@ class Worker:
                 continue
             if self._is_hopeless(claim):
                 self._left_over.remove(claim)
-                self._end(claim, _MYSTERY)
+                self._end(claim, END_UNKNOWN)
 
     def _adopt(self, claim: Claim) -> None:
         folder = self._folder(claim)
@@ -255,7 +255,7 @@ class Worker:
                 if self._may_pass(error):
                     self._held_until = time.monotonic() + self._limits.hold_s
                     return
-                self._end(claim, _start_verdict(error))
+                self._end(claim, judge_failed_start(error))
             else:
                 self._part_away_since = float("inf")
                 self._follow(claim, folder)
@@ -276,6 +276,9 @@ class Worker:
             raise WorkerError(f"There is no trainer named {claim.settings.trainer[:80]!r}.")
         folder.make()
         training = self._training(claim, folder)
+        # Again: the files, the dataset or the rules may have changed since the job was submitted.
+        if problems := recipe.problems(claim.settings, training.dataset):
+            raise NotRunnable(problems)
         recipe.prepare(training)
         command = recipe.command(training)
         self._runs.record_command(claim, command)
@@ -328,15 +331,6 @@ class Worker:
         return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt)
 
 
-_MYSTERY = failed(Cause.UNKNOWN, "The training ended, but the worker could not tell how; worker.log has the error.")
-
-
-def _start_verdict(error: Exception) -> Verdict:
-    cause = Cause.MISSING_DATASET if isinstance(error, DatasetError | FolderUnavailable) else Cause.MISSING_TRAINER
-    message = f"The training could not be started: {error}"
-    return failed(cause, message, hint=error.hint if isinstance(error, DashboardError) else "")
-
-
 def work(data_dir: Path, worker: Worker) -> None:
     """Run the queue under the worker's lock. A job that arrives at the last moment is not left behind."""
     blind_looks = 0
@@ -365,14 +359,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-parallel", type=int, default=1)
     parser.add_argument("--recipes", default=DEFAULT_RECIPES)
     parser.add_argument("--trainer-path", nargs=2, action="append", default=[], metavar=("SETTING", "PATH"))
+    parser.add_argument("--model-dir", type=Path, action="append", default=[])
+    parser.add_argument("--allow-pickles", action="store_true")
+    parser.add_argument("--allow-any-option", action="store_true")
     parser.add_argument("--upload", action="store_true", help="upload finished files to the store of the settings")
     options = parser.parse_args(arguments)
+    os.umask(PRIVATE_UMASK)  # also of supervisors and trainers
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # Handed over, not read again: a path that is gone by now fails the jobs that need it, not the worker.
     trainer_paths = {name: Path(path) for name, path in options.trainer_path}
+    rules = TrainingRules(
+        model_dirs=tuple(options.model_dir),
+        allow_pickles=options.allow_pickles,
+        allow_any_option=options.allow_any_option,
+    )
+    settings = Settings(data_dir=options.data_dir, trainer_paths=trainer_paths, rules=rules)
     worker = Worker(
         options.data_dir,
-        recipes=load_recipes(options.recipes, Settings(trainer_paths=trainer_paths)),
+        recipes=load_recipes(options.recipes, settings),
         max_parallel=options.max_parallel,
         upload_to=_configured_target() if options.upload else None,
     )

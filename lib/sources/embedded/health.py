@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.embedded.files.availability import FolderUnavailable
+from lib.embedded.files.privacy import is_open_to_others
 from lib.embedded.store.jobs import Store
 from lib.embedded.worker.launcher import LOG_NAME, WorkerLauncher
 from lib.errors import DashboardError
@@ -80,6 +81,8 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
         store.database.file_id()
     except FolderUnavailable:
         return False, "Unknown: the data folder cannot be reached."  # what is in its place may be another disk
+    if is_open_to_others(data_dir):
+        return False, "Other accounts of this machine can read the data folder. Take their rights: chmod 700."
     free_bytes = shutil.disk_usage(data_dir).free
     return free_bytes > LITTLE_SPACE_BYTES, f"{size_text(free_bytes)} free in the data folder."
 

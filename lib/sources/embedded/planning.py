@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +20,17 @@ from lib.sources.protocol import Preview
 ID_TO_COME = "JOB-ID"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problems:
+    """Why a request cannot be accepted: by field, and what is about no single field."""
+
+    fields: Mapping[str, str]
+    others: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.fields or self.others)
+
+
 class Planner:
     """Checks requests without side effects."""
 
@@ -27,8 +39,17 @@ class Planner:
         self._recipes = recipes
         self._data_dir = data_dir
 
-    def field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
-        """Field name -> why the request cannot be accepted; empty if it can."""
+    def problems(self, request: JobRequest, dataset: Dataset | None) -> Problems:
+        """Everything that prevents the job: what the preview shows is what ``create_job`` refuses."""
+        fields = self._field_problems(request, dataset)
+        recipe = self._recipes.get(request.settings.trainer)
+        if dataset is None or recipe is None or setting_problems(request.settings):
+            return Problems(fields=fields)
+        others = recipe.problems(request.settings, dataset) if dataset.image_count != 0 else ()
+        disk = self._disk_problems(recipe.expected_bytes(request.settings))
+        return Problems(fields=fields, others=(*others, *disk))
+
+    def _field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
         problems = setting_problems(request.settings)
         if problem := job_name_problem(request.name):
             problems["name"] = problem
@@ -44,19 +65,20 @@ class Planner:
 
     def preview(self, request: JobRequest, dataset: Dataset | None) -> Preview:
         """The command line, problems, warnings, and an estimate if earlier jobs allow one."""
-        problems = [*self.field_problems(request, dataset).values()]
+        found = self.problems(request, dataset)
+        problems = (*found.fields.values(), *found.others)
         recipe = self._recipes.get(request.settings.trainer)
-        if dataset is None or recipe is None:
-            return Preview(problems=tuple(problems))
-        if dataset.image_count != 0:  # otherwise field_problems already says so
-            problems += recipe.problems(request.settings, dataset)
-        problems += self._disk_problems(recipe.expected_bytes(request.settings))
+        if dataset is None or recipe is None or setting_problems(request.settings):
+            return Preview(problems=problems)
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
         estimate_s, basis = self._estimate(request, dataset)
         return Preview(
             command=tuple(recipe.command(self._training(request, dataset))),
-            problems=tuple(problems),
-            warnings=("There is already a job with this name.",) if is_taken else (),
+            problems=problems,
+            warnings=(
+                *recipe.warnings(request.settings),
+                *(["There is already a job with this name."] if is_taken else []),
+            ),
             estimate_s=estimate_s,
             estimate_basis=basis,
         )

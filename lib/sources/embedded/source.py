@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lib.embedded.datasets.sample import prepare
 from lib.embedded.files.job_files import JobFiles
+from lib.embedded.files.privacy import close_to_others
 from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
@@ -20,9 +21,8 @@ from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
-from lib.jobs.secret_options import is_secret_option
 from lib.jobs.training_settings import TrainingConfig
-from lib.settings import Settings
+from lib.settings import Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
 from lib.sources.embedded.planning import Planner
@@ -41,17 +41,14 @@ from lib.sources.protocol import (
 if TYPE_CHECKING:  # boto3 takes a second to import, and most installations have no store
     from lib.artifacts.object_store import ObjectStore
 
-SECRET_WARNING = (
-    "Anyone who opens the job can read the further option {}. Leave it out, and start the dashboard with the "
-    "trainer's own variable for it, such as HF_TOKEN."
-)
-
 
 class EmbeddedSource(JobSource):
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
 
     Args:
         trainer_paths: Setting name -> where that trainer is installed.
+        trainer_env: Variables that only trainers get.
+        rules: What a configuration may run.
         recipes: ``module:function`` that builds the trainer recipes, here and in the worker.
         files: Where the worker copies artifacts; None keeps them on this machine only.
         launcher: Starts the worker; made from the values above unless given.
@@ -65,6 +62,8 @@ class EmbeddedSource(JobSource):
         *,
         max_parallel: int = 1,
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
+        trainer_env: Mapping[str, str] = MappingProxyType({}),
+        rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
         recipes: str = DEFAULT_RECIPES,
         files: "ObjectStore | None" = None,
         launcher: WorkerLauncher | None = None,
@@ -74,17 +73,20 @@ class EmbeddedSource(JobSource):
         self.data_dir = data_dir
         self._now = now
         self._store = Store(data_dir, now)
+        close_to_others(data_dir)
         self.datasets: EmbeddedDatasets = EmbeddedDatasets(data_dir, self._store)
         self.configs = self._store.configs
         self._files = JobFiles(data_dir)
         self._object_store = files
-        known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths))
+        known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}
         self._planner = Planner(self._store, known, data_dir)
         self._launcher = launcher or WorkerLauncher(
             data_dir,
             max_parallel=max_parallel,
             trainer_paths=trainer_paths,
+            trainer_env=trainer_env,
+            rules=rules,
             recipes=recipes,
             upload=files is not None,
         )
@@ -133,10 +135,15 @@ class EmbeddedSource(JobSource):
         return self._files.loss_points(job_id, attempt)
 
     def create_job(self, request: JobRequest) -> Job:
+        if (made := self._store.submitted_before(request.submission_id)) is not None:
+            self._start_worker()
+            return made
         dataset = self._dataset_or_none(request.dataset_id)
-        problems = self._planner.field_problems(request, dataset)
+        problems = self._planner.problems(request, dataset)
         if problems or dataset is None:
-            raise InvalidRequest("The job cannot be created.", fields=problems)
+            first, *more = problems.others or ("",)
+            reason = f"The job cannot be created. {first}".rstrip()
+            raise InvalidRequest(reason, fields=problems.fields, hint=" ".join(more))
         config = self._config_or_none(request.config_id)
         job = self._store.submit(
             replace(request, name=request.name.strip()),
@@ -148,8 +155,7 @@ class EmbeddedSource(JobSource):
 
     def preview(self, request: JobRequest) -> Preview:
         found = self._planner.preview(request, self._dataset_or_none(request.dataset_id))
-        secrets = (SECRET_WARNING.format(name[:40]) for name in request.settings.extra if is_secret_option(name))
-        return replace(found, command=shown_command(found.command), warnings=(*found.warnings, *secrets))
+        return replace(found, command=shown_command(found.command))
 
     def cancel_job(self, job_id: str) -> None:
         attempt = self._store.cancel(job_id)
@@ -240,6 +246,8 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         settings.data_dir,
         max_parallel=settings.max_parallel,
         trainer_paths=settings.trainer_paths,
+        trainer_env=settings.trainer_env,
+        rules=settings.rules,
         files=_object_store(settings),
     )
     try:

@@ -17,8 +17,8 @@ from lib.ui.parts.toasts import announce
 from lib.ui.parts.url import write_params
 
 SECRETS_HELP = (
-    "No tokens or keys here: everybody who opens this page can read them. Trainers take them from environment "
-    "variables, such as HF_TOKEN and WANDB_API_KEY: set those where the dashboard is started."
+    "No tokens or keys here: everybody who opens this page can read them. Whoever runs the dashboard gives them to "
+    "trainers with settings such as LORA_TRAINER_ENV_HF_TOKEN."
 )
 
 

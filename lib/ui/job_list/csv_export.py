@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,9 @@ from lib.jobs.job import Job
 from lib.jobs.secret_options import shown_extra
 from lib.jobs.training_settings import SETTINGS
 
-# A spreadsheet takes a cell that starts with one of these for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that starts with one of these for a formula, also after spaces and in full width.
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_UNSEEN_STARTS = "\ufeff\u200b\u200c\u200d\u2060"
 
 
 def jobs_csv(jobs: Iterable[Job], now: datetime) -> str:
@@ -61,10 +63,17 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
     return {name: "" if value is None else _cell(value) for name, value in row.items()}
 
 
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet may take a cell for a formula. A line break or tab at its start may begin a new cell."""
+    seen = text.lstrip().lstrip(_UNSEEN_STARTS).lstrip()
+    first = unicodedata.normalize("NFKC", seen[:1])
+    return text[:1] in ("\t", "\r", "\n") or first.startswith(_FORMULA_STARTS)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         text = value.replace("\0", "")
-        return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+        return f"'{text}" if _is_formula(text) else text
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, datetime):

@@ -4,9 +4,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from lib.jobs.readable import TURNING
+
 MAX_LINE_CHARS = 2_000
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
-_BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C])
+_BIDI = str.maketrans(dict.fromkeys(TURNING))
 _UNSEEN = ("Cc", "Cs")
 # Streamlit replaces these after Markdown has removed the backslashes, so escaping does not help: bare links, e-mail
 # addresses, :material_icons:, :emoji: and arrows. A zero-width character in between does.

@@ -458,22 +458,28 @@ def test_preview_says_what_would_run_and_how_long(house: EmbeddedHouse) -> None:
         ({"dataset_id": "nobody"}, "no such dataset"),
         ({"settings": TrainingSettings(trainer="none")}, "no trainer named 'none'"),
         ({"settings": TrainingSettings(trainer="sd-scripts", base_model="sdxl")}, "SD_SCRIPTS_DIR"),
-        ({"settings": TrainingSettings(epochs=1000, network_dim=512, sample_prompts=("x",) * 10_000)}, "only"),
+        ({"settings": TrainingSettings(trainer="sd-scripts", epochs=1000, network_dim=512)}, "only"),
+        ({"settings": TrainingSettings(sample_prompts=("x",) * 10_000)}, "at most 200 lines, not 10,000"),
         ({"time_limit_s": 0.0}, "time limit"),
     ],
 )
 def test_preview_says_what_stands_against_a_job(house: EmbeddedHouse, values: dict[str, object], words: str) -> None:
-    problems = " ".join(house.source.preview(request_for(house, **values)).problems)
+    request = request_for(house, **values)
+    problems = " ".join(house.source.preview(request).problems)
     assert words in problems
+    with pytest.raises(InvalidRequest) as caught:
+        house.source.create_job(request)
+    assert words in " ".join((str(caught.value), caught.value.hint, *caught.value.fields.values()))
+    assert house.source.list_jobs(JobQuery()).total == 0
 
 
-def test_a_secret_option_is_warned_of_and_reaches_the_trainer_alone(house: EmbeddedHouse) -> None:
+def test_a_secret_is_refused_before_it_is_stored_and_never_shown_where_an_old_job_has_one(house: EmbeddedHouse) -> None:
     secret = TrainingSettings(trainer="sd-scripts", base_model="m", extra={"huggingface_token": "S3CRET"})
-    request = request_for(house, settings=secret)
-    found = house.source.preview(request)
-    assert "--huggingface_token=(not shown)" in found.command
-    assert [("huggingface_token" in warning, "HF_TOKEN" in warning) for warning in found.warnings] == [(True, True)]
-    job = house.source.create_job(request)
+    with pytest.raises(InvalidRequest) as caught:
+        house.source.create_job(request_for(house, settings=secret))
+    assert "LORA_TRAINER_ENV_HF_TOKEN" in caught.value.fields["extra"]
+    assert "S3CRET" not in repr(caught.value.fields)
+    job = house.source.create_job(request_for(house))
     house.source._store.runs.record_command(claimed(house.source._store), ["train", "--huggingface_token=S3CRET"])
     assert house.source.get_job(job.id).command == ("train", "--huggingface_token=(not shown)")
 

@@ -106,11 +106,13 @@ def test_sd_scripts_command_line(tmp_path: Path) -> None:
     } <= set(command)
     assert command[-4:-1] == ["--network_args", "a=1", "b=2"] or command[-3:] == ["--network_args", "a=1", "b=2"]
     assert not any(part.startswith(("--lr", "--off")) for part in command)
-    at_home = make_run(tmp_path, replace(settings, base_model="~/m.safetensors"))
+    at_home = make_run(tmp_path, replace(settings, base_model="~/m.safetensors", extra={"vae": "~/v.safetensors"}))
     assert f"--pretrained_model_name_or_path={Path.home() / 'm.safetensors'}" in SD.command(at_home)
+    assert SD.command(at_home)[-1] == f"--vae={Path.home() / 'v.safetensors'}"
 
 
 def test_a_shown_command_line_keeps_secrets_back_and_nothing_else(tmp_path: Path) -> None:
+    # Jobs of former releases may hold secrets; new ones are refused.
     extra = {"huggingface_token": "S3CRET", "WANDB_API_KEY": ["S3CRET", "S3CRET"], "log_prefix": "a=b"}
     harmless = {"keep_tokens": 1, "max_token_length": 225, "shuffle_caption": True}
     settings = TrainingSettings(trainer="sd-scripts", base_model="m/sd15", extra={**extra, **harmless})
@@ -167,7 +169,8 @@ def test_sd_scripts_problems_say_what_to_do(tmp_path: Path) -> None:
     assert "No base model" in problems(tmp_path, base_model=" ")
     assert "/no/such" in problems(tmp_path, base_model="/no/such.safetensors")
     assert "set by the dashboard" in problems(tmp_path, extra={"output_dir": "/tmp"})
-    assert "cannot be an argument" in problems(tmp_path, extra={"a b": 1})
+    assert "cannot be an option's name" in problems(tmp_path, extra={"a b": 1})
+    assert "no option output_di. Did you mean" in problems(tmp_path, extra={"output_di": "/tmp"})
     assert "no images" in problems(tmp_path, Dataset(id="d", name="D", image_count=0))
     command = SdScriptsRecipe(tmp_path).command(make_run(tmp_path, TrainingSettings()))
     assert command[:3] == [

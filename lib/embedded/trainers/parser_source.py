@@ -1,0 +1,174 @@
+"""Which options a trainer's command line takes, read from the source of its own parser without running it.
+
+Importing a trainer takes half a minute and its whole environment; the calls of ``add_argument`` that ``setup_parser``
+leads to say the same in a quarter of a second.
+"""
+
+import ast
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+ENTRY = "setup_parser"
+MOST_SOURCE_BYTES = 4 << 20
+
+
+class Kind(StrEnum):
+    """What an option's value is."""
+
+    SWITCH = "switch"
+    INTEGER = "integer"
+    NUMBER = "number"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option as the trainer's parser takes it. ``choices`` is empty where any value will do."""
+
+    kind: Kind = Kind.TEXT
+    choices: tuple[str, ...] = ()
+    is_list: bool = False
+
+
+def read_options(checkout: Path, script: str) -> Mapping[str, Option] | None:
+    """Name -> option of a script in a checkout; None when its parser cannot be read."""
+    try:
+        stamp = tuple((path.name, path.stat().st_mtime_ns) for path in _sources(checkout, script))
+    except OSError:
+        return None
+    return _read(checkout, script, stamp)
+
+
+def options_from(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Option]:
+    """Options from the JSON that ``main`` prints."""
+    return {
+        name: Option(
+            kind=Kind(each["kind"]), choices=tuple(each.get("choices", ())), is_list=bool(each.get("is_list", False))
+        )
+        for name, each in plain.items()
+    }
+
+
+def _sources(checkout: Path, script: str) -> list[Path]:
+    return [checkout / script, *sorted(checkout.glob("*.py")), *sorted((checkout / "library").glob("*.py"))]
+
+
+@lru_cache(maxsize=16)
+def _read(checkout: Path, script: str, stamp: tuple[tuple[str, int], ...]) -> Mapping[str, Option] | None:
+    """``stamp`` changes with the checkout's revision, and with it the answer."""
+    try:
+        found = dict(_Checkout(checkout).options(script.removesuffix(".py"), ENTRY))
+    except (OSError, ValueError, SyntaxError, RecursionError):
+        return None
+    return found or None
+
+
+class _Checkout:
+    """The modules of a checkout, parsed when they are asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._modules: dict[str, _Module | None] = {}
+        self._seen: set[tuple[str, str]] = set()
+
+    def options(self, module: str, function: str) -> Iterator[tuple[str, Option]]:
+        """What a function adds to a parser, and the functions of the checkout that it calls."""
+        known = self._module(module)
+        body = known.functions.get(function) if known else None
+        if known is None or body is None or (module, function) in self._seen:
+            return
+        self._seen.add((module, function))
+        for node in ast.walk(body):
+            if isinstance(node, ast.Call):
+                yield from _option(node)
+                if target := known.called(node.func):
+                    yield from self.options(*target)
+
+    def _module(self, name: str) -> "_Module | None":
+        if name not in self._modules:
+            path = self._root.joinpath(*name.split(".")).with_suffix(".py")
+            is_readable = path.is_file() and path.stat().st_size <= MOST_SOURCE_BYTES
+            self._modules[name] = _Module(name, ast.parse(path.read_bytes())) if is_readable else None
+        return self._modules[name]
+
+
+class _Module:
+    """The functions of a module, and what its imports call other modules and their functions."""
+
+    def __init__(self, name: str, tree: ast.Module) -> None:
+        self._name = name
+        self.functions = {each.name: each for each in tree.body if isinstance(each, ast.FunctionDef)}
+        self._modules: dict[str, str] = {}
+        self._imported: dict[str, tuple[str, str]] = {}
+        for node in tree.body:
+            if isinstance(node, ast.Import):
+                self._modules |= {each.asname or each.name: each.name for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                for each in node.names:
+                    self._modules[each.asname or each.name] = f"{node.module}.{each.name}"
+                    self._imported[each.asname or each.name] = (node.module, each.name)
+
+    def called(self, function: ast.expr) -> tuple[str, str] | None:
+        """Module and name of a function that is called."""
+        if isinstance(function, ast.Name):
+            return (self._name, function.id) if function.id in self.functions else self._imported.get(function.id)
+        if isinstance(function, ast.Attribute):
+            module = self._modules.get(ast.unparse(function.value))
+            return (module, function.attr) if module else None
+        return None
+
+
+def _option(call: ast.Call) -> Iterator[tuple[str, Option]]:
+    """The option that a call of ``add_argument`` adds."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr != "add_argument":
+        return
+    names = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    given = {each.arg: each.value for each in call.keywords if each.arg}
+    for name in names:
+        if name.startswith("--"):
+            yield name.removeprefix("--"), Option(kind=_kind(given), choices=_choices(given), is_list="nargs" in given)
+
+
+def _kind(given: Mapping[str, ast.expr]) -> Kind:
+    action = given.get("action")
+    if action is not None:
+        is_switch = isinstance(action, ast.Constant) and action.value in ("store_true", "store_false")
+        return Kind.SWITCH if is_switch else Kind.TEXT
+    words = ast.unparse(given["type"]) if "type" in given else "str"
+    return {"int": Kind.INTEGER, "float": Kind.NUMBER, "int_or_float": Kind.NUMBER}.get(words, Kind.TEXT)
+
+
+def _choices(given: Mapping[str, ast.expr]) -> tuple[str, ...]:
+    try:
+        choices = ast.literal_eval(given["choices"]) if "choices" in given else ()
+    except ValueError:
+        return ()
+    return tuple(str(each) for each in choices if each is not None)
+
+
+def main() -> None:
+    """Print the options of the scripts of a checkout as JSON: ``CHECKOUT SCRIPT…``."""
+    checkout, *scripts = sys.argv[1:]
+    found = {
+        name: option for script in scripts for name, option in (read_options(Path(checkout), script) or {}).items()
+    }
+    plain = {
+        name: {
+            "kind": each.kind.value,
+            **({"choices": each.choices} if each.choices else {}),
+            **({"is_list": True} if each.is_list else {}),
+        }
+        for name, each in sorted(found.items())
+    }
+    sys.stdout.write("{\n" + ",\n".join(f"  {json.dumps(name)}: {json.dumps(each)}" for name, each in plain.items()))
+    sys.stdout.write("\n}\n")
+
+
+if __name__ == "__main__":
+    main()
