@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import SettingsError
-from lib.settings import ROOT, Settings, load_settings
+from lib.settings import ROOT, Settings, TrainingRules, load_settings
 
 SECRET = "s3cret-value-that-must-not-show"
 API = {"LORA_SOURCE": "influencerai", "INFLUENCERAI_API_URL": "https://api.test/"}
@@ -120,3 +120,40 @@ def test_the_example_file_names_every_setting(tmp_path: Path) -> None:
         load_settings({}, errors)
     assert names == {name.strip(" .") for name in caught.value.hint.removeprefix("Known settings: ").split(",")}
     assert tomllib.loads(text) == {}
+
+
+def test_what_a_configuration_may_run(no_file: Path, tmp_path: Path) -> None:
+    for name in ("models", "more"):
+        (tmp_path / name).mkdir()
+    both = f"{tmp_path}/models:{tmp_path}/more"
+    environ = {"LORA_MODEL_DIRS": both, "LORA_ALLOW_PICKLES": "1", "LORA_TRAINER_ENV_HF_TOKEN": SECRET}
+    found = load_settings(environ, no_file)
+    assert found.rules == TrainingRules(model_dirs=(tmp_path / "models", tmp_path / "more"), allow_pickles=True)
+    assert found.trainer_env == {"HF_TOKEN": SECRET}
+    assert SECRET not in repr(found)
+    no_file.write_text(
+        f'LORA_MODEL_DIRS = ["{tmp_path}/more"]\nLORA_ALLOW_ANY_OPTION = true\n'
+        '[LORA_TRAINER_ENV]\nHF_TOKEN = "file"\nWANDB_API_KEY = "file"\n'
+    )
+    found = load_settings({"LORA_TRAINER_ENV_HF_TOKEN": SECRET}, no_file)
+    assert found.rules == TrainingRules(model_dirs=(tmp_path / "more",), allow_any_option=True)
+    assert found.trainer_env == {"HF_TOKEN": SECRET, "WANDB_API_KEY": "file"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('LORA_MODEL_DIRS = ["/does/not/exist"]', "LORA_MODEL_DIRS is a folder that does not exist"),
+        ("LORA_MODEL_DIRS = 5", "LORA_MODEL_DIRS is wrong"),
+        ('LORA_ALLOW_PICKLES = "perhaps"', "LORA_ALLOW_PICKLES is wrong"),
+        (f'LORA_TRAINER_ENV = "{SECRET}"', "LORA_TRAINER_ENV is wrong"),
+        (f'LORA_TRAINER_ENV = {{ "a b" = "{SECRET}" }}', "LORA_TRAINER_ENV has a name that no environment variable"),
+        (f'LORA_TRAINER_ENV = {{ A = "{SECRET}\\u0000" }}', "LORA_TRAINER_ENV has a value that no environment"),
+    ],
+)
+def test_mistakes_in_what_a_configuration_may_run(no_file: Path, content: str, words: str) -> None:
+    no_file.write_text(content)
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"LORA_TRAINER_ENV_X": "y"} if "perhaps" in content else {}, no_file)
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value) + repr(caught.value.__context__)

@@ -206,10 +206,8 @@ class Options(Setting):
             return f"{self.label} cannot hold a number that is not finite: {name[:40]!r}."
         if any(isinstance(each, int) and abs(each) > MAX_EXACT for each in items):
             return f"{self.label} cannot hold a number of more than 15 digits: {name[:40]!r}."
-        if any(isinstance(each, str) and each.startswith("-") for each in items):
-            return f"{self.label} cannot hold a text that begins with a hyphen: {name[:40]!r}."
         texts = (name, *(each for each in items if isinstance(each, str)))
-        return next(filter(None, (character_problem(each, self.label, is_line=True) for each in texts)), "")
+        return next(filter(None, (character_problem(each, self.label) for each in texts)), "")
 
     def parse(self, text: str) -> dict[str, Any]:
         try:

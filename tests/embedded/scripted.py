@@ -81,7 +81,8 @@ def script_argv(script: str, output: Path) -> list[str]:
 
 def recipes(settings: Settings) -> tuple[Recipe, ...]:
     """What worker and dashboard build."""
-    return (ScriptedRecipe({name: str(path) for name, path in settings.trainer_paths.items()}),)
+    paths = {name: str(path) for name, path in settings.trainer_paths.items()}
+    return (ScriptedRecipe({**paths, "RULES": str(settings.rules)}),)
 
 
 REFERENCE = f"{__name__}:recipes"

@@ -126,6 +126,7 @@ def test_a_name_that_is_no_option_to_pass_on_is_refused(name: str) -> None:
 def test_some_are_refused_even_where_any_option_is_allowed(name: str) -> None:
     lenient = SdScriptsRecipe(None, ModelFiles(rules=TrainingRules(allow_any_option=True)))
     assert problems({name: "x"}, lenient)
+    assert problems({"network_args": ["a=1", "--output_dir", "/tmp"]}, lenient)
 
 
 def test_any_option_can_be_allowed_and_the_wizard_is_told() -> None:

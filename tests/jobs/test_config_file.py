@@ -22,7 +22,7 @@ from lib.jobs.training_settings import (
 CHARACTERS = st.characters(exclude_categories=("Cs", "Cc"))
 TEXTS = st.text(CHARACTERS, max_size=40)
 NAMES = TEXTS.map(str.strip).filter(bool)
-OPTION_TEXTS = TEXTS.filter(lambda text: not text.startswith("-") and "=" not in text)
+OPTION_TEXTS = TEXTS.filter(lambda text: "=" not in text)
 OPTION_NAMES = TEXTS.filter(lambda name: not is_secret_option(name))
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64)
 SCALARS = st.one_of(st.booleans(), st.integers(-(2**53) + 1, 2**53 - 1), FLOATS, OPTION_TEXTS)
@@ -75,7 +75,6 @@ def test_an_exported_file_is_pleasant_to_read():
         ({"settings": {"extra": {"huggingface_token": "x"}}}, "settings.extra", "setting LORA_TRAINER_ENV_HF_TOKEN"),
         ({"settings": {"extra": {"network_args": ["api_key=x"]}}}, "settings.extra", "LORA_TRAINER_ENV_API_KEY"),
         ({"settings": {"extra": {"unet_lr": float("inf")}}}, "settings.extra", "not finite: 'unet_lr'"),
-        ({"settings": {"extra": {"network_args": ["--config_file=x"]}}}, "settings.extra", "begins with a hyphen"),
         ({"settings": {"extra": {f"a{n}": n for n in range(101)}}}, "settings.extra", "at most 100 lines, not 101"),
         ({"settings": {"sample_prompts": ["a"] * 201}}, "settings.sample_prompts", "at most 200 lines, not 201"),
         ({"settings": {"sample_prompts": ["a\x00b"]}}, "settings.sample_prompts", "control character (code 0)"),

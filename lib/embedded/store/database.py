@@ -107,6 +107,8 @@ class Database:
         except sqlite3.Error as error:
             self.file_id()  # raises when it is unavailable
             raise explain(error, self.path) from error
+        except UnicodeEncodeError as error:
+            raise StoreError("A text has half a character that cannot be stored.", hint="Type it again.") from error
 
 
 def require_database(data_dir: Path) -> FileId:

@@ -39,12 +39,15 @@ class OptionRules:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     files: frozenset[str] = frozenset()
 
-    def always_refused(self, name: str) -> str:
+    def always_refused(self, name: str, value: Any) -> str:
         """Why an option cannot be passed on whatever is allowed; empty when it can."""
         if not _NAME.fullmatch(name):
             return f"{name[:40]!r} cannot be an option's name."
         if name in self.set_by_dashboard:
             return f"The option {name} is set by the dashboard. Remove it from the configuration."
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, str) and each.startswith("-") for each in items):
+            return f"A value of the option {name} begins with a hyphen, so the trainer would take it for an option."
         return ""
 
     def problem(self, name: str, value: Any, known: Mapping[str, Option]) -> str:
@@ -82,8 +85,6 @@ class OptionRules:
     def _text_problem(self, name: str, item: Any) -> str:
         if not isinstance(item, str) or len(item) > MOST_TEXT_CHARS or not item.isprintable():
             return f"The option {name} must be a text of at most {MOST_TEXT_CHARS} ordinary characters."
-        if item.startswith("-"):
-            return f"A value of the option {name} begins with a hyphen, so the trainer would take it for an option."
         if name in self.files:
             return ""
         if name in self.words:

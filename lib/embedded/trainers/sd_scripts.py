@@ -46,7 +46,7 @@ class SdScriptsRecipe(Recipe):
             *_checkout_problems(settings, self._checkout),
             *self._model_problems(settings.base_model),
             *_architecture_problems(settings.extra),
-            *filter(None, map(RULES.always_refused, settings.extra)),
+            *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
             *([] if unchecked else self._option_problems(settings).values()),
             *dataset_problems(dataset),
         ]
@@ -67,7 +67,7 @@ class SdScriptsRecipe(Recipe):
     def _option_problems(self, settings: TrainingSettings) -> dict[str, str]:
         """Option or prompt -> why it is not passed on; what is always refused is not among them."""
         known = known_options(self._checkout, SCRIPTS[architecture(settings)])
-        extra = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name)}
+        extra = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name, value)}
         extra.pop("architecture", None)
         found = {
             name: RULES.problem(name, value, known) or self._file_problem(name, value) for name, value in extra.items()

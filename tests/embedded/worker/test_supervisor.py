@@ -77,8 +77,9 @@ def test_a_trainer_does_not_see_our_secrets(
     assert {"S3_SECRET", "LORA_PROXY_SECRET", "INFLUENCERAI_PASSWORD"} <= ours
     for name in (*ours, "AWS_SECRET_ACCESS_KEY", "HF_HOME"):
         monkeypatch.setenv(name, "value")
+    monkeypatch.setenv("LORA_TRAINER_ENV_WANDB_API_KEY", "value")
     run("print(*sorted(name for name in os.environ if os.environ[name] == 'value'))")
-    assert folder.log.read_bytes() == b"HF_HOME\n"
+    assert folder.log.read_bytes() == b"HF_HOME WANDB_API_KEY\n"
 
 
 def test_cancel_asks_politely(run: Supervised, folder: AttemptFolder) -> None:

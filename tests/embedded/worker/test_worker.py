@@ -21,9 +21,10 @@ from lib.embedded.worker.launcher import WorkerLauncher
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.worker import Worker, work
 from lib.errors import ArtifactError, StoreError
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
 from lib.jobs.training_settings import TrainingSettings
-from lib.settings import ROOT
+from lib.settings import ROOT, TrainingRules
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe, safetensors
@@ -419,12 +420,40 @@ def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard) -> 
     assert not locks.is_held(yard.folder / locks.WORKER_LOCK)
 
 
-def test_the_worker_builds_its_recipes_from_the_paths_of_the_dashboard(yard: Yard) -> None:
-    starter = WorkerLauncher(yard.folder, recipes=REFERENCE, trainer_paths={"SCRIPTED_DIR": yard.folder})
-    job = yard.submit("print('at', os.environ['SCRIPTED_DIR'])")
-    subprocess.run(starter._argv, cwd=ROOT, check=True, timeout=PATIENCE_S)
-    log = yard.source.read_log(job.id, attempt=1, offset=0).data
-    assert f"at {yard.folder}".encode() in log
+def test_the_worker_gets_paths_rules_and_secrets_of_the_dashboard(yard: Yard) -> None:
+    rules = TrainingRules(model_dirs=(Path("/a b"), Path("/c")), allow_pickles=True, allow_any_option=True)
+    starter = WorkerLauncher(
+        yard.folder,
+        recipes=REFERENCE,
+        trainer_paths={"SCRIPTED_DIR": yard.folder},
+        trainer_env={"WANDB_API_KEY": "S3CRET"},
+        rules=rules,
+    )
+    job = yard.submit(
+        "print('at', os.environ['SCRIPTED_DIR'], os.environ['RULES'], len(os.environ['WANDB_API_KEY']))\n"
+        "(OUTPUT / 'mine').touch(); print(oct((OUTPUT / 'mine').stat().st_mode))"
+    )
+    assert starter._start().wait(PATIENCE_S) == 0
+    log = yard.source.read_log(job.id, attempt=1, offset=0).data.decode()
+    assert log == f"at {yard.folder} {rules} 6\n0o100600\n"
+    assert "S3CRET" not in " ".join(starter._argv)
+    for path in (each for each in yard.folder.rglob("*") if each.is_file()):
+        assert b"S3CRET" not in path.read_bytes(), path
+    assert (yard.folder.stat().st_mode & 0o777) == 0o700
+
+
+def test_what_may_not_run_any_more_does_not_start(yard: Yard) -> None:
+    class Strict(ScriptedRecipe):
+        def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
+            return ("The base model lies in the data folder.", "Another thing is wrong.")
+
+    job = yard.run_to_end(yard.submit("(OUTPUT / 'it-ran').touch()"), recipes={"scripted": Strict()})
+    assert job.failure is not None
+    assert (job.status, job.failure.cause) == (JobStatus.FAILED, "bad_argument")
+    assert job.failure.message == "The training was not started. The base model lies in the data folder."
+    assert job.failure.hint == "Another thing is wrong."
+    assert job.command == ()
+    assert not list(yard.folder.rglob("it-ran"))
 
 
 def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
