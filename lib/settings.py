@@ -33,12 +33,16 @@ DEFAULT_REGION = "us-east-1"  # what stores other than AWS expect in a signature
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfluencerSettings:
-    """Where the InfluencerAI API is and how to sign in; secrets never appear in a repr."""
+    """Where the InfluencerAI API is and how to sign in; secrets never appear in a repr.
+
+    ``all_tenants`` shows the jobs of every tenant, where the API gives them away.
+    """
 
     api_url: str
     email: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    all_tenants: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +208,7 @@ class _Given(_TrainerPaths, SignInGiven):
     INFLUENCERAI_EMAIL: str = ""
     INFLUENCERAI_PASSWORD: str = ""
     INFLUENCERAI_TOKEN: Header = ""
+    INFLUENCERAI_ALL_TENANTS: bool = False
     S3_ENDPOINT: Address | None = None
     S3_KEY: Header = ""
     S3_SECRET: Header = ""
@@ -292,6 +297,7 @@ def _influencerai(given: _Given, origins: Mapping[str, str]) -> InfluencerSettin
         email=given.INFLUENCERAI_EMAIL,
         password=given.INFLUENCERAI_PASSWORD,
         token=given.INFLUENCERAI_TOKEN,
+        all_tenants=given.INFLUENCERAI_ALL_TENANTS,
     )
 
 

@@ -43,6 +43,11 @@ def refusal(status: int, body: bytes, content_type: str, *, host: str) -> Source
     """The error for a status of 300 or above."""
     said, fields = explain_body(body, content_type)
     quoted = f": {said}" if said else "."
+    if status < 500 and _is_xml(body, content_type):
+        return BadPayload(
+            f"At {host} an object store answers, not the InfluencerAI API (status {status}){quoted}",
+            hint="INFLUENCERAI_API_URL is most likely the address of the store, which belongs into S3_ENDPOINT.",
+        )
     if status in (401, 403):
         return AccessDenied(
             f"The InfluencerAI API at {host} does not accept the credentials{quoted}",
@@ -61,7 +66,12 @@ def refusal(status: int, body: bytes, content_type: str, *, host: str) -> Source
     if fields and not said:
         said = " ".join(f"{name}: {text}." for name, text in fields.items())
     kind = {404: NotFound, 409: Conflict}.get(status, InvalidRequest)
-    return kind(f"The InfluencerAI API refused the request: {said or f'status {status}.'}", fields=fields)
+    is_other_path = "html" in content_type.lower() or said.startswith("Cannot ") or status == 405
+    return kind(
+        f"The InfluencerAI API at {host} refused the request: {said or f'status {status}.'}",
+        fields=fields,
+        hint="Check INFLUENCERAI_API_URL: nothing of the API answers at this address." if is_other_path else "",
+    )
 
 
 def explain_body(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
@@ -106,10 +116,15 @@ def _fields(errors: object) -> dict[str, str]:
 
 def _plain_sentence(body: bytes, content_type: str) -> str:
     text = body[:4096].decode("utf-8", "replace")
-    if "xml" in content_type.lower() or text.lstrip().startswith("<?xml"):
+    if _is_xml(body, content_type):
         found = re.search(r"<Message>([^<]*)</Message>", text) or re.search(r"<Code>([^<]*)</Code>", text)
         return _sentence(found.group(1)) if found else ""
     return "" if "<" in text else _sentence(text)
+
+
+def _is_xml(body: bytes, content_type: str) -> bool:
+    """Whether it is what an object store says of an error."""
+    return content_type.lower().split(";")[0].endswith("/xml") or body.lstrip().startswith(b"<?xml")
 
 
 def _sentence(said: object) -> str:

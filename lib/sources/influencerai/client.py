@@ -1,5 +1,7 @@
 """HTTP client for the InfluencerAI API: pooled, limited in time and size, signs in by itself."""
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +24,9 @@ MIB = 1 << 20
 CHUNK_BYTES = 1 << 16
 PAGE_ROWS = 100
 MOST_PAGES = 100
+CERTIFICATE_HINT = (
+    "Let the deployment use a certificate that this machine trusts, or name its CA in REQUESTS_CA_BUNDLE."
+)
 LONGEST_ID = 100  # the API answers "Cannot GET …" for longer path parameters
 
 
@@ -91,6 +96,15 @@ class InfluencerClient:
 
     def __repr__(self) -> str:
         return f"InfluencerClient({self.host})"
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose jobs are shown, as the token says; None for everybody's, and before the first call."""
+        return None if self._settings.all_tenants else _tenant_of(self._token)
+
+    def is_ours(self, tenant: str | None) -> bool:
+        """Whether a row of this tenant is shown: the API itself gives away the jobs of all."""
+        return tenant is None or self.tenant in (None, tenant)
 
     def close(self) -> None:
         """Close the connections."""
@@ -173,6 +187,8 @@ class InfluencerClient:
         kind = headers.get("content-type", "")
         if not 200 <= status < 300:
             error = refusal(status, content, kind, host=self.host)
+            if isinstance(error, NotFound):  # of the sign-in, not of what was asked for
+                error = BadPayload(str(error), hint=error.hint)
             self._rejected = (self._clock() + self._limits.rejected_s, error)
             raise error
         answer = parse_json(content, kind, host=self.host)
@@ -225,12 +241,15 @@ class InfluencerClient:
 
     def _unreachable(self, error: Exception) -> SourceUnavailable:
         kind: type[SourceUnavailable] = SourceUnavailable
+        hint = "Is the deployment running, and is INFLUENCERAI_API_URL right? The dashboard keeps trying."
         if isinstance(error, requests.ConnectTimeout):
             what = "does not answer"
         elif isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
             kind, what = TooSlow, "takes too long to answer"
         elif isinstance(error, requests.exceptions.SSLError):
-            what = "has a certificate that is not trusted"
+            is_certificate = "certificate" in str(error).lower()
+            what = "has a certificate that is not trusted" if is_certificate else "does not speak https"
+            hint = CERTIFICATE_HINT if is_certificate else "Does INFLUENCERAI_API_URL have to begin with http://?"
         elif "refused" in str(error).lower():
             what = "cannot be reached: the connection was refused"
         elif "resolve" in str(error).lower():
@@ -239,10 +258,7 @@ class InfluencerClient:
             what = "broke the connection"
         if _never_connected(error):
             kind = NotSent
-        return kind(
-            f"The InfluencerAI API at {self.host} {what}.",
-            hint="Is the deployment running, and is INFLUENCERAI_API_URL right? The dashboard keeps trying.",
-        )
+        return kind(f"The InfluencerAI API at {self.host} {what}.", hint=hint)
 
 
 def path_of(*parts: str) -> str:
@@ -250,6 +266,17 @@ def path_of(*parts: str) -> str:
     if any(part in ("", ".", "..") for part in parts):
         raise NotFound("Nothing has this id.")
     return "".join(f"/{quote(part, safe='', errors='replace')}" for part in parts)
+
+
+def _tenant_of(token: str) -> str | None:
+    """The tenant in a JWT. It is not verified: that is the API's business, and nothing but a filter depends on it."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError, RecursionError):
+        return None
+    tenant = claims.get("tenantId") if isinstance(claims, Mapping) else None
+    return tenant if isinstance(tenant, str) and tenant else None
 
 
 def _never_connected(error: Exception) -> bool:

@@ -36,7 +36,7 @@ class ApiConfigs(Configs):
         self._client, self._reads, self._ttl_s = client, reads, ttl_s
 
     def list(self) -> Sequence[TrainingConfig]:
-        return self._reads.read("configs", self._fetch, ttl_s=self._ttl_s)
+        return self._reads.read("configs", self.fetch, ttl_s=self._ttl_s)
 
     def get(self, config_id: str) -> TrainingConfig:
         return self._read(config_id)[0]
@@ -64,7 +64,8 @@ class ApiConfigs(Configs):
         finally:
             self._reads.forget()
 
-    def _fetch(self) -> tuple[TrainingConfig, ...]:
+    def fetch(self) -> tuple[TrainingConfig, ...]:
+        """All of them as they are now."""
         configs = [config for row in self._client.get_all("/lora-configs") if (config := read_config(row))]
         return tuple(sorted(configs, key=lambda config: (not config.is_default, config.name.casefold())))
 

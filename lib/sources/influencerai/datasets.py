@@ -17,7 +17,7 @@ class ApiDatasets(Datasets):
         self._client, self._reads, self._ttl_s = client, reads, ttl_s
 
     def list(self) -> Sequence[Dataset]:
-        return self._reads.read("datasets", self._fetch, ttl_s=self._ttl_s)
+        return self._reads.read("datasets", self.fetch, ttl_s=self._ttl_s)
 
     def get(self, dataset_id: str) -> Dataset:
         try:
@@ -28,7 +28,8 @@ class ApiDatasets(Datasets):
             raise no_such_dataset()
         return found
 
-    def _fetch(self) -> tuple[Dataset, ...]:
+    def fetch(self) -> tuple[Dataset, ...]:
+        """All of them as they are now."""
         datasets = [dataset for row in self._client.get_all("/datasets") if (dataset := read_dataset(row))]
         return tuple(sorted(datasets, key=lambda dataset: dataset.name.casefold()))
 

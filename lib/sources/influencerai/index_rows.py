@@ -38,7 +38,9 @@ class JobRows:
         self._jobs: dict[str, Job] = {}
         self._waited_at: dict[str, datetime] = {}  # pending jobs -> when they were seen to wait
         self._retries: dict[str, list[str]] = {}
-        self._names = Names()
+        self.names = Names()
+        self.lacks_names = False  # whether a job was met whose dataset or configuration has no name yet
+        self._nameless: frozenset[str] = frozenset()  # ids that had no name when the names were read
         self._version = 0
         self._orders: OrderedDict[JobQuery, tuple[int, float, tuple[Job, ...]]] = OrderedDict()
 
@@ -68,14 +70,16 @@ class JobRows:
     def rename(self, names: Names) -> None:
         """Use these names of datasets and configurations from now on."""
         with self._lock:
-            self._names = names
-            for job in list(self._jobs.values()):
+            self.names, self.lacks_names = names, False
+            jobs = list(self._jobs.values())
+            self._nameless = frozenset(key for job in jobs for key in self._unnamed(job))
+            for job in jobs:
                 self._put(job, job)
 
     def named(self, job: Job) -> Job:
         """The job with the names of its dataset and configuration, if known."""
-        dataset = self._names.datasets.get(job.dataset_id or "") or job.dataset_name
-        config = self._names.configs.get(job.config_id or "") or job.config_name
+        dataset = self.names.datasets.get(job.dataset_id or "") or job.dataset_name
+        config = self.names.configs.get(job.config_id or "") or job.config_name
         if (dataset, config) == (job.dataset_name, job.config_name):
             return job
         return replace(job, dataset_name=dataset, config_name=config)
@@ -122,6 +126,9 @@ class JobRows:
 
     def _row(self, snapshot: Snapshot, known: Job | None, now: datetime) -> Job:
         has_history = self._histories.knows(snapshot.id)
+        is_same = known is not None and known.updated_at is not None and known.updated_at == snapshot.updated_at
+        if known and known.status.is_terminal and is_same and not has_history:
+            return known
         if not has_history and known and known.status.is_terminal and is_late_write(snapshot):
             return known
         waited_at = self._waited_at.pop(snapshot.id, None)
@@ -138,6 +145,11 @@ class JobRows:
                 self._retries.setdefault(job.retry_of.id, []).append(job.id)
             self._jobs[job.id] = job
             self._version += 1
+            self.lacks_names = self.lacks_names or not self._nameless.issuperset(self._unnamed(job))
+
+    def _unnamed(self, job: Job) -> list[str]:
+        named = ((job.dataset_id, self.names.datasets), (job.config_id, self.names.configs))
+        return [key for key, names in named if key and key not in names]
 
 
 def reduced(job: Job) -> Job:

@@ -39,7 +39,6 @@ MOST_JOBS = 300
 MOST_LOG_BYTES = 64 << 20
 JUDGED_BYTES = 256 << 10
 NO_LOG_HINT = "The API keeps no log of a failed job; the dashboard only has what it saw while the job ran."
-LAST_LINES = 20  # of an ended job's log: enough for its last step, in lists
 QUEUE_NOTE = "including time in the queue"
 RUNS_AGAIN_HINT = "The deployment may run it again by itself: it tries a job up to three times."
 UNFINISHED = Failure(
@@ -326,12 +325,6 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         snapshot.started_at and snapshot.finished_at and snapshot.finished_at - snapshot.started_at > SAME_WRITE
     )
     has_run = is_over or status is JobStatus.RUNNING
-    told = Progress()
-    if is_over and snapshot.logs:
-        parser = ProgressParser()
-        parser.feed("".join(f"{line}\n" for line in snapshot.logs[-LAST_LINES:]).encode("utf-8", "replace"), None)
-        parser.finish()
-        told = parser.progress
     return Job(
         id=snapshot.id,
         name=snapshot.name,
@@ -343,7 +336,7 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         updated_at=snapshot.updated_at,
         finished_at=(snapshot.finished_at or snapshot.updated_at) if is_over else None,
         duration_note=QUEUE_NOTE if has_run and not knows_start else "",
-        progress=merged_progress(Progress(), told, snapshot),
+        progress=merged_progress(Progress(), _last_bar(snapshot) if is_over else Progress(), snapshot),
         failure=_said(snapshot) if status is JobStatus.FAILED else None,
         artifacts=tuple(artifacts),
         dataset_id=snapshot.dataset_id,
@@ -354,6 +347,14 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         command=snapshot.command,
         retry_of=JobLink(id=snapshot.retry_of) if snapshot.retry_of else None,
     )
+
+
+def _last_bar(snapshot: Snapshot) -> Progress:
+    """What the last progress bar of the log says: enough for a list, and quick."""
+    parser = ProgressParser()
+    if line := next((line for line in reversed(snapshot.logs) if "%|" in line), ""):
+        parser.feed(f"{line}\n".encode("utf-8", "replace"), None)
+    return parser.progress
 
 
 def merged_progress(known: Progress, told: Progress, snapshot: Snapshot) -> Progress:

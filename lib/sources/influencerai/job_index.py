@@ -23,6 +23,8 @@ from lib.sources.reads import Reads
 # Deletions during a walk shift the rows, so a few rows are read twice to skip none.
 OVERLAP_ROWS = 5
 MOST_CHECKS = 50
+# The first walk reads this many rows before anything else has its turn: a small deployment is complete at once.
+FIRST_ROWS = 1_000
 ACTIVE = {"running": JobStatus.RUNNING, "pending": JobStatus.PENDING}
 
 
@@ -34,6 +36,8 @@ class Intervals:
         interval_s: Between two requests in steady state.
         newest_s, active_s, names_s, walk_s: Between two reads of the newest rows, of the running and the pending
             ones, of the names of datasets and configurations, and between two walks over everything.
+        new_name_s: Between two reads of the names while a job refers to one that is not known.
+        first_wait_s: The longest that the first look waits for all rows.
         watched_s: How long reading goes on after the last look.
         stale_s: Age at which a viewer waits for fresh rows, and is told if none come.
         wait_s: The longest such wait.
@@ -45,6 +49,8 @@ class Intervals:
     newest_s: float = 4.0
     active_s: float = 4.0
     names_s: float = 300.0
+    new_name_s: float = 10.0
+    first_wait_s: float = 1.0
     walk_s: float = 600.0
     watched_s: float = 30.0
     stale_s: float = 6.0
@@ -83,15 +89,16 @@ class JobIndex:
         self._intervals = intervals or Intervals()
         self._background = background
         self._now, self._clock = now, clock
-        self._tasks: dict[str, Callable[[], None]] = {
+        self._tasks: dict[str, Callable[[], None]] = {  # of those that are due at the same time, the first is done
             "newest": self._read_newest,
-            "names": self._read_names,
+            "walk": self._walk_on,
             "running": lambda: self._read_active("running"),
             "pending": lambda: self._read_active("pending"),
-            "walk": self._walk_on,
+            "names": self._read_names,
             "check": self._check_one,
         }
         self._due = dict.fromkeys(self._tasks, self._clock()) | {"check": float("inf")}
+        self._names_at = float("-inf")
         self._sizes = {name: PageSize() for name in self._tasks}
         self._walk: _Walk | None = None
         self._active_walks: dict[str, _Walk] = {}
@@ -144,9 +151,9 @@ class JobIndex:
             has_failed = name in self._errors
         with self._turn:
             self._turn.notify_all()
-        if has_failed:
+        if has_failed and name == "newest":
             return self._intervals.back_off_s
-        return self._intervals.interval_s if self._is_whole else 0.0
+        return self._intervals.interval_s if self._is_whole or has_failed else 0.0
 
     def _plan(self, name: str) -> None:
         """Set when the task is due again."""
@@ -156,10 +163,14 @@ class JobIndex:
         if name in self._errors:
             wait_s = intervals.back_off_s
         elif name == "walk" and self._walk is not None:
+            if not self._is_whole and self._walk.skip < FIRST_ROWS:
+                return  # still due, and before all others
             wait_s = intervals.interval_s if self._is_whole else 0.0
         elif name == "check":
             wait_s = intervals.interval_s
         self._due[name] = now + wait_s
+        if self._rows.lacks_names and "names" not in self._errors:
+            self._due["names"] = min(self._due["names"], self._names_at + intervals.new_name_s)
         if not self._checks:
             self._due["check"] = float("inf")
         elif self._due["check"] == float("inf"):
@@ -181,7 +192,9 @@ class JobIndex:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="influencerai-index", daemon=True)
                 self._thread.start()
-                if self._age_s("newest") > self._intervals.stale_s:
+                if not self._is_whole:
+                    self._turn.wait_for(lambda: self._is_whole or self._errors, self._intervals.first_wait_s)
+                elif self._age_s("newest") > self._intervals.stale_s:
                     self._turn.wait_for(
                         lambda: self._age_s("newest") < self._intervals.stale_s or "newest" in self._errors,
                         self._intervals.wait_s,
@@ -198,8 +211,8 @@ class JobIndex:
     def _catch_up(self) -> None:
         for _ in range(len(self._tasks)):
             self.step()
-        while self._walk is not None and "walk" not in self._errors:
-            self.step()
+            while self._walk is not None and not self._errors.keys() & {"walk", "newest"}:
+                self.step()
 
     def _run(self) -> None:
         try:
@@ -244,9 +257,8 @@ class JobIndex:
         at = read_at.get("newest") if error else max(read_at.values(), default=None)
         age_s = (self._now() - at).total_seconds() if at else 0.0
         if at and age_s >= stale_s and (error is not None or self._background):
-            is_silent = error is None or isinstance(error, SourceUnavailable)
-            said = f"The API has not answered for {age_s:.0f} s" if is_silent else str(error).rstrip(".")
-            return f"{said}; shown is the state of {at:%H:%M} UTC."
+            said = str(error).rstrip(".") if error else "The API has not answered yet"
+            return f"{said}; shown is the state of {at:%H:%M} UTC, {age_s:.0f} s ago."
         late = [each for each in ACTIVE if each in errors and self._age_s(each) >= stale_s]
         if self._newest_are_all:
             return ""
@@ -271,10 +283,12 @@ class JobIndex:
             size.worked()
             snapshots, skipped = read_snapshots(answer)
             self._skipped[name] = skipped + (self._skipped[name] if skip else 0)
-            return snapshots, take, len(answer) < take
+            ours = [each for each in snapshots if self._client.is_ours(each.tenant_id)]
+            return ours, take, len(answer) < take
 
     def _read_newest(self) -> None:
-        snapshots, _, is_last = self._fetch("newest")
+        began_at = self._now()
+        snapshots, take, is_last = self._fetch("newest")
         self._newest_are_all = is_last
         self._rows.take(snapshots, self._now())
         seen = {each.id for each in snapshots}
@@ -283,6 +297,9 @@ class JobIndex:
             self._walk, self._is_whole = None, True
             self._due["walk"] = self._clock() + self._intervals.walk_s
             return
+        if not self._is_whole and self._walk is None:  # the first page of the first walk
+            skip = take - min(OVERLAP_ROWS, take // 2)
+            self._walk = _Walk(began_at=began_at, skip=skip, seen=seen.copy())
         times = [each.created_at for each in snapshots if each.created_at]
         if times:
             oldest = min(times)
@@ -303,6 +320,7 @@ class JobIndex:
             self._doubt(job.id for job in self._rows.all() if job.id in missing and job.status is status)
 
     def _read_names(self) -> None:
+        self._names_at = self._clock()
         self._rows.rename(self._fetch_names())
 
     def _walk_on(self) -> None:
@@ -342,7 +360,8 @@ class JobIndex:
         job_id = next(iter(self._checks))
         del self._checks[job_id]
         try:
-            self._rows.take([read_snapshot(self._client.get(path_of("jobs", job_id)))], self._now())
+            snapshot = read_snapshot(self._client.get(path_of("jobs", job_id)))
+            self._rows.take([snapshot] if self._client.is_ours(snapshot.tenant_id) else [], self._now())
         except NotFound:
             self._rows.forget(job_id)
         except SourceError as error:

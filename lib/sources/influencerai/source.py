@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from lib.artifacts.object_store import ObjectStore
-from lib.errors import InvalidRequest, JobNotFound, SettingsError, SourceError
+from lib.errors import DashboardError, InvalidRequest, JobNotFound, NotSupported, SettingsError, SourceError
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
-from lib.jobs.training_settings import setting_problems
+from lib.jobs.training_settings import TrainingConfig, setting_problems
 from lib.settings import Settings
 from lib.sources.influencerai.api_errors import NotFound
 from lib.sources.influencerai.artifacts import locate, stored_artifacts
@@ -39,7 +40,7 @@ REFUSED = {
     ),
     Action.CHANGE_DATASETS: NO_WAY.format("fill a dataset from here; its own web pages do that"),
 }
-SLOW_TTL_S = 10.0
+SLOW_TTL_S, NAME_TTL_S = 10.0, 60.0
 DOUBLE_CLICK_S = 10.0
 RETRY_ANYWAY = "choose 'Retry training' on the page of the job"
 
@@ -58,6 +59,8 @@ class InfluencerSource(JobSource):
 
     name = "InfluencerAI"
     refused = REFUSED
+    datasets: ApiDatasets
+    configs: ApiConfigs
     trainers = MappingProxyType({TRAINER: f"{TRAINER} (run by the deployment)"})
 
     def __init__(
@@ -74,6 +77,7 @@ class InfluencerSource(JobSource):
         self._client, self._files, self._now = client, files, now
         self._job_ttl_s = intervals.interval_s
         self._slow_ttl_s = SLOW_TTL_S if intervals.interval_s else 0.0
+        self._name_ttl_s = NAME_TTL_S if intervals.interval_s else 0.0
         self._reads = Reads(error_hold_s=intervals.interval_s, clock=clock)
         self.datasets = ApiDatasets(client, self._reads, ttl_s=self._slow_ttl_s)
         self.configs = ApiConfigs(client, self._reads, ttl_s=self._slow_ttl_s)
@@ -108,7 +112,7 @@ class InfluencerSource(JobSource):
 
     def get_job(self, job_id: str) -> Job:
         job = self._reads.read(("job", job_id), lambda: self._read_job(job_id), ttl_s=self._job_ttl_s)
-        return self._rows.linked(self._rows.named(job))
+        return self._rows.linked(self._named(job))
 
     def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
         self._see(job_id)
@@ -194,17 +198,45 @@ class InfluencerSource(JobSource):
         if len(job_id) > LONGEST_ID:
             raise JobNotFound(job_id)
         try:
-            return read_snapshot(self._client.get(path_of("jobs", job_id)))
+            snapshot = read_snapshot(self._client.get(path_of("jobs", job_id)))
+            is_there = self._client.is_ours(snapshot.tenant_id)
         except NotFound:
+            is_there = False
+        if not is_there:
             self._rows.forget(job_id)
             self._histories.forget(job_id)
-            raise JobNotFound(job_id) from None
+            raise JobNotFound(job_id)
+        if snapshot.type != JOB_TYPE:
+            raise NotSupported(
+                f"The job {job_id[:80]!r} is of the type {snapshot.type[:40]!r}, not a LoRA training.",
+                hint="The dashboard shows LoRA trainings only. The deployment's own web pages show the other jobs.",
+            )
+        return snapshot
 
     def _shown(self, snapshot: Snapshot) -> Job:
         job = self._histories.observe(snapshot, self._now())
-        if snapshot.type == JOB_TYPE:
-            self._rows.put(job)
+        self._rows.put(job)
         return replace(job, payload=shortened(snapshot.payload))
+
+    def _named(self, job: Job) -> Job:
+        """The job with the names of its dataset and configuration; those that no list has yet are asked for."""
+        known = self._rows.names
+
+        def name(kind: str, key: str | None, ask: Callable[[str], Dataset | TrainingConfig]) -> str | None:
+            def found() -> str | None:
+                try:
+                    return ask(key or "").name
+                except DashboardError:  # the id is shown; asked again in a minute
+                    return None
+
+            return self._reads.read((kind, key), found, ttl_s=self._name_ttl_s) if key else None
+
+        dataset, config = job.dataset_id or "", job.config_id or ""
+        return replace(
+            job,
+            dataset_name=known.datasets.get(dataset) or name("dataset", dataset, self.datasets.get) or job.dataset_name,
+            config_name=known.configs.get(config) or name("config", config, self.configs.get) or job.config_name,
+        )
 
     def _see(self, job_id: str) -> None:
         """Refresh the history that logs and losses come from; a known one stays readable while the API is down."""
@@ -218,7 +250,7 @@ class InfluencerSource(JobSource):
 
     def _created(self, snapshot: Snapshot) -> Job:
         self._reads.forget()
-        return self._rows.named(self._shown(snapshot))
+        return self._named(self._shown(snapshot))
 
     def _retry(self, job: Job) -> Job:
         asked = self._read_row(job.id).payload.get("payload")  # read again, because the payload of a Job is shortened
@@ -237,8 +269,8 @@ class InfluencerSource(JobSource):
 
     def _names(self) -> Names:
         return Names(
-            datasets={dataset.id: dataset.name for dataset in self.datasets.list()},
-            configs={config.id: config.name for config in self.configs.list()},
+            datasets={dataset.id: dataset.name for dataset in self.datasets.fetch()},
+            configs={config.id: config.name for config in self.configs.fetch()},
         )
 
 

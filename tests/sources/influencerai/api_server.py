@@ -1,5 +1,6 @@
 """A real HTTP server that answers as the InfluencerAI API does, from the recordings, and misbehaves on request."""
 
+import base64
 import json
 import re
 import socket
@@ -55,6 +56,7 @@ class ApiServer:
         self.configs: list[dict[str, Any]] = list(recorded("lora-configs/01-list")["response"]["body"]["data"])
         self.health: dict[str, Any] = recorded("health/healthz")["response"]["body"]
         self.tokens: set[str] = set()
+        self.tenant: str | None = "tenant_dev_1"  # of the tokens that it gives out
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[Any] = []
         self.authorizations: list[str] = []
@@ -232,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind = trouble.kind
         if kind.isdecimal():
             page = b"<html><body>Bad gateway</body></html>"
-            as_html = kind in ("502", "503")
+            as_html = kind in ("405", "502", "503")
             self._answer(
                 int(kind),
                 page if as_html else {"statusCode": int(kind), "message": "Internal server error"},
@@ -275,6 +277,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, b'[{"id":"a","status":"run')
         elif kind == "html":
             self._answer(200, b"<!doctype html><html><body>Sign in</body></html>", {"content-type": "text/html"})
+        elif kind == "store":
+            error = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
+            self._answer(403, error, {"content-type": "application/xml"})
         elif kind == "redirect":
             self._answer(302, b"", {"location": "http://127.0.0.1:9/elsewhere"})
         else:
@@ -299,6 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._login()
         if segments == ["healthz"]:
             return 200, self.server.api.health, {}
+        if segments[0] not in ("jobs", "queues", "datasets", "lora-configs"):  # unknown routes need no token
+            return self._unknown(parts.path)
         if refused := self._refused():
             return refused
         if any(len(each) > 100 for each in segments):
@@ -322,13 +329,18 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._one(self.server.api.datasets, dataset_id, "datasets/07-get-404")
             case _, ["lora-configs", *rest]:
                 return self._configs(query, rest)
-        return 404, {"message": f"Cannot {self.command} {parts.path}", "error": "Not Found", "statusCode": 404}, {}
+        return self._unknown(parts.path)
+
+    def _unknown(self, path: str) -> tuple[int, Any, dict[str, str]]:
+        return 404, {"message": f"Cannot {self.command} {path}", "error": "Not Found", "statusCode": 404}, {}
 
     def _login(self) -> tuple[int, Any, dict[str, str]]:
         sent = self.sent if isinstance(self.sent, dict) else {}
         if (sent.get("email"), sent.get("password")) != (EMAIL, PASSWORD):
             return self._recorded("auth/02-login-bad-password")
-        token = f"eyJhbGciOiJIUzI1NiJ9.secret{len(self.server.api.requests)}.signature"
+        claims = {"sub": f"secret{len(self.server.api.requests)}", "tenantId": self.server.api.tenant}
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        token = f"eyJhbGciOiJIUzI1NiJ9.{payload}.signature"
         self.server.api.tokens.add(token)
         return 201, {"access_token": token}, {}
 

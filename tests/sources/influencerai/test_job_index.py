@@ -192,7 +192,8 @@ def test_stale_data_is_said_to_be_stale(api: ApiServer, paced: InfluencerSource,
     clock.seconds += 45
     page = paced.list_jobs(JobQuery())
     assert page.total == 1
-    assert page.incomplete == f"The API has not answered for 45 s; shown is the state of {shown:%H:%M} UTC."
+    assert "failed with status 500: Internal server error" in page.incomplete
+    assert page.incomplete.endswith(f"; shown is the state of {shown:%H:%M} UTC, 45 s ago.")
     api.calm()
     clock.seconds += 5
     assert paced.list_jobs(JobQuery()).incomplete == ""
@@ -209,7 +210,9 @@ def test_a_failing_list_is_not_hidden_by_others_that_answer(
     for _ in range(10):
         clock.seconds += 4
         page = paced.list_jobs(JobQuery(take=1))
-    assert page.incomplete == f"The API has not answered for 40 s; shown is the state of {shown:%H:%M} UTC."
+    assert page.incomplete.endswith(
+        f"failed with status 500: Internal server error; shown is the state of {shown:%H:%M} UTC, 40 s ago."
+    )
     api.calm()
     api.trouble(r"status=pending", "500")
     for _ in range(4):
