@@ -15,8 +15,8 @@ class Highlights:
 
 
 def highlights_of(artifacts: Iterable[Artifact]) -> Highlights:
-    """The highlights among a job's files."""
-    files = list(artifacts)
+    """The highlights among those of a job's files that can be had."""
+    files = [file for file in artifacts if not file.unavailable]
     samples = [file for file in files if file.kind is ArtifactKind.SAMPLE]
     loras = [file for file in files if file.kind in (ArtifactKind.LORA, ArtifactKind.CHECKPOINT)]
     return Highlights(

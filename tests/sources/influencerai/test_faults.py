@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from lib.errors import ArtifactError, JobNotFound, NotSupported, SourceError
+from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery
 from lib.settings import InfluencerSettings
@@ -290,6 +291,7 @@ def test_a_dry_run_offers_no_file(api: ApiServer, source: InfluencerSource) -> N
     with pytest.raises(ArtifactError, match="This was a dry run") as caught:
         source.locate_artifact(row["id"], file.id)
     assert caught.value.hint == ""
+    assert highlights_of([file]) == Highlights()  # no card offers it
 
 
 def test_a_job_s_page_has_the_names_that_no_list_was_asked_for(
