@@ -6,12 +6,21 @@ every tick of every viewer reads.
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TypeVar, cast
+from pathlib import PurePosixPath
+from typing import Any, TypeVar, cast
 
 from lib.access import NO_ACCESS, Access, Visitor, acting_as, require_operator
+from lib.artifacts.lora.adapter_config import CONFIG_FILE
+from lib.artifacts.lora.file import read_lora
+from lib.artifacts.lora.norms_tasks import NormsTasks
+from lib.artifacts.lora.opened import OpenedFile, opened_link, opened_path
+from lib.artifacts.lora.report import report_of
+from lib.artifacts.lora.sent_bytes import MAX_SENT_HEADER_BYTES, sent_file
+from lib.artifacts.model_folders import file_below
 from lib.audit import Audited, AuditFile
 from lib.errors import NotAllowed, SettingsError
 from lib.jobs.dataset import Dataset
@@ -21,10 +30,11 @@ from lib.jobs.logs.losses import DrawnPoints, drawn_points, smoothed
 from lib.jobs.logs.search import LogSearch
 from lib.jobs.logs.search import find_in_log as search_log
 from lib.jobs.logs.tail import LogFollower, LogView
+from lib.jobs.lora_report import LoraPlace, LoraReport, NormsReport, NormsState
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings, load_settings
-from lib.sources.protocol import Action, HealthCheck, JobSource, OutcomeBucket
+from lib.sources.protocol import Action, HealthCheck, JobSource, LocalFile, OutcomeBucket
 from lib.sources.reads import Reading, Reads
 
 # Just under the pages' tick of 2 s: one viewer's tick always reads afresh, many viewers share one read.
@@ -37,6 +47,8 @@ OUTCOMES_TTL_S = 30.0
 SAMPLES_TTL_S = 8.0
 FINISHED_TTL_S = 300.0
 SHOWN_QUEUE = 10
+# A trained file hardly ever changes, and reading one in a store takes two requests.
+LORA_TTL_S = 60.0
 SHORT_LOG_LINES = 500
 MAX_UPLOAD_BYTES = 8 << 30
 # A form on another site cannot send a header of ours: the browser would ask us first, and we never agree.
@@ -51,6 +63,8 @@ _reads = Reads()
 # Thousands of lines each, so there are fewer of them.
 _logs = Reads(max_entries=64)
 _followers = Reads(max_entries=64)
+_loras = Reads(max_entries=64)
+_norms = NormsTasks()
 
 
 @cache
@@ -69,11 +83,12 @@ def source() -> JobSource:
 
 def connect(other: JobSource | None) -> None:
     """Use this source from now on (tests and notebooks); None goes back to the one that the settings name."""
-    global _reads, _logs, _followers
+    global _reads, _logs, _followers, _loras, _norms
     with _opening:
         _connected[:] = [other] if other else []
         access.cache_clear()
         _reads, _logs, _followers = Reads(), Reads(max_entries=64), Reads(max_entries=64)
+        _loras, _norms = Reads(max_entries=64), NormsTasks()
 
 
 def _open_source(settings: Settings) -> JobSource:
@@ -141,7 +156,7 @@ def _audit_file() -> AuditFile:
 
 def forget_reads() -> None:
     """Read everything afresh next time: after an action, for "Retry" and for "Refresh now"."""
-    for reads in (_reads, _logs):
+    for reads in (_reads, _logs, _loras):
         reads.forget()
     for connected in _connected:
         connected.forget_reads()
@@ -249,3 +264,75 @@ def read_log_bytes(job_id: str, attempt: int, offset: int, limit: int) -> tuple[
     """Raw bytes of a log and its size now: for finding in it and for downloading it."""
     chunk = source().read_log(job_id, attempt=attempt, offset=offset, limit=limit)
     return chunk.data, chunk.size_bytes
+
+
+def open_folders() -> tuple[str, ...]:
+    """The folders of this machine whose LoRA files may be read by their path."""
+    return tuple(map(str, load_settings().rules.model_dirs))
+
+
+def lora_report(place: LoraPlace) -> Reading[LoraReport]:
+    """What a file's header tells, or what it told last. Raises ArtifactError when it is broken or cannot be read."""
+
+    def read() -> LoraReport:
+        with _opened(place) as file:
+            return file.report()
+
+    return _loras.latest(place, read, ttl_s=LORA_TTL_S)
+
+
+def longest_sent_header() -> int:
+    """Most bytes of a header that a browser may send."""
+    return MAX_SENT_HEADER_BYTES
+
+
+def sent_report(name: str, payload: Mapping[str, Any]) -> LoraReport:
+    """What the header tells that a browser sent; nothing of it is kept. Raises ArtifactError."""
+    return report_of(read_lora(sent_file(payload)), name=name, version="")
+
+
+def norms_state(place: LoraPlace, version: str) -> NormsState | None:
+    """How far the norms of this content are; None when nobody asked for them, or they were cancelled."""
+    return _norms.state((place, version))
+
+
+def start_norms(place: LoraPlace, version: str) -> None:
+    """Compute the norms of this content in the background, unless that was begun already."""
+
+    def work(progress: Callable[[float], None], is_cancelled: Callable[[], bool]) -> NormsReport:
+        with _opened(place) as file:
+            return file.norms(version, progress, is_cancelled)
+
+    _norms.start((place, version), work)
+
+
+def cancel_norms(place: LoraPlace, version: str) -> None:
+    """Stop computing the norms of this content."""
+    _norms.cancel((place, version))
+
+
+@contextmanager
+def _opened(place: LoraPlace) -> Iterator[OpenedFile]:
+    """A LoRA file to read. Raises ArtifactError, or what the source raises."""
+    if place.path:
+        path = file_below(load_settings().rules.model_dirs, place.path)
+        with opened_path(path, path.name) as file:
+            yield file
+        return
+    found = source().locate_artifact(place.job_id, place.artifact_id)
+    if isinstance(found, LocalFile):
+        with opened_path(found.path, found.name) as file:
+            yield file
+        return
+    id_ = PurePosixPath(place.artifact_id)
+    links = iter((found.url,))  # the first one is there already
+
+    def link() -> str:
+        return next(links, "") or _link(place.job_id, place.artifact_id)
+
+    yield opened_link(id_.name, link, lambda: _link(place.job_id, str(id_.with_name(CONFIG_FILE))))
+
+
+def _link(job_id: str, artifact_id: str) -> str:
+    found = source().locate_artifact(job_id, artifact_id)
+    return "" if isinstance(found, LocalFile) else found.url

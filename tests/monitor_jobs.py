@@ -1,5 +1,6 @@
 """One job in every state a monitor may meet, for the tests of the page and for those in a browser."""
 
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lib.sources.protocol import LocalFile
 
 HOSTILE = "**Bad** <b>x</b> ![](http://evil.test/y.png) http://evil.test \u202ertl\u202c \0 :smile: " + "x" * 5_000
 HOSTILE_LOG = "<script>alert(1)</script> <img src=http://evil.test/l.png> ![](http://evil.test/m.png) **md** \u202ertl"
+SERIES = Path(__file__).parent / "recordings" / "lora-files" / "series"
 SIGNED = "https://evil.test/key?X-Amz-Signature=secret"
 PROMPTS = ("a red fox in the snow", "portrait of a woman, golden hour")
 HALFWAY = Progress(
@@ -144,13 +146,14 @@ def _frozen(now: datetime) -> tuple[Artifact, ...]:
 
 
 def _files(source: MemorySource, job_id: str, folder: Path) -> tuple[Artifact, ...]:
-    """A final LoRA and more checkpoints than are shown at once."""
-    path = folder / "lora.safetensors"
-    path.write_bytes(b"not really")
+    """A final LoRA and more checkpoints than are shown at once, of a real run."""
     names = {"aria.safetensors": None, **{f"aria-{epoch:06d}.safetensors": epoch for epoch in range(1, 8)}}
     found = []
     for name, epoch in names.items():
         kind = ArtifactKind.LORA if epoch is None else ArtifactKind.CHECKPOINT
+        path = folder / f"{job_id}-{name}"
+        recorded = "aria_v2.safetensors" if epoch is None else f"aria_v2-{min(epoch, 5):06d}.safetensors"
+        shutil.copyfile(SERIES / recorded, path)
         source.files[job_id, f"1/{name}"] = LocalFile(path=path, name=name)
         found.append(Artifact(id=f"1/{name}", name=name, kind=kind, size_bytes=524_288_000, epoch=epoch))
     return tuple(found)

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from lib.artifacts.presigned import LONGEST_LIFE, content_disposition
+from lib.artifacts.ranges import whole_size
 from lib.errors import ArtifactError
 from lib.jobs.job import PresignedUrl
 from lib.settings import S3Settings
@@ -245,13 +246,6 @@ class ObjectStore:
             ) from error
         except OSError as error:
             raise ArtifactError(f"The file cannot be read: {error.strerror}.") from error
-
-
-def whole_size(content_range: str | None, content_length: object) -> int:
-    """The size of a whole file in bytes, from the headers of an answer to a ranged read; 0 when they do not tell."""
-    _, slash, total = (content_range or "").partition("/")
-    said = total if slash else str(content_length or "")
-    return int(said) if said.isdecimal() else 0
 
 
 def _open(settings: S3Settings, patience: _Patience) -> "S3Client":

@@ -4,14 +4,18 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from safetensors.numpy import save
 
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
+from tests.artifacts.lora.files import pair
 from tests.browser.conftest import Dashboard
 from tests.waiting import PATIENCE_MS, PATIENCE_S
 
@@ -199,3 +203,34 @@ def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, moni
             assert found == [], (job_id, scheme)
         assert outside == []
         context.close()
+
+
+def test_a_lora_is_inspected_from_its_job_from_outside_and_on_a_phone(
+    page: Page, monitor: Dashboard, steer: Steer, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_job(page, monitor, "done")
+    expect(page.locator("iframe[title*=autorefresh]")).to_have_count(0)
+    page.get_by_role("main").get_by_role("link", name="Inspect").first.click()
+    expect(page.get_by_role("heading", level=1, name=re.compile("aria"))).to_be_visible()
+    expect(page).to_have_url(re.compile("/inspect[?]job=done&artifact="))
+    page.get_by_role("button", name="Compute norms").click()
+    expect(page.get_by_text("Norm of the whole change: 0.4608")).to_be_visible()
+
+    hostile = tmp_path / "outside.safetensors"
+    phrase = "![](http://evil.test/w.png) <img src=http://evil.test/i.png>"
+    hostile.write_bytes(
+        save(pair("lora_unet_a") | {"lora_unet_a.alpha": np.float32(2)}, {"modelspec.trigger_phrase": phrase})
+    )
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("Inspect another file").click()
+    page.get_by_label("A file of this computer").set_input_files(hostile)
+    expect(page.get_by_role("heading", level=1, name="outside.safetensors")).to_be_visible()
+    expect(page).to_have_url(f"{monitor.url}/inspect")
+    expect(page.locator("code", has_text="<img src=http://evil.test/i.png>")).to_be_visible()
+    expect(page.get_by_text("Effective scale").locator("xpath=../..")).to_contain_text("0.5")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert [url for url in asked if "evil.test" in url] == []
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["id"] not in STREAMLIT_RULES] == []

@@ -43,6 +43,7 @@ ON_A_JOB = {
     ".st-key-copied-lines textarea": "lines to copy",
     ".st-key-copied-lines-all button": "copies them",
 }
+ON_A_LORA = {"[class*=st-key-chips-] pre": "words as chips"}
 # There for a moment only; test_open_leads_to_the_job_and_one_step_back_to_the_list needs it.
 PASSING = {".st-key-way-on a": "a link that clicks itself"}
 
@@ -55,7 +56,7 @@ def parts(text: str) -> set[str]:
 def test_every_selector_of_script_and_styles_is_named_here() -> None:
     file = Path(browser_side.__file__)
     used = parts(file.with_suffix(".js").read_text("utf-8")) | parts(file.with_suffix(".css").read_text("utf-8"))
-    tables = (ON_THE_LIST, ON_A_PHONE, ON_THE_DATASETS, ON_A_DATASET, IN_THE_IMAGE_DIALOG, ON_A_JOB, PASSING)
+    tables = (ON_THE_LIST, ON_A_PHONE, ON_THE_DATASETS, ON_A_DATASET, IN_THE_IMAGE_DIALOG, ON_A_JOB, ON_A_LORA, PASSING)
     assert used == parts(" ".join(selector for table in tables for selector in table))
 
 
@@ -93,3 +94,5 @@ def test_a_job(page: Page, monitor: Dashboard) -> None:
     page.goto(f"{monitor.url}/job?id=run")
     page.get_by_role("button", name="Copy as text").click()
     expect_all(page, ON_A_JOB)
+    page.goto(f"{monitor.url}/inspect?job=done&artifact=1/aria.safetensors")
+    expect_all(page, ON_A_LORA)

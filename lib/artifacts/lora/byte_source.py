@@ -1,6 +1,7 @@
 """Where the bytes of a file come from: a disk or memory; and how far ones are read with few requests."""
 
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -26,6 +27,10 @@ class ByteSource(Protocol):
     size_bytes: int
     is_near: bool
 
+    @property
+    def version(self) -> str:
+        """Tells this content from what may lie there later, as far as the place can tell."""
+
     def read(self, offset: int, size: int) -> bytes:
         """That many bytes, fewer only at the end of the file. Raises ArtifactError."""
 
@@ -34,6 +39,7 @@ class MemoryBytes:
     """A file that is in memory already, such as an upload."""
 
     is_near = True
+    version = ""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
@@ -44,13 +50,24 @@ class MemoryBytes:
 
 
 class LocalBytes:
-    """A file on the disk; a context manager. Raises OSError when it cannot be opened."""
+    """A file on the disk; a context manager. Raises OSError when it cannot be opened, ArtifactError for a pipe."""
 
     is_near = True
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self.size_bytes = os.fstat(self._file.fileno()).st_size
+        # Opening a pipe would wait for somebody who writes.
+        self._file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+        status = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            self._file.close()
+            raise ArtifactError("It is not a file but a pipe or a device.")
+        self.size_bytes = status.st_size
+
+    @property
+    def version(self) -> str:
+        """Of the file as it is now, though it may be replaced by another one."""
+        status = os.fstat(self._file.fileno())
+        return f"{status.st_mtime_ns} {status.st_size}"
 
     def read(self, offset: int, size: int) -> bytes:
         try:
@@ -111,7 +128,7 @@ class ReadAhead:
     def __init__(self, source: ByteSource, block_bytes: int = 8 << 20) -> None:
         self._source, self._block_bytes = source, block_bytes
         self._begin, self._block = 0, b""
-        self.size_bytes = source.size_bytes
+        self.size_bytes, self.version = source.size_bytes, source.version
 
     def read(self, offset: int, size: int) -> bytes:
         begin = offset - self._begin

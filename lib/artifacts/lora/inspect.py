@@ -19,12 +19,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lib.artifacts.lora.adapter_config import CONFIG_FILE, MAX_CONFIG_BYTES, AdapterConfig, config_of_file
 from lib.artifacts.lora.byte_source import ByteSource, LocalBytes
-from lib.artifacts.lora.far_bytes import StoredBytes, WebBytes
+from lib.artifacts.lora.far_bytes import StoredBytes
 from lib.artifacts.lora.file import LoraFile, config_beside, count_by, read_lora
 from lib.artifacts.lora.keys import family_of
 from lib.artifacts.lora.metadata import (
     HASHES,
-    base_model_of,
     said,
     setting_rows,
     tags_of,
@@ -33,6 +32,8 @@ from lib.artifacts.lora.metadata import (
 )
 from lib.artifacts.lora.norms import Norms, compute_norms
 from lib.artifacts.lora.remarks import remarks_on
+from lib.artifacts.lora.report import base_model_in
+from lib.artifacts.lora.web_bytes import WebBytes
 from lib.artifacts.object_store import ObjectStore
 from lib.errors import ArtifactError, DashboardError
 from lib.settings import load_settings
@@ -109,7 +110,7 @@ def facts_of(lora: LoraFile, norms: Norms | None = None) -> dict[str, Any]:
         "modules_per_block": count_by(f"{each.component}/{each.block}" for each in modules),
         "parameters": lora.parameters,
         "size_bytes": lora.size_bytes,
-        "base_model": _base_model(lora),
+        "base_model": base_model_in(lora),
         "family_from_keys": family_of(lora.modules),
         "trained_words": list(words[0].words) if words else [],
         "trained_words_from": words[0].origin if words else "none",
@@ -133,11 +134,6 @@ def facts_of(lora: LoraFile, norms: Norms | None = None) -> dict[str, Any]:
         "problems": {each.name: each.problem for each in modules if each.problem},
         "remarks": remarks_on(lora, norms.modules if norms else None),
     }
-
-
-def _base_model(lora: LoraFile) -> dict[str, str]:
-    config = next((each for each in lora.configs.values() if each.base_model), None)
-    return base_model_of(lora.metadata, config.base_model if config else "", config.origin if config else "")
 
 
 def as_text(lora: LoraFile, norms: Norms | None) -> str:

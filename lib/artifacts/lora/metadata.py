@@ -5,14 +5,12 @@ out, never guessed.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lib.artifacts.lora.adapter_config import number, parsed, parsed_object
+from lib.jobs.lora_report import Setting, Tags, Words
 
-TOP_TAGS = 8
 AI_TOOLKIT_NOTE = "ai-toolkit: a trigger word, not a frequency; must not be drawn as a frequency"
 FROM_PHRASE, FROM_WORDS, FROM_KEYWORDS = "modelspec.trigger_phrase", "trained_words", "ssmd_keywords"
 FROM_AI_TOOLKIT = "ai-toolkit trigger word (ss_tag_frequency '1_<trigger>')"
@@ -70,38 +68,6 @@ ONETRAINER_SETTINGS = (
 )
 HASHES = ("sshs_model_hash", "sshs_legacy_hash", "ss_sd_model_hash", "ss_new_sd_model_hash", "modelspec.hash_sha256")
 _BASE_MODEL_KEYS = ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture", "ss_v2")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """Trained words from one place. ``are_proven``: as many captions hold them as there are images."""
-
-    words: tuple[str, ...]
-    origin: str
-    are_proven: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tags:
-    """How often a tag stands in the captions: suggestions, never trained words."""
-
-    counts: Mapping[str, int]
-    unusable_entries: int = 0
-    note: str = ""
-
-    def top(self, count: int = TOP_TAGS) -> list[tuple[str, int]]:
-        """The most frequent ones; ties in the file's order."""
-        return Counter(self.counts).most_common(count)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One training setting in words; ``key`` is where it stands."""
-
-    key: str
-    label: str
-    value: str
-    unit: str
 
 
 def said(metadata: Mapping[str, str], key: str) -> str:

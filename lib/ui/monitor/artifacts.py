@@ -6,16 +6,18 @@ from datetime import datetime, timedelta
 import streamlit as st
 
 from lib import services
-from lib.jobs.job import Artifact, Attempt, Job
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.jobs.words import count_text, size_text
 from lib.ui.parts.artifact_order import KINDS, listed_files
 from lib.ui.parts.format import absolute_time, utc_now, viewer_zone
 from lib.ui.parts.job_actions import download_path
+from lib.ui.parts.links import INSPECT
 from lib.ui.parts.live_times import show_timed_note
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import escaped
 
 SHOWN_FILES = 5
+_INSPECTED = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT, ArtifactKind.INCOMPLETE, ArtifactKind.OTHER})
 WARN_BEFORE = timedelta(minutes=5)
 FROZEN_EXPLANATION = (
     "The source wrote this link into the job once, and reading the job again gives the same link. "
@@ -83,7 +85,14 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
                 show_note(state.text, color=color)
             if file.unavailable:
                 show_note(file.unavailable, color="orange")
+        _show_inspect(job, file)
         _show_download(job, file, "The link has expired." if state.is_expired else file.unavailable)
+
+
+def _show_inspect(job: Job, file: Artifact) -> None:
+    if file.kind in _INSPECTED and not file.unavailable:
+        params = {"job": job.id, "artifact": file.id}
+        st.page_link(INSPECT.file, label="Inspect", icon=INSPECT.icon, query_params=params)
 
 
 def _show_download(job: Job, file: Artifact, refusal: str) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import streamlit as st
 
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
-from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.notes import show_age_note, show_note
+from lib.ui.parts.samples import sample_url
 from lib.ui.parts.text import escaped, plain
 
 EPOCHS_AT_FIRST = 2
@@ -43,13 +42,6 @@ def sample_caption(sample: Artifact) -> str:
     if sample.prompt:
         return plain(sample.prompt, limit=90)
     return f"Prompt {sample.prompt_index + 1}" if sample.prompt_index is not None else plain(sample.name, limit=60)
-
-
-def sample_url(page_url: str | None, job_id: str, artifact_id: str) -> str:
-    """The image on our own route, as an absolute URL: Streamlit passes on no other kind."""
-    parts = urlsplit(page_url or "")
-    origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    return f"{origin}{download_path(job_id, artifact_id)}?inline=1"
 
 
 def show_samples(job: Job, attempt: Attempt) -> bool:

@@ -1,21 +1,20 @@
 """Files in a store and behind web addresses: few requests, and plain words for all that goes wrong."""
 
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from lib.artifacts.lora.byte_source import ByteSource, FileChanged
-from lib.artifacts.lora.far_bytes import StoredBytes, WebBytes
+from lib.artifacts.lora.far_bytes import StoredBytes
 from lib.artifacts.lora.file import read_lora
 from lib.artifacts.lora.inspect import main
 from lib.artifacts.lora.norms import compute_norms
+from lib.artifacts.lora.web_bytes import WebBytes
 from lib.artifacts.object_store import ObjectStore
 from lib.errors import ArtifactError
 from lib.settings import S3Settings
+from tests.artifacts.file_server import Shelf
 from tests.artifacts.lora.files import RECORDED
 from tests.artifacts.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 
@@ -23,62 +22,11 @@ LORA = (RECORDED / "kohya/sd15_lora_fp16_full_metadata.safetensors").read_bytes(
 LONG = (RECORDED / "metadata/huge_tag_frequency.safetensors").read_bytes()
 
 
-class Shelf:
-    """A web server, and an S3 server that checks no signatures, with one file; it can misbehave."""
-
-    def __init__(self) -> None:
-        self.data, self.etag, self.mode, self.ranges = LORA, '"1"', "", [""]
-        shelf = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                shelf.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.ranges.clear()
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        self.ranges.append(request.headers.get("Range", ""))
-        begin, end = (int(each) for each in self.ranges[-1].removeprefix("bytes=").split("-"))
-        if self.mode == "slow":
-            time.sleep(1.5)
-        if self.mode.isdigit():
-            return self._send(request, int(self.mode), b"<Error><Code>Refused</Code></Error>")
-        if begin >= len(self.data):
-            return self._send(request, 416, b"")
-        if self.mode == "whole":
-            return self._send(request, 200, self.data)
-        part = self.data[begin : end + 1]
-        place = f"bytes {begin}-{begin + len(part) - 1}/{len(self.data)}"
-        return self._send(request, 206, part, {"Content-Range": place})
-
-    def _send(
-        self, request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None
-    ) -> None:
-        request.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), "ETag": self.etag, **(headers or {})}.items():
-            request.send_header(name, value)
-        request.end_headers()
-        try:
-            request.wfile.write(body)
-        except OSError:
-            request.close_connection = True
-
-
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
-    opened = Shelf()
+    opened = Shelf(LORA)
     yield opened
-    opened.server.shutdown()
-    opened.server.server_close()
+    opened.close()
 
 
 @pytest.fixture(params=["web", "store"])
@@ -190,3 +138,20 @@ def test_the_command_line_reads_from_the_web(shelf: Shelf, capsys: pytest.Captur
 def test_a_path_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.safetensors")]) == 1
     assert capsys.readouterr().out == "The file cannot be read: No such file or directory.\n"
+
+
+def test_a_web_server_that_drips_is_given_up(shelf: Shelf) -> None:
+    with pytest.raises(ArtifactError, match="too slow"):
+        read_lora(WebBytes(shelf.address, deadline_s=-1))
+
+
+def test_a_link_is_asked_for_again_before_it_expires(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = iter((f"{shelf.address}/first", f"{shelf.address}/second"))
+    far = WebBytes(lambda: next(links))
+    far.read(0, 10)
+    far.read(10, 10)
+    assert next(links).endswith("second")  # one link was enough for two reads
+    links = iter((f"{shelf.address}/third",))
+    monkeypatch.setattr("lib.artifacts.lora.web_bytes.LINK_USED_S", -1)
+    assert far.read(20, 10) == LORA[20:30]
+    assert next(links, "used") == "used"

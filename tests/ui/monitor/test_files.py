@@ -9,8 +9,9 @@ from lib.jobs.job import Artifact, ArtifactKind, Attempt, JobStatus, PresignedUr
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.ui.monitor.artifacts import LinkState, file_text, link_state
 from lib.ui.monitor.details import command_text, without_secrets
-from lib.ui.monitor.samples import sample_caption, sample_rows, sample_url
+from lib.ui.monitor.samples import sample_caption, sample_rows
 from lib.ui.parts.artifact_order import listed_files
+from lib.ui.parts.samples import sample_url
 from lib.ui.parts.settings_table import setting_rows, settings_table
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

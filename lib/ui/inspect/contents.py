@@ -1,0 +1,119 @@
+"""What the file says on its training: tags, settings, datasets, and all of its metadata, searched on request."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from lib.jobs.lora_report import DatasetFolder, LoraReport, Setting, Tags
+from lib.jobs.words import count_text
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.text import plain
+
+SHOWN_TAGS, COPIED_TAGS, SHOWN_ENTRIES, MAX_CHARS = 500, 24, 300, 600
+
+
+def tag_rows(tags: Tags, needle: str) -> list[tuple[str, int]]:
+    """Tags that hold ``needle``, whatever its case, most frequent first."""
+    wanted = needle.casefold()
+    return [(tag, count) for tag, count in tags.top(len(tags.counts)) if wanted in tag.casefold()]
+
+
+def setting_text(setting: Setting) -> str:
+    """The value with its unit."""
+    return plain(f"{setting.value} {setting.unit}", limit=MAX_CHARS)
+
+
+def entries_with(metadata: Mapping[str, str], needle: str) -> list[tuple[str, str]]:
+    """Keys and values, those with ``needle`` in either, by key; a long value is cut around the place."""
+    wanted = needle.casefold()
+    return [
+        (plain(key, limit=200), around(value, wanted))
+        for key, value in sorted(metadata.items())
+        if wanted in key.casefold() or wanted in value.casefold()
+    ]
+
+
+def around(value: str, needle: str) -> str:
+    """At most some hundred characters of a value: its beginning, or those around ``needle``."""
+    if len(value) <= MAX_CHARS:
+        return plain(value)
+    begin = max(0, value.casefold().find(needle) - MAX_CHARS // 3) if needle else 0
+    return plain(f"{'…' if begin else ''}{value[begin : begin + MAX_CHARS]}…")
+
+
+def folder_rows(folders: Sequence[DatasetFolder]) -> pd.DataFrame:
+    """Images, repeats and their product by folder, with the sum at the end."""
+    rows = [
+        {
+            "Folder": plain(folder.name, limit=200) + (" (regularization)" if folder.is_regularization else ""),
+            "Images": folder.images,
+            "Repeats": folder.repeats,
+            "Per epoch": folder.images * folder.repeats,
+        }
+        for folder in folders
+    ]
+    if len(rows) > 1:
+        total = {name: sum(int(str(row[name])) for row in rows) for name in ("Images", "Per epoch")}
+        rows.append({"Folder": "All", "Images": total["Images"], "Repeats": None, "Per epoch": total["Per epoch"]})
+    return pd.DataFrame(rows).astype({"Repeats": "Int64"})
+
+
+@st.fragment
+def show_tags(tags: Tags) -> None:
+    """Tags of the captions with a filter, and as text to copy."""
+    st.header("Tags of the captions", anchor=False)
+    if tags.note:
+        show_note("ai-toolkit writes its trigger word in place of a tag frequency, so there is none.")
+        return
+    if not tags.counts:
+        show_note("The file counts no tags.")
+        return
+    show_note("How many captions hold a tag. Frequent tags are suggestions, not trained words.")
+    needle = st.text_input("Filter tags", key="tags-filter", placeholder="hair", max_chars=100).strip()
+    rows = tag_rows(tags, needle)
+    found = count_text(len(rows), "tag", "tags")
+    show_note(found if len(rows) <= SHOWN_TAGS else f"The {SHOWN_TAGS} most frequent of {found}")
+    if rows:
+        table = pd.DataFrame(rows[:SHOWN_TAGS], columns=["Tag", "Captions"])
+        table["Tag"] = [plain(tag, limit=200) for tag in table["Tag"]]
+        most = max(1, rows[0][1])
+        bar = st.column_config.ProgressColumn("Captions", format="%d", min_value=0, max_value=most)
+        st.dataframe(table, hide_index=True, width="stretch", height=320, column_config={"Captions": bar})
+        copied = ", ".join(plain(tag, limit=200) for tag, _ in rows[:COPIED_TAGS])
+        st.code(copied, language=None, wrap_lines=True)
+        if len(rows) > COPIED_TAGS:
+            show_note(f"The first {COPIED_TAGS} tags, to copy.")
+
+
+def show_settings(report: LoraReport) -> None:
+    """How it was trained."""
+    st.header("Training settings", anchor=False)
+    if report.settings:
+        rows = [(each.label, setting_text(each), plain(each.key)) for each in report.settings]
+        table = pd.DataFrame(rows, columns=["Setting", "Value", "Key"])
+        st.dataframe(table, hide_index=True, width="stretch")
+    else:
+        show_note("The file names no training settings.")
+
+
+def show_datasets(report: LoraReport) -> None:
+    """The folders that were trained on."""
+    if report.folders:
+        st.header("Datasets", anchor=False)
+        st.dataframe(folder_rows(report.folders), hide_index=True, width="stretch")
+
+
+@st.fragment
+def show_metadata(report: LoraReport) -> None:
+    """Everything that stands in the header, with a search."""
+    st.header("Metadata", anchor=False)
+    if not report.metadata:
+        show_note("The header holds no metadata.")
+        return
+    needle = st.text_input("Search the metadata", key="metadata-search", max_chars=100).strip()
+    rows = entries_with(report.metadata, needle)
+    show_note(count_text(len(rows), "entry", "entries"))
+    if rows:
+        table = pd.DataFrame(rows[:SHOWN_ENTRIES], columns=["Key", "Value"])
+        st.dataframe(table, hide_index=True, width="stretch", height=min(400, 38 + 35 * len(rows)))
