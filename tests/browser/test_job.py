@@ -221,7 +221,7 @@ def test_a_lora_is_inspected_from_its_job_from_outside_and_on_a_phone(
     hostile = tmp_path / "outside.safetensors"
     phrase = "![](http://evil.test/w.png) <img src=http://evil.test/i.png>"
     hostile.write_bytes(
-        save(pair("lora_unet_a") | {"lora_unet_a.alpha": np.float32(2)}, {"modelspec.trigger_phrase": phrase})
+        save(pair("lora_unet_a") | {"lora_unet_a.alpha": np.array(2, np.float32)}, {"modelspec.trigger_phrase": phrase})
     )
     page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_text("Inspect another file").click()
