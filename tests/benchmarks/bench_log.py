@@ -41,6 +41,7 @@ def blocks() -> dict[str, bytes]:
         "bars and lines": mixed,
         "nested bars": many(_LINE, 3) + many(_NESTED, 140_000) + "\n\n",
         "coloured lines": many(_COLOURED, 70_000),
+        "short lines": many("x{1}\n", 1_000_000),
     }
     return {name: text.encode() for name, text in texts.items()} | {"recording": raw_log("sd-scripts-success") * 300}
 

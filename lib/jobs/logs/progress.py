@@ -9,47 +9,82 @@ from lib.jobs.logs.facts import number, read_facts
 from lib.jobs.logs.loss_series import LossSeries
 from lib.jobs.logs.normalise import PrefixCutter, Unwrapper
 from lib.jobs.logs.rich_lines import RichMessages
-from lib.jobs.logs.tqdm_bar import DESCRIBED_BARS, SAMPLING_BARS, BarFrame, BarKind, parse_frame, without_escapes
+from lib.jobs.logs.segments import TellingSegments, blocks_of
+from lib.jobs.logs.tqdm_bar import (
+    DESCRIBED_BARS,
+    SAMPLING_BARS,
+    BarFrame,
+    BarKind,
+    parse_frame,
+    repaint_of,
+    without_escapes,
+)
 from lib.jobs.logs.training_run import TrainingRun
 
 _SEGMENT_BYTES = 1 << 16
 _PAUSES = {Stage.SAVING, Stage.SAMPLING}
 # Words of the trainers' own log lines -> the stage that begins with them.
-_STAGE_WORDS = (
-    (b"saving checkpoint: ", Stage.SAVING),
-    (b"saving last state", Stage.SAVING),
-    (b"saving state at", Stage.SAVING),
-    (b"Saving current state to", Stage.SAVING),
-    (b"Model weights saved in", Stage.SAVING),
-    (b"Saving at step", Stage.SAVING),
-    (b"Saving model checkpoint to", Stage.SAVING),
-    (b"Saving model to directory", Stage.SAVING),
-    (b"generating sample images at", Stage.SAMPLING),
-    (b"sample_sampler: ", Stage.SAMPLING),
-    (b"Running validation", Stage.SAMPLING),
-    (b"Generating Images", Stage.SAMPLING),
-    (b"ploading to ", Stage.UPLOADING),
-)
+_STAGES = {
+    b"saving checkpoint: ": Stage.SAVING,
+    b"saving last state": Stage.SAVING,
+    b"saving state at": Stage.SAVING,
+    b"Saving current state to": Stage.SAVING,
+    b"Model weights saved in": Stage.SAVING,
+    b"Saving at step": Stage.SAVING,
+    b"Saving model checkpoint to": Stage.SAVING,
+    b"Saving model to directory": Stage.SAVING,
+    b"generating sample images at": Stage.SAMPLING,
+    b"sample_sampler: ": Stage.SAMPLING,
+    b"Running validation": Stage.SAMPLING,
+    b"Generating Images": Stage.SAMPLING,
+    b"ploading to ": Stage.UPLOADING,
+}
+_STAGE_WORD = re.compile(b"|".join(map(re.escape, _STAGES)))
 _EPOCH_LINE = re.compile(rb"\s*epoch (\d{1,9})/(\d{1,9})\s*\Z")
 _EPOCH_INCREMENTED = re.compile(rb"current_epoch: \d+, epoch: (\d{1,9})|Started new epoch: (\d{1,9})")
 # "  num epochs / epoch数: 3", "Num Epochs = 1,200": the number stands last.
 _HEADER_NUMBER = re.compile(rb"[:=] {0,4}(\d{1,12}|\d{1,3}(?:,\d{3}){1,3})\s*\Z")
-_HEADERS = (
-    (b"num batches per epoch", "batches"),
-    (b"num epochs", "epochs"),
-    (b"Num Epochs", "epochs"),
-    (b"Num examples", "examples"),
-    (b"Total train batch size", "total_batch"),
-    (b"gradient accumulation steps", "accumulation"),
-    (b"optimization steps", "steps"),
-    (b"total_num_steps", "steps"),
-    (b"otal steps", "steps"),
-    (b"otal training steps", "steps"),
-)
+_HEADERS = {
+    b"num batches per epoch": "batches",
+    b"num epochs": "epochs",
+    b"Num Epochs": "epochs",
+    b"Num examples": "examples",
+    b"Total train batch size": "total_batch",
+    b"gradient accumulation steps": "accumulation",
+    b"optimization steps": "steps",
+    b"total_num_steps": "steps",
+    b"otal steps": "steps",
+    b"otal training steps": "steps",
+}
+_HEADER_WORD = re.compile(b"|".join(_HEADERS))
 # What a trainer says first: when steps were done before, another run was appended to the same file.
 _OPENING = re.compile(
     rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |Running +\d+ (?:job|process)|# Running job: "
     rb"|(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py )|.{0,60}\*{5} Running training \*{5}"
+)
+# No segment without a bar's percent sign or one of these words tells anything.
+_PERCENT = b"%"
+_WORDS = (
+    b" < ",
+    b"poch",
+    b"step",
+    b"oss",
+    b"rain batch",
+    b"raining",
+    b"train state",
+    b"aving",
+    b"ampl",
+    b"aching",
+    b"unning",
+    b"um ",
+    b".py ",
+    b"saved",
+    b"repare t",
+    b"Using D",
+    b"ploading to",
+    b"alidation",
+    b"Generating",
+    b"NaN d",
 )
 _RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")
 _TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})", re.DOTALL)
@@ -135,15 +170,26 @@ class ProgressParser:
         )
 
     def _feed_plain(self, data: bytes) -> None:
-        *segments, tail = (self._tail + data).replace(b"\n", b"\r").split(b"\r")
-        for segment in segments:
-            if segment:
-                self._take(segment[:_SEGMENT_BYTES])
-            self._is_tail_taken = False
+        data = (self._tail + data).replace(b"\n", b"\r")
+        end = data.rfind(b"\r") + 1
+        if end:
+            self._take_body(data[:end])
+        tail = data[end:]
         self._tail = tail[:_SEGMENT_BYTES]
         self._take_tail()
         self._note_steps()
         self._note_fraction()
+
+    def _take_body(self, body: bytes) -> None:
+        """Take in whole segments."""
+        if self._is_tail_taken:
+            first, _, body = body.partition(b"\r")
+            self._take(without_escapes(first[:_SEGMENT_BYTES]))
+            self._is_tail_taken = False
+        for block in blocks_of(body, _SEGMENT_BYTES):
+            segments = TellingSegments(without_escapes(block), _PERCENT, _WORDS)
+            while (segment := segments.following() if self._messages.lines else segments.telling()) is not None:
+                self._take(segment)
 
     def _take_tail(self) -> None:
         """Take in a whole frame at the end at once: what ends it comes a step later, or never."""
@@ -156,33 +202,43 @@ class ProgressParser:
             self._is_tail_taken = True
 
     def _take(self, segment: bytes) -> None:
-        if b"\x1b" in segment:
-            segment = without_escapes(segment)
+        again = self._run.repaint.fullmatch(segment) if self._run.repaint else None
+        if again and not self._is_tail_taken and self._take_repaint(again):
+            return
         frame = parse_frame(segment) if b"%" in segment or b" < " in segment else None
         if frame is None:
-            if self._messages.lines or _may_tell(segment):
-                self._take_text(segment)
+            self._take_text(segment)
             return
         if not self._is_tail_taken:
             self._take_frame(frame)
         if frame.rest.strip():
             self._take_text(frame.rest)
 
+    def _take_repaint(self, again: re.Match[bytes]) -> bool:
+        """Take in the next step of the bar that was read last; False when it is none."""
+        run, (printed_done, rate, postfix, loss) = self._run, again.groups()
+        done = int(printed_done)
+        if run.done is None or done <= run.done:
+            return False
+        run.done, run.rate, self._stage = done, rate, Stage.TRAINING
+        self._take_postfix(postfix, loss)
+        return True
+
     def _take_frame(self, frame: BarFrame) -> None:
         run = self._run
         if frame.kind is BarKind.STEPS:
             if frame.description not in DESCRIBED_BARS:
                 run.named_bar = (frame.description, frame.total)
-            self._take_steps(frame)
+            self._take_whole_run(frame)
         elif frame.kind is BarKind.EPOCHS:
             self._take_epochs(frame)
         elif frame.kind is BarKind.EPOCH_STEPS:
             self._take_epoch_steps(frame)
         elif (frame.description, frame.total) == run.named_bar:
-            self._take_steps(frame)
+            self._take_whole_run(frame)
         elif frame.kind is BarKind.OTHER and self._is_training(frame):
             run.named_bar = (frame.description, frame.total)
-            self._take_steps(frame)
+            self._take_whole_run(frame)
         else:
             self._take_other_bar(frame)
 
@@ -191,6 +247,11 @@ class ProgressParser:
         if frame.total == self._run.numbers.get("steps") or frame.loss is not None:
             return True
         return not frame.description and self._run.is_announced and self._run.named_bar is None
+
+    def _take_whole_run(self, frame: BarFrame) -> None:
+        """A bar that counts the steps of the whole training; the next of its frames are known by its name."""
+        self._take_steps(frame)
+        self._run.repaint = repaint_of(frame.description, frame.total)
 
     def _take_epochs(self, frame: BarFrame) -> None:
         if frame.done > self._run.epochs_done:
@@ -243,11 +304,14 @@ class ProgressParser:
                 self._stage = Stage.TRAINING
             elif run.final_saved:
                 self._stage = Stage.FINISHED
-        run.frame = frame
+        run.rate = frame.rate
         if frame.loss is not None:
-            if b"lr" in frame.postfix and (printed := _LEARNING_RATE.search(frame.postfix)):
-                run.learning_rate = number(printed[1])
-            self._take_loss(frame.loss)
+            self._take_postfix(frame.postfix, frame.loss)
+
+    def _take_postfix(self, postfix: bytes, loss: bytes) -> None:
+        if b"lr" in postfix and (printed := _LEARNING_RATE.search(postfix)):
+            self._run.learning_rate = number(printed[1])
+        self._take_loss(loss)
 
     def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
@@ -369,10 +433,9 @@ class ProgressParser:
     def _take_header(self, text: bytes) -> None:
         if not (b"steps" in text or b"um " in text or b"rain" in text):
             return
-        for words, name in _HEADERS:
-            if words in text and (match := _HEADER_NUMBER.search(text, max(0, len(text) - 60))):
-                self._run.numbers[name] = int(match[1].replace(b",", b""))
-                return
+        if (words := _HEADER_WORD.search(text)) and (match := _HEADER_NUMBER.search(text, max(0, len(text) - 60))):
+            self._run.numbers[_HEADERS[words[0]]] = int(match[1].replace(b",", b""))
+            return
         self._run.is_announced |= b"Running training" in text
         if _SKIPPING.search(text):
             self._run.skips = True
@@ -389,11 +452,9 @@ class ProgressParser:
             return
         if not (b"aving" in text or b"ampl" in text or b"saved in" in text or b"ing " in text):
             return
-        for words, stage in _STAGE_WORDS:
-            if words in text:
-                self._pause(stage)
-                self._run.final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
-                return
+        if words := _STAGE_WORD.search(text):
+            self._pause(_STAGES[words[0]])
+            self._run.final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
 
     def _take_message(self, message: bytes) -> None:
         if match := _RESUME_STATE.search(message):
@@ -405,31 +466,6 @@ class ProgressParser:
 # A loss with a number, or a step: most words with "oss" in them are none.
 _FACTS = re.compile(rb"(?i)loss[\w/]{0,12}['\"]?\s?[:=]\s?['\"]?\s*[-\d ni]|step=")
 _LEARNING_RATE = re.compile(rb"\blr(?:=|: )([\d.eE+-]{1,20})")
-
-
-def _may_tell(text: bytes) -> bool:
-    """Whether any word that this module knows can be in a line; most lines of most logs say nothing to it."""
-    return (
-        b"poch" in text
-        or b"step" in text
-        or b"oss" in text
-        or b"rain batch" in text
-        or b"raining" in text
-        or b"train state" in text
-        or b"aving" in text
-        or b"ampl" in text
-        or b"aching" in text
-        or b"unning" in text
-        or b"um " in text
-        or b".py " in text
-        or b"saved" in text
-        or b"repare t" in text
-        or b"Using D" in text
-        or b"ploading to" in text
-        or b"alidation" in text
-        or b"Generating" in text
-        or b"NaN d" in text
-    )
 
 
 def _begins(frame: BarFrame) -> bool:

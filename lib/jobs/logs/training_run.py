@@ -1,9 +1,10 @@
 """Where one run of a training stands, as its log states it."""
 
 import math
+import re
 from dataclasses import dataclass, field
 
-from lib.jobs.logs.tqdm_bar import BarFrame
+from lib.jobs.logs.tqdm_bar import BarFrame, seconds_of
 
 
 @dataclass(slots=True)
@@ -29,7 +30,8 @@ class TrainingRun:
     loss_printed: bytes = b""
     learning_rate: float | None = None
     grad_norm: float | None = None
-    frame: BarFrame | None = None
+    rate: bytes = b""
+    repaint: re.Pattern[bytes] | None = None
     stated_s: float | None = None
     is_announced: bool = False
     final_saved: bool = False
@@ -53,7 +55,7 @@ class TrainingRun:
 
     def printed_s(self) -> float | None:
         """Seconds per step as the log states them."""
-        return self.frame.seconds_per_step if self.frame else self.stated_s
+        return seconds_of(self.rate) if self.rate else self.stated_s
 
     def _steps_per_epoch(self) -> int | None:
         numbers = self.numbers
