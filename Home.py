@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from lib import services
 from lib.errors import DashboardError
 from lib.web.access import Guard, refuse_unsafe_start, sign_in_secrets
+from lib.web.frontend import Frontend
 from lib.web.identity import current_visitor
 from lib.web.routes import ROUTES
 
@@ -39,4 +40,10 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 refuse_unsafe_start()
 os.umask(0o077)  # what is written from now on is for this account only
 services.identify_with(current_visitor)
-app = st.App("lib/app.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(Guard)], secrets=sign_in_secrets())
+app = st.App(
+    "lib/app.py",
+    lifespan=lifespan,
+    routes=ROUTES,
+    middleware=[Middleware(Guard), Middleware(Frontend)],
+    secrets=sign_in_secrets(),
+)

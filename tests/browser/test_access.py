@@ -172,5 +172,6 @@ def test_who_loses_all_access_is_cut_off_on_the_open_page(
     page.wait_for_load_state("networkidle")
     roles(operators=VERA)
     create_dataset(page, "green")
-    expect(page.get_by_text("You have no access to this dashboard").first).to_be_visible()
+    expect(page.locator("#connection-notice")).to_contain_text("You have no access to this dashboard")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     assert not [*(proxied.data_dir / "datasets").glob("green*")]

@@ -12,6 +12,11 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 AGES_S = (0, 4, 5, 59, 60, 89, 91, 3_569, 3_571, 5_399, 5_401, 84_599, 84_601, 86_400, 172_799, 172_800, 14 * 86_400)
 
 
+NOTED = """async (script) => {
+  const { clockTime } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+  const [time, later] = [new Date(2026, 10, 23, 9, 3, 5), new Date(2026, 10, 24)];
+  return [clockTime(time, time), clockTime(time, later)];
+}"""
 SAID = """async ([script, ages]) => {
   const { relativeTime } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
   return ages.map(relativeTime);
@@ -23,3 +28,4 @@ def test_the_browser_says_it_as_the_server_does(page: Page) -> None:
     said = page.evaluate(SAID, [script, list(AGES_S)])
     assert said == [relative_time(NOW - timedelta(seconds=age_s), NOW) for age_s in AGES_S]
     assert page.evaluate(SAID, [script, [-60, 90 * 86_400]]) == [None, None]
+    assert page.evaluate(NOTED, script) == ["09:03:05", "23 Nov, 09:03:05"]

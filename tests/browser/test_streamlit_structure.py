@@ -1,12 +1,15 @@
 """browser.js and browser.css lean on how Streamlit builds its pages: an upgrade that changes it fails here, by name."""
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from lib.sources.embedded.source import EmbeddedSource
 from lib.ui.parts import browser as browser_side
 from tests.browser.conftest import Dashboard
 
@@ -96,3 +99,26 @@ def test_a_job(page: Page, monitor: Dashboard) -> None:
     expect_all(page, ON_A_JOB)
     page.goto(f"{monitor.url}/inspect?job=done&artifact=1/aria.safetensors")
     expect_all(page, ON_A_LORA)
+
+
+def test_a_server_that_is_gone_is_said_and_found_again(
+    page: Page, dashboard: Dashboard, start_dashboard: Callable[..., Dashboard]
+) -> None:
+    page.goto(f"{dashboard.url}/datasets")
+    field, notice = page.get_by_label("Dataset name"), page.locator("#connection-notice[role=status]")
+    expect(field).to_be_enabled()
+    page.evaluate("addEventListener('message', ({ data }) => { window.told ||= data.type === 'CLIENT_ERROR_DIALOG'; })")
+    field.press_sequentially("half typ")
+    os.killpg(dashboard.process.pid, signal.SIGKILL)
+    dashboard.process.wait()
+    expect(notice).to_have_text(re.compile(r"^Connection lost, trying again; numbers as of \d\d:\d\d:\d\d$"))
+    page.wait_for_function("window.told")  # when Streamlit would show its dialog
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+    EmbeddedSource(dashboard.data_dir).datasets.create("made meanwhile")
+    port = int(dashboard.url.rsplit(":", 1)[1])
+    start_dashboard(dashboard.data_dir, port=port)
+    expect(notice).to_be_empty()
+    expect(page.get_by_role("button", name="made meanwhile")).to_be_visible()
+    expect(field).to_have_value("half typ")
+    expect(field).to_be_focused()

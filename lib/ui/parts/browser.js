@@ -107,6 +107,72 @@ export function relativeTime(age_s) {
   return ago(Math.max(1, Math.floor(age_s / 86400)), "a day ago", "days");
 }
 
+// The server gone: how old the page is and that it tries again. Streamlit tells the window that shows it about its
+// connection, and reconnects by itself; its own dialog is switched off (lib/web/frontend.py).
+const NOTICED_AFTER_MS = 1000;
+const ASKED_AGAIN_MS = 4000;
+const notice = document.createElement("div");
+notice.id = "connection-notice";
+notice.setAttribute("role", "status");
+document.body.append(notice);
+
+let asked_for_reason = ""; // an address that the guard refuses for the same reason as the connection
+let drawn = new Date(); // when the last run ended
+let lost = null; // the timer that says so, while there is no connection
+
+// "12:03:10", with the day when it is not today's.
+export function clockTime(time, now) {
+  const clock = time.toTimeString().slice(0, 8);
+  if (time.toDateString() === now.toDateString()) return clock;
+  return `${time.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${clock}`;
+}
+
+// Why there is no connection, in the guard's own words if it is the reason: signed out, or no access any more.
+async function sayWhyLost() {
+  const waiting = lost;
+  let reason = "";
+  try {
+    const answer = await fetch(asked_for_reason, { cache: "no-store" });
+    if (answer.status === 401) reason = (await answer.json()).error;
+  } catch { /* the server is gone */ }
+  if (lost !== waiting || waiting === null) return;
+  const text = reason || `Connection lost, trying again; numbers as of ${clockTime(drawn, new Date())}`;
+  if (notice.textContent !== text) notice.textContent = text;
+  lost = setTimeout(sayWhyLost, ASKED_AGAIN_MS);
+}
+
+// Streamlit disables every field while there is no connection, which takes the focus away.
+let held = null; // what has the focus, or had it when the connection was lost
+addEventListener("focusin", ({ target }) => { held = target; });
+addEventListener("focusout", ({ target }) => {
+  setTimeout(() => { if (lost === null && held === target && document.activeElement !== target) held = null; }, 500);
+});
+
+function giveFocusBack() {
+  const field = held;
+  for (const wait_ms of [0, 100, 300, 600, 1000]) {
+    setTimeout(() => { if (document.activeElement === document.body) field?.focus({ preventScroll: true }); }, wait_ms);
+  }
+}
+
+// A page that does not tick would stay as it was before. An open dialog would lose what was typed in it.
+function drawAgain() {
+  if (!document.querySelector("[role=dialog]")) dispatchEvent(new PopStateEvent("popstate"));
+}
+
+addEventListener("message", ({ source, data }) => {
+  if (source !== window || data?.stCommVersion === undefined) return;
+  if (data.type === "SCRIPT_RUN_STATE_CHANGED" && data.scriptRunState === "notRunning" && lost === null) drawn = new Date();
+  if (data.type === "WEBSOCKET_DISCONNECTED") lost ??= setTimeout(sayWhyLost, NOTICED_AFTER_MS);
+  if (data.type === "WEBSOCKET_CONNECTED" && lost !== null) {
+    clearTimeout(lost);
+    lost = null;
+    if (notice.textContent) drawAgain();
+    notice.textContent = "";
+    giveFocusBack();
+  }
+});
+
 // How far the viewer's clock is ahead of the server's.
 let ahead_ms = null;
 
@@ -129,6 +195,7 @@ function giveFocusTo(key) {
 
 // What browser.py says: run for each message, and again when the theme changes.
 export default function ({ data }) {
+  if (data.reason_at) asked_for_reason = data.reason_at;
   if (data.server_ms) ahead_ms ??= Date.now() - data.server_ms;
   if (data.focus) giveFocusTo(data.focus);
   // The browser asks before it closes or reloads the tab: unsaved changes live as long as the visit.

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from lib.ui.parts.format import utc_now
+from lib.ui.parts.links import own_path
 
 _FILE = Path(__file__)
 _SCRIPT = st.components.v2.component("lora_browser", js=_FILE.with_suffix(".js").read_text("utf-8"))
@@ -17,7 +18,7 @@ def load_browser_side() -> None:
     st.html(f"<style>:root {{ --primary: {_themed('primaryColor')}; }}\n{_STYLES}</style>")
     # The same in every run, so that the script is sent once.
     server_ms = st.session_state.setdefault(_FIRST_SEEN, utc_now().timestamp() * 1000)
-    _SCRIPT(key="browser-script", data={"server_ms": server_ms})
+    _SCRIPT(key="browser-script", data={"server_ms": server_ms, "reason_at": own_path("/_stcore/host-config")})
 
 
 def _themed(option: str) -> str:
