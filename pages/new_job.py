@@ -6,47 +6,44 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job_request import JobRequest
-from lib.jobs.training_settings import setting_problems
 from lib.sources.protocol import Action
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.text import escaped
-from lib.ui.wizard.dataset_step import dataset_problem, entered_dataset, pick_dataset, usual_dataset
+from lib.ui.wizard.dataset_step import entered_dataset, pick_dataset, usual_dataset
 from lib.ui.wizard.draft import (
+    STEPS,
     changed_settings,
     chosen_id,
+    dataset_problem,
     read_draft,
+    settings_problem,
     starting_settings,
     time_limit_minutes,
-    time_limit_problem,
     unknown_parameters,
 )
 from lib.ui.wizard.navigation import (
+    is_retry,
     load_origin,
     show_navigation,
+    show_origin,
     show_steps,
+    suggested_name,
 )
-from lib.ui.wizard.review_step import show_review
-from lib.ui.wizard.settings_step import (
-    edit_name,
-    edit_time_limit,
-    edit_values,
-    entered_values,
-    is_complete,
-    pick_config,
-    show_changes,
-    show_obstacles,
-    show_refusal,
-)
+from lib.ui.wizard.review_step import show_review, show_start
+from lib.ui.wizard.settings_step import entered_values, is_complete, show_changes, show_refusal, show_settings
 
-st.title("New Training Job")
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.title("New Training Job", anchor=False, width="content")
+    steps = st.container(width="content")
 
 if reason := services.reason_against(Action.CREATE):
     st.info(escaped(reason), icon=":material/lock:")
 
 with explained_errors("Failed to load what the wizard needs", retry=True):
-    origin = load_origin()
-    draft = read_draft(st.query_params.to_dict(), origin)
+    params, origin = st.query_params.to_dict(), load_origin()
+    is_unnamed = origin is not None and "name" not in params
+    draft = read_draft(params, origin, suggested_name=suggested_name(origin) if origin and is_unnamed else "")
     datasets, configs = services.list_datasets(), services.list_configs()
     usual = "" if draft.dataset_id else usual_dataset(datasets)
     dataset_id = chosen_id(draft.dataset_id, [each.id for each in datasets], usual)
@@ -57,30 +54,45 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     settings, bad_parameters = changed_settings(before, draft.changes)
     limit_min, bad_limit = time_limit_minutes(draft.time_limit)
 
-    is_startable = bool(config or origin) and not setting_problems(settings) and not time_limit_problem(limit_min)
-    last_step = 1 if dataset_problem(dataset) else 3 if is_startable else 2
-    step = min(draft.step, last_step)
-    show_steps(step)
-    show_bad_parameters([*unknown_parameters(st.query_params.to_dict()), *bad_parameters, *bad_limit])
+    takes_uploads = not services.reason_against(Action.CHANGE_DATASETS)
+    no_dataset = dataset_problem(dataset, takes_uploads=takes_uploads)
+    has_settings = config is not None or origin is not None
+    unfinished = settings_problem(draft.name, settings, limit_min, has_settings=has_settings)
+    step = min(draft.step, 1 if no_dataset else 2 if unfinished else 3)
+    bar = st.bottom.container(gap="xsmall")
+    st.header(STEPS[step - 1], anchor=False)
+    if origin:
+        show_origin(origin)
+    show_bad_parameters([*unknown_parameters(params), *bad_parameters, *bad_limit])
     if step == 1:
         pick_dataset(datasets, dataset, draft)
-        problem = dataset_problem(dataset)
-        show_navigation(step, chosen={"datasetId": dataset_id}, entered=entered_dataset, problem=problem)
-    elif step == 2:
-        st.caption(f"Dataset: {escaped(dataset.name, limit=80)}" if dataset else "")
-        pick_config(configs, config, draft)
-        if dataset:
-            show_obstacles(config, settings, dataset)
-        entered = partial(entered_values, config_id, before)
-        edit_name(draft, entered)
-        edit_values(settings, config, entered)
-        edit_time_limit(limit_min, entered)
-        problem = "" if config or origin else "Choose a configuration first."
-        show_navigation(step, chosen={"configId": config_id}, entered=entered, problem=problem, ready=is_complete)
-        # Below the buttons: what a first change adds must not move the button that is being clicked.
-        show_refusal()
-        show_changes(config, settings, draft)
+        chosen = {"datasetId": dataset_id}
+        with steps:
+            show_steps(1, chosen=chosen, entered=entered_dataset)
+        with bar:
+            show_navigation(1, chosen=chosen, entered=entered_dataset, problem=no_dataset, is_blocked=bool(no_dataset))
+    elif step == 2 and dataset is not None:
+        chosen, entered = {"configId": config_id}, partial(entered_values, config_id, before)
+        show_settings(dataset, configs, config, draft, settings, limit_min, origin, entered)
+        with steps:
+            show_steps(2, chosen=chosen, entered=entered, ready=is_complete)
+        with bar:
+            # A place of its own: what appears there for the first time must not replace the buttons below it.
+            with st.container(gap="xsmall"):
+                was_refused = show_refusal()
+                show_changes(config, settings, draft)
+            is_said = (draft.step > 2 or not has_settings) and not was_refused
+            show_navigation(
+                2,
+                chosen=chosen,
+                entered=entered,
+                problem=unfinished if is_said else "",
+                is_blocked=not has_settings,
+                ready=is_complete,
+            )
     elif dataset is not None:
+        with steps:
+            show_steps(3, chosen={})
         request = JobRequest(
             name=draft.name.strip(),
             dataset_id=dataset.id,
@@ -88,5 +100,8 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
             settings=settings,
             submission_id="preview",
             time_limit_s=None if limit_min is None else 60 * limit_min,
+            retry_of=origin.id if origin and is_retry(origin) else None,
         )
-        show_review(request, dataset, config)
+        has_problems = show_review(request, dataset, config, origin)
+        with bar:
+            show_start(request, blocked=has_problems or bool(reason))

@@ -1,5 +1,6 @@
 """The wizard in a real browser: on a phone, after a failure, with impatient clicks, reloads and Back."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def test_a_job_is_started_on_a_phone_with_impatient_fingers(
     page.get_by_role("spinbutton", name="Epochs").fill("1")
     page.get_by_role("button", name="Next").tap()
     step_is(page, "Review and Start")
-    expect(page.get_by_text("changed: the configuration says 10")).to_be_visible()
+    expect(page.get_by_role("row", name="Epochs 1 10")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_in_viewport(ratio=1)
     width = page.evaluate("document.scrollingElement.scrollWidth")
     assert width <= 390, "the page scrolls sideways"
     page.get_by_role("button", name="Start training").dblclick()
@@ -102,24 +104,43 @@ def test_the_url_carries_the_draft_and_back_undoes(page: Page, dashboard: Dashbo
 
 
 def test_a_failed_job_is_retried_with_another_learning_rate(page: Page, dashboard: Dashboard, source: EmbeddedSource):
+    """From the failed job: three clicks and the change. Back and Next stay in sight, whatever is scrolled."""
     failed = ended_job(source, "broke", "failed")
-    page.goto(f"{dashboard.url}/new?from={failed}")
-    expect(page.get_by_text("Starts from the job broke")).to_be_visible()
-    page.get_by_role("button", name="Next").click()
-    page.get_by_label("Job name").fill("broke, slower")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{dashboard.url}/job?id={failed}")
+    page.get_by_role("link", name=re.compile("^(Fix and retry|Retry training)$")).click()
+    step_is(page, "Configure Training")
+    expect(page.get_by_label("Job name")).to_have_value("broke (2)")
     page.get_by_role("spinbutton", name="Learning rate").fill("0.0005")
+    for button in ("Back", "Next"):
+        expect(page.get_by_role("button", name=button)).to_be_in_viewport(ratio=1)
     page.get_by_role("button", name="Next").click()
     step_is(page, "Review and Start")
+    expect(page.get_by_role("row", name="Learning rate 0.0005")).to_be_visible()
+    assert (
+        page.evaluate("(main => main.scrollHeight - main.clientHeight)(document.querySelector('[data-testid=stMain]'))")
+        <= 0
+    )
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/job?id=*")
-    (made,) = jobs_named(source, "broke, slower")
+    (made,) = jobs_named(source, "broke (2)")
     job = source.get_job(made)
     assert job.settings["learning_rate"] == 0.0005
+    assert job.retry_of is not None
+    assert job.retry_of.id == failed
     assert job.settings["epochs"] == source.get_job(failed).settings["epochs"]
     # Back: the draft says that it was sent, and sends nothing again.
     page.go_back()
     expect(page.get_by_text("This was started already")).to_be_visible()
-    assert jobs_named(source, "broke, slower") == [made]
+    assert jobs_named(source, "broke (2)") == [made]
+    # A click on a step right after typing takes along what was typed.
+    page.goto(f"{dashboard.url}/new?step=2")
+    page.get_by_label("Job name").fill("typed and gone")
+    page.get_by_role("radio", name="Review and Start").click()
+    step_is(page, "Review and Start")
+    expect(page.get_by_text("Job name: typed and gone")).to_be_visible()
+    page.get_by_role("radio", name="Select Dataset").click()
+    step_is(page, "Select Dataset")
 
 
 def test_next_is_hit_though_the_page_just_heard_of_a_change(page: Page, dashboard: Dashboard):
@@ -197,7 +218,7 @@ def test_a_finished_job_keeps_its_settings_when_its_configuration_changes(
     [
         ("/new", "Open the dataset"),
         ("/new?step=2&epochs=3", "Changed: the configuration says"),
-        ("/new?step=3&name=x&epochs=3&timeLimit=5", "changed: the configuration says"),
+        ("/new?step=3&name=x&epochs=3&timeLimit=5", "What is different"),
         ("/datasets", "Dataset name"),
         ("/datasets?id={dataset}", "Upload images, captions or a zip"),
         ("/configs", "Import a configuration from a file"),

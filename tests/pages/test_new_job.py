@@ -10,9 +10,11 @@ from streamlit.testing.v1 import AppTest
 from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable, StoreError, SubmissionUnsure
 from lib.jobs.dataset import Dataset
-from lib.jobs.job import Job, JobStatus
+from lib.jobs.job import Failure, Job, JobLink, JobStatus
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_payload
+from lib.sources.memory import NO_DATASETS, MemoryDatasets, MemorySource
 from lib.sources.protocol import Action, Preview
+from lib.ui.wizard.draft import STEPS
 from tests.making import NOW
 from tests.pages.reading import button, markdown, texts
 
@@ -69,19 +71,31 @@ def param(app: AppTest, name: str) -> str | None:
     return values[0] if isinstance(values, list) else values
 
 
-def progress(app: AppTest) -> tuple[int, str]:
-    (bar,) = app.get("progress")
-    return bar.proto.value, bar.proto.text
+def steps(app: AppTest):
+    """The control that shows the three steps and leads to one."""
+    (control,) = [each for each in app.get("button_group") if each.key == "wizard-step"]
+    return control
+
+
+def heading(app: AppTest) -> str:
+    """The step that is shown; the control says the same."""
+    (header,) = app.header
+    assert STEPS[steps(app).value - 1] == header.value
+    return header.value
 
 
 def test_three_steps_make_one_job(filled, open_wizard):
     app = open_wizard()
-    assert [each.value for each in app.header] == ["Select Dataset"]
-    assert progress(app) == (33, "Step 1 of 3")
+    assert heading(app) == "Select Dataset"
+    assert list(steps(app).options) == [
+        "1 · Select Dataset",
+        "2 · Configure Training",
+        "3 · Review and Start",
+    ]
     app = box(app, "Dataset").select("d1").run()
     assert param(app, "datasetId") == "d1"
     app = button(app, "Next").click().run()
-    assert [each.value for each in app.header] == ["Configure Training"]
+    assert heading(app) == "Configure Training"
     assert box(app, "Configuration").value == "c1"
     app = box(app, "Job name").set_value("my job").run()
     app = box(app, "Epochs").set_value(5).run()
@@ -89,7 +103,8 @@ def test_three_steps_make_one_job(filled, open_wizard):
     app = box(app, "Time limit (minutes)").set_value(90).run()
     assert "stopped after 1h 30m 0s" in texts(app)
     app = button(app, "Next").click().run()
-    assert progress(app) == (100, "Step 3 of 3")
+    assert [each.value for each in app.subheader] == ["What is different"]
+    assert "| Epochs | **5** | 9 |" in texts(app)
     assert "**Time limit:** 1h 30m 0s" in texts(app)
     assert "16 images × 1 repeat × 5 epochs / batch size 1 = 80 steps" in texts(app)
     assert "train my job" in app.code[0].value.replace("'", "")
@@ -106,19 +121,17 @@ def test_three_steps_make_one_job(filled, open_wizard):
     app = button(app, "Start training").click().run()
     (job,) = [each for each in filled.jobs.values() if each.name == "my job"]
     assert (job.dataset_id, job.config_id, job.status) == ("d1", "c1", JobStatus.PENDING)
-    assert [request.time_limit_s for request in sent] == [5_400]
+    assert [(request.time_limit_s, request.retry_of) for request in sent] == [(5_400, None)]
     assert job.time_limit_s == 5_400
 
 
 def test_next_without_a_name_stays_and_says_so(filled, open_wizard):
     app = button(open_wizard(step="2", datasetId="d1", name=" "), "Next").click().run()
-    assert [each.value for each in app.header] == ["Configure Training"]
-    assert texts(app).count("Give the job a name first") == 2, (
-        "beside the field and, on a phone far from it, the button"
-    )
+    assert heading(app) == "Configure Training"
+    assert texts(app).count("Give the job a name first") == 2, "beside the field and above the button"
     box(app, "Job name").set_value("now it has one")
     app = button(app, "Next").click().run()  # typed and clicked in one go
-    assert [each.value for each in app.header] == ["Review and Start"]
+    assert heading(app) == "Review and Start"
     assert "**Job name:** now it has one" in texts(app)
 
 
@@ -128,7 +141,7 @@ def test_what_is_out_of_range_or_too_long_stays_as_typed_and_next_says_the_limit
     box(app, "Batch size").set_value(65)
     box(app, "Time limit (minutes)").set_value(43_201)
     app = button(app, "Next").click().run()
-    assert [each.value for each in app.header] == ["Configure Training"]
+    assert heading(app) == "Configure Training"
     (refusal,) = [each.value.replace("\\", "") for each in app.error]
     assert "Job name: The job name has 201 characters; at most 200 are allowed." in refusal
     assert "Batch size: Must be between 1 and 64." in refusal
@@ -138,16 +151,16 @@ def test_what_is_out_of_range_or_too_long_stays_as_typed_and_next_says_the_limit
     box(app, "Batch size").set_value(64)
     box(app, "Time limit (minutes)").set_value(None)
     app = button(app, "Next").click().run()
-    assert [each.value for each in app.header] == ["Review and Start"]
+    assert heading(app) == "Review and Start"
     assert not app.error
 
 
 def test_a_link_to_the_review_with_a_value_out_of_range_leads_to_its_field(filled, open_wizard):
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", batch_size="0")
-    assert [each.value for each in app.header] == ["Configure Training"]
+    assert heading(app) == "Configure Training"
     assert "Must be between 1 and 64" in texts(app)
     app = box(app, "Batch size").set_value(4).run()
-    assert [each.value for each in app.header] == ["Configure Training"], "a mended field does not leave the step"
+    assert heading(app) == "Configure Training", "a mended field does not leave the step"
 
 
 def test_a_default_that_nobody_touched_is_in_the_link_too(filled, open_wizard):
@@ -172,16 +185,106 @@ def test_another_configuration_starts_from_its_values(filled, open_wizard):
     assert param(app, "epochs") is None
 
 
-def test_a_retry_takes_dataset_name_and_the_jobs_own_settings(filled, open_wizard):
-    app = open_wizard(**{"from": "j1", "step": "2"})
-    assert (box(app, "Job name").value, box(app, "Batch size").value) == ("broke", 4)
-    assert "Starts from the job broke" in texts(app)
+def test_a_retry_starts_at_its_settings_under_a_new_name_and_both_jobs_know_each_other(filled, open_wizard):
+    app = open_wizard(**{"from": "j1"})
+    assert heading(app) == "Configure Training"
+    assert (box(app, "Job name").value, box(app, "Batch size").value) == ("broke (2)", 4)
+    assert "Retry of" in texts(app)
+    assert "broke => job?id=j1" in texts(app)
     assert "the configuration says 1" in texts(app)
     app = box(app, "Learning rate").set_value(5e-4).run()
     app = button(app, "Next").click().run()
+    assert "| Setting | This job | Configuration | Job before |" in texts(app)
+    assert "| Batch size | **4** | 1 | :gray[4] |" in texts(app)
+    assert "| Learning rate | **0.0005** | 0.001 | 0.001 |" in texts(app)
     app = button(app, "Start training").click().run()
-    made = filled.jobs["job-0002"]
-    assert (made.name, made.dataset_id) == ("broke", "d2")
+    made = filled.get_job("job-0002")
+    assert (made.name, made.dataset_id, made.retry_of) == ("broke (2)", "d2", JobLink(id="j1", name="broke"))
+    assert filled.get_job("j1").retried_as == (JobLink(id="job-0002", name="broke (2)"),)
+    services.forget_reads()
+    assert box(open_wizard(**{"from": "j1"}), "Job name").value == "broke (3)"
+    assert box(open_wizard(**{"from": "job-0002"}), "Job name").value == "broke (3)"
+
+
+def test_what_takes_over_the_values_of_a_success_is_no_retry_of_it(filled, open_wizard):
+    filled.add(replace(filled.jobs["j1"], status=JobStatus.SUCCEEDED))
+    app = open_wizard(**{"from": "j1"})
+    assert "Starts from the job" in texts(app)
+    assert box(app, "Job name").value == "broke (2)"
+    app = button(app, "Next").click().run()
+    button(app, "Start training").click().run()
+    assert filled.jobs["job-0002"].retry_of is None
+
+
+def test_the_suspected_settings_come_first_with_the_reason(filled, open_wizard):
+    failure = Failure(cause="nan_loss", message="The loss became *NaN*.", hint="Lower the learning rate.")
+    filled.add(replace(filled.jobs["j1"], failure=failure))
+    assert "Suspected cause" not in texts(open_wizard(**{"from": "j1"}))
+    app = open_wizard(**{"from": "j1", "mark": "learning_rate,base_model,trainer,nonsense"})
+    assert "Suspected cause" in texts(app)
+    assert "The loss became *NaN*. Lower the learning rate." in texts(app)
+    assert "left out: mark=nonsense" in texts(app)
+    assert app.number_input[0].label == "Learning rate"
+    assert app.text_input[0].label == "Base model"
+    labels_of_fields = [each.label for each in [*app.number_input, *app.text_input]]
+    assert len(labels_of_fields) == len(set(labels_of_fields)), "a marked field is not there twice"
+    box(app, "Learning rate").set_value(1e-5)
+    app = button(app, "Next").click().run()
+    assert "| Learning rate | **1e-5** |" in texts(app)
+    app = button(app, "Back").click().run()
+    app = button(app, "Reset to the configuration").click().run()
+    assert "Suspected cause" not in texts(app), "it belongs to the job, which is dropped"
+
+
+def jump(app: AppTest, step: int) -> AppTest:
+    """Click on a step."""
+    return steps(app).set_value(step).run()
+
+
+def test_a_click_on_a_step_leads_there_and_keeps_what_was_entered(filled, open_wizard):
+    app = jump(open_wizard(), 2)
+    assert heading(app) == "Configure Training"
+    assert param(app, "datasetId") == "d2"
+    box(app, "Job name").set_value("clicked")
+    app = jump(app, 3)
+    assert heading(app) == "Review and Start"
+    assert "**Job name:** clicked" in texts(app)
+    app = jump(app, 1)
+    assert heading(app) == "Select Dataset"
+    box(app, "Dataset").set_value("d1")
+    app = jump(app, 3)
+    assert heading(app) == "Review and Start"
+    assert (param(app, "datasetId"), param(app, "name")) == ("d1", "clicked")
+
+
+def test_a_step_that_cannot_be_reached_yet_says_why(filled, open_wizard):
+    app = jump(open_wizard(), 3)
+    assert heading(app) == "Configure Training"
+    assert "Give the job a name first" in texts(app)
+    app = jump(app, 3)
+    assert heading(app) == "Configure Training"
+    assert "Not yet" in texts(app)
+    filled.datasets.kept = {"d3": filled.datasets.kept["d3"]}
+    services.forget_reads()
+    app = jump(open_wizard(), 2)
+    assert heading(app) == "Select Dataset"
+    assert "The dataset has no images." in texts(app)
+
+
+def test_a_link_to_a_step_opens_it_once_those_before_are_complete(filled, open_wizard):
+    assert heading(open_wizard(step="2")) == "Configure Training"
+    assert heading(open_wizard(step="3", name="x")) == "Review and Start"
+    assert heading(open_wizard(step="3")) == "Configure Training"
+    assert heading(open_wizard(step="2", datasetId="d3")) == "Select Dataset"
+    assert heading(open_wizard(**{"from": "j1", "step": "1"})) == "Select Dataset"
+
+
+def test_a_source_that_takes_no_uploads_sends_nobody_to_upload(filled, open_wizard):
+    app = open_wizard(datasetId="d3")
+    assert "The dataset has no images. Choose another one." in texts(app)
+    kept, filled.datasets, filled.refused = filled.datasets.kept, Uploadable(filled), {}
+    filled.datasets.kept = kept
+    assert "The dataset has no images. Upload some first." in texts(open_wizard(datasetId="d3"))
 
 
 def test_a_retry_offers_the_jobs_time_limit_and_one_that_was_emptied_stays_empty(filled, open_wizard):
@@ -200,9 +303,10 @@ def test_a_retry_offers_the_jobs_time_limit_and_one_that_was_emptied_stays_empty
 
 def test_a_reset_goes_back_to_the_configuration(filled, open_wizard):
     app = open_wizard(**{"from": "j1", "step": "2", "epochs": "3"})
+    assert "2 values differ from the configuration: Epochs, Batch size" in texts(app)
     app = button(app, "Reset to the configuration").click().run()
     assert (box(app, "Batch size").value, box(app, "Epochs").value) == (1, 9)
-    assert box(app, "Job name").value == "broke"
+    assert box(app, "Job name").value == "broke (2)"
     assert "configuration says" not in texts(app)
 
 
@@ -225,9 +329,14 @@ def test_a_link_that_was_used_before_says_so_and_offers_another(filled, open_wiz
 
 
 def test_a_refusal_is_said_and_the_button_works_again(filled, open_wizard):
-    app = open_wizard(step="3", datasetId="d1", configId="c1", name=" ")
+    def refuse(request):
+        if request.name == "taken":
+            raise InvalidRequest("The job cannot be created.", fields={"name": "The job name is taken."})
+
+    filled.on_create = refuse
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="taken")
     app = button(app, "Start training").click().run()
-    assert "The job name is empty" in texts(app)
+    assert "Job name: The job name is taken." in texts(app)
     assert not button(app, "Start training").disabled
     app = button(app, "Back").click().run()
     app = box(app, "Job name").set_value("named").run()
@@ -285,11 +394,11 @@ def test_a_refused_submission_is_forgotten_with_its_draft(filled, open_wizard):
 
     filled.on_create = fail
     app = button(app, "Start training").click().run()
-    assert [each.value for each in app.header] == ["Select Dataset"]
+    assert heading(app) == "Select Dataset"
     app = box(app, "Dataset").select("d2").run()
     for _ in range(2):
         app = button(app, "Next").click().run()
-    assert [each.value for each in app.header] == ["Review and Start"]
+    assert heading(app) == "Review and Start"
     assert not app.error
 
 
@@ -310,7 +419,7 @@ def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard):
     assert not button(app, "Start training").disabled
 
 
-@pytest.mark.parametrize("name", [FOREIGN, "n" * 5_000, "a/../b", "\0nul", "新しい 🎉"])
+@pytest.mark.parametrize("name", [FOREIGN, "n" * 200, "a/../b", "新しい 🎉"])
 def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
     app = open_wizard(step="3", datasetId="d2", configId="c2", name=name)
     assert not app.exception
@@ -318,6 +427,20 @@ def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
     assert "![](" not in markdown(app).replace(app.code[0].value, "")
     button(app, "Start training").click().run()
     assert filled.jobs["job-0002"].name == name.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("n" * 5_000, "The job name has 5,000 characters; at most 200 are allowed."),
+        ("\0nul", "The job name has a control character (code 0). Remove it."),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_shown_in_its_field_as_it_is(filled, open_wizard, name, problem):
+    app = open_wizard(step="3", datasetId="d2", configId="c2", name=name)
+    assert heading(app) == "Configure Training"
+    assert box(app, "Job name").value == name
+    assert texts(app).count(problem) == 2, "beside the field and above the button"
 
 
 def test_values_that_cannot_be_used_are_named(filled, open_wizard):
@@ -330,7 +453,7 @@ def test_values_that_cannot_be_used_are_named(filled, open_wizard):
 
 def test_a_dataset_without_images_goes_no_further(filled, open_wizard):
     app = open_wizard(step="3", datasetId="d3", name="x")
-    assert [each.value for each in app.header] == ["Select Dataset"]
+    assert heading(app) == "Select Dataset"
     assert button(app, "Next").disabled
     assert "no images" in texts(app)
 
@@ -350,8 +473,23 @@ def test_a_job_to_start_from_that_is_gone_is_said_and_the_wizard_goes_on(filled,
 
 def test_nothing_to_choose_from(source, open_wizard):
     app = open_wizard()
-    assert "There are no datasets yet" in texts(app)
+    assert f"There are no datasets yet. {NO_DATASETS}" in texts(app)
+    assert "upload" not in texts(app).lower()
     assert button(app, "Next").disabled
+    source.datasets = Uploadable(source)
+    source.refused = {}
+    services.forget_reads()
+    assert "There are no datasets yet. Create one and upload images first." in texts(open_wizard())
+
+
+class Uploadable(MemoryDatasets):
+    """Datasets that can be created."""
+
+    def __init__(self, source: MemorySource) -> None:
+        super().__init__(source._called)
+
+    def create(self, name: str) -> Dataset:
+        raise NotImplementedError
 
 
 def test_a_source_that_is_down_is_said(filled, open_wizard):
@@ -410,7 +548,7 @@ def test_a_click_right_after_typing_takes_along_what_was_typed(filled, open_wiza
     for name in ("name", "learning_rate", "timeLimit"):
         del app.query_params[name]
     button(app, "Next").click().run()
-    assert [each.value for each in app.header] == ["Review and Start"]
+    assert heading(app) == "Review and Start"
     assert (param(app, "name"), param(app, "learning_rate"), param(app, "timeLimit")) == ("first", "0.0005", "90")
 
 

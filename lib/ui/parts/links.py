@@ -49,9 +49,8 @@ def own_path(path: str) -> str:
 
 
 def wizard_params(job: Job) -> dict[str, str]:
-    """The URL parameters that start the wizard from this job."""
-    wanted = {"from": job.id, "datasetId": job.dataset_id, "configId": job.config_id, "name": job.name}
-    return {name: value for name, value in wanted.items() if value}
+    """The URL parameters that start the wizard from this job: at its settings, under a name of its own."""
+    return {"from": job.id}
 
 
 def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str | None = None) -> None:

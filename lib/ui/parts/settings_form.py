@@ -1,6 +1,6 @@
 """Fields for training settings, made from their table; the wizard and the configurations page share them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -27,13 +27,17 @@ def field_note(setting: Setting, value: Any) -> str:
     return setting.note(value) if isinstance(setting, Number) else setting.text_note(str(value or ""))
 
 
-def show_field(setting: Setting, *, key: str, changed: str = "", **options: Any) -> None:
+def show_field(setting: Setting, *, key: str, changed: str = "", is_dense: bool = False, **options: Any) -> None:
     """A setting's field, filled from the session state of ``key``, and the line below it.
 
+    With ``is_dense`` the line is there only when there is something to say, and what to enter is the field's tooltip.
     The field takes any number and any length. A field that knows its range would keep an invalid value to itself: the
     page would silently go on with the value before.
     """
     label = setting.field_label or setting.label
+    hint = setting.range_text if isinstance(setting, Number) else setting.hint
+    if is_dense:
+        options["help"] = hint
     if isinstance(setting, Number):
         is_whole = setting.is_integer and not isinstance(st.session_state.get(key), float)
         step = 1 if is_whole else 1.0 if setting.is_integer else 1e-5
@@ -42,20 +46,19 @@ def show_field(setting: Setting, *, key: str, changed: str = "", **options: Any)
         value = st.text_input(label, placeholder="none", key=key, **options)
     else:
         value = st.text_area(label, key=key, height=90 if isinstance(setting, Lines) else 150, **options)
-    hint = setting.range_text if isinstance(setting, Number) else setting.hint
-    show_field_note(hint, problem=field_note(setting, value), changed=changed)
+    show_field_note("" if is_dense else hint, problem=field_note(setting, value), changed=changed)
 
 
 def show_field_note(text: str, *, problem: str = "", changed: str = "") -> None:
     """The line below a field: what to enter, or that it was changed, or what is wrong with it.
 
-    It is always one line: a button below that moves while it is being clicked loses the click.
+    Where it has a ``text`` it is always one line: a button below that moves while it is being clicked loses the click.
     """
     if problem:
         show_note(problem, color="red")
     elif changed:
         show_note(f"Changed: the configuration says {changed}", color="orange")
-    else:
+    elif text:
         show_note(text)
 
 
@@ -74,10 +77,12 @@ def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
     return [problem for problem in services.source().preview(request).problems if problem not in marked]
 
 
-def number_cells() -> Iterator[tuple[Number, DeltaGenerator]]:
+def number_cells(
+    numbers: Sequence[Number] = NUMBERS, per_row: int = FIELDS_PER_ROW
+) -> Iterator[tuple[Number, DeltaGenerator]]:
     """A cell per number, row by row, so that keyboard and phone reach them in their order."""
-    for start in range(0, len(NUMBERS), FIELDS_PER_ROW):
-        yield from zip(NUMBERS[start : start + FIELDS_PER_ROW], st.columns(FIELDS_PER_ROW), strict=False)
+    for start in range(0, len(numbers), per_row):
+        yield from zip(numbers[start : start + per_row], st.columns(per_row), strict=False)
 
 
 def trainer_options(current: str) -> dict[str, str]:

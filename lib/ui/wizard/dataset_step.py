@@ -10,11 +10,13 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.dataset import Dataset
 from lib.jobs.query import JobQuery
+from lib.sources.protocol import Action
 from lib.ui.datasets.facts import problem_texts, show_thumbnails, summary_text
 from lib.ui.parts.links import DATASETS
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
-from lib.ui.wizard.draft import Draft, write_draft
+from lib.ui.wizard.draft import Draft
+from lib.ui.wizard.navigation import write_entered
 
 _KEY = "wizard-dataset"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,7 +36,8 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
     """The select box "Dataset" and what is known about the chosen one; None while none is chosen."""
     by_id = {dataset.id: dataset for dataset in datasets}
     if not datasets:
-        st.info("There are no datasets yet. Create one and upload images first.")
+        refused = services.reason_against(Action.CHANGE_DATASETS)
+        st.info(f"There are no datasets yet. {escaped(refused) or 'Create one and upload images first.'}")
         st.page_link(DATASETS.file, label="Datasets", icon=":material/photo_library:")
         return None
     follow_url(_KEY, chosen.id if chosen else None)
@@ -45,8 +48,8 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
         key=_KEY,
         format_func=lambda each: plain(by_id[each].name, limit=100) or "(no name)",
         placeholder="Choose a dataset",
-        # The step too: the link may have asked for a later one that could not be shown, and would jump there now.
-        on_change=lambda: write_draft({"datasetId": st.session_state[_KEY], "step": None}),
+        on_change=write_entered,
+        args=(entered_dataset,),
     )
     with right:
         if chosen is None:
@@ -58,8 +61,11 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
 
 
 def entered_dataset() -> dict[str, str | None]:
-    """What the select box says now, as a parameter of the URL."""
-    return {"datasetId": st.session_state[_KEY]} if st.session_state.get(_KEY) else {}
+    """What the select box says now, as parameters of the URL.
+
+    The step too: the link may have asked for a later one that could not be shown, and would jump there now.
+    """
+    return {"datasetId": st.session_state[_KEY], "step": "1"} if st.session_state.get(_KEY) else {}
 
 
 def show_dataset_summary(dataset: Dataset) -> None:
@@ -71,10 +77,3 @@ def show_dataset_summary(dataset: Dataset) -> None:
     st.page_link(
         DATASETS.file, label="Open the dataset", icon=":material/open_in_new:", query_params={"id": dataset.id}
     )
-
-
-def dataset_problem(dataset: Dataset | None) -> str:
-    """Why nothing can be trained on it; empty when it can."""
-    if dataset is None:
-        return "Choose a dataset first."
-    return "The dataset has no images. Upload some first." if dataset.image_count == 0 else ""

@@ -1,38 +1,51 @@
 """A half-filled wizard, kept in the URL, so that it can be shared, reloaded, and undone with Back.
 
 Parameters: ``step``, ``datasetId``, ``configId``, ``name``, ``timeLimit`` (minutes), one per changed value
-(``epochs=5``), ``from`` (the job whose dataset, name and settings are taken where nothing else is said) and ``draft``
-(names the submission, so that it makes one job however often it is sent).
+(``epochs=5``), ``from`` (the job whose dataset, name and settings are taken where nothing else is said), ``mark``
+(names of settings that may have made that job fail, ``learning_rate,batch_size``) and ``draft`` (names the submission,
+so that it makes one job however often it is sent).
 """
 
 import math
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
 
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
+from lib.jobs.query import search_key
 from lib.jobs.training_settings import (
+    MAX_JOB_NAME_LENGTH,
     NUMBERS,
     SETTINGS,
     TEXTS,
     TrainingConfig,
     TrainingSettings,
+    job_name_problem,
+    setting_problems,
     settings_from_payload,
 )
 
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
-TIME_LIMIT = "timeLimit"
+TIME_LIMIT, LIMIT = "timeLimit", "Time limit (minutes)"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
 CHANGEABLE = tuple(each.name for each in (*NUMBERS, *TEXTS))
-PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "from", "draft", *CHANGEABLE))
+PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "from", "mark", "draft", *CHANGEABLE))
+NO_NAME = "Give the job a name first."
+# "Aria v1 (2)"
+_NUMBERED = re.compile(r"(?P<base>.*) \((?P<number>[2-9]|[1-9]\d{1,3})\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What was chosen so far. ``time_limit`` and the values of ``changes`` (by setting) are texts, as in the URL."""
+    """What was chosen so far. ``time_limit`` and the values of ``changes`` (by setting) are texts, as in the URL.
+
+    ``marks`` are the names of settings that may have made the former job fail.
+    """
 
     step: int = 1
     dataset_id: str = ""
@@ -41,20 +54,22 @@ class Draft:
     time_limit: str = ""
     submission_id: str = ""
     from_job: str = ""
+    marks: tuple[str, ...] = ()
     changes: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_draft(params: Mapping[str, str], job: Job | None = None) -> Draft:
-    """The draft in the URL; missing parameters are taken from ``job``."""
-    step = params.get("step", "1")
+def read_draft(params: Mapping[str, str], job: Job | None = None, *, suggested_name: str = "") -> Draft:
+    """The draft in the URL; missing parameters are taken from ``job``, whose dataset is settled already."""
+    step = params.get("step", "2" if job else "1")
     return Draft(
         step=int(step) if step in ("1", "2", "3") else 1,
         dataset_id=params.get("datasetId", (job.dataset_id if job else "") or "")[:300],
         config_id=params.get("configId", (job.config_id if job else "") or "")[:300],
-        name=params.get("name", job.name if job else ""),
+        name=params.get("name", suggested_name),
         time_limit=params.get(TIME_LIMIT, limit_parameter(job.time_limit_s) if job else ""),
         submission_id=params.get("draft", "")[:100],
         from_job=params.get("from", "")[:300],
+        marks=tuple(name for name in _marked(params) if name in CHANGEABLE),
         changes={name: params[name] for name in CHANGEABLE if name in params},
     )
 
@@ -63,7 +78,55 @@ def unknown_parameters(params: Mapping[str, str]) -> list[str]:
     """URL parameters that the wizard does not know, so that a misspelt setting is not silently ignored."""
     step = params.get("step", "1")
     bad_step = [] if step in ("1", "2", "3") else [f"step={step[:40]}"]
-    return bad_step + [f"{name[:40]}={value[:40]}" for name, value in params.items() if name not in PARAMETERS]
+    unknown = [f"{name[:40]}={value[:40]}" for name, value in params.items() if name not in PARAMETERS]
+    return [*bad_step, *unknown, *(f"mark={name[:40]}" for name in _marked(params) if name not in SETTINGS)]
+
+
+def _marked(params: Mapping[str, str]) -> list[str]:
+    return [name for name in params.get("mark", "")[:1_000].split(",") if name]
+
+
+def numbered_name(name: str) -> tuple[str, int]:
+    """A name without its number, and the number: ``("Aria", 2)`` for "Aria (2)", 1 for a name without one."""
+    found = _NUMBERED.fullmatch(name)
+    return (found["base"], int(found["number"])) if found else (name, 1)
+
+
+def next_name(name: str, taken: Collection[str]) -> str:
+    """The first free name for another try: "Aria (2)", then "Aria (3)"."""
+    base, number = numbered_name(name.strip())
+    used = set(map(search_key, taken))
+    while True:
+        number += 1
+        ending = f" ({number})"
+        candidate = base[: MAX_JOB_NAME_LENGTH - len(ending)] + ending
+        if search_key(candidate) not in used:
+            return candidate
+
+
+def name_problem(name: str) -> str:
+    """What is wrong with the job's name; empty when it is fine."""
+    return job_name_problem(name) if name.strip() else NO_NAME
+
+
+def dataset_problem(dataset: Dataset | None, *, takes_uploads: bool) -> str:
+    """Why nothing can be trained on it; empty when it can."""
+    if dataset is None:
+        return "Choose a dataset first."
+    way_out = "Upload some first." if takes_uploads else "Choose another one."
+    return f"The dataset has no images. {way_out}" if dataset.image_count == 0 else ""
+
+
+def settings_problem(name: str, settings: TrainingSettings, limit_min: int | None, *, has_settings: bool) -> str:
+    """Why the second step is not complete; empty when it is.
+
+    ``has_settings`` says that a configuration was chosen, or a job to start from.
+    """
+    if not has_settings:
+        return "Choose a configuration first."
+    limit = time_limit_problem(limit_min)
+    problems = (name_problem(name), *setting_problems(settings).values(), f"{LIMIT}: {limit}" if limit else "")
+    return next((problem for problem in problems if problem), "")
 
 
 def starting_settings(config: TrainingConfig | None, job: Job | None) -> TrainingSettings:

@@ -1,6 +1,7 @@
 """Step 3 of the wizard: what will run, the problems with it, and starting it."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,16 +12,26 @@ from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.job_request import JobRequest
-from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings, settings_payload, total_steps
+from lib.jobs.setting_kinds import value_text
+from lib.jobs.training_settings import (
+    SETTINGS,
+    TrainingConfig,
+    TrainingSettings,
+    settings_differences,
+    settings_from_payload,
+    settings_payload,
+    total_steps,
+)
 from lib.jobs.words import count_text
-from lib.sources.protocol import Action, Preview
+from lib.sources.protocol import Preview
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import duration_text, relative_time
 from lib.ui.parts.links import JOB, follow_link
 from lib.ui.parts.settings_form import labelled, trainer_options
-from lib.ui.parts.settings_table import setting_rows, settings_table
+from lib.ui.parts.settings_table import MAX_VALUE_CHARS, setting_rows, settings_table
 from lib.ui.parts.text import escaped
 from lib.ui.wizard.draft import submission_id, write_draft
+from lib.ui.wizard.navigation import bottom_bar, show_back
 
 # A job that is older than this was not made by the click that just happened.
 FRESH = timedelta(seconds=60)
@@ -68,29 +79,73 @@ def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
     )
 
 
-def show_review(request: JobRequest, dataset: Dataset, config: TrainingConfig | None) -> None:
-    """Everything that was chosen, the command line, problems and warnings, and "Start training"."""
-    preview, settings = services.source().preview(request), request.settings
-    facts = {
+def review_facts(
+    request: JobRequest, dataset: Dataset, config: TrainingConfig | None, preview: Preview
+) -> dict[str, str]:
+    """Label -> what was chosen and what will come of it."""
+    return {
         "Job name": request.name or "(empty)",
         "Dataset": f"{dataset.name} ({count_text(dataset.image_count, 'image', 'images')})",
         "Configuration": config.name if config else "none",
-        "Steps": steps_text(dataset, settings),
+        "Steps": steps_text(dataset, request.settings),
         "Time": estimate_text(preview),
         "Time limit": "none" if request.time_limit_s is None else duration_text(request.time_limit_s),
     }
-    st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
-    rows = setting_rows(settings_payload(settings), config, trainer_options(settings.trainer))
-    st.markdown(settings_table(rows))
-    if preview.command:
-        st.caption("Command line")
-        st.code(shlex.join(preview.command), language=None, wrap_lines=True)
-    for problem in preview.problems:
-        st.error(escaped(problem), icon=":material/error:")
-    too_short = limit_warning(request.time_limit_s, preview.estimate_s)
-    for warning in (*preview.warnings, *filter(None, [too_short])):
-        st.warning(escaped(warning), icon=":material/warning:")
-    show_start(request, blocked=bool(preview.problems or services.reason_against(Action.CREATE)))
+
+
+def changes_table(now: TrainingSettings, others: Mapping[str, TrainingSettings]) -> str:
+    """A Markdown table of the settings in which the job differs from one of ``others``, by their headings; or empty."""
+    differing = {each.name for other in others.values() for each in settings_differences(other, now)}
+    if not differing:
+        return ""
+    columns = {"This job": now, **others}
+    lines = [f"| Setting | {' | '.join(columns)} |", f"|---{'|---' * len(columns)}|"]
+    for name, setting in SETTINGS.items():
+        if name in differing:
+            values = [value_text(getattr(each, name)) for each in columns.values()]
+            mine, *theirs = (escaped(value, limit=MAX_VALUE_CHARS) for value in values)
+            shown = [f"**{mine}**", *(f":gray[{each}]" if each == mine else each for each in theirs)]
+            lines.append(f"| {escaped(setting.label)} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def show_review(request: JobRequest, dataset: Dataset, config: TrainingConfig | None, origin: Job | None) -> bool:
+    """What differs and what stands against it beside what was chosen; all values and the command line are folded.
+
+    Returns whether something stands against it.
+    """
+    preview, settings = services.source().preview(request), request.settings
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _show_changes(settings, config, origin)
+        for problem in preview.problems:
+            st.error(escaped(problem), icon=":material/error:")
+        too_short = limit_warning(request.time_limit_s, preview.estimate_s)
+        for warning in (*preview.warnings, *filter(None, [too_short])):
+            st.warning(escaped(warning), icon=":material/warning:")
+    with right:
+        facts = review_facts(request, dataset, config, preview)
+        st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
+        with st.expander("All settings", icon=":material/tune:"):
+            rows = setting_rows(settings_payload(settings), config, trainer_options(settings.trainer))
+            st.markdown(settings_table(rows))
+        if preview.command:
+            with st.expander("Command line", icon=":material/terminal:"):
+                st.code(shlex.join(preview.command), language=None, wrap_lines=True)
+    return bool(preview.problems)
+
+
+def _show_changes(settings: TrainingSettings, config: TrainingConfig | None, origin: Job | None) -> None:
+    others = {"Configuration": config.settings} if config else {}
+    if origin is not None and origin.settings:
+        others["Job before"] = settings_from_payload(origin.settings)
+    st.subheader("What is different", anchor=False)
+    if table := changes_table(settings, others):
+        st.markdown(table)
+    elif config:
+        st.markdown(f"Nothing: all values are those of the configuration **{escaped(config.name, limit=80)}**.")
+    else:
+        st.markdown("Nothing: all values are those of the job before.")
 
 
 def show_start(request: JobRequest, *, blocked: bool) -> None:
@@ -103,11 +158,14 @@ def show_start(request: JobRequest, *, blocked: bool) -> None:
     is_unsure = isinstance(error, SubmissionUnsure)
     if isinstance(error, InvalidRequest):
         error = labelled(error, _LABELS)
-    if error is not None:
-        show_error(error, title=NOT_KNOWN if is_unsure else NOT_CREATED)
+    with st.container():  # always there, so that the buttons below stay the same ones
+        if error is not None:
+            show_error(error, title=NOT_KNOWN if is_unsure else NOT_CREATED)
     sending = bool(draft) and st.session_state.get(_SENDING) == draft
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Back", icon=":material/arrow_back:", on_click=write_draft, args=({"step": "2"},))
+    with bottom_bar():
+        show_back(3)
+        if is_unsure:
+            _show_another()
         st.button(
             "Creating job…" if sending else "Start training",
             key="wizard-start",
@@ -116,8 +174,6 @@ def show_start(request: JobRequest, *, blocked: bool) -> None:
             on_click=_begin,
             icon=":material/play_arrow:",
         )
-        if is_unsure:
-            _show_another()
     if sending:
         _create(replace(request, submission_id=draft))
 

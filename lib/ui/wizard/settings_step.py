@@ -1,24 +1,24 @@
 """Step 2 of the wizard: configuration, job name, and values changed for this one job."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
 from lib.jobs.dataset import Dataset
-from lib.jobs.setting_kinds import Setting, value_text
+from lib.jobs.job import Job
+from lib.jobs.setting_kinds import Number, Setting, value_text
 from lib.jobs.training_settings import (
-    MAX_JOB_NAME_LENGTH,
     NUMBERS,
     SETTINGS,
     TEXTS,
     TrainingConfig,
     TrainingSettings,
-    job_name_problem,
     settings_differences,
 )
 from lib.jobs.words import count_text
 from lib.ui.parts.format import duration_text
 from lib.ui.parts.links import CONFIGS
+from lib.ui.parts.notes import show_note
 from lib.ui.parts.settings_form import (
     config_obstacles,
     field_note,
@@ -29,11 +29,63 @@ from lib.ui.parts.settings_form import (
 )
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
-from lib.ui.wizard.draft import CHANGEABLE, TIME_LIMIT, Draft, time_limit_problem, write_draft
+from lib.ui.wizard.draft import (
+    CHANGEABLE,
+    LIMIT,
+    NO_NAME,
+    TIME_LIMIT,
+    Draft,
+    name_problem,
+    time_limit_problem,
+    write_draft,
+)
+from lib.ui.wizard.navigation import Entered, write_entered
 
 _CONFIG_KEY, _NAME_KEY, _LIMIT_KEY = "wizard-config", "wizard-name", "wizard-time-limit"
-_NAME, _LIMIT, _NO_NAME = "Job name", "Time limit (minutes)", "Give the job a name first."
+_NAME = "Job name"
 _REFUSED = "wizard-refused"
+_NAMED_DIFFERENCES = 3
+
+
+def show_settings(
+    dataset: Dataset,
+    configs: Sequence[TrainingConfig],
+    config: TrainingConfig | None,
+    draft: Draft,
+    now: TrainingSettings,
+    limit_min: int | None,
+    origin: Job | None,
+    entered: Entered,
+) -> None:
+    """All fields: suspect values first, then what to train with and the name beside the numbers."""
+    fields = _Fields(now, config, entered)
+    if draft.marks:
+        _show_suspects(fields, draft.marks, origin)
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        show_note(f"Dataset: {dataset.name} ({count_text(dataset.image_count, 'image', 'images')})")
+        pick_config(configs, config, draft)
+        show_obstacles(config, now, dataset)
+        edit_name(draft, entered)
+        edit_time_limit(limit_min, entered)
+    with right:
+        fields.show_numbers([each for each in NUMBERS if each.name not in draft.marks], per_row=3)
+        for text in TEXTS:
+            if text.name not in draft.marks:
+                fields.show(text)
+
+
+def _show_suspects(fields: "_Fields", marks: Sequence[str], origin: Job | None) -> None:
+    """The settings that may be what the former job failed of, with what is known about its failure."""
+    with st.container(border=True, key="suspects"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge("Suspected cause", icon=":material/warning:", color="orange")
+            if origin is not None and origin.failure is not None:
+                st.markdown(escaped(f"{origin.failure.message} {origin.failure.hint}".strip(), limit=400))
+        fields.show_numbers([each for each in NUMBERS if each.name in marks], per_row=4)
+        for text in TEXTS:
+            if text.name in marks:
+                fields.show(text)
 
 
 def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None, draft: Draft) -> None:
@@ -85,18 +137,18 @@ def _choose_config(dataset_id: str) -> None:
     write_draft({"datasetId": dataset, **_without_changes(), "configId": _state(_CONFIG_KEY)})
 
 
-Entered = Callable[[], Mapping[str, str | None]]
-
-
 def edit_name(draft: Draft, entered: Entered) -> None:
     """The text field "Job name"; a missing name is reported once "Next" was clicked."""
     follow_url(_NAME_KEY, draft.name)
     name = st.text_input(
-        _NAME, key=_NAME_KEY, placeholder="e.g. red sneakers, first try", on_change=_push, args=(entered,)
+        _NAME,
+        key=_NAME_KEY,
+        placeholder="e.g. red sneakers, first try",
+        on_change=write_entered,
+        args=(entered,),
     )
     is_missed = _NAME in st.session_state.get(_REFUSED, {})
-    problem = job_name_problem(name) if name.strip() else _NO_NAME if is_missed else ""
-    show_field_note(f"At most {MAX_JOB_NAME_LENGTH} characters", problem=problem)
+    show_field_note("", problem=name_problem(name) if name.strip() else NO_NAME if is_missed else "")
 
 
 def is_complete() -> bool:
@@ -108,20 +160,22 @@ def is_complete() -> bool:
     return not problems
 
 
-def show_refusal() -> None:
-    """Say once why "Next" did not go on: on a phone the fields are far above the button."""
-    if problems := st.session_state.pop(_REFUSED, None):
+def show_refusal() -> bool:
+    """Say once, above the buttons, why "Next" did not go on: its field may be out of sight. Returns whether it did."""
+    problems = st.session_state.pop(_REFUSED, None)
+    if problems:
         lines = (f"- {escaped(label)}: {escaped(problem)}" for label, problem in problems.items())
         st.error("\n".join(("Not yet:", *lines)), icon=":material/error:")
+    return bool(problems)
 
 
 def _problems() -> dict[str, str]:
     """Label -> what is wrong with what the field says now."""
     name = str(st.session_state.get(_NAME_KEY) or "")
-    found = {_NAME: job_name_problem(name) if name.strip() else _NO_NAME}
+    found = {_NAME: name_problem(name)}
     for setting in (*NUMBERS, *TEXTS):
         found[setting.label] = field_note(setting, st.session_state.get(_key(setting.name)))
-    found[_LIMIT] = time_limit_problem(st.session_state.get(_LIMIT_KEY))
+    found[LIMIT] = time_limit_problem(st.session_state.get(_LIMIT_KEY))
     return {label: problem for label, problem in found.items() if problem}
 
 
@@ -129,12 +183,13 @@ def edit_time_limit(minutes: int | None, entered: Entered) -> None:
     """The optional field "Time limit"; empty means no limit."""
     follow_url(_LIMIT_KEY, minutes)
     st.number_input(
-        _LIMIT,
+        LIMIT,
         value=None,
         step=1,
         key=_LIMIT_KEY,
         placeholder="none",
-        on_change=_push,
+        help="The job is stopped after this time. Empty: no limit.",
+        on_change=write_entered,
         args=(entered,),
     )
     problem = time_limit_problem(minutes)
@@ -142,25 +197,28 @@ def edit_time_limit(minutes: int | None, entered: Entered) -> None:
 
 
 def time_limit_text(minutes: int | None) -> str:
-    """``The job is stopped after 1h 30m 0s.``"""
-    return "Empty: no limit." if minutes is None else f"The job is stopped after {duration_text(60 * minutes)}."
+    """``The job is stopped after 1h 30m 0s.``; empty without a limit."""
+    return "" if minutes is None else f"The job is stopped after {duration_text(60 * minutes)}."
 
 
-def edit_values(now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
-    """A field per value, with a line below it that names a difference from the configuration."""
-    differences = settings_differences(config.settings, now) if config else ()
-    said = {each.name: plain(value_text(each.before), limit=120) for each in differences}
+class _Fields:
+    """Draws a field per value, with a line below it that names a difference from the configuration."""
 
-    def show(setting: Setting) -> None:
+    def __init__(self, now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
+        self._now, self._entered = now, entered
+        differences = settings_differences(config.settings, now) if config else ()
+        self._said = {each.name: plain(value_text(each.before), limit=120) for each in differences}
+
+    def show(self, setting: Setting) -> None:
         key = _key(setting.name)
-        follow_url(key, field_value(setting, getattr(now, setting.name)))
-        show_field(setting, key=key, changed=said.get(setting.name, ""), on_change=_push, args=(entered,))
+        follow_url(key, field_value(setting, getattr(self._now, setting.name)))
+        said = self._said.get(setting.name, "")
+        show_field(setting, key=key, changed=said, is_dense=True, on_change=write_entered, args=(self._entered,))
 
-    for number, cell in number_cells():
-        with cell:
-            show(number)
-    for text in TEXTS:
-        show(text)
+    def show_numbers(self, numbers: Sequence[Number], *, per_row: int) -> None:
+        for number, cell in number_cells(numbers, per_row):
+            with cell:
+                self.show(number)
 
 
 def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | None]:
@@ -192,12 +250,7 @@ def _name_and_limit() -> dict[str, str | None]:
 
 def _without_changes() -> dict[str, str | None]:
     """Keeps name and time limit; drops the job and every changed value."""
-    return {"step": "2", **_name_and_limit(), **dict.fromkeys((*CHANGEABLE, "from"))}
-
-
-def _push(entered: Entered) -> None:
-    """Write every field, not only the one that changed: two quick changes are sent with the same old URL."""
-    write_draft(entered())
+    return {"step": "2", **_name_and_limit(), **dict.fromkeys((*CHANGEABLE, "from", "mark"))}
 
 
 def _parameter(name: str, before: object) -> str | None:
@@ -217,12 +270,20 @@ def _state(key: str) -> str:
 
 
 def show_changes(config: TrainingConfig | None, now: TrainingSettings, draft: Draft) -> None:
-    """All differences from the configuration in one place, and the way back to it."""
+    """How many values differ from the configuration, and the way back to it."""
     differences = settings_differences(config.settings, now) if config else ()
     if not differences:
         return
     count = count_text(len(differences), "value differs", "values differ")
-    labels = ", ".join(escaped(each.label) for each in differences)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f":orange[{count} from the configuration: {labels}]")
-        st.button("Reset to the configuration", on_click=_choose_config, args=(draft.dataset_id,))
+    labels = ", ".join(escaped(each.label) for each in differences[:_NAMED_DIFFERENCES])
+    more = len(differences) - _NAMED_DIFFERENCES
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        labels += f" and {more} more" if more > 0 else ""
+        st.markdown(f":small[:orange[{count} from the configuration: {labels}]]", width="content")
+        st.button(
+            "Reset to the configuration",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=_choose_config,
+            args=(draft.dataset_id,),
+        )

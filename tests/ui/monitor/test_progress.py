@@ -150,4 +150,4 @@ def test_how_an_attempt_ended_in_words() -> None:
     ]
     assert cause_text(Failure(cause="out_of_memory", message="")) == "Cause: out of memory"
     assert cause_text(None) == "Cause: unknown"
-    assert wizard_params(replace(JOB, dataset_id="ds")) == {"from": "j", "datasetId": "ds", "name": "Aria v1"}
+    assert wizard_params(JOB) == {"from": "j"}

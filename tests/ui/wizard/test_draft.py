@@ -1,6 +1,7 @@
 """The wizard's draft, and the texts of its review: pure functions, no Streamlit run."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,12 +14,17 @@ from lib.ui.wizard.draft import (
     Draft,
     changed_settings,
     chosen_id,
+    dataset_problem,
+    name_problem,
+    next_name,
     read_draft,
+    settings_problem,
     starting_settings,
     time_limit_minutes,
     time_limit_problem,
+    unknown_parameters,
 )
-from lib.ui.wizard.review_step import estimate_text, limit_warning, steps_text
+from lib.ui.wizard.review_step import changes_table, estimate_text, limit_warning, steps_text
 
 VALUES = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
 JOB = Job(
@@ -37,11 +43,56 @@ def test_an_empty_url_is_an_empty_draft():
 
 
 def test_the_job_fills_in_what_the_url_does_not_say():
-    draft = read_draft({"from": "j1", "name": "second try", "epochs": "5", "step": "2"}, JOB)
+    draft = read_draft({"from": "j1", "name": "second try", "epochs": "5"}, JOB, suggested_name="first try (2)")
     assert draft == Draft(
         step=2, dataset_id="d1", config_id="c1", name="second try", from_job="j1", changes={"epochs": "5"}
     )
-    assert read_draft({"from": "j1", "name": ""}, JOB).name == ""
+    assert read_draft({"from": "j1", "name": ""}, JOB, suggested_name="first try (2)").name == ""
+    assert read_draft({"from": "j1"}, JOB, suggested_name="first try (2)").name == "first try (2)"
+    assert read_draft({"from": "j1", "step": "1"}, JOB).step == 1
+    assert read_draft({"from": "gone"}).step == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "suggested"),
+    [
+        ("killed one", [], "killed one (2)"),
+        ("killed one", ["Killed  One (2)", "killed one (3)"], "killed one (4)"),
+        ("killed one (2)", ["killed one", "killed one (2)"], "killed one (3)"),
+        ("killed one (9)", [], "killed one (10)"),
+        ("epoch (1)", [], "epoch (1) (2)"),
+        ("v(2)", [], "v(2) (2)"),
+        ("(2)", [], "(2) (2)"),
+        ("n" * 200, [], "n" * 196 + " (2)"),
+    ],
+)
+def test_another_try_gets_the_next_free_number(name, taken, suggested):
+    assert next_name(name, taken) == suggested
+    assert not name_problem(suggested)
+
+
+def test_marks_are_settings_that_have_a_field():
+    params = {"mark": "learning_rate,,batch_size,trainer,nonsense"}
+    assert read_draft(params).marks == ("learning_rate", "batch_size")
+    assert unknown_parameters(params) == ["mark=nonsense"]
+
+
+def test_a_step_is_complete_when_nothing_is_missing_or_out_of_range():
+    problem = partial(settings_problem, settings=VALUES, limit_min=None, has_settings=True)
+    assert problem("x") == ""
+    assert problem(" ") == "Give the job a name first."
+    assert problem("n" * 201) == "The job name has 201 characters; at most 200 are allowed."
+    assert problem("x", settings=replace(VALUES, batch_size=65)) == "Batch size must be between 1 and 64."
+    assert problem("x", limit_min=0).startswith("Time limit (minutes): Must be between 1")
+    assert problem("x", has_settings=False) == "Choose a configuration first."
+
+
+def test_only_where_images_can_be_uploaded_is_it_advised():
+    empty = Dataset(id="d", name="d", image_count=0)
+    assert dataset_problem(None, takes_uploads=True) == "Choose a dataset first."
+    assert dataset_problem(empty, takes_uploads=True) == "The dataset has no images. Upload some first."
+    assert dataset_problem(empty, takes_uploads=False) == "The dataset has no images. Choose another one."
+    assert not dataset_problem(replace(empty, image_count=None), takes_uploads=True)
 
 
 @pytest.mark.parametrize("step", ["0", "4", "x", "", "2.0", "²"])
@@ -178,7 +229,21 @@ def test_the_review_marks_what_differs_and_escapes_it():
     assert "changed" not in settings_table(setting_rows(settings_payload(VALUES)))
 
 
+def test_the_review_begins_with_what_differs_and_says_from_what():
+    others = {"Configuration": CONFIG.settings, "Job before": replace(VALUES, seed=7)}
+    assert changes_table(VALUES, others).splitlines() == [
+        "| Setting | This job | Configuration | Job before |",
+        "|---|---|---|---|",
+        "| Base model | **none** | m\\|odel | :gray[none] |",
+        "| Epochs | **3** | 9 | :gray[3] |",
+        "| Seed | **42** | :gray[42] | 7 |",
+    ]
+    assert changes_table(VALUES, {"Configuration": VALUES}) == ""
+    assert changes_table(VALUES, {}) == ""
+
+
 def test_the_review_shows_no_secret():
+    assert "s3cret" not in changes_table(VALUES, {"Configuration": replace(VALUES, extra={"hf_token": "s3cret"})})
     secret = replace(VALUES, extra={"hf_token": "s3cret", "clip_skip": 2})
     rows = setting_rows(
         settings_payload(secret), replace(CONFIG, settings=replace(secret, extra={"hf_token": "s3cret"}))
