@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lib.embedded.files import locks
-from lib.embedded.files.availability import is_there, open_if_there, read_if_there, stat_if_there
+from lib.embedded.files.availability import is_entry, open_file, read_file, stat_file
 from lib.embedded.files.json_file import json_object, replace_json
 from lib.jobs.job import LossPoint
 
@@ -87,11 +87,15 @@ class AttemptFolder:
 
     def is_made(self) -> bool:
         """Whether the folder was created. Raises FolderUnavailable when the data folder cannot be read."""
-        return is_there(self.path, below=self.path.parents[2])
+        return is_entry(self.path, below=self.path.parents[2])
+
+    def require_available(self) -> None:
+        """Raise FolderUnavailable when the folder cannot be read."""
+        is_entry(self.output)
 
     def read_log(self, offset: int, limit: int) -> bytes:
-        """At most ``limit`` bytes of the log; empty when it was deleted."""
-        descriptor = open_if_there(self.log)
+        """At most ``limit`` bytes of the log; empty when there is no ordinary file in its place."""
+        descriptor = open_file(self.log)
         if descriptor is None:
             return b""
         with os.fdopen(descriptor, "rb") as log:
@@ -104,12 +108,12 @@ class AttemptFolder:
 
     def log_size(self) -> int:
         """Bytes of the log; 0 when it was deleted."""
-        stat = stat_if_there(self.log)
+        stat = stat_file(self.log)
         return stat.st_size if stat else 0
 
     def last_output_at(self) -> float | None:
         """Unix seconds of the last output; None before the first."""
-        stat = stat_if_there(self.log)
+        stat = stat_file(self.log)
         return stat.st_mtime if stat and stat.st_size else None
 
     def write_spec(self, spec: RunSpec) -> None:
@@ -127,21 +131,23 @@ class AttemptFolder:
 
     def started(self) -> Mapping[str, int] | None:
         """The facts given to ``mark_started``, if they can be read."""
-        data = read_if_there(self._started)
+        data = read_file(self._started)
         return None if data is None else json_object(data)
 
     def was_never_started(self) -> bool:
         """Whether no trainer ran or will run: no start is recorded, and no process is about to start one."""
-        return not locks.is_held(self.lock) and not is_there(self._started) and self.read_exit() is None
+        return not locks.is_held(self.lock) and not is_entry(self._started) and self.read_exit() is None
 
     def request_cancel(self) -> None:
         """Ask the supervisor to stop the trainer."""
         self._make_path()
-        self._cancel.touch()
+        descriptor = open_file(self._cancel, os.O_WRONLY | os.O_CREAT)
+        if descriptor is not None:  # anything else in its place counts as a request, too
+            os.close(descriptor)
 
     def cancel_requested(self) -> bool:
         """Whether a stop of the trainer was requested."""
-        return is_there(self._cancel)
+        return is_entry(self._cancel)
 
     def reserve_exit(self) -> None:
         """Reserve disk space for the exit record, so that it can be written when the disk is full."""
@@ -154,7 +160,11 @@ class AttemptFolder:
             del short["was_away"]  # a worker of a release without this field could not read it
         data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)
         reserved = self._exit.with_suffix(".reserved")
-        with reserved.open("r+b" if reserved.exists() else "wb") as file:
+        descriptor = open_file(reserved, os.O_RDWR | os.O_CREAT)
+        if descriptor is None:  # the trainer put something else in its place
+            reserved = self._exit.with_suffix(f".{os.getpid()}")
+            descriptor = os.open(reserved, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
             file.write(data)
             file.flush()
             with contextlib.suppress(OSError):
@@ -163,7 +173,7 @@ class AttemptFolder:
 
     def read_exit(self) -> Exit | None:
         """How the trainer ended; None while it runs, or when its supervisor died before recording it."""
-        data = read_if_there(self._exit)
+        data = read_file(self._exit)
         values = None if data is None else json_object(data)
         known = {each.name for each in fields(Exit)}
         with contextlib.suppress(TypeError):  # not an object of ours
@@ -177,8 +187,11 @@ class AttemptFolder:
         data = b"".join(
             _LOSS.pack(point.step, point.loss, math.nan if point.at is None else point.at) for point in points
         )
-        with self.losses.open("ab", buffering=0) as file:
-            size = file.tell()
+        descriptor = open_file(self.losses, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        if descriptor is None:
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        with os.fdopen(descriptor, "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
             try:
                 if file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -188,10 +201,7 @@ class AttemptFolder:
 
     def read_losses(self) -> list[LossPoint]:
         """Every loss in order; a half-written last one is left out."""
-        try:
-            data = self.losses.read_bytes()
-        except FileNotFoundError:
-            return []
+        data = read_file(self.losses, -1) or b""
         whole = len(data) - len(data) % _LOSS.size
         return [
             LossPoint(step=step, loss=loss, at=None if math.isnan(at) else at)
@@ -200,10 +210,15 @@ class AttemptFolder:
 
     def trim_losses(self) -> int:
         """Cut off a half-written last loss and return the number of whole ones."""
-        stat = stat_if_there(self.losses)
-        size = stat.st_size if stat else 0
-        if size % _LOSS.size:
-            os.truncate(self.losses, size - size % _LOSS.size)
+        descriptor = open_file(self.losses, os.O_RDWR)
+        if descriptor is None:
+            return 0
+        try:
+            size = os.fstat(descriptor).st_size
+            if size % _LOSS.size:
+                os.truncate(descriptor, size - size % _LOSS.size)
+        finally:
+            os.close(descriptor)
         return size // _LOSS.size
 
 

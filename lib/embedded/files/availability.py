@@ -4,7 +4,9 @@ Files are looked up within a folder that is held open, so that an answer never m
 there with one when it was not.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from lib.errors import StoreError
@@ -13,6 +15,9 @@ HINT = (
     "If it is on a disk or network share, mount that again; if it was moved, move it back, or set LORA_DATA_DIR to "
     "where it is now. Until then nothing is started and no training is taken for ended."
 )
+# A link, nothing, a folder, a pipe nobody reads, a socket: no ordinary file.
+_NO_FILE = frozenset({errno.ELOOP, errno.ENOENT, errno.EISDIR, errno.ENXIO, errno.ENOTDIR})
+MOST_SMALL_BYTES = 1 << 20
 # How long our processes wait for an unavailable folder.
 WAIT_AT_MOST_S = 24 * 3600.0
 
@@ -41,9 +46,9 @@ def open_if_there(path: Path, flags: int = os.O_RDONLY, *, below: Path | None = 
     for part in path.relative_to(root).parts:
         folder = descriptor
         try:
-            descriptor = os.open(part, flags | os.O_CLOEXEC, dir_fd=folder)
+            descriptor = os.open(part, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError as error:
-            if _is_link(part, folder):  # to an unavailable disk
+            if _has_entry(part, folder):  # a link to an unavailable disk
                 raise folder_unavailable(path, error) from error
             return None
         finally:
@@ -59,18 +64,53 @@ def is_there(path: Path, *, below: Path | None = None) -> bool:
     return descriptor is not None
 
 
-def read_if_there(path: Path) -> bytes | None:
-    """The content of a file; None when it certainly does not exist. Raises FolderUnavailable when that is unknown."""
-    descriptor = open_if_there(path)
+def is_entry(path: Path, *, below: Path | None = None) -> bool:
+    """Whether a folder has an entry of this name, whatever it is. Raises FolderUnavailable when that is unknown."""
+    root = below or path.parent
+    if path.parent != root and not is_there(path.parent, below=root):
+        return False
+    descriptor = _open_root(path.parent)
+    try:
+        return _has_entry(path.name, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_file(path: Path, flags: int = os.O_RDONLY) -> int | None:
+    """A descriptor of an ordinary file in a folder where trainers write; None when there is none.
+
+    A link is not followed, and a pipe or a device does not block: neither is a file of ours.
+
+    Raises:
+        FolderUnavailable: The folder cannot be read.
+    """
+    root = _open_root(path.parent)
+    try:
+        descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=root)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    finally:
+        os.close(root)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def read_file(path: Path, limit: int = MOST_SMALL_BYTES) -> bytes | None:
+    """The beginning of an ordinary file; None when there is none. Raises FolderUnavailable when that is unknown."""
+    descriptor = open_file(path)
     if descriptor is None:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+        return file.read(limit)
 
 
-def stat_if_there(path: Path) -> os.stat_result | None:
-    """Size and times of a file; None when it certainly does not exist. Raises FolderUnavailable if unknown."""
-    descriptor = open_if_there(path)
+def stat_file(path: Path) -> os.stat_result | None:
+    """Size and times of an ordinary file; None when there is none. Raises FolderUnavailable if unknown."""
+    descriptor = open_file(path)
     if descriptor is None:
         return None
     try:
@@ -86,7 +126,7 @@ def _open_root(root: Path) -> int:
         raise folder_unavailable(root, error) from error
 
 
-def _is_link(name: str, folder: int) -> bool:
+def _has_entry(name: str, folder: int) -> bool:
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

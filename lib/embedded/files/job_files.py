@@ -1,6 +1,7 @@
 """Reads and deletes the files of jobs (logs, losses, artifacts), and nothing outside a job's own folder."""
 
 import contextlib
+import os
 import secrets
 import shutil
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lib.embedded.files.attempt_folder import AttemptFolder
+from lib.embedded.files.availability import open_file
 from lib.embedded.files.tensorboard import EventFiles
 from lib.embedded.trainers.kohya_files import file_stem
 from lib.errors import ArtifactError, DashboardError, StoreError
@@ -31,23 +33,26 @@ class JobFiles:
 
     def read_log(self, job_id: str, attempt: int, offset: int, limit: int) -> tuple[bytes, int]:
         """At most ``limit`` bytes from ``offset``, and the current size of the log; empty before there is a log."""
+        path = self.attempt(job_id, attempt).log
         try:
-            with self.attempt(job_id, attempt).log.open("rb") as log:
-                size = log.seek(0, 2)
+            descriptor = open_file(path) if path.parent.is_dir() else None
+            if descriptor is None:
+                return b"", 0
+            with os.fdopen(descriptor, "rb") as log:
+                size = log.seek(0, os.SEEK_END)
                 log.seek(offset)
                 return log.read(limit), size
-        except FileNotFoundError:
-            return b"", 0
         except OSError as error:
             raise StoreError(f"The log cannot be read ({error.strerror or error}).") from error
 
     def loss_points(self, job_id: str, attempt: int) -> Sequence[LossPoint]:
         """The losses by step: from event files where they exist, otherwise the log's averages."""
         folder = self.attempt(job_id, attempt)
-        if folder.event_logs.is_dir() and (points := self._event_losses(folder)):
+        is_folder = folder.event_logs.is_dir() and not folder.event_logs.is_symlink()
+        if is_folder and (points := self._event_losses(folder)):
             return tuple(points)
         try:
-            points = folder.read_losses()
+            points = folder.read_losses() if folder.path.is_dir() else []
         except OSError as error:
             raise StoreError(f"The losses cannot be read ({error.strerror or error}).") from error
         by_step = {point.step: point for point in points}
@@ -86,9 +91,9 @@ class JobFiles:
         is_plain = relative and "\0" not in relative and not parts.is_absolute() and ".." not in parts.parts
         if not attempt.isdecimal() or not is_plain:
             raise ArtifactError(NOT_IN_FOLDER)
-        root = self.attempt(job_id, int(attempt)).output
-        path = root.joinpath(*parts.parts)
-        if path.resolve() != root.resolve().joinpath(*parts.parts):  # a symbolic link on the way
+        path = self.attempt(job_id, int(attempt)).output.joinpath(*parts.parts)
+        jobs = self._data_dir / "jobs"  # may be a link to another disk; nothing below it may
+        if path.resolve() != jobs.resolve() / path.relative_to(jobs):
             raise ArtifactError(NOT_IN_FOLDER)
         return path if path.is_file() else None
 

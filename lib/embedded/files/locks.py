@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib.embedded.files.availability import open_if_there
+from lib.embedded.files.availability import open_file
 
 WORKER_LOCK = "worker.lock"  # in the data folder, held by its worker
 _POLL_S = 0.02
@@ -97,7 +97,7 @@ def is_held(path: Path) -> bool:
     Raises:
         FolderUnavailable: Unknown: a lock in a folder that was moved away is still held.
     """
-    descriptor = open_if_there(path)
+    descriptor = open_file(path)
     if descriptor is None:
         return False
     try:

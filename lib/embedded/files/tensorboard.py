@@ -1,5 +1,6 @@
 """Losses from TensorBoard event files, by the optional ``tensorboard`` package (never tensorflow)."""
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ class EventFiles:
             DashboardError: The package is not installed, or a file cannot be read.
         """
         try:
-            paths = sorted(self._folder.rglob(_FILE_NAMES), key=lambda path: path.name)
-            stats = [path.stat() for path in paths]
+            found = [(path, path.lstat()) for path in self._folder.rglob(_FILE_NAMES)]
         except OSError as error:
             raise DashboardError(f"The event files cannot be read ({error.strerror or error}).") from error
-        state = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
+        # A link leads elsewhere, and a pipe would never end.
+        own = sorted((each for each in found if stat.S_ISREG(each[1].st_mode)), key=lambda each: each[0].name)
+        paths = [path for path, _ in own]
+        state = [(str(path), facts.st_size, facts.st_mtime_ns) for path, facts in own]
         if state != self._state:
             self._points = by_step(point for path in paths for point in self._losses(path))
             self._state = state

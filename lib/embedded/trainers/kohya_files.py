@@ -2,12 +2,14 @@
 
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.embedded.datasets.file_names import is_readable
+from lib.embedded.files.availability import read_file
 from lib.embedded.trainers.recipe import FoundFile, TrainingRun
 from lib.jobs.artifact_names import describe_file
 from lib.jobs.training_settings import TrainingSettings
@@ -51,6 +53,8 @@ def write_prompts(run: TrainingRun, lines: Sequence[str]) -> None:
 
 def collect_kohya(output_dir: Path) -> list[FoundFile]:
     """Files named as sd-scripts names them. Links, hidden (unfinished) files and unreadable names are left out."""
+    if output_dir.is_symlink():
+        return []
     prompts = _written_prompts(output_dir)
     paths = [Path(folder, name) for folder, _, names in os.walk(output_dir, onerror=_ignore_gone) for name in names]
     found = []
@@ -58,33 +62,33 @@ def collect_kohya(output_dir: Path) -> list[FoundFile]:
         relative = path.relative_to(output_dir)
         hidden = any(part.startswith(".") for part in relative.parts)
         is_found = not hidden and relative != PROMPTS_FILE and is_readable(str(relative))
-        if is_found and not path.is_symlink():
+        if is_found:
             found.append(_found_file(path, relative, prompts))
     return [file for file in found if file is not None]
 
 
 def _ignore_gone(error: OSError) -> None:
-    """sd-scripts removes old state folders while we look."""
-    if not isinstance(error, FileNotFoundError):
+    """sd-scripts removes old state folders while we look; one that is locked is the trainer's own business."""
+    if not isinstance(error, FileNotFoundError | PermissionError):
         raise error
 
 
 def _found_file(path: Path, relative: Path, prompts: Sequence[str]) -> FoundFile | None:
     try:
-        stat = path.stat()
+        facts = path.lstat()
     except FileNotFoundError:  # sd-scripts removes old checkpoints while we look
         return None
-    if not path.is_file():
+    if not stat.S_ISREG(facts.st_mode):
         return None
-    facts = describe_file(relative.as_posix())
-    index = facts.prompt_index
+    named = describe_file(relative.as_posix())
+    index = named.prompt_index
     return FoundFile(
         path=relative.as_posix(),
-        kind=facts.kind,
-        size_bytes=stat.st_size,
-        modified_at=datetime.fromtimestamp(stat.st_mtime, UTC),
-        epoch=facts.epoch,
-        step=facts.step,
+        kind=named.kind,
+        size_bytes=facts.st_size,
+        modified_at=datetime.fromtimestamp(facts.st_mtime, UTC),
+        epoch=named.epoch,
+        step=named.step,
         prompt_index=index,
         prompt=prompts[index] if index is not None and index < len(prompts) else None,
     )
@@ -92,8 +96,7 @@ def _found_file(path: Path, relative: Path, prompts: Sequence[str]) -> FoundFile
 
 def _written_prompts(output_dir: Path) -> list[str]:
     """The prompts that were sampled, without sd-scripts' ``--d 42`` options."""
-    try:
-        lines = (output_dir / PROMPTS_FILE).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
+    path = output_dir / PROMPTS_FILE
+    is_there = path.parent.is_dir() and not path.parent.is_symlink()
+    lines = (read_file(path) or b"").decode("utf-8", "replace").splitlines() if is_there else []
     return [re.split(r"\s--\w+\s", f"{line} ", maxsplit=1)[0].strip() for line in lines]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
-from lib.embedded.files.availability import FolderUnavailable, is_there
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.store.runs import AttemptEnd, Claim, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
 from lib.embedded.worker.artifact_upload import ArtifactUpload, UploadTarget
@@ -213,7 +213,7 @@ class AttemptFollower:
 
     def _collect(self) -> Sequence[FoundFile]:
         found = self._recipe.collect(self._folder.output) if self._recipe else ()
-        is_there(self._folder.output)  # raises when unavailable: files that cannot be seen are not missing
+        self._folder.require_available()  # files that cannot be seen are not missing
         return found
 
     def _record_files(self, files: list[FoundFile], keys: Mapping[str, str] | None = None) -> None:
@@ -256,7 +256,7 @@ class AttemptFollower:
         """Files and verdict, determined once: an upload takes many rounds, and nothing changes any more."""
         files = checked_files(self._folder.output, self._collect())
         verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
-        is_there(self._folder.output)  # raises when unavailable: the verdict would be wrong
+        self._folder.require_available()  # the verdict would be wrong
         self._store.require_available()
         return files, verdict
 
