@@ -106,14 +106,18 @@ class AttemptFolder:
         """The last ``limit`` bytes of the log."""
         return self.read_log(max(0, self.log_size() - limit), limit)
 
+    def log_stat(self) -> os.stat_result | None:
+        """Size, time and inode of the log; None when there is no ordinary file in its place."""
+        return stat_file(self.log)
+
     def log_size(self) -> int:
         """Bytes of the log; 0 when it was deleted."""
-        stat = stat_file(self.log)
+        stat = self.log_stat()
         return stat.st_size if stat else 0
 
     def last_output_at(self) -> float | None:
         """Unix seconds of the last output; None before the first."""
-        stat = stat_file(self.log)
+        stat = self.log_stat()
         return stat.st_mtime if stat and stat.st_size else None
 
     def write_spec(self, spec: RunSpec) -> None:

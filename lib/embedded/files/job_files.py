@@ -93,7 +93,8 @@ class JobFiles:
             raise ArtifactError(NOT_IN_FOLDER)
         path = self.attempt(job_id, int(attempt)).output.joinpath(*parts.parts)
         jobs = self._data_dir / "jobs"  # may be a link to another disk; nothing below it may
-        if path.resolve() != jobs.resolve() / path.relative_to(jobs):
+        # realpath leaves a circle of links as it is, where Path.resolve raises.
+        if Path(os.path.realpath(path)) != jobs.resolve() / path.relative_to(jobs) or path.is_symlink():
             raise ArtifactError(NOT_IN_FOLDER)
         return path if path.is_file() else None
 

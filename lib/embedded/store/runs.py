@@ -143,8 +143,21 @@ class RunStore:
             ).fetchall()
         return progress_from(rows[0]["progress"]) if rows else Progress()
 
-    def record_artifacts(self, claim: Claim, files: Iterable[FoundFile], keys: Mapping[str, str]) -> None:
-        """Record the files an attempt has now; ``keys`` are those of the copies in the object store."""
+    def record_artifacts(
+        self,
+        claim: Claim,
+        files: Sequence[FoundFile],
+        keys: Mapping[str, str],
+        known: Sequence[FoundFile] | None = None,
+    ) -> None:
+        """Record the files an attempt has now.
+
+        Args:
+            keys: Path -> key of the file's copy in the object store.
+            known: What was recorded last, so that only differences are written; None when that is unknown.
+        """
+        former, paths = set(known or ()), {file.path for file in files}
+        gone = {file.path for file in former} - paths
         rows = [
             {
                 "job_id": claim.job_id,
@@ -160,12 +173,17 @@ class RunStore:
                 "key": keys.get(file.path),
             }
             for file in files
+            if file not in former or file.path in keys
         ]
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM artifacts WHERE job_id = ? AND attempt = ?", (claim.job_id, claim.attempt))
+            if known is None:
+                whole = "DELETE FROM artifacts WHERE job_id = ? AND attempt = ?"
+                connection.execute(whole, (claim.job_id, claim.attempt))
+            one = "DELETE FROM artifacts WHERE job_id = ? AND attempt = ? AND path = ?"
+            connection.executemany(one, [(claim.job_id, claim.attempt, path) for path in gone])
             if rows:
                 columns = rows[0].keys()
-                statement = f"INSERT INTO artifacts ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"
+                statement = f"INSERT OR REPLACE INTO artifacts ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"
                 connection.executemany(statement, rows)
 
     def finish(self, claim: Claim, end: AttemptEnd) -> bool:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
-from lib.embedded.files.availability import FolderUnavailable
+from lib.embedded.files.availability import FolderUnavailable, read_file
 from lib.embedded.store.runs import AttemptEnd, Claim, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
 from lib.embedded.worker.artifact_upload import ArtifactUpload, UploadTarget
 from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
 from lib.embedded.worker.limits import WorkerLimits
+from lib.embedded.worker.log_reader import LOG_SKIPPED, LogReader
 from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
@@ -23,6 +24,8 @@ from lib.jobs.logs.resume import STATE_FILE, resumed_step
 
 # A living supervisor ends a training in time; this much later it counts as dead.
 LATE_LIMIT_S = 2.0
+# Between two looks for files, in multiples of what one look takes.
+REST = 20.0
 
 
 class AttemptFollower:
@@ -51,9 +54,9 @@ class AttemptFollower:
         self._upload_to = upload_to
         # A worker that takes over reads the log from the start, but skips known losses and keeps the former worker's
         # pace: it cannot know when those lines were written.
-        self._offset, self._late_bytes = 0, folder.log_size()
+        self._log = LogReader(folder, limits)
         self._known_losses = folder.trim_losses()
-        known_s = _measured_s(store.progress_of(claim)) if self._late_bytes else None
+        known_s = _measured_s(store.progress_of(claim)) if self._log.is_late else None
         self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=StepPace(known_s=known_s))
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
@@ -62,9 +65,10 @@ class AttemptFollower:
         self._written_at = -float("inf")
         self._written_stage: str | None = None
         self._stop = GroupStop(limits.stop_grace_s)
+        self._leftovers = GroupStop(limits.stop_grace_s)
         self._judged: tuple[list[FoundFile], Verdict] | None = None
         self._upload: ArtifactUpload | None = None
-        self._looked_at = -float("inf")
+        self._look_again_at = -float("inf")
         self._missing_since: float | None = None
 
     def follow(self) -> bool:
@@ -79,7 +83,7 @@ class AttemptFollower:
         self._missing_since = None
         if exit_ is not None and caught_up:
             return self._finish(exit_)
-        if not self._is_late:  # until then the recorded progress is ahead
+        if not self._log.is_late:  # until then the recorded progress is ahead
             self._write_progress(self._parser.progress)
         self._look_for_files()
         return False
@@ -90,9 +94,8 @@ class AttemptFollower:
         return self._parser.progress
 
     @property
-    def _is_late(self) -> bool:
-        """Whether it still reads what was written before it took over."""
-        return self._offset < self._late_bytes
+    def _alarms(self) -> tuple[str, ...]:
+        return (*self._parser.alarms, *([LOG_SKIPPED] if self._log.has_skipped else []))
 
     def is_alive(self) -> bool:
         """Whether one of its processes is alive."""
@@ -103,7 +106,10 @@ class AttemptFollower:
         if (exit_ := self._folder.read_exit()) is not None:
             return exit_
         if locks.is_held(self._folder.lock):
-            self._stop_orphan()
+            if self._has_lost_its_leaders():
+                self._leftovers.press(groups_of_marked(self.claim.mark))
+            else:
+                self._stop_orphan()
             return None
         # The supervisor may have recorded the end between the two checks.
         if (exit_ := self._folder.read_exit()) is not None:
@@ -136,10 +142,20 @@ class AttemptFollower:
         return time.monotonic() - self._missing_since >= self._limits.gone_after_s
 
     def _finish_without_folder(self) -> bool:
-        verdict = replace(judge_gone(self._folder), alarms=tuple(self._parser.alarms))
+        verdict = replace(judge_gone(self._folder), alarms=self._alarms)
         progress = replace(self._parser.progress, eta_s=None)
         self._store.finish(self.claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time()))
         return True
+
+    def _has_lost_its_leaders(self) -> bool:
+        """Whether supervisor and trainer are dead, and only what the trainer started holds the lock.
+
+        Without /proc that is unknown: no process is known by its mark there, not even a living one.
+        """
+        facts = self._folder.started() or {}
+        if "trainer" not in facts or not find_marked(self.claim.mark):
+            return False
+        return not any(is_marked(facts.get(name), self.claim.mark) for name in ("supervisor", "trainer"))
 
     def _stop_orphan(self) -> None:
         """Stop a trainer that outlived its supervisor, as the supervisor would have."""
@@ -156,25 +172,21 @@ class AttemptFollower:
 
     def _read_log(self) -> bool:
         """Feed new output to the parser and return whether the end of the log was reached."""
-        data = self._folder.read_log(self._offset, self._limits.read_at_once_bytes)
-        if data:
-            at = None if self._is_late else time.time()
-            self._offset += len(data)
-            self._parser.feed(data, at)
+        for data, is_late in self._log.pieces():
+            if self._log.has_skipped:
+                self._known_losses = 0  # those in the skipped part never come
+            self._parser.feed(data, None if is_late else time.time())
             self._note_resumed()
             self._keep_losses(self._parser.drain_losses())
-        if len(data) == self._limits.read_at_once_bytes:
-            return False
-        self._late_bytes = 0  # even when the log was truncated
-        return True
+        return self._log.is_at_end
 
     def _note_resumed(self) -> None:
         """Tell the parser at which step a resumed run continued, which the log does not say."""
         if self._parser.resume_state == self._resume_state or self._parser.resume_state is None:
             return
         self._resume_state = self._parser.resume_state
-        with contextlib.suppress(OSError):
-            state = (Path(self._resume_state) / STATE_FILE).read_text(encoding="utf-8", errors="replace")
+        with contextlib.suppress(OSError, FolderUnavailable):  # any line of a log may name any path
+            state = (read_file(Path(self._resume_state) / STATE_FILE) or b"").decode("utf-8", "replace")
             if step := resumed_step([state], self._parser.progress):
                 self._parser.resume_from(step)
 
@@ -194,22 +206,22 @@ class AttemptFollower:
         is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
         if not is_due and progress.stage == self._written_stage:
             return
-        cancelled = self._store.record_progress(
-            self.claim, progress, self._parser.alarms, self._folder.last_output_at()
-        )
+        cancelled = self._store.record_progress(self.claim, progress, self._alarms, self._folder.last_output_at())
         self._written_at, self._written_stage = time.monotonic(), progress.stage
         if cancelled and not self._folder.cancel_requested():
             self._folder.request_cancel()  # the dashboard was killed before it wrote the request
 
     def _look_for_files(self) -> None:
         """Record the files that have not changed since the last look; others are still being written."""
-        if time.monotonic() - self._looked_at < self._limits.write_every_s:
+        if time.monotonic() < self._look_again_at:
             return
-        self._looked_at = time.monotonic()
+        began = time.monotonic()
         found = {file.path: file for file in self._collect()}
         settled = [file for path, file in found.items() if self._seen.get(path) == file]
         self._seen = found
         self._record_files(settled)
+        # Thousands of files take long to look at: the next look is so far away that little time goes into it.
+        self._look_again_at = time.monotonic() + max(self._limits.write_every_s, REST * (time.monotonic() - began))
 
     def _collect(self) -> Sequence[FoundFile]:
         found = self._recipe.collect(self._folder.output) if self._recipe else ()
@@ -218,7 +230,7 @@ class AttemptFollower:
 
     def _record_files(self, files: list[FoundFile], keys: Mapping[str, str] | None = None) -> None:
         if keys or files != self._recorded:
-            self._store.record_artifacts(self.claim, files, keys or {})
+            self._store.record_artifacts(self.claim, files, keys or {}, known=self._recorded)
             self._recorded = files
 
     def _finish(self, exit_: Exit) -> bool:
@@ -254,8 +266,9 @@ class AttemptFollower:
 
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
         """Files and verdict, determined once: an upload takes many rounds, and nothing changes any more."""
+        kill_marked(self.claim.mark)  # what left the trainer's group would go on writing and hold the GPU
         files = checked_files(self._folder.output, self._collect())
-        verdict = judge_end(self._folder, exit_, files, self._parser.alarms)
+        verdict = judge_end(self._folder, exit_, files, self._alarms)
         self._folder.require_available()  # the verdict would be wrong
         self._store.require_available()
         return files, verdict

@@ -13,7 +13,9 @@ class WorkerLimits:
         stop_grace_s: Between SIGTERM and SIGKILL.
         gone_after_s: An attempt's folder that is missing for so long, with no process left, counts as deleted.
         write_every_s: How often progress is recorded and files are looked for.
-        read_at_once_bytes: How much of a log is read per look.
+        read_at_once_bytes: How much of a log is read at once.
+        read_for_s: How long one look reads a log, however much there is.
+        skip_behind_bytes, read_after_skip_bytes: A log that is further behind its end is read again from there.
         upload_pauses_s: Before the second, third, … try of an upload.
     """
 
@@ -22,7 +24,10 @@ class WorkerLimits:
     stop_grace_s: float = 10.0
     gone_after_s: float = 30.0
     write_every_s: float = 1.0
-    read_at_once_bytes: int = 4 << 20
+    read_at_once_bytes: int = 256 << 10
+    read_for_s: float = 0.25
+    skip_behind_bytes: int = 32 << 20
+    read_after_skip_bytes: int = 4 << 20
     upload_pauses_s: tuple[float, ...] = (1.0, 3.0)
 
 

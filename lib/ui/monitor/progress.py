@@ -36,6 +36,8 @@ ALARMS = {
     "Try a lower learning rate.",
     "nan_latents": "Images became NaN when they were encoded, so the model learns nothing from them. "
     "Try another VAE, or full precision for it.",
+    "log_skipped": "The trainer wrote faster than its log could be read, so a part was skipped: its losses are missing "
+    "in the chart. The log itself is whole.",
     "upload_failed": "The files could not be copied to the artifact store: they exist only on the machine that trained "
     "them, and worker.log in its data folder says why. Downloads work while they are there.",
 }

@@ -233,7 +233,7 @@ def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard) -> No
     yard.source._store.runs.record_progress(claim, measured, (), None)
     before = yard.source.loss_points(job.id, attempt=1)
     assert [point.step for point in before] == [1, 2, 3, 4, 5, 6, 7]
-    staff = yard.hire(read_at_once_bytes=100)  # several looks until it has caught up
+    staff = yard.hire(read_at_once_bytes=100, read_for_s=0.0)  # several looks until it has caught up
     steps = []
     taken_over = yard.run_until(staff, job, lambda now: steps.append(now.progress.step) or now.progress.epoch)
     assert set(steps) == {8}
