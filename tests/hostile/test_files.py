@@ -143,14 +143,20 @@ def shown(files: JobFiles, path: str) -> bytes:
 
 
 @pytest.mark.parametrize("place", ["log", "exit.json", "exit.reserved", "started.json", "cancel", "output", "lock"])
-def test_an_end_is_recorded_whatever_the_trainer_left_in_place_of_our_files(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_an_end_is_recorded_whatever_the_trainer_left_in_place_of_our_files(
+    place: str, kind: str, tmp_path: Path
+) -> None:
     (tmp_path / "data").mkdir()
     folder = AttemptFolder.of(tmp_path / "data", "job", 1)
     folder.make()
     if (folder.path / place).is_dir():
         (folder.path / place).rmdir()
     (folder.path / place).unlink(missing_ok=True)
-    (folder.path / place).symlink_to(tmp_path / "nowhere")
+    if kind == "link":
+        (folder.path / place).symlink_to(tmp_path / "nowhere")
+    else:
+        (folder.path / place / "full").mkdir(parents=True)
     folder.write_exit(Exit(exit_code=3, finished_at=1.0))
     found = folder.read_exit()
     assert found is not None

@@ -173,7 +173,11 @@ class AttemptFolder:
             file.flush()
             with contextlib.suppress(OSError):
                 os.fsync(file.fileno())
-        reserved.replace(self._exit)
+        try:
+            reserved.replace(self._exit)
+        except IsADirectoryError:  # again something of the trainer's
+            self._exit.rename(self._exit.with_suffix(f".{os.getpid()}.moved"))
+            reserved.replace(self._exit)
 
     def read_exit(self) -> Exit | None:
         """How the trainer ended; None while it runs, or when its supervisor died before recording it."""

@@ -1,12 +1,12 @@
 """One connection to the SQLite file: opened with care, transactions, and errors in plain words."""
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib.embedded.files.disk_space import free_bytes
 from lib.errors import StoreError
 
 BUSY_TIMEOUT_S = 10.0
@@ -90,6 +90,6 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
 def _is_full(path: Path) -> bool:
     """Whether a vague error ("disk I/O error") is most likely about space."""
     try:
-        return shutil.disk_usage(path.parent).free < LEAST_SPACE_BYTES
+        return free_bytes(path.parent) < LEAST_SPACE_BYTES
     except OSError:
         return False

@@ -1,6 +1,5 @@
 """How an attempt ended: the verdict on its log, plus what only its supervisor and the disk know."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from lib.artifacts.lora.file import read_local
 from lib.artifacts.lora.header import BrokenFile
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
 from lib.embedded.files.availability import FolderUnavailable
+from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, DashboardError, DatasetError
 from lib.jobs.artifact_names import LORA_KINDS
@@ -101,7 +101,7 @@ END_UNKNOWN = failed(Cause.UNKNOWN, "The training ended, but the worker could no
 
 
 def _disk_was_full(folder: AttemptFolder, exit_: Exit) -> bool:
-    free_bytes = exit_.free_bytes
-    if free_bytes is None and folder.path.exists():
-        free_bytes = shutil.disk_usage(folder.path).free
-    return free_bytes is not None and free_bytes < FULL_DISK_BYTES
+    free = exit_.free_bytes
+    if free is None and folder.path.exists():
+        free = free_bytes(folder.path)
+    return free is not None and free < FULL_DISK_BYTES

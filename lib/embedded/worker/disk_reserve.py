@@ -1,8 +1,9 @@
 """Disk space kept in reserve, so that an end can be recorded when the disk is full."""
 
 import contextlib
-import shutil
 from pathlib import Path
+
+from lib.embedded.files.disk_space import free_bytes
 
 NAME = ".reserve"
 SIZE_BYTES = 512 << 10
@@ -17,7 +18,7 @@ class DiskReserve:
     def keep(self) -> None:
         """Take the space while there is plenty."""
         with contextlib.suppress(OSError):
-            if not self._path.exists() and shutil.disk_usage(self._path.parent).free > 4 * SIZE_BYTES:
+            if not self._path.exists() and free_bytes(self._path.parent) > 4 * SIZE_BYTES:
                 self._path.write_bytes(b"\0" * SIZE_BYTES)
 
     def release(self) -> None:

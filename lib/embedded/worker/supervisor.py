@@ -7,7 +7,6 @@ recorded. The trainer inherits the supervisor's lock, which is held as long as e
 import argparse
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import TypeVar
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
+from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.worker.processes import ATTEMPT_MARK, TRAINER_VARIABLE, GroupStop, signal_groups
 
 _POLL_S = 0.1
@@ -135,7 +135,7 @@ def _is_cancel_seen(folder: AttemptFolder) -> bool:
 
 def _free_bytes(path: Path) -> int | None:
     try:
-        return shutil.disk_usage(path).free
+        return free_bytes(path)
     except OSError:
         return None
 

@@ -107,8 +107,12 @@ LINE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.DISK_FULL,
-        r"[\w./-]+: (?:write error|error writing \S+): No space left on device",
-        "The disk is full.",
+        # sh, tar, cp, rsync, wget, git, curl; and how Rust prints an error that nobody caught.
+        r"(?:[\w./\[\]-]+(?: \(\w+\))?: )+.{0,300}\bNo space left on device"
+        r"|[Cc]annot write to .{1,300}\(No space left on device\)"
+        r"|curl: \(23\) |tar: .{1,300}: Wrote only \d+ of \d+ bytes"
+        r"|.{0,300}(?:\(os error 28\)|\bcode: 28, kind: (?:StorageFull|Other)\b|\bStorageFull\b)",
+        "The disk is full: it has no free space, or no room for another file.",
     ),
     rule(
         Cause.INTERRUPTED,

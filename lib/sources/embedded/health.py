@@ -1,6 +1,6 @@
 """Health checks of the embedded source: database, worker, disk, store. A failed check says so; none raises."""
 
-import shutil
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.embedded.files.availability import FolderUnavailable
+from lib.embedded.files.disk_space import has_no_inodes
 from lib.embedded.files.privacy import is_open_to_others
 from lib.embedded.store.jobs import Store
 from lib.embedded.worker.launcher import LOG_NAME, WorkerLauncher
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LATE_BEAT_S = 15.0
 LITTLE_SPACE_BYTES = 1 << 30
+LITTLE_SPACE_INODES = 10_000
 
 _Look = Callable[[], tuple[bool | None, str]]
 
@@ -83,8 +85,11 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
         return False, "Unknown: the data folder cannot be reached."  # what is in its place may be another disk
     if is_open_to_others(data_dir):
         return False, "Other accounts of this machine can read the data folder. Take their rights: chmod 700."
-    free_bytes = shutil.disk_usage(data_dir).free
-    return free_bytes > LITTLE_SPACE_BYTES, f"{size_text(free_bytes)} free in the data folder."
+    found = os.statvfs(data_dir)
+    free = found.f_bavail * found.f_frsize
+    if has_no_inodes(found, LITTLE_SPACE_INODES):
+        return False, f"Only {found.f_favail:,} more files fit into the data folder, though {size_text(free)} are free."
+    return free > LITTLE_SPACE_BYTES, f"{size_text(free)} free in the data folder."
 
 
 def _look_at_copies(files: "ObjectStore") -> tuple[bool | None, str]:

@@ -1,12 +1,12 @@
 """Checks before a job exists: what would run, what prevents it, and how long it will take."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from lib.embedded.files.attempt_folder import AttemptFolder
+from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.errors import StoreError
@@ -97,13 +97,12 @@ class Planner:
 
     def _disk_problems(self, needed_bytes: int) -> list[str]:
         try:
-            free_bytes = shutil.disk_usage(self._data_dir).free
+            free = free_bytes(self._data_dir)
         except OSError as error:
             raise StoreError(f"The data folder {self._data_dir} cannot be used ({error.strerror or error}).") from error
-        if free_bytes >= needed_bytes:
+        if free >= needed_bytes:
             return []
-        needed, free = size_text(needed_bytes), size_text(free_bytes)
-        return [f"The training writes about {needed}, but only {free} are free."]
+        return [f"The training writes about {size_text(needed_bytes)}, but only {size_text(free)} are free."]
 
     def _estimate(self, request: JobRequest, dataset: Dataset) -> tuple[float | None, str]:
         """The median pace of earlier jobs with this configuration times the steps to run, and what it is based on."""

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from lib.embedded.files import locks
-from lib.embedded.files.availability import FolderUnavailable
+from lib.embedded.files.availability import FolderUnavailable, is_entry, is_there, read_file, stat_file
 from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store
 from lib.embedded.worker import worker
@@ -219,10 +219,20 @@ def test_a_database_that_was_replaced_by_no_database_is_said(tmp_path: Path) -> 
 
 
 def test_a_link_to_a_disk_that_is_away_tells_nothing(tmp_path: Path) -> None:
-    (tmp_path / "lock").symlink_to(tmp_path / "disk" / "lock")
+    (tmp_path / "jobs").symlink_to(tmp_path / "disk" / "jobs")
+    for look in (locks.is_held, is_there, is_entry, read_file, stat_file):
+        with pytest.raises(FolderUnavailable):
+            look(tmp_path / "jobs" / "lock")
     with pytest.raises(FolderUnavailable):
-        locks.is_held(tmp_path / "lock")
+        is_there(tmp_path / "jobs")
     assert not locks.is_held(tmp_path / "other")
+
+
+def test_a_link_in_place_of_a_file_of_ours_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "disk" / "lock")
+    assert not locks.is_held(tmp_path / "lock")
+    assert is_entry(tmp_path / "lock")
+    assert read_file(tmp_path / "lock") is None
 
 
 def test_a_worker_process_waits_and_goes_on(tmp_path: Path) -> None:

@@ -114,3 +114,31 @@ def test_what_fails_after_the_last_file_was_saved_is_no_failure_with_exit_zero()
     failure = judge(lines, exit_code=1, lora_count=1).failure
     assert failure
     assert failure.cause == "network"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh: 1: cannot create /out/x: No space left on device",
+        "bash: line 3: echo: write error: No space left on device",
+        "/bin/sh: line 1: cannot create temp file for here-document: No space left on device",
+        "tar: model.safetensors: Cannot write: No space left on device",
+        "tar: model.safetensors: Wrote only 4096 of 10240 bytes",
+        "cp: error writing '/out/lora.safetensors': No space left on device",
+        "mkdir: cannot create directory 'out': No space left on device",
+        "touch: cannot touch 'out/x': No space left on device",
+        'rsync: [receiver] write failed on "/out/x": No space left on device (28)',
+        "Cannot write to 'model.safetensors' (No space left on device).",
+        "curl: (23) Failure writing output to destination",
+        "fatal: write error: No space left on device",
+        "Error: No space left on device (os error 28)",
+        "thread 'main' panicked at src/main.rs:4:20: called `Result::unwrap()` on an `Err` value: "
+        'Os { code: 28, kind: StorageFull, message: "No space left on device" }',
+        "safetensors_rust.SafetensorError: Error while serializing: IoError(Os { code: 28, kind: StorageFull, "
+        'message: "No space left on device" })',
+    ],
+)
+def test_a_full_disk_in_the_words_of_any_program(line: str) -> None:
+    verdict = judge(["running training", "epoch 1/2", line], exit_code=1, lora_count=0)
+    assert verdict.failure is not None
+    assert verdict.failure.cause == "disk_full"
