@@ -1,6 +1,7 @@
 """The upload route: image, caption and zip files are streamed to the disk, never held in memory."""
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,7 +14,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from lib import services
-from lib.embedded.files.disk_space import free_bytes
 from lib.errors import DashboardError, DatasetError, NotAllowed, NotSupported
 from lib.jobs.words import size_text
 from lib.services import MAX_UPLOAD_BYTES, UPLOAD_HEADER
@@ -81,7 +81,7 @@ class Uploads:
         source.datasets.get(dataset_id)
         self._check_size(size_bytes)
         folder = source.datasets.upload_folder()
-        if size_bytes + self.kept_free_bytes > free_bytes(folder):
+        if size_bytes + self.kept_free_bytes > shutil.disk_usage(folder).free:
             raise UploadRefused(507, DISK_FULL)
         return folder
 
