@@ -3,10 +3,11 @@
 import streamlit as st
 
 from lib import services
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import Action
+from lib.ui.configs.edits import blank_config
 from lib.ui.configs.form import show_config_form, show_leave_guard
 from lib.ui.configs.panels import (
+    MAX_SKIP,
     show_config_actions,
     show_config_list,
     show_export,
@@ -20,7 +21,8 @@ from lib.ui.parts.links import show_place_link
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import url_reader
 
-config_id = url_reader().text("id")
+url = url_reader()
+config_id, skip = url.text("id"), url.whole_number("skip", 0, minimum=0, maximum=MAX_SKIP)
 read_only = services.reason_against(Action.CHANGE_CONFIGS)
 
 if config_id:
@@ -35,7 +37,7 @@ with explained_errors("Failed to load the configurations", retry=True):
     show_orphaned_edits(configs)
     if config_id == "new" and not read_only:
         st.title("New configuration")
-        show_config_form(TrainingConfig(id="", name="", settings=TrainingSettings()))
+        show_config_form(blank_config())
     elif config_id:
         config = services.source().configs.get(config_id)
         st.set_page_config(page_title=f"{plain(config.name, limit=80)} · Configurations")
@@ -52,5 +54,5 @@ with explained_errors("Failed to load the configurations", retry=True):
             show_new_config()
         if not configs:
             st.info("No configurations yet.")
-        show_config_list(configs)
+        show_config_list(configs, skip)
 show_leave_guard()

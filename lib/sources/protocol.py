@@ -20,7 +20,7 @@ from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
-from lib.jobs.training_settings import TrainingConfig
+from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings
 
 WINDOWS = ("24h", "7d", "30d")
 _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}
@@ -225,14 +225,27 @@ class JobSource(ABC):
         refused: Why the source cannot do something, in its own words, shown beside the disabled control. An action
             that a source does not implement is refused in general words.
         trainers: Name -> label of every trainer that a job can be started with.
+        used_settings: What its trainers take; other settings are kept with a configuration and change nothing.
         datasets, configs: Empty for a source that has none.
     """
 
     name: str
     refused: Mapping[Action, str] = MappingProxyType({})
     trainers: Mapping[str, str] = MappingProxyType({})
+    used_settings: frozenset[str] = frozenset(SETTINGS)
     datasets: Datasets = NoDatasets()
     configs: Configs = NoConfigs()
+
+    def first_settings(self) -> TrainingSettings:
+        """What a new configuration starts from, with a trainer that is there."""
+        usual = TrainingSettings()
+        is_there = not self.trainers or usual.trainer in self.trainers
+        return usual if is_there else replace(usual, trainer=next(iter(self.trainers)))
+
+    def in_effect(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings as its trainers take them: those that they do not use are as if not set."""
+        unused = {name: getattr(TrainingSettings(), name) for name in SETTINGS if name not in self.used_settings}
+        return replace(settings, **unused)
 
     @abstractmethod
     def list_jobs(self, query: JobQuery) -> JobPage:

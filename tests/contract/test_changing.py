@@ -214,7 +214,7 @@ def test_delete(house: House, able: Callable[..., None]) -> None:
 
 def test_configurations(house: House, able: Callable[..., None]) -> None:
     able(Action.CHANGE_CONFIGS)
-    settings = TrainingSettings(epochs=7, sample_prompts=("a", "b"), extra={"x": [1, "y"]})
+    settings = replace(house.source.first_settings(), epochs=7, sample_prompts=("a", "b"), extra={"x": [1, "y"]})
     saved = house.source.configs.save(TrainingConfig(id="", name="Big", settings=settings, is_default=True))
     assert house.source.configs.get(saved.id).settings == settings
     assert [(each.name, each.is_default) for each in house.source.configs.list()] == [("Big", True), ("Quick", False)]

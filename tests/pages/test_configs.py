@@ -8,10 +8,10 @@ from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
-from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings
 from lib.sources.memory import MemoryConfigs
 from lib.sources.protocol import Action, Preview
-from tests.pages.reading import button, texts
+from tests.pages.reading import button, labels, texts
 
 FOREIGN = "<i>x</i> ![](http://x.example/y.png) \u202e"
 
@@ -281,3 +281,37 @@ def test_a_source_that_is_down_is_said(filled, open_page):
     app = open_page("configs")
     assert "The source does not answer" in texts(app)
     assert not app.exception
+
+
+def test_many_configurations_are_shown_in_pages(source, open_page):
+    made = (TrainingConfig(id=f"c{n:03d}", name=f"Config {n:03d}", settings=TrainingSettings()) for n in range(351))
+    source.configs.kept = {config.id: config for config in made}
+    app = open_page("configs")
+    assert "351 configurations" in texts(app)
+    assert "Showing 1-20 of 351" in texts(app)
+    names = [label for label in labels(app) if "Config " in label]
+    assert (len(names), names[-1]) == (20, "**Config 019**")
+    assert button(app, "Previous page").disabled
+    app = button(app, "Next page").click().run()
+    assert "Showing 21-40 of 351" in texts(app)
+    app = open_page("configs", skip="9999")
+    assert "Showing 341-351 of 351" in texts(app)
+    assert button(app, "Next page").disabled
+
+
+def test_forms_follow_what_the_trainers_of_the_source_use(source, open_page):
+    source.trainers = {"kohya": "kohya (run elsewhere)"}
+    source.used_settings = frozenset(SETTINGS) - {"repeats", "sample_prompts"}
+    app = open_page("configs", id="new")
+    assert app.selectbox[0].value == "kohya"
+    fields = {each.label: each.disabled for each in [*app.number_input, *app.text_area]}
+    assert {label for label, is_disabled in fields.items() if is_disabled} == {
+        "Repeats",
+        "Sample prompts, one per line",
+    }
+    assert texts(app).count(f"{source.name} does not use this.") == 2
+    assert "Unsaved" not in texts(app)
+    field(app, "Name").set_value("Mine")
+    app = button(app, "Save configuration").click().run()
+    (saved,) = source.configs.kept.values()
+    assert (saved.name, saved.settings) == ("Mine", TrainingSettings(trainer="kohya"))

@@ -419,6 +419,12 @@ def test_what_a_source_cannot_carry_stands_in_the_review(filled, open_wizard):
     assert not button(app, "Start training").disabled
 
 
+def test_the_review_counts_no_repeats_that_the_source_ignores(filled, open_wizard):
+    filled.used_settings = frozenset(settings_payload(SETTINGS)) - {"repeats"}
+    app = open_wizard(step="3", datasetId="d1", configId="c1", name="x", repeats="7")
+    assert "16 images × 1 repeat × 9 epochs" in texts(app)
+
+
 @pytest.mark.parametrize("name", [FOREIGN, "n" * 200, "a/../b", "新しい 🎉"])
 def test_any_name_can_be_reviewed_and_sent(filled, open_wizard, name):
     app = open_wizard(step="3", datasetId="d2", configId="c2", name=name)

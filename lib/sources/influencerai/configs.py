@@ -19,14 +19,13 @@ from lib.sources.influencerai.snapshot import (
     META_FIELDS,
     META_NAME,
     OUR_NAMES,
+    TRAINER,
     our_settings,
     parse_time,
     setting_value,
 )
 from lib.sources.protocol import Configs, no_such_config
 from lib.sources.reads import Reads
-
-TRAINER = "sd-scripts"  # what the API's worker runs, whatever a configuration was made for
 
 
 class ApiConfigs(Configs):
@@ -113,9 +112,8 @@ def config_payload(config: TrainingConfig, meta: Mapping[str, Any]) -> dict[str,
 
 
 def left_to_the_deployment(settings: TrainingSettings) -> list[str]:
-    """The chosen values that the API has no field for, so that its worker may ignore them."""
-    usual = TrainingSettings(trainer=TRAINER)
-    chosen = (each for each in settings_differences(usual, settings) if each.name not in API_FIELDS)
+    """The chosen values that the API has no field for, so that its worker ignores them."""
+    chosen = (each for each in settings_differences(TrainingSettings(), settings) if each.name in META_FIELDS)
     return [each.label.lower() for each in chosen]
 
 
@@ -128,4 +126,4 @@ def in_our_words(error: InvalidRequest) -> InvalidRequest:
 def _settings(row: Mapping[str, Any]) -> TrainingSettings:
     found = {ours: setting_value(ours, row.get(theirs)) for ours, theirs in API_FIELDS.items()}
     values = {name: value for name, value in found.items() if value is not None}
-    return TrainingSettings(**{"trainer": TRAINER, **values, **our_settings(row)})
+    return TrainingSettings(**{**values, **our_settings(row), "trainer": TRAINER})

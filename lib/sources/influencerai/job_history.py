@@ -18,7 +18,7 @@ from lib.jobs.job import Artifact, Attempt, Failure, Job, JobLink, JobStatus, Lo
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.terminal import plain_lines
 from lib.sources.influencerai.log_windows import MergedLog
-from lib.sources.influencerai.snapshot import FIRST_STAGES, Snapshot
+from lib.sources.influencerai.snapshot import FIRST_STAGES, TRAINER, Snapshot
 
 Number = TypeVar("Number", int, float)
 Found = TypeVar("Found")
@@ -344,6 +344,7 @@ def job_of(snapshot: Snapshot, *, status: JobStatus, raw_status: str, artifacts:
         config_id=snapshot.config_id,
         config_name=snapshot.config_name,
         settings=snapshot.settings,
+        trainer=TRAINER,
         command=snapshot.command,
         retry_of=JobLink(id=snapshot.retry_of) if snapshot.retry_of else None,
     )

@@ -17,6 +17,7 @@ from lib.jobs.setting_kinds import Number
 from lib.jobs.training_settings import SETTINGS
 
 JOB_TYPE = "lora-training"
+TRAINER = "sd-scripts"  # what the deployment's worker runs, whatever a job or a configuration says
 SUBMISSION_KEY = "clientSubmissionId"
 RETRY_KEY = "retryOf"
 STAGES = {
@@ -40,7 +41,9 @@ API_FIELDS = {
     "network_alpha": "networkAlpha",
 }
 META_FIELDS = {
-    name: re.sub(r"_([a-z])", lambda found: found[1].upper(), name) for name in SETTINGS if name not in API_FIELDS
+    name: re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+    for name in SETTINGS
+    if name not in (*API_FIELDS, "trainer")
 }
 OUR_NAMES = {theirs: ours for ours, theirs in API_FIELDS.items()}
 # Implausible years, and years that cannot be converted to every time zone.
@@ -158,7 +161,8 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     meta = _mapping(config.get("meta"))
     if META_NAME in meta:
         theirs["meta"] = {name: value for name, value in meta.items() if name != META_NAME}
-    return {**theirs, **our_settings(config)}
+    found = {**theirs, **our_settings(config)}
+    return {**found, "trainer": TRAINER} if found else {}
 
 
 def setting_value(name: str, found: object) -> Any:

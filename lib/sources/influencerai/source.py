@@ -19,13 +19,22 @@ from lib.settings import Settings
 from lib.sources.influencerai.api_errors import NotFound
 from lib.sources.influencerai.artifacts import locate, stored_artifacts
 from lib.sources.influencerai.client import LONGEST_ID, InfluencerClient, path_of
-from lib.sources.influencerai.configs import TRAINER, ApiConfigs, api_settings, left_to_the_deployment
+from lib.sources.influencerai.configs import ApiConfigs, api_settings, left_to_the_deployment
 from lib.sources.influencerai.datasets import ApiDatasets
 from lib.sources.influencerai.health import fetch_outcomes, health_checks
 from lib.sources.influencerai.index_rows import JobRows, Names
 from lib.sources.influencerai.job_history import JobHistories, JobHistory
 from lib.sources.influencerai.job_index import Intervals, JobIndex
-from lib.sources.influencerai.snapshot import JOB_TYPE, RETRY_KEY, SUBMISSION_KEY, Snapshot, read_snapshot, shortened
+from lib.sources.influencerai.snapshot import (
+    API_FIELDS,
+    JOB_TYPE,
+    RETRY_KEY,
+    SUBMISSION_KEY,
+    TRAINER,
+    Snapshot,
+    read_snapshot,
+    shortened,
+)
 from lib.sources.influencerai.submission import Submissions
 from lib.sources.protocol import Action, HealthCheck, JobSource, LocalFile, LogChunk, OutcomeBucket, Preview
 from lib.sources.reads import Reads
@@ -59,6 +68,7 @@ class InfluencerSource(JobSource):
 
     name = "InfluencerAI"
     refused = REFUSED
+    used_settings = frozenset({"trainer", *API_FIELDS})
     datasets: ApiDatasets
     configs: ApiConfigs
     trainers = MappingProxyType({TRAINER: f"{TRAINER} (run by the deployment)"})

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.setting_kinds import Number, Setting, Text
 from lib.jobs.training_settings import MAX_NAME_LENGTH, SETTINGS, TrainingConfig, TrainingSettings, name_problem
@@ -90,10 +91,14 @@ def drop_edit(config_id: str) -> None:
     _edits().pop(config_id, None)
 
 
+def blank_config() -> TrainingConfig:
+    """What a new configuration starts from."""
+    return TrainingConfig(id="", name="", settings=services.source().first_settings())
+
+
 def continue_as_new(config_id: str) -> None:
     """Turn the edit of a deleted configuration into a new configuration."""
-    blank = TrainingConfig(id="", name="", settings=TrainingSettings())
-    _edits()[""] = ConfigEdit(before=field_values(blank), values=_edits().pop(config_id).values)
+    _edits()[""] = ConfigEdit(before=field_values(blank_config()), values=_edits().pop(config_id).values)
 
 
 def unsaved_edits() -> dict[str, ConfigEdit]:

@@ -23,6 +23,9 @@ from lib.ui.parts.settings_table import setting_rows
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import write_params
 
+SHOWN = 20
+MAX_SKIP = 1_000_000
+
 
 def config_summary(settings: TrainingSettings) -> str:
     """``tiny · 10 epochs · learning rate 0.0001 · dim 16 · alpha 8 · batch 1 · 512 px``."""
@@ -55,11 +58,12 @@ def file_name(config: TrainingConfig) -> str:
     return f"{stem[:60] or 'configuration'}.toml"
 
 
-def show_config_list(configs: Sequence[TrainingConfig]) -> None:
-    """All configurations, the default one first; each name is a link to its page."""
+def show_config_list(configs: Sequence[TrainingConfig], skip: int) -> None:
+    """One page of the configurations, the default one first; each name is a link to its page."""
+    skip = min(skip, max(0, len(configs) - 1)) // SHOWN * SHOWN
     st.caption(count_text(len(configs), "configuration", "configurations"))
     unsaved = unsaved_edits()
-    for config in configs:
+    for config in configs[skip : skip + SHOWN]:
         with st.container(border=True, gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 name = escaped(config.name, limit=100) or "(no name)"
@@ -71,6 +75,17 @@ def show_config_list(configs: Sequence[TrainingConfig]) -> None:
             if config.description:
                 st.markdown(escaped(config.description, limit=300))
             st.caption(escaped(config_summary(config.settings)))
+
+    if len(configs) > SHOWN:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _show_step("Previous page", ":material/chevron_left:", skip - SHOWN, disabled=skip == 0)
+            st.markdown(f"Showing {skip + 1}-{min(skip + SHOWN, len(configs))} of {len(configs):,}", width="content")
+            _show_step("Next page", ":material/chevron_right:", skip + SHOWN, disabled=skip + SHOWN >= len(configs))
+
+
+def _show_step(label: str, icon: str, skip: int, *, disabled: bool) -> None:
+    target = {"skip": str(skip) if skip > 0 else None}
+    st.button(label, icon=icon, disabled=disabled, on_click=write_params, args=(target,))
 
 
 def show_new_config() -> None:

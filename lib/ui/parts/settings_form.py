@@ -11,7 +11,7 @@ from lib.errors import InvalidRequest
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import Lines, Number, Setting, Text
-from lib.jobs.training_settings import NUMBERS, TrainingSettings, setting_problems
+from lib.jobs.training_settings import NUMBERS, SETTINGS, TrainingSettings, setting_problems
 from lib.ui.parts.notes import show_note
 
 FIELDS_PER_ROW = 4
@@ -32,10 +32,14 @@ def show_field(setting: Setting, *, key: str, changed: str = "", is_dense: bool 
 
     With ``is_dense`` the line is there only when there is something to say, and what to enter is the field's tooltip.
     The field takes any number and any length. A field that knows its range would keep an invalid value to itself: the
-    page would silently go on with the value before.
+    page would silently go on with the value before. A setting that changes nothing here is shown and cannot be edited.
     """
+    is_unused = setting.name in SETTINGS and setting.name not in services.source().used_settings
+    options["disabled"] = is_unused or options.get("disabled", False)
     label = setting.field_label or setting.label
     hint = setting.range_text if isinstance(setting, Number) else setting.hint
+    if is_unused:
+        hint = f"{services.source().name} does not use this."
     if is_dense:
         options["help"] = hint
     if isinstance(setting, Number):

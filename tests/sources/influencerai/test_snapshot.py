@@ -72,6 +72,7 @@ def test_the_end_of_a_recorded_job() -> None:
         "resolution": 1024,
         "network_dim": 32,
         "network_alpha": 16,
+        "trainer": "sd-scripts",
     }
     (artifact,) = snapshot.artifacts
     assert (artifact.id, artifact.name, artifact.kind) == ("last.safetensors", "last.safetensors", ArtifactKind.LORA)

@@ -368,3 +368,18 @@ def test_health_reads_what_the_api_says_of_itself(api: ApiServer, source: Influe
     assert checks["API odd"].ok is None
     api.stop()
     assert [check.ok for check in source.health()] == [False, False, None]
+
+
+def test_the_source_says_which_trainer_and_settings_its_worker_uses(api: ApiServer, source: InfluencerSource) -> None:
+    assert source.first_settings() == TrainingSettings(trainer="sd-scripts")
+    assert {"epochs", "learning_rate", "base_model"} <= source.used_settings
+    assert not source.used_settings & {"repeats", "seed", "sample_prompts", "extra"}
+    tuned = replace(SETTINGS, repeats=7, seed=9, epochs=3)
+    assert source.in_effect(tuned) == SETTINGS
+    # Whatever trainer a configuration or a job was made for elsewhere, the worker runs its own.
+    made_for_tiny = {"trainer": "tiny", "repeats": 7}
+    saved = source.configs.save(TrainingConfig(id="", name="Mine", settings=replace(tuned, trainer="tiny")))
+    assert (saved.settings.trainer, saved.settings.repeats) == ("sd-scripts", 7)
+    api.add_job("a", payload={"config": {"epochs": 3, "meta": {"dashboard": made_for_tiny}}})
+    job = source.get_job("a")
+    assert (job.trainer, settings_from_payload(job.settings).trainer) == ("sd-scripts", "sd-scripts")
