@@ -26,6 +26,7 @@ from lib.errors import NotAllowed, SettingsError
 from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
+from lib.jobs.logs.loss_curve import LossCurve, loss_curve
 from lib.jobs.logs.losses import DrawnPoints, drawn_points, smoothed
 from lib.jobs.logs.search import LogSearch
 from lib.jobs.logs.search import find_in_log as search_log
@@ -49,6 +50,8 @@ FINISHED_TTL_S = 300.0
 SHOWN_QUEUE = 10
 # A trained file hardly ever changes, and reading one in a store takes two requests.
 LORA_TTL_S = 60.0
+# Of each job in a comparison: eight of them stay far below 200 kB.
+CURVE_POINTS = 400
 SHORT_LOG_LINES = 500
 MAX_UPLOAD_BYTES = 8 << 30
 # A form on another site cannot send a header of ours: the browser would ask us first, and we never agree.
@@ -253,6 +256,17 @@ def latest_loss(job_id: str, attempt: int, *, is_over: bool) -> Reading[DrawnLos
         return DrawnLoss(raw=drawn_points(points, 600), smooth=drawn_points(smoothed(points), 400).line)
 
     return _reads.latest(("loss", job_id, attempt), draw, ttl_s=SHARED_SLOW_READ_S, version=is_over)
+
+
+def latest_curve(job: Job, *, weight: float) -> Reading[LossCurve]:
+    """The loss of a job's newest attempt as one of several curves, smoothed by ``weight``, in [0, 1)."""
+
+    def read() -> LossCurve:
+        points = source().loss_points(job.id, attempt=job.attempt) if job.attempt else ()
+        return loss_curve(points, weight=weight, most_points=CURVE_POINTS)
+
+    key = ("curve", job.id, weight)
+    return _reads.latest(key, read, ttl_s=SHARED_SLOW_READ_S, version=(job.attempt, job.status))
 
 
 def find_in_log(job_id: str, attempt: int, needle: str, should_stop: Callable[[], bool]) -> LogSearch:

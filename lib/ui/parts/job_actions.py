@@ -18,7 +18,7 @@ from lib.sources.protocol import Action
 from lib.ui.parts.artifact_order import listed_files
 from lib.ui.parts.dialogs import ask_for_focus, give_focus_back
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.links import JOB, follow_link, own_path
+from lib.ui.parts.links import COMPARE, FEWEST_COMPARED, JOB, MOST_COMPARED, follow_link, own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.toasts import announce
 
@@ -122,6 +122,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
     with st.container(horizontal=True, vertical_alignment="center", key=f"{key}-actions"):
         if links:
             _show_links(jobs)
+            _show_compare(jobs)
         _show_downloads(jobs, key)
         for action in (RETRY, CANCEL, DELETE):
             _show_button(action, jobs, key, leave_to, is_elsewhere=links)
@@ -180,6 +181,18 @@ def _show_links(jobs: Sequence[Job]) -> None:
         query_params=logs,
         disabled=not single,
         help=help_text,
+    )
+
+
+def _show_compare(jobs: Sequence[Job]) -> None:
+    fits = FEWEST_COMPARED <= len(jobs) <= MOST_COMPARED
+    st.page_link(
+        COMPARE.file,
+        label="Compare",
+        icon=COMPARE.icon,
+        query_params={"ids": ",".join(job.id for job in jobs)} if fits else None,
+        disabled=not fits,
+        help=None if fits else f"Select {FEWEST_COMPARED} to {MOST_COMPARED} jobs to compare them.",
     )
 
 

@@ -36,10 +36,13 @@ JOBS = Page(path="jobs", file="../pages/jobs.py", title="Jobs", icon=":material/
 NEW_JOB = Page(path="new", file="../pages/new_job.py", title="New job", icon=":material/add:")
 DATASETS = Page(path="datasets", file="../pages/datasets.py", title="Datasets", icon=":material/photo_library:")
 CONFIGS = Page(path="configs", file="../pages/configs.py", title="Configurations", icon=":material/tune:")
+COMPARE = Page(path="compare", file="../pages/compare.py", title="Compare", icon=":material/compare_arrows:")
 INSPECT = Page(path="inspect", file="../pages/inspect.py", title="Inspect", icon=":material/biotech:")
 JOB = Page(path="job", file="../pages/job.py", title="Job", is_listed=False)
 # In the order of the navigation; the first one is also what "/" shows.
-PAGES = (OVERVIEW, JOBS, NEW_JOB, DATASETS, CONFIGS, INSPECT, JOB)
+PAGES = (OVERVIEW, JOBS, NEW_JOB, DATASETS, CONFIGS, COMPARE, INSPECT, JOB)
+
+FEWEST_COMPARED, MOST_COMPARED = 2, 8
 
 
 def own_path(path: str) -> str:
