@@ -6,6 +6,7 @@ It is not a page: Streamlit runs ``lib/app.py`` for every visitor, so that even 
 import contextlib
 import gc
 import os
+import threading
 from collections.abc import AsyncIterator
 
 import streamlit as st
@@ -17,23 +18,35 @@ from lib.web.access import Guard, refuse_unsafe_start, sign_in_secrets
 from lib.web.frontend import Frontend
 from lib.web.identity import current_visitor
 from lib.web.routes import ROUTES
+from lib.web.starting import Starting
+
+ready = threading.Event()
 
 
-@contextlib.asynccontextmanager
-async def lifespan(_app: st.App) -> AsyncIterator[None]:
+def warm_up() -> None:
     """Import what every page needs before the first visitor, then take it out of the garbage collector's way.
 
     Streamlit collects after every run; with pandas imported that costs 75 ms of CPU, frozen 5 ms.
     """
-    import pandas
-    import pyarrow
+    try:
+        import pandas
+        import pyarrow
 
-    _ = (pandas, pyarrow)
-    # Imports what this source needs and prepares the first start; its error is shown on every page until it is mended.
-    with contextlib.suppress(DashboardError):
-        services.source()
-    gc.collect()
-    gc.freeze()
+        _ = (pandas, pyarrow)
+        # Imports what this source needs and prepares the first start; its error is shown on every page until it is
+        # mended.
+        with contextlib.suppress(DashboardError):
+            services.source()
+        gc.collect()
+        gc.freeze()
+    finally:
+        ready.set()
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[None]:
+    """Answer at once; the very first import, which makes byte code, takes seconds."""
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     yield
 
 
@@ -44,6 +57,6 @@ app = st.App(
     "lib/app.py",
     lifespan=lifespan,
     routes=ROUTES,
-    middleware=[Middleware(Guard), Middleware(Frontend)],
+    middleware=[Middleware(Guard), Middleware(Starting, ready=ready), Middleware(Frontend)],
     secrets=sign_in_secrets(),
 )

@@ -1,7 +1,14 @@
-"""What Streamlit's frontend gets from us instead: its settings as a host."""
+"""What Streamlit's frontend gets from us instead: compressed scripts, and settings that switch its dialogs off."""
 
-from starlette.responses import JSONResponse
+import gzip
+from functools import cache
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from streamlit import file_util
 
 from lib.ui.parts.links import own_path
 
@@ -16,17 +23,41 @@ HOST_CONFIG = {
     "blockErrorDialogs": True,
     "resourceCrossOriginMode": None,
 }
+# Their names change with their content, so a browser asks once.
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+COMPRESSIBLE = {".js": "text/javascript", ".css": "text/css"}
 
 
 class Frontend:
-    """Stands between the guard and Streamlit, whose own paths cannot be routes of ours."""
+    """Stands between the guard and Streamlit, whose own paths cannot be routes of ours.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Scripts and style sheets are public, the same for everybody and hold no secret: compressing them tells nothing.
+    """
+
+    def __init__(self, app: ASGIApp, folder: Path | None = None) -> None:
         self._app = app
+        root = folder or Path(file_util.get_static_dir())
+        paths = (path for path in (root / "static").rglob("*") if path.suffix in COMPRESSIBLE)
+        self._files = {own_path(f"/{path.relative_to(root).as_posix()}"): path for path in paths}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == own_path("/_stcore/host-config"):
-            answer = JSONResponse(HOST_CONFIG, headers={"Cache-Control": "no-cache"})
-            await answer(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        app = self._app
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+            if scope["path"] == own_path("/_stcore/host-config"):
+                app = JSONResponse(HOST_CONFIG, headers={"Cache-Control": "no-cache"})
+            elif (path := self._files.get(scope["path"])) and _takes_gzip(Headers(scope=scope)):
+                content = await run_in_threadpool(compressed, path)
+                headers = {**FOR_EVER, "Content-Encoding": "gzip"}
+                app = Response(content, media_type=COMPRESSIBLE[path.suffix], headers=headers)
+        await app(scope, receive, send)
+
+
+@cache
+def compressed(path: Path) -> bytes:
+    """A file of Streamlit's, compressed once: the installation changes only while nothing runs."""
+    return gzip.compress(path.read_bytes(), 9, mtime=0)
+
+
+def _takes_gzip(headers: Headers) -> bool:
+    """Whether the client takes gzip and wants the whole file."""
+    return "range" not in headers and "gzip" in headers.get("accept-encoding", "")
