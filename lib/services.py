@@ -27,7 +27,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
 from lib.jobs.logs.loss_curve import LossCurve, loss_curve
-from lib.jobs.logs.losses import DrawnPoints, drawn_points, smoothed
+from lib.jobs.logs.losses import DrawnPoints, LossRange, drawn_points, loss_range, smoothed
 from lib.jobs.logs.search import LogSearch
 from lib.jobs.logs.search import find_in_log as search_log
 from lib.jobs.logs.tail import LogFollower, LogView
@@ -42,6 +42,8 @@ from lib.sources.reads import Reading, Reads
 SHARED_READ_S = 1.8
 # What a page reads every 10 s: it is at most this much older than its tick, however many viewers there are.
 SHARED_SLOW_READ_S = 2.5
+# With the interval of its ticks, a loss chart is at most 5 s behind the figures beside it.
+SHARED_LOSS_READ_S = 1.3
 HEALTH_TTL_S = 10.0
 OUTCOMES_TTL_S = 30.0
 # Files of jobs as cards show them: a new sample every few minutes at most, and hardly ever one of an ended job.
@@ -53,6 +55,8 @@ LORA_TTL_S = 60.0
 # Of each job in a comparison: eight of them stay far below 200 kB.
 CURVE_POINTS = 400
 SHORT_LOG_LINES = 500
+# What a chart of half a page's width can show; every tick of it sends all of them.
+RAW_POINTS, SMOOTH_POINTS = 400, 200
 MAX_UPLOAD_BYTES = 8 << 30
 # A form on another site cannot send a header of ours: the browser would ask us first, and we never agree.
 UPLOAD_HEADER = "X-Lora-Upload"
@@ -239,10 +243,11 @@ def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnLoss:
-    """What a loss chart draws: thinned raw losses with those that are not finite, and the smoothed line."""
+    """What a loss chart draws: thinned raw losses with those that are not finite, the smoothed line, and the range."""
 
     raw: DrawnPoints
     smooth: tuple[LossPoint, ...]
+    range: LossRange | None = None
 
 
 def latest_loss(job_id: str, attempt: int, *, is_over: bool) -> Reading[DrawnLoss]:
@@ -253,9 +258,10 @@ def latest_loss(job_id: str, attempt: int, *, is_over: bool) -> Reading[DrawnLos
 
     def draw() -> DrawnLoss:
         points = source().loss_points(job_id, attempt=attempt)
-        return DrawnLoss(raw=drawn_points(points, 600), smooth=drawn_points(smoothed(points), 400).line)
+        smooth = drawn_points(smoothed(points), SMOOTH_POINTS).line
+        return DrawnLoss(raw=drawn_points(points, RAW_POINTS), smooth=smooth, range=loss_range(points))
 
-    return _reads.latest(("loss", job_id, attempt), draw, ttl_s=SHARED_SLOW_READ_S, version=is_over)
+    return _reads.latest(("loss", job_id, attempt), draw, ttl_s=SHARED_LOSS_READ_S, version=is_over)
 
 
 def latest_curve(job: Job, *, weight: float) -> Reading[LossCurve]:

@@ -1,22 +1,23 @@
-"""One job, live while it runs: progress, log, loss, samples, files and details."""
+"""One job, live while it runs: progress and loss first, then one view at a time: log, samples, files or details."""
 
 import streamlit as st
 
 from lib.jobs.job import JobStatus
+from lib.ui.monitor import views
 from lib.ui.monitor.artifacts import show_files
-from lib.ui.monitor.attempts import choose_attempt, shown_attempt
+from lib.ui.monitor.attempts import shown_attempt
 from lib.ui.monitor.details import show_job_information
 from lib.ui.monitor.failure import TITLES, show_failure
 from lib.ui.monitor.header import browser_title, open_job, show_choice, show_header, state_of
 from lib.ui.monitor.log import show_log
 from lib.ui.monitor.log_tools import show_log_tools
-from lib.ui.monitor.loss_chart import show_loss
+from lib.ui.monitor.loss_chart import show_lag, show_loss
 from lib.ui.monitor.polling import draw, poll, show_slowly
 from lib.ui.monitor.progress import show_alarms, show_progress
-from lib.ui.monitor.samples import show_samples
-from lib.ui.parts.job_actions import show_actions, show_pending
-from lib.ui.parts.links import JOBS
-from lib.ui.parts.notes import show_age
+from lib.ui.monitor.samples import show_newest_samples, show_samples
+from lib.ui.parts.format import utc_now
+from lib.ui.parts.job_actions import show_pending
+from lib.ui.parts.notes import show_refreshable_age
 
 show_pending()
 job_id = st.query_params.get("id", "").strip()
@@ -26,13 +27,13 @@ if not job_id:
 opened = open_job(job_id)
 if opened is None:
     st.stop()
-job = opened.value
-show_header(job)
-attempt = choose_attempt(job)
+job, drawn_state = opened.value, state_of(opened.value, utc_now())
+attempt = show_header(job)
 show_alarms(attempt)
-show_actions([job], key="job", links=False, leave_to=JOBS.file)
-has_begun = attempt.status is not JobStatus.PENDING
-is_about_log = st.query_params.get("view") == "logs"
+has_begun = attempt.status is not JobStatus.PENDING and not attempt.never_began
+first_screen = st.container(key="first-screen")
+view = views.choose_view(attempt)
+log_place = st.container()
 
 
 @st.fragment
@@ -40,32 +41,39 @@ def watch() -> None:
     """The moving part: redrawn every 2 s while the job is active, without the rest of the page."""
     reading = open_job(job_id)
     is_elsewhere = st.query_params.get("id", "").strip() != job_id
-    if is_elsewhere or reading is None or state_of(reading.value) != state_of(job):
+    if is_elsewhere or reading is None or state_of(reading.value, utc_now()) != drawn_state:
         st.rerun()
     current = reading.value
     st.set_page_config(page_title=browser_title(current))
-    show_age(reading.problem, reading.read_at)
-    show_progress(shown_attempt(current, str(attempt.number)), current)
-    is_fresh = not has_begun or draw("The log cannot be read", lambda: show_log(current, attempt, tall=is_about_log))
+    show_refreshable_age(reading.problem, reading.read_at)
+    shown = shown_attempt(current, str(attempt.number))
+    if shown.status in TITLES:
+        show_failure(shown)
+    show_progress(shown, current)
+    show_lag(current, shown)
+    is_fresh = True
+    if view == views.LOG:
+        with log_place.container():
+            is_fresh = draw("The log cannot be read", lambda: show_log(current, attempt))
     poll(reading, is_fresh=is_fresh)
 
 
-files, loss = {"The files cannot be listed": show_files}, {"The loss cannot be read": show_loss}
-left, right = st.columns([3, 2], gap="large")
-with left:
-    # With ?view=logs the log comes first and the results move below it.
-    above, below = st.container(), st.container()
-    with below if is_about_log else above:
-        if attempt.status in TITLES:
-            show_slowly("failure", job, attempt, {"The failure cannot be shown": show_failure})
-        if job.status is JobStatus.SUCCEEDED:
-            show_slowly("files", job, attempt, files)
-    with above if is_about_log else below:
-        watch()
+if view == views.LOG:
+    with log_place:
         show_log_tools(job, attempt)
-    if has_begun:
-        show_slowly("samples", job, attempt, {"The samples cannot be listed": show_samples})
-with right:
-    if has_begun:
-        show_slowly("results", job, attempt, loss if job.status is JobStatus.SUCCEEDED else loss | files)
+with first_screen:
+    shares = [1, 1] if attempt.status in TITLES else [2, 3]
+    left, right = st.columns(shares, gap="large") if has_begun else (st.container(), st.container())
+    with left:
+        watch()
+    with right.container(key="loss-panel"):
+        if has_begun:
+            show_slowly("loss", job, attempt, {"The loss cannot be read": show_loss})
+    if has_begun and view != views.SAMPLES:
+        show_slowly("strip", job, attempt, {"The samples cannot be listed": show_newest_samples})
+if view == views.SAMPLES:
+    show_slowly("view", job, attempt, {"The samples cannot be listed": show_samples})
+elif view == views.FILES:
+    show_slowly("view", job, attempt, {"The files cannot be listed": show_files})
+elif view == views.DETAILS:
     show_job_information(job)

@@ -70,6 +70,7 @@ def fill(source: MemorySource, now: datetime, folder: Path) -> None:
     for job_id in ("run", "done", "cancelled", "odd"):
         source.logs[job_id, 1] = log_lines(0, 340)
         source.losses[job_id, 1] = losses(600)
+    source.logs["odd", 1] += b"as wide as a trainer may print: ".ljust(239, b".") + b"|\n"
     source.logs["hostile", 1] = f"{HOSTILE_LOG}\n".encode()
     source.logs["failed", 1] = b"the first attempt\n"
     source.logs["failed", 2] = b"the second attempt\n"

@@ -54,7 +54,7 @@ ONLY_IN = {
     "starlette": {FRAME},
     "humanize": {UI, JOBS},
     "pandas": {FRAME, UI},
-    "pyarrow": {FRAME},
+    "pyarrow": {FRAME, UI},
     "pydantic": {SETTINGS, JOBS},
     "PIL": {EMBEDDED, TINY},
     "numpy": {ARTIFACTS, TINY},

@@ -29,7 +29,7 @@ from tests.monitor_jobs import OUT_OF_MEMORY, fill, log_lines
 
 FOLDER = Path(os.environ["LORA_DATA_DIR"])
 source = MemorySource()
-poll_interval.POLL_MS, poll_interval.RESULTS_POLL_MS = 300, 1_500
+poll_interval.POLL_MS, poll_interval.LOSS_POLL_MS, poll_interval.RESULTS_POLL_MS = 300, 1_100, 1_500
 poll_interval_ms = poll_interval.poll_interval_ms
 
 

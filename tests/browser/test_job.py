@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from safetensors.numpy import save
 
 from lib.jobs.job_request import JobRequest
@@ -50,7 +50,7 @@ def steer(monitor: Dashboard) -> Steer:
 
 def open_job(page: Page, dashboard: Dashboard, job_id: str, more: str = "") -> None:
     page.goto(f"{dashboard.url}/job?id={job_id}{more}")
-    expect(page.get_by_role("heading", name="Job information")).to_be_visible()
+    expect(page.get_by_role("radiogroup", name="View")).to_be_visible()
 
 
 def go_on_to(page: Page, job_id: str) -> None:
@@ -58,7 +58,18 @@ def go_on_to(page: Page, job_id: str) -> None:
     page.evaluate(
         "id => { history.pushState({}, '', `/job?id=${id}`); dispatchEvent(new PopStateEvent('popstate')); }", job_id
     )
-    expect(page.locator("[data-testid=stCode] code", has_text=re.compile(f"^{job_id}$")).first).to_be_visible()
+    expect(page.locator(".st-key-breadcrumb").get_by_text(job_id, exact=True)).to_be_visible()
+
+
+def show_view(page: Page, name: str) -> None:
+    page.get_by_role("radio", name=name).click()
+    expect(page).to_have_url(re.compile(f"view={name.lower()}"))
+
+
+def expect_on_first_screen(page: Page, *parts: Locator) -> None:
+    """All of it, without scrolling."""
+    for part in parts:
+        expect(part).to_be_in_viewport(ratio=1)
 
 
 def wait_for_ticks(page: Page, steer: Steer, count: int) -> None:
@@ -82,6 +93,7 @@ def test_a_real_job_fails_is_retried_and_seen_to_its_end(page: Page, dashboard: 
     expect(page).to_have_title("Failed · Retry me")
 
     image.write_bytes(whole)
+    page.get_by_role("button", name="…").click()
     page.get_by_role("button", name="Retry", exact=True).click()
     expect(page.get_by_text("Final loss")).to_be_visible()
     expect(page).to_have_title("Succeeded · Retry me")
@@ -89,7 +101,7 @@ def test_a_real_job_fails_is_retried_and_seen_to_its_end(page: Page, dashboard: 
     with page.expect_download() as download:
         page.get_by_role("link", name="Download", exact=True).first.click()
     assert download.value.suggested_filename.endswith(".safetensors")
-    sample = page.get_by_role("img", name="Sample of epoch 3: a test")
+    sample = page.get_by_role("img", name="Sample of epoch 3: a test", exact=True).first
     page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=sample.element_handle())
 
     page.get_by_label("Attempt").click()
@@ -104,7 +116,17 @@ def short_training(dataset_id: str) -> JobRequest:
 
 
 def test_ten_ticks_disturb_nothing(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
     open_job(page, monitor, "run")
+    expect_on_first_screen(
+        page,
+        page.get_by_role("heading", name="Aria run"),
+        page.get_by_role("button", name="Cancel"),
+        page.get_by_text("Training progress: 42%"),
+        page.get_by_text("Estimated time remaining"),
+        page.locator("[data-testid=stVegaLiteChart]"),
+        page.get_by_role("img", name="Sample of epoch 4: a red fox").first,
+    )
     log = page.get_by_role("region", name="Training logs")
     at_end = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 40"
     page.wait_for_function(at_end, arg=log.element_handle())
@@ -138,18 +160,20 @@ def test_polling_ends_with_the_job_and_begins_with_it_again(page: Page, monitor:
     steer("fail")
     expect(page.get_by_text(re.compile("Could not refresh: .* Shown is the state of")).first).to_be_visible()
     expect(page.get_by_text("Training progress: 42%")).to_be_visible()
+    expect(page.get_by_role("button", name="Refresh now")).to_be_visible()
     steer("recover")
     expect(page.get_by_text("Could not refresh")).to_have_count(0)
     steer("failed")
     expect(page.get_by_role("heading", name="Training failed")).to_be_visible()
-    expect(page.get_by_role("link", name="Retry training")).to_have_attribute("href", re.compile(r"new\?from=run&"))
+    fix = page.get_by_role("link", name="Fix and retry")
+    expect(fix).to_have_attribute("href", re.compile(r"new\?from=run&step=2&mark=batch_size%2Cresolution"))
     expect(page.locator("iframe[title*=autorefresh]")).to_have_count(1)
     steer("succeeded")
-    page.get_by_role("button", name="Refresh now").click()
+    page.reload()
     expect(page.get_by_text("Final loss")).to_be_visible()
     expect(page.locator("iframe[title*=autorefresh]")).to_have_count(0)
     steer("running")
-    page.get_by_role("button", name="Refresh now").click()
+    page.reload()
     expect(page.get_by_text("Training progress: 1%")).to_be_visible()
     wait_for_ticks(page, steer, 2)
 
@@ -174,8 +198,46 @@ def test_the_log_can_be_searched_copied_and_downloaded(page: Page, monitor: Dash
     expect(page.get_by_role("switch", name="Log scale")).to_be_checked()
 
 
+def test_a_view_is_kept_in_the_url_and_samples_open_in_full_size(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_job(page, monitor, "odd")
+    log = page.get_by_role("region", name="Training logs")
+    expect(log.get_by_text("as wide as a trainer may print")).to_be_attached()
+    heights = log.evaluate(
+        """log => [...log.querySelectorAll('code')].map(
+            code => code.getBoundingClientRect().height / code.textContent.trimEnd().split('\\n').length)"""
+    )
+    assert max(heights) < 1.5 * min(heights), "no line takes two"
+    assert log.evaluate("log => log.scrollWidth > log.clientWidth + 200"), "it scrolls sideways"
+    page.get_by_text("Wrap lines").click()
+    page.wait_for_function(
+        "() => (log => log.scrollWidth <= log.clientWidth)(document.querySelector('.st-key-log-lines'))"
+    )
+
+    go_on_to(page, "run")
+    show_view(page, "Samples")
+    expect(page.get_by_role("region", name="Training logs")).to_have_count(0)
+    picture = page.get_by_role("img", name="Sample of epoch 3: a red fox")
+    picture.click()
+    viewer = page.get_by_role("dialog", name="Sample in full size")
+    for key, epoch in (("", 3), ("ArrowRight", 2), ("ArrowLeft", 3), ("ArrowLeft", 4)):
+        if key:
+            page.keyboard.press(key)
+        expect(viewer.get_by_text(f"Sample of epoch {epoch}: a red fox")).to_be_visible()
+    wait_for_ticks(page, steer, 3)
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    page.get_by_role("button", name="…").click()
+    page.get_by_role("button", name="Copy ID").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "run"
+    page.go_back()
+    expect(page.get_by_role("radio", name="Log")).to_be_checked()
+    expect(page.get_by_role("region", name="Training logs")).to_be_visible()
+
+
 def test_times_go_on_while_the_page_of_an_ended_job_is_open(page: Page, monitor: Dashboard, steer: Steer) -> None:
-    open_job(page, monitor, "done")
+    open_job(page, monitor, "done", "&view=details")
     finished = page.get_by_text("29 minutes ago")
     expect(finished).to_be_visible()
     finished.evaluate("time => { time.dateTime = new Date(Date.now() - 45 * 60_000).toISOString(); }")
@@ -193,6 +255,16 @@ def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, moni
         for job_id in states:
             go_on_to(page, job_id)
             expect(page.locator("[data-testid=stSkeleton], [data-stale=true]")).to_have_count(0)
+            if job_id == "run":
+                expect_on_first_screen(
+                    page,
+                    page.get_by_role("heading", name="Aria run"),
+                    page.get_by_role("button", name="Cancel"),
+                    page.get_by_text("Training progress: 42%"),
+                    page.get_by_text("30m 30s"),
+                    page.get_by_text("0.0812", exact=True),
+                    page.get_by_role("img", name="Sample of epoch 4: a red fox").first,
+                )
             width = page.locator("[data-testid=stMain]").evaluate("main => main.scrollWidth")
             assert width <= 390, job_id
             found = [

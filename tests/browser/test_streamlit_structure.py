@@ -38,7 +38,13 @@ IN_THE_IMAGE_DIALOG = {
     "[class*=st-key-caption-turned-] textarea": "the focus after Next",
 }
 ON_A_JOB = {
-    ".st-key-breadcrumb pre": "dense",
+    "[data-testid=stElementContainer]:has(iframe[title*=autorefresh])": "takes no room",
+    ".st-key-first-screen > :has(> [data-testid=stHorizontalBlock] > [data-testid=stColumn])": "order on a phone",
+    ".st-key-first-screen > * > [data-testid=stHorizontalBlock]": "order on a phone",
+    ".st-key-first-screen [data-testid=stColumn]:has(.st-key-loss-panel)": "order on a phone",
+    "[class*=st-key-small-pictures-samples] a:has(> img)": "opens in full size",
+    ".st-key-log-on-one-line .st-key-log-lines > [data-testid=stElementContainer]": "scrolls sideways as a whole",
+    ":has(> .st-key-log-lines)": "as high as the window allows",
     ".st-key-log-lines[role=region]": "the area with a name",
     ".st-key-log-lines [data-testid=stCode] > div": "one text",
     ".st-key-log-lines pre code": "one text",
@@ -47,6 +53,7 @@ ON_A_JOB = {
     ".st-key-copied-lines-all button": "copies them",
 }
 ON_A_LORA = {"[class*=st-key-chips-] pre": "words as chips"}
+IN_THE_MENU_OF_A_JOB = {"[class*=st-key-copy-job-]": "copies", ".st-key-copy-job-id": "copies the id"}
 # There for a moment only; test_open_leads_to_the_job_and_one_step_back_to_the_list needs it.
 PASSING = {".st-key-way-on a": "a link that clicks itself"}
 
@@ -59,7 +66,17 @@ def parts(text: str) -> set[str]:
 def test_every_selector_of_script_and_styles_is_named_here() -> None:
     file = Path(browser_side.__file__)
     used = parts(file.with_suffix(".js").read_text("utf-8")) | parts(file.with_suffix(".css").read_text("utf-8"))
-    tables = (ON_THE_LIST, ON_A_PHONE, ON_THE_DATASETS, ON_A_DATASET, IN_THE_IMAGE_DIALOG, ON_A_JOB, ON_A_LORA, PASSING)
+    tables = (
+        ON_THE_LIST,
+        ON_A_PHONE,
+        ON_THE_DATASETS,
+        ON_A_DATASET,
+        IN_THE_IMAGE_DIALOG,
+        ON_A_JOB,
+        ON_A_LORA,
+        IN_THE_MENU_OF_A_JOB,
+        PASSING,
+    )
     assert used == parts(" ".join(selector for table in tables for selector in table))
 
 
@@ -95,6 +112,8 @@ def test_a_dataset_and_its_image_dialog(page: Page, dashboard: Dashboard) -> Non
 def test_a_job(page: Page, monitor: Dashboard) -> None:
     page.request.get(f"{monitor.url}/steer?do=refill")
     page.goto(f"{monitor.url}/job?id=run")
+    page.get_by_role("button", name="…").click()
+    expect_all(page, IN_THE_MENU_OF_A_JOB)
     page.get_by_role("button", name="Copy as text").click()
     expect_all(page, ON_A_JOB)
     page.goto(f"{monitor.url}/inspect?job=done&artifact=1/aria.safetensors")

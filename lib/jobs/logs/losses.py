@@ -1,6 +1,7 @@
 """Loss points as they are drawn: thinned without losing spikes, smoothed, NaN and infinity kept."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,6 +9,8 @@ from itertools import pairwise
 from lib.jobs.job import LossPoint
 
 SMOOTHING = 0.9
+# An axis may be stretched this much by a few extreme losses before they are left outside.
+STRETCH = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +19,38 @@ class DrawnPoints:
 
     line: tuple[LossPoint, ...] = ()
     marks: tuple[LossPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRange:
+    """Where nearly all losses lie, so that a few extreme ones do not flatten the rest of a chart.
+
+    Attributes:
+        low, high: The range; the extremes themselves where they do not stretch it much.
+        lowest, highest: The extremes.
+        outside: How many losses lie below or above the range.
+    """
+
+    low: float
+    high: float
+    lowest: float
+    highest: float
+    outside: int = 0
+
+
+def loss_range(points: Iterable[LossPoint]) -> LossRange | None:
+    """The range between the first and the last percentile, with a margin; None without a finite loss."""
+    losses = sorted(point.loss for point in points if math.isfinite(point.loss))
+    if not losses:
+        return None
+    lowest, highest, last = losses[0], losses[-1], len(losses) - 1
+    low, high = losses[round(last * 0.01)], losses[round(last * 0.99)]
+    span = high - low
+    if highest - lowest <= STRETCH * span:
+        return LossRange(low=lowest, high=highest, lowest=lowest, highest=highest)
+    low, high = max(lowest, low - span / 4), min(highest, high + span / 4)
+    outside = bisect_left(losses, low) + len(losses) - bisect_right(losses, high)
+    return LossRange(low=low, high=high, lowest=lowest, highest=highest, outside=outside)
 
 
 def drawn_points(points: Iterable[LossPoint], max_points: int = 1_000) -> DrawnPoints:

@@ -51,7 +51,7 @@ REFUSED = {
 }
 SLOW_TTL_S, NAME_TTL_S = 10.0, 60.0
 DOUBLE_CLICK_S = 10.0
-RETRY_ANYWAY = "choose 'Retry training' on the page of the job"
+RETRY_ANYWAY = "choose 'Fix and retry' on the page of the job"
 
 
 class InfluencerSource(JobSource):

@@ -16,7 +16,7 @@ from lib.ui.parts.live_times import show_timed_note
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import escaped
 
-SHOWN_FILES = 5
+SHOWN_FILES = 8
 _INSPECTED = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT, ArtifactKind.INCOMPLETE, ArtifactKind.OTHER})
 WARN_BEFORE = timedelta(minutes=5)
 FROZEN_EXPLANATION = (
@@ -86,22 +86,15 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
             if file.unavailable:
                 show_note(file.unavailable, color="orange")
         _show_inspect(job, file)
-        _show_download(job, file, "The link has expired." if state.is_expired else file.unavailable)
+        if not (state.is_expired or file.unavailable):
+            path, key = download_path(job.id, file.id), f"download-{job.id}-{file.id}"
+            st.link_button("Download", path, icon=":material/download:", key=key)
 
 
 def _show_inspect(job: Job, file: Artifact) -> None:
     if file.kind in _INSPECTED and not file.unavailable:
         params = {"job": job.id, "artifact": file.id}
         st.page_link(INSPECT.file, label="Inspect", icon=INSPECT.icon, query_params=params)
-
-
-def _show_download(job: Job, file: Artifact, refusal: str) -> None:
-    """A link, or a disabled button if there is a reason against it: to a screen reader a disabled link is still one."""
-    key, icon = f"download-{job.id}-{file.id}", ":material/download:"
-    if refusal:
-        st.button("Download", icon=icon, disabled=True, key=key, help=refusal)
-    else:
-        st.link_button("Download", download_path(job.id, file.id), icon=icon, key=key)
 
 
 def _show_refresh(key: str) -> None:

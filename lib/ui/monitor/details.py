@@ -14,7 +14,7 @@ from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_extra
 from lib.jobs.training_settings import TrainingConfig
 from lib.jobs.words import UNKNOWN, size_text
 from lib.ui.parts.format import duration_text, utc_now
-from lib.ui.parts.links import CONFIGS, DATASETS, JOB, NEW_JOB
+from lib.ui.parts.links import CONFIGS, DATASETS, JOB
 from lib.ui.parts.live_times import show_times
 from lib.ui.parts.settings_table import setting_rows, settings_table
 from lib.ui.parts.text import escaped
@@ -63,17 +63,28 @@ def _parsed(text: str) -> Any:
 
 
 def show_job_information(job: Job) -> None:
-    """The panel "Job information"."""
+    """The panel "Job information": where it comes from and when at the left, its settings at the right."""
     st.header("Job information", anchor=False)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _show_facts(job)
+        if job.command:
+            with st.expander("Command line", icon=":material/terminal:"):
+                st.code(command_text(job.command), language=None, wrap_lines=True)
+        _show_payload(job)
+    with right:
+        if rows := setting_rows(job.settings, _configuration(job)):
+            st.markdown(settings_table(rows))
+
+
+def _show_facts(job: Job) -> None:
     _show_link("Dataset", job.dataset_name, job.dataset_id, DATASETS.file)
     _show_link("Configuration", job.config_name, job.config_id, CONFIGS.file)
-    st.page_link(
-        NEW_JOB.file, label="Use this configuration", icon=":material/edit_note:", query_params={"from": job.id}
-    )
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     for label, link in (("Retry of", job.retry_of), *(("Retried as", each) for each in job.retried_as)):
         if link:
             _show_link(label, link.name, link.id, JOB.file)
+    st.markdown(f"Job ID: {escaped(job.id, limit=200)}")
     _show_times(job)
     people = {"Submitted": job.submitted_by, "Retried": job.retried_by, "Cancelled": job.cancelled_by}
     for done, name in people.items():
@@ -83,13 +94,6 @@ def show_job_information(job: Job) -> None:
         st.markdown(f"Time limit: {duration_text(job.time_limit_s)}")
     if job.size_bytes is not None:
         st.markdown(f"Files: {size_text(job.size_bytes)}")
-    if rows := setting_rows(job.settings, _configuration(job)):
-        with st.expander("Settings", icon=":material/tune:", expanded=any(row.configured for row in rows)):
-            st.markdown(settings_table(rows))
-    if job.command:
-        with st.expander("Command line", icon=":material/terminal:"):
-            st.code(command_text(job.command), language=None, wrap_lines=True)
-    _show_payload(job)
 
 
 def _configuration(job: Job) -> TrainingConfig | None:

@@ -1,19 +1,17 @@
-"""Why a job did not succeed: the cause, what to do, the lines that prove it, and the way to try again."""
+"""Why a job did not succeed: the cause, what to do, where it broke, and the lines that prove it."""
 
+import re
 import signal
-from collections.abc import Sequence
 
 import streamlit as st
 
-from lib import services
-from lib.jobs.job import Attempt, Failure, Job, JobStatus
-from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.links import NEW_JOB, wizard_params
+from lib.jobs.failures.causes import Cause
+from lib.jobs.job import Attempt, Failure, JobStatus
+from lib.jobs.training_settings import SETTINGS
 from lib.ui.parts.live_times import show_ended
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped, shown_text
 
-LAST_LINES = 12
 TITLES = {
     JobStatus.FAILED: "Training failed",
     JobStatus.CANCELLED: "Training cancelled",
@@ -22,7 +20,19 @@ TITLES = {
 SENTENCES = {
     JobStatus.FAILED: "The source does not say why.",
     JobStatus.CANCELLED: "It was stopped on request. The files written until then are kept.",
-    JobStatus.LOST: "The process that ran it vanished: the machine may have been switched off.",
+    JobStatus.LOST: "The process that ran it vanished, likely because the machine was switched off.",
+}
+# How a sentence goes on from what happened to a guess at why.
+_GUESS = ", likely "
+# Which settings most often lead to a cause; those that a source does not have are left out.
+SUSPECTS = {
+    Cause.OUT_OF_MEMORY: ("batch_size", "resolution", "network_dim", "gradient_checkpointing"),
+    Cause.NAN_LOSS: ("learning_rate", "mixed_precision"),
+    Cause.PRECISION: ("mixed_precision",),
+    Cause.TIMEOUT: ("epochs", "repeats"),
+    Cause.MISSING_MODEL: ("base_model",),
+    Cause.BROKEN_MODEL: ("base_model",),
+    Cause.BAD_ARGUMENT: ("extra",),
 }
 
 
@@ -31,6 +41,21 @@ def failure_sentence(attempt: Attempt) -> str:
     if attempt.never_began and attempt.failure is None:
         return "It was cancelled before it began."
     return attempt.failure.message if attempt.failure else SENTENCES[attempt.status]
+
+
+def fact_and_guess(sentence: str) -> tuple[str, str]:
+    """What happened and the guess at why, which is no headline: ``Killed by signal 9.``, ``Likely out of memory.``"""
+    fact, _, guess = sentence.partition(_GUESS)
+    return (f"{fact}.", f"Likely {guess}") if guess else (sentence, "")
+
+
+def suspect_settings(failure: Failure | None) -> tuple[str, ...]:
+    """The settings to look at first: those that the cause is often due to, and those that the sentence names."""
+    if failure is None:
+        return ()
+    usual = SUSPECTS.get(Cause(failure.cause), ()) if failure.cause in set(Cause) else ()
+    named = (word.replace("-", "_") for word in re.findall(r"[a-z]+(?:[-_][a-z]+)+", failure.message))
+    return tuple(dict.fromkeys(name for name in (*usual, *named) if name in SETTINGS))
 
 
 def cause_text(failure: Failure | None) -> str:
@@ -65,43 +90,29 @@ def exit_text(exit_code: int | None) -> str:
         return f"Ended by signal {-exit_code}"
 
 
-def show_failure(job: Job, attempt: Attempt) -> bool:
-    """The panel of a failed, cancelled or lost attempt. Returns whether the log it quotes is fresh."""
-    failure, is_fresh = attempt.failure, False
-    with st.container(border=True, key="failure"):
-        st.header(TITLES[attempt.status], anchor=False)
-        box = st.error if attempt.status is JobStatus.FAILED else st.warning
-        box(escaped(failure_sentence(attempt), limit=600))
-        if failure and failure.hint:
-            st.markdown(f"**What to do:** {escaped(failure.hint)}")
-        with st.container(horizontal=True, gap="medium"):
-            if attempt.status is not JobStatus.CANCELLED or failure:
-                st.markdown(escaped(cause_text(failure)), width="content")
-            for text in place_texts(failure):
-                st.markdown(escaped(text), width="content")
-            if text := exit_text(attempt.exit_code):
-                st.markdown(text, width="content")
-            word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
-            if attempt.finished_at is None:
-                st.markdown(f"{word} an unknown time", width="content")
-            else:
-                show_ended(word, attempt.finished_at)
-        with explained_errors("The log cannot be read"):
-            reading = services.latest_log(job.id, attempt.number)
-            _show_proof(failure, reading.value.lines)
-            is_fresh = reading.problem is None
-        st.page_link(NEW_JOB.file, label="Retry training", icon=":material/edit_note:", query_params=wizard_params(job))
-        show_note("Opens the form for a new job with these settings, so you can change them. It trains from step 0.")
-    return is_fresh
-
-
-def _show_proof(failure: Failure | None, last_lines: Sequence[str]) -> None:
+def show_failure(attempt: Attempt) -> None:
+    """The panel of a failed, cancelled or lost attempt. The log itself is a view of its own."""
+    failure = attempt.failure
+    fact, guess = fact_and_guess(failure_sentence(attempt))
+    st.header(TITLES[attempt.status], anchor=False)
+    box = st.error if attempt.status is JobStatus.FAILED else st.warning
+    box(escaped(fact, limit=600))
+    if guess:
+        st.markdown(escaped(guess, limit=300))
+    if failure and failure.hint:
+        st.markdown(f"**What to do:** {escaped(failure.hint)}")
+    facts = [cause_text(failure)] if attempt.status is not JobStatus.CANCELLED or failure else []
+    facts += [*place_texts(failure), *filter(None, [exit_text(attempt.exit_code)])]
+    if facts:
+        st.markdown(escaped(" · ".join(facts)))
+    word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
+    if attempt.finished_at is None:
+        st.markdown(f"{word} an unknown time")
+    else:
+        show_ended(word, attempt.finished_at)
     if failure and failure.evidence:
         show_note("From the log")
         st.code(shown_text(failure.evidence), language=None, wrap_lines=True)
-    elif last_lines:
-        show_note("Last lines of the log")
-        st.code(shown_text(last_lines[-LAST_LINES:]), language=None, wrap_lines=True)
     if failure and failure.traceback:
         with st.expander("Traceback", icon=":material/data_object:"):
             st.code(shown_text(failure.traceback.splitlines()), language=None, wrap_lines=True)

@@ -1,15 +1,21 @@
-"""The top of a job's page: breadcrumb, name, status and actions."""
+"""The top of a job's page: breadcrumb, name, status, the one action that matters now, and a menu with the rest."""
+
+from datetime import datetime
 
 import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError, JobNotFound
-from lib.jobs.job import Job, JobStatus
+from lib.jobs.job import Attempt, Job, JobStatus
 from lib.jobs.query import JobQuery
 from lib.sources.reads import Reading
+from lib.ui.monitor.artifacts import link_state
+from lib.ui.monitor.attempts import choose_attempt
+from lib.ui.monitor.job_menu import show_main_action, show_menu
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
 from lib.ui.parts.format import percent_text
 from lib.ui.parts.links import JOBS, OVERVIEW, show_place_link
+from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import show_status_badge, status_text
 
@@ -26,9 +32,10 @@ def browser_title(job: Job) -> str:
     return f"{'Waiting' if job.status is JobStatus.PENDING else status_text(job)} · {name}"
 
 
-def state_of(job: Job) -> tuple[object, ...]:
+def state_of(job: Job, now: datetime) -> tuple[object, ...]:
     """What the page's layout depends on: when it changes, the whole page is drawn again."""
-    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms
+    expired = sum(link_state(file, now).is_expired for file in job.artifacts)
+    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms, expired
 
 
 def open_job(job_id: str) -> Reading[Job] | None:
@@ -58,17 +65,21 @@ def show_choice() -> None:
     st.page_link(JOBS.file, label="All jobs", icon=":material/list:")
 
 
-def show_header(job: Job) -> None:
-    """Breadcrumb that ends with the id to copy, heading, status and alarms."""
+def show_header(job: Job) -> Attempt:
+    """Breadcrumb and one row: name, status, alarms, actions. Returns the attempt that is to be shown."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key="breadcrumb"):
-        st.page_link(OVERVIEW.file, label="Dashboard")
-        st.markdown("/", width="content")
-        st.page_link(JOBS.file, label="LoRA Training")
-        st.markdown("/ Job ID", width="content")
-        st.code(plain(job.id, limit=200), language=None, width="content")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
-        show_status_badge(job)
-        for alarm in job.alarms[:MAX_ALARMS]:
-            st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")
-        st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)
+        for page in (OVERVIEW, JOBS):
+            st.page_link(page.file, label=page.title)
+            st.markdown(":small[/]", width="content")
+        show_note(job.id[:60])
+        attempt = choose_attempt(job)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job-header"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", width="stretch"):
+            st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
+            show_status_badge(job)
+            for alarm in job.alarms[:MAX_ALARMS]:
+                st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")
+        with explained_errors("The files cannot be listed"):
+            show_main_action(job)
+        show_menu(job)
+    return attempt

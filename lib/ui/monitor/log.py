@@ -21,8 +21,8 @@ LARGE_PIECE = 500
 KEPT_LINES = (500, 2_500, 10_500)
 # A start that is held stays available while up to this many lines are printed between two ticks.
 HELD_MARGIN = 250
-HEIGHT_PX = 420
-TALL_PX = 640
+# Before browser.css fits it to the window.
+HEIGHT_PX = 480
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +102,21 @@ def tail_text(view: LogView, wanted: int) -> str:
     return shown_text(view.lines[-wanted:])
 
 
-def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
-    """The log area with its controls; ``tall`` when the reader came for the log. Returns whether it is fresh."""
-    key = f"log-{job.id}-{attempt.number}"
+def log_key(job: Job, attempt: Attempt) -> str:
+    """The beginning of the keys of everything about this log."""
+    return f"log-{job.id}-{attempt.number}"
+
+
+def show_log(job: Job, attempt: Attempt) -> bool:
+    """How much is shown, and the lines. Returns whether they are fresh."""
+    key = log_key(job, attempt)
     follow, wanted = st.session_state.get(f"{key}-follow", True), st.session_state.get(f"{key}-count", LINE_COUNTS[0])
+    wrap = st.session_state.get(f"{key}-wrap", False)
     held: ShownSpan | None = None if follow else st.session_state.get(f"{key}-span")
     held = held if held and held.wanted == wanted else None
     reading = services.latest_log(job.id, attempt.number, kept_lines(wanted, held))
     view = reading.value
     if not view.lines:
-        st.header("Training logs", anchor="logs")
         show_note("No log lines yet." if attempt.status.is_active else "This attempt left no log.")
         show_age_note(reading.problem, reading.read_at)
         return reading.problem is None
@@ -119,24 +124,12 @@ def show_log(job: Job, attempt: Attempt, *, tall: bool = False) -> bool:
     st.session_state[f"{key}-span"] = ShownSpan(
         wanted=wanted, start_line=start, end_line=end_line(view), numbering=view.numbering
     )
-    _show_controls(key, attempt, showing_text(end_line(view) - start, view))
+    show_note(showing_text(end_line(view) - start, view))
     show_age_note(reading.problem, reading.read_at)
-    with st.container(height=TALL_PX if tall else HEIGHT_PX, autoscroll=follow, gap=None, key="log-lines"):
+    with (
+        st.container(gap=None, key="log-wrapped" if wrap else "log-on-one-line"),
+        st.container(height=HEIGHT_PX, autoscroll=follow, gap=None, key="log-lines"),
+    ):
         for piece in log_pieces(view, start):
-            st.code(piece.text, language=None, wrap_lines=True)
+            st.code(piece.text, language=None, wrap_lines=wrap)
     return reading.problem is None
-
-
-def _show_controls(key: str, attempt: Attempt, showing: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.header("Training logs", anchor="logs", width="content")
-        st.toggle("Auto-scroll", value=True, key=f"{key}-follow", disabled=attempt.status.is_terminal)
-        st.selectbox(
-            "Lines shown",
-            LINE_COUNTS,
-            format_func="Last {:,}".format,
-            key=f"{key}-count",
-            label_visibility="collapsed",
-            width=130,
-        )
-        show_note(showing)

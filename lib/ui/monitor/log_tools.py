@@ -4,13 +4,14 @@ import time
 from urllib.parse import quote
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus
 from lib.jobs.logs.search import LogSearch
 from lib.jobs.words import count_text, size_text
-from lib.ui.monitor.log import kept_lines, tail_text
+from lib.ui.monitor.log import LINE_COUNTS, kept_lines, log_key, tail_text
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.links import own_path
 from lib.ui.parts.notes import show_note
@@ -41,13 +42,31 @@ def hit_lines(search: LogSearch) -> str:
     return "\n".join(f"{hit.line + 1:>{width}}  {shown_text([hit.text])}" for hit in search.hits)
 
 
-@st.fragment
 def show_log_tools(job: Job, attempt: Attempt) -> None:
-    """Find, copy and download; outside the ticking fragment, so that no tick redraws them."""
-    if attempt.status is JobStatus.PENDING:
-        return
-    if attempt.status.is_active or _may_have_lines(job.id, attempt.number):
-        _show_tools(job.id, attempt.number)
+    """The controls of the log; outside the ticking fragment, so that no tick sends them again."""
+    has_lines = attempt.status is JobStatus.RUNNING or _may_have_lines(job.id, attempt.number)
+    bar, found = st.container(horizontal=True, vertical_alignment="center", gap="small"), st.container()
+    with bar:
+        st.header("Training logs", anchor="logs", width="content")
+        if has_lines:
+            _show_switches(job, attempt)
+            _show_tools(job.id, attempt.number, found)
+
+
+def _show_switches(job: Job, attempt: Attempt) -> None:
+    """How the lines are shown."""
+    key = log_key(job, attempt)
+    st.selectbox(
+        "Lines shown",
+        LINE_COUNTS,
+        format_func="Last {:,}".format,
+        key=f"{key}-count",
+        label_visibility="collapsed",
+        width=115,
+    )
+    if attempt.status.is_active:
+        st.toggle("Auto-scroll", value=True, key=f"{key}-follow")
+    st.toggle("Wrap lines", key=f"{key}-wrap")
 
 
 def _may_have_lines(job_id: str, attempt: int) -> bool:
@@ -58,12 +77,15 @@ def _may_have_lines(job_id: str, attempt: int) -> bool:
         return True
 
 
-def _show_tools(job_id: str, attempt: int) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+@st.fragment
+def _show_tools(job_id: str, attempt: int, found: DeltaGenerator) -> None:
+    """Find, copy and download; what was found goes below the bar."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
         asked_for = _find_field(f"find-{job_id}-{attempt}")
         _show_copy(job_id, attempt)
         st.link_button("Download full log", log_path(job_id, attempt), icon=":material/download:")
-    with explained_errors("The log cannot be searched"):
+    # A fragment may go on filling only what it filled in the page's own run.
+    with found.container(), explained_errors("The log cannot be searched"):
         _show_found(job_id, attempt, asked_for)
 
 
@@ -74,10 +96,18 @@ def _find_field(key: str) -> str | None:
     """
     with (
         st.form(f"{key}-form", border=False, width="content"),
-        st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"),
+        st.container(horizontal=True, vertical_alignment="center", gap="xsmall"),
     ):
         # If it is wider, Streamlit covers the text with "Press Enter to submit form".
-        needle = st.text_input("Find in log", key=key, type="search", max_chars=200, width=180)
+        needle = st.text_input(
+            "Find in log",
+            key=key,
+            type="search",
+            max_chars=200,
+            width=150,
+            placeholder="Find in log",
+            label_visibility="collapsed",
+        )
         is_asked = st.form_submit_button("Find", icon=":material/search:")
     return (needle or "") if is_asked else None
 

@@ -1,24 +1,29 @@
-"""The loss as a chart: logged and smoothed lines, a band where it was not a number, and epochs marked."""
+"""The panel "Loss": the chart with its switches, the same in words, and how far it is behind the figures beside it."""
 
-import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-import pandas as pd
 import streamlit as st
 
 from lib import services
-from lib.jobs.job import Attempt, Job, LossPoint, Progress
-from lib.jobs.logs.losses import DrawnPoints
+from lib.jobs.job import Attempt, Job, LossPoint
+from lib.jobs.logs.losses import DrawnPoints, LossRange
 from lib.ui.monitor.attempts import shown_attempt
-from lib.ui.parts.format import loss_text
+from lib.ui.monitor.loss_spec import (
+    band_name,
+    band_row,
+    epoch_steps,
+    loss_domain,
+    loss_rows,
+    loss_spec,
+    wants_log_scale,
+)
+from lib.ui.parts.format import loss_text, utc_now
 from lib.ui.parts.notes import show_age_note, show_note
+from lib.ui.parts.url import mirror_url, url_reader, write_params
 
-# Not "raw": kohya's log prints a running average.
-RAW, SMOOTHED = "as logged", "smoothed"
-MAX_EPOCH_MARKS = 15
-HEIGHT_PX = 400
+MAX_LAG_S = 5
+LINEAR, LOG, TIME = "linear", "log", "time"
 
 
 def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
@@ -40,183 +45,93 @@ def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
     return " ".join(parts)
 
 
-def band_name(raw: DrawnPoints) -> str:
-    """``NaN from step 5``: where the loss was NaN or infinite; empty if it never was."""
-    if not raw.marks:
+def short_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
+    """``Last 0.0582 · lowest 0.0502 at step 595 · smoothed 0.0560``, and where it was no number."""
+    if not raw.line:
+        return f"It was {band_name(raw)}."
+    lowest = min(raw.line, key=lambda point: point.loss)
+    parts = [f"Last {loss_text(raw.line[-1].loss)}", f"lowest {loss_text(lowest.loss)} at step {lowest.step:,}"]
+    parts += [f"smoothed {loss_text(smooth[-1].loss)}"] if smooth else []
+    parts += [band_name(raw)] if raw.marks else []
+    return " · ".join(parts)
+
+
+def outside_text(shown: LossRange | None, *, log_scale: bool) -> str:
+    """How many losses lie outside the axis and how far, and where they are seen; empty if none does."""
+    if shown is None or not shown.outside or log_scale:
         return ""
-    first, last = raw.marks[0].step, raw.marks[-1].step
-    kinds = {"NaN" if math.isnan(point.loss) else "infinite" for point in raw.marks}
-    what = " or ".join(sorted(kinds))
-    if raw.line and raw.line[-1].step > last:
-        return f"{what} at step {first:,}" if first == last else f"{what} between steps {first:,} and {last:,}"
-    return f"{what} from step {first:,}"
+    count = "1 loss lies" if shown.outside == 1 else f"{shown.outside:,} losses lie"
+    ends = [f"up to {loss_text(shown.highest)}"] if shown.highest > shown.high else []
+    ends += [f"down to {loss_text(shown.lowest)}"] if shown.lowest < shown.low else []
+    return f"{count} outside the axis, {' and '.join(ends)}; the log scale shows all above zero."
 
 
-def epoch_steps(progress: Progress) -> list[int]:
-    """The steps at which epochs end, if the totals are known; every n-th one if there are many."""
-    total, epochs = progress.total_steps, progress.total_epochs
-    if not total or not epochs or epochs < 2 or total < epochs:
-        return []
-    every = math.ceil(epochs / MAX_EPOCH_MARKS)
-    return [round(total * epoch / epochs) for epoch in range(every, epochs, every)]
+def lag_text(attempt: Attempt, read_at: datetime | None, now: datetime) -> str:
+    """Says that the chart is older than the figures beside it; empty while it is not."""
+    if read_at is None or attempt.status.is_terminal or (now - read_at).total_seconds() <= MAX_LAG_S:
+        return ""
+    return f"The loss chart is {int((now - read_at).total_seconds())} s behind these figures."
 
 
-def loss_rows(
-    raw: DrawnPoints, smooth: Sequence[LossPoint], *, by_time: bool = False, positive: bool = False
-) -> pd.DataFrame:
-    """The rows of the lines: x, loss, series. Points that a time or log scale cannot show are left out."""
-    rows = [
-        (_x(point, by_time), point.loss, point.step, series)
-        for series, points in ((RAW, raw.line), (SMOOTHED, smooth))
-        for point in points
-        if not (by_time and point.at is None) and not (positive and point.loss <= 0)
-    ]
-    frame = pd.DataFrame(rows, columns=["x", "loss", "step", "series"])
-    frame["loss"] = frame["loss"].astype("float32")
-    frame["series"] = frame["series"].astype("category")
-    return frame
+def _read_key(job: Job) -> str:
+    """Where the session keeps when the chart on its screen was read."""
+    return f"when the loss of {job.id} was read"
 
 
-def band_row(raw: DrawnPoints, *, by_time: bool = False) -> dict[str, Any] | None:
-    """A band from the first to the last loss that was NaN or infinite; None if there was none."""
-    marks = [point for point in raw.marks if not (by_time and point.at is None)]
-    if not marks:
-        return None
-    first, last = marks[0], marks[-1]
-    ends = {"x": _json_x(first, by_time), "x2": _json_x(last, by_time)}
-    return {**ends, "series": band_name(raw), "step": first.step, "last_step": last.step}
-
-
-def loss_domain(losses: Sequence[float], *, log_scale: bool = False) -> tuple[float, float] | None:
-    """The range of the y axis for losses that span none: a single value, or none at all."""
-    if not len(losses):
-        return (0.1, 1.0) if log_scale else (0.0, 1.0)
-    low, high = float(min(losses)), float(max(losses))
-    if low < high:
-        return None
-    margin = abs(low) / 2 or 1.0
-    return low - margin, low + margin
-
-
-def loss_spec(
-    band: dict[str, Any] | None,
-    epochs: Sequence[int],
-    *,
-    domain: tuple[float, float] | None = None,
-    by_time: bool = False,
-    log_scale: bool = False,
-    total_steps: int | None = None,
-) -> dict[str, Any]:
-    """The chart as a Vega-Lite specification, without the rows of the lines."""
-    x: dict[str, Any] = {
-        "field": "x",
-        "type": "temporal" if by_time else "quantitative",
-        "title": "Time" if by_time else "Step",
-        "scale": {"nice": False, "zero": False},
-    }
-    if not by_time:
-        x["axis"] = {"format": ",d", "tickMinStep": 1}
-        if total_steps:
-            x["scale"]["domainMax"] = total_steps
-    scale: dict[str, Any] = {"type": "log", "nice": False} if log_scale else {"type": "linear", "zero": False}
-    if domain:
-        scale |= {"domain": list(domain), "nice": False}
-    # A diverged loss may have thirty digits.
-    axis = {"format": ".4~g"}
-    y = {"field": "loss", "type": "quantitative", "title": None, "scale": scale, "axis": axis}
-    color = _color(band["series"] if band else "")
-    layers = [_lines(x, y, color)]
-    if band:
-        layers.insert(0, _band(band, x, color))
-    if epochs and not by_time:
-        layers.insert(0, _rules(epochs, x))
-    return {"layer": layers, "height": HEIGHT_PX}
+def show_lag(job: Job, attempt: Attempt) -> None:
+    """A note when the chart is behind. The figures' own ticks draw it: those of the chart are what fails."""
+    if text := lag_text(attempt, st.session_state.get(_read_key(job)), utc_now()):
+        show_note(text, color="orange")
 
 
 def show_loss(job: Job, attempt: Attempt) -> bool:
     """The chart with its switches and summary. Returns whether it is fresh."""
-    st.header("Loss", anchor=False)
     reading = services.latest_loss(job.id, attempt.number, is_over=attempt.status.is_terminal)
+    st.session_state[_read_key(job)] = reading.read_at
+    drawn, raw, key = reading.value, reading.value.raw, f"loss-{job.id}-{attempt.number}"
+    proposed = wants_log_scale(drawn.range)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.header("Loss", anchor=False, width="content")
+        if raw.line:
+            log_scale = _show_switch("Log scale", "scale", LOG, proposed, LINEAR)
+            by_time = _show_switch("Over time", "x", TIME, False) and any(point.at for point in raw.line)
     show_age_note(reading.problem, reading.read_at)
-    raw, smooth, key = reading.value.raw, reading.value.smooth, f"loss-{job.id}-{attempt.number}"
     if not raw.line and not raw.marks:
         is_known = attempt.progress.loss is not None
         soon = "The chart appears in a moment." if is_known else "No loss yet."
         show_note("No loss was recorded." if attempt.status.is_terminal else soon)
         return reading.problem is None
+    if not raw.line:
+        log_scale = by_time = False
     # A trainer often prints its totals only after the page was opened.
     progress = shown_attempt(services.latest_job(job.id).value, str(attempt.number)).progress
-    with st.container(horizontal=True, gap="medium"):
-        log_scale = st.toggle("Log scale", key=f"{key}-log")
-        by_time = st.toggle("Over time", key=f"{key}-time", disabled=not any(point.at for point in raw.line))
-    summary = loss_summary(raw, smooth)
-    rows = loss_rows(raw, smooth, by_time=by_time, positive=log_scale)
-    band, domain = band_row(raw, by_time=by_time), loss_domain(rows["loss"].tolist(), log_scale=log_scale)
-    epochs, total = epoch_steps(progress), progress.total_steps
-    spec = loss_spec(band, epochs, domain=domain, by_time=by_time, log_scale=log_scale, total_steps=total)
-    st.vega_lite_chart(rows, spec, key=key, alt=summary)
-    show_note(summary)
+    rows = loss_rows(raw, drawn.smooth, by_time=by_time, positive=log_scale)
+    domain = loss_domain(drawn.range, rows["loss"].to_pylist(), log_scale=log_scale)
+    spec = loss_spec(
+        band_row(raw, by_time=by_time),
+        epoch_steps(progress),
+        domain=domain,
+        by_time=by_time,
+        log_scale=log_scale,
+        total_steps=progress.total_steps,
+    )
+    st.vega_lite_chart(rows, spec, key=key, alt=loss_summary(raw, drawn.smooth))
+    with st.container(gap=None):
+        show_note(short_summary(raw, drawn.smooth))
+        if text := outside_text(drawn.range, log_scale=log_scale):
+            show_note(text)
     return reading.problem is None
 
 
-def _color(band: str) -> dict[str, Any]:
-    names = {RAW: "#7fa3d9", SMOOTHED: "#d9730d", **({band: "#d33c3c"} if band else {})}
-    return {
-        "field": "series",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": list(names), "range": list(names.values())},
-        "legend": {"orient": "top"},
-    }
+def _show_switch(label: str, parameter: str, on: str, proposed: bool, off: str = "") -> bool:
+    """A switch that the URL keeps where it is not as proposed."""
+    is_on = url_reader().choice(parameter, (on, off), on if proposed else off) == on
+    key = f"chart-{parameter}"
+    mirror_url(key, is_on)
+    st.toggle(label, key=key, on_change=_keep_switch, args=(key, parameter, on, off, proposed))
+    return is_on
 
 
-def _lines(x: dict[str, Any], y: dict[str, Any], color: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "mark": {"type": "line", "interpolate": "linear", "clip": True},
-        "encoding": {
-            "x": x,
-            "y": y,
-            "color": color,
-            "opacity": {"condition": {"test": f"datum.series === '{RAW}'", "value": 0.55}, "value": 1},
-            "strokeWidth": {"condition": {"test": f"datum.series === '{RAW}'", "value": 1}, "value": 2.2},
-            "tooltip": [
-                {"field": "series", "type": "nominal", "title": "Series"},
-                {"field": "step", "type": "quantitative", "title": "Step", "format": ",d"},
-                {"field": "loss", "type": "quantitative", "title": "Loss", "format": ".4f"},
-            ],
-        },
-    }
-
-
-def _band(row: dict[str, Any], x: dict[str, Any], color: dict[str, Any]) -> dict[str, Any]:
-    """With a border, so that even a single step shows."""
-    steps = [("step", "From step"), ("last_step", "To step")]
-    return {
-        "data": {"name": "not-finite", "values": [row]},
-        "mark": {"type": "rect", "fillOpacity": 0.2, "stroke": "#d33c3c", "strokeWidth": 1, "clip": True},
-        "encoding": {
-            "x": x,
-            "x2": {"field": "x2"},
-            "color": color,
-            "tooltip": [
-                {"field": "series", "type": "nominal", "title": "Loss"},
-                *({"field": name, "type": "quantitative", "title": title, "format": ",d"} for name, title in steps),
-            ],
-        },
-    }
-
-
-def _rules(steps: Sequence[int], x: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "data": {"name": "epochs", "values": [{"x": step} for step in steps]},
-        "mark": {"type": "rule", "color": "gray", "opacity": 0.25, "strokeDash": [2, 3], "clip": True},
-        "encoding": {"x": x},
-    }
-
-
-def _x(point: LossPoint, by_time: bool) -> float | int | datetime:
-    return datetime.fromtimestamp(point.at or 0, UTC) if by_time else point.step
-
-
-def _json_x(point: LossPoint, by_time: bool) -> float | int:
-    return (point.at or 0) * 1000 if by_time else point.step
+def _keep_switch(key: str, parameter: str, on: str, off: str, proposed: bool) -> None:
+    is_on = st.session_state[key]
+    write_params({parameter: None if is_on == proposed else on if is_on else off})

@@ -7,6 +7,7 @@ from lib.jobs.job import Job, JobStatus
 from lib.services import SHARED_READ_S
 
 POLL_MS = 2_000
+LOSS_POLL_MS = 3_000
 RESULTS_POLL_MS = 10_000
 SLOW_POLL_MS = 60_000
 CONFIRMING_READS = 2

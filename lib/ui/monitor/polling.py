@@ -17,7 +17,7 @@ from lib.ui.parts.format import utc_now
 
 # Streamlit merges simultaneous ticks into one message and redraws only one of their fragments. Timers in step would
 # lose most of the slow ticks.
-_OUT_OF_STEP_MS = {"failure": 70, "files": 170, "samples": 270, "results": 370}
+_OUT_OF_STEP_MS = {"loss": 70, "strip": 170, "view": 270}
 
 Part = Callable[[Job, Attempt], bool]
 """Draws something and returns whether it is fresh."""
@@ -44,11 +44,13 @@ def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
 def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part]) -> None:
     """Redraw slowly growing parts: every 10 s while the job is active or a part is stale, every minute if links expire.
 
-    The key of a part is the title of its error message.
+    The loss, which stands beside quick figures, is redrawn more often. The key of a part is the title of its error
+    message.
     """
+    often_ms = poll_interval.LOSS_POLL_MS if key == "loss" else poll_interval.RESULTS_POLL_MS
     fresh = [draw(title, partial(part, job, attempt)) for title, part in parts.items()]
     if job.status.is_active or not all(fresh):
-        st_autorefresh(poll_interval.RESULTS_POLL_MS - _OUT_OF_STEP_MS[key], key=f"{key}-{job.id}")
+        st_autorefresh(often_ms - _OUT_OF_STEP_MS[key], key=f"{key}-{job.id}")
     elif poll_interval.has_frozen_links(job):
         st_autorefresh(poll_interval.SLOW_POLL_MS - _OUT_OF_STEP_MS[key], key=f"{key}-links-{job.id}")
 

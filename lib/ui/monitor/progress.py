@@ -16,6 +16,7 @@ from lib.ui.monitor.poll_interval import is_silent
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
+from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped
 
 _BAR_NAMES = {
@@ -101,9 +102,11 @@ def progress_facts(attempt: Attempt, job: Job, now: datetime) -> list[Fact]:
     remaining = Fact(
         label="Estimated time remaining", value=_known(eta), note="" if eta else "Known after the first steps."
     )
+    rate = progress.learning_rate
     return [
         *([] if _is_stopping(attempt, job) else [remaining]),
         Fact(label="Loss", value=_known(_loss(progress))),
+        *([] if rate is None else [Fact(label="Learning rate", value=f"{rate:.3g}")]),
         Fact(
             label="Speed",
             value=speed_text(progress.seconds_per_step),
@@ -184,13 +187,16 @@ def _show_waiting(job: Job) -> None:
             st.markdown(ahead_text(ahead), width="content")
     else:
         st.markdown(waiting_text(job))
-    refused, place = services.reason_against(Action.MOVE), job.queue_position
+    if refused := services.reason_against(Action.MOVE):
+        show_note(refused)
+        return
+    place = job.queue_position
     with st.container(horizontal=True):
-        for label, icon, places, end in (
-            ("Move up", ":material/arrow_upward:", -1, "It is already next." if place == 1 else ""),
-            ("Move down", ":material/arrow_downward:", 1, "It is already last." if _is_last(place) else ""),
+        for label, icon, places, is_end in (
+            ("Move up", ":material/arrow_upward:", -1, place == 1),
+            ("Move down", ":material/arrow_downward:", 1, _is_last(place)),
         ):
-            if st.button(label, icon=icon, disabled=bool(refused or end), help=refused or end or None):
+            if not is_end and st.button(label, icon=icon):
                 _move(job.id, places)
 
 
@@ -206,7 +212,14 @@ def _job_ahead() -> Job | None:
         jobs = services.latest_jobs(_RUNNING).value.jobs
     except DashboardError:  # the place in the queue is shown anyway
         return None
-    return min(jobs, key=lambda job: math.inf if job.progress.eta_s is None else job.progress.eta_s, default=None)
+    return min(jobs, key=_room_in_s, default=None)
+
+
+def _room_in_s(job: Job) -> float:
+    """Seconds until a running job makes room: none for one that is stopping, endless if unknown."""
+    if job.cancelling:
+        return 0.0
+    return math.inf if job.progress.eta_s is None else job.progress.eta_s
 
 
 def _is_last(place: int | None) -> bool:

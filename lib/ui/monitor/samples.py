@@ -1,4 +1,7 @@
-"""Sample images by epoch and prompt: newest epochs first, older ones on request, full size on click."""
+"""Sample images: the newest ones as a strip, and all of them as a grid of prompts and epochs.
+
+The browser loads the pictures from our route; ``browser.js`` opens one in full size and lets the arrow keys walk on.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +10,16 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
+from lib.sources.reads import Reading
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.samples import sample_url
 from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.url import mirror_url
 
-EPOCHS_AT_FIRST = 2
-EPOCHS_MORE = 4
-MAX_PER_EPOCH = 24
+STRIP_SAMPLES = 8
+GRID_EPOCHS = 5
+MAX_PROMPTS = 24
+_NO_PROMPT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,14 @@ class SampleRow:
 
     title: str
     samples: tuple[Artifact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """The samples of one prompt: one for each epoch shown, None where there is none."""
+
+    caption: str
+    samples: tuple[Artifact | None, ...]
 
 
 def sample_rows(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[SampleRow]:
@@ -37,6 +51,24 @@ def sample_rows(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -
     ]
 
 
+def prompt_rows(rows: Sequence[SampleRow]) -> list[PromptRow]:
+    """The same samples with a row for each prompt, in the order of the prompts."""
+    placed = [_by_prompt(row) for row in rows]
+    return [
+        PromptRow(
+            caption=next(sample_caption(samples[place]) for samples in placed if place in samples),
+            samples=tuple(samples.get(place) for samples in placed),
+        )
+        for place in sorted({place for samples in placed for place in samples})
+    ]
+
+
+def epochs_up_to(rows: Sequence[SampleRow], title: str | None) -> list[SampleRow]:
+    """The epoch with this title and the ones before it, newest first; None or an unknown title: the newest ones."""
+    start = next((at for at, row in enumerate(rows) if row.title == title), 0)
+    return list(rows[start : start + GRID_EPOCHS])
+
+
 def sample_caption(sample: Artifact) -> str:
     """The prompt, else its number, else the file's name."""
     if sample.prompt:
@@ -44,50 +76,79 @@ def sample_caption(sample: Artifact) -> str:
     return f"Prompt {sample.prompt_index + 1}" if sample.prompt_index is not None else plain(sample.name, limit=60)
 
 
-def show_samples(job: Job, attempt: Attempt) -> bool:
-    """A grid per epoch. The browser loads the images from our route.
+def show_newest_samples(job: Job, attempt: Attempt) -> bool:
+    """The samples of the newest epoch in one row; nothing while there is none. Returns whether the list is fresh."""
+    reading, rows = _read(job, attempt)
+    if rows:
+        with st.container(key="small-pictures-samples-strip", gap="xsmall"):
+            show_note(f"Newest samples: {rows[0].title.lower()}")
+            with st.grid(STRIP_SAMPLES, min_column_width=90, gap="small"):
+                for sample in rows[0].samples[:STRIP_SAMPLES]:
+                    _show_sample(job.id, sample, rows[0].title)
+    return reading.problem is None
 
-    Returns whether the list is fresh.
-    """
-    reading = services.latest_artifacts(job)
-    is_fresh = reading.problem is None
-    rows = sample_rows(reading.value, attempt if len(job.attempts) > 1 else None)
-    key = f"samples-{job.id}-{attempt.number}"
-    if not rows and attempt.status.is_terminal and is_fresh:
-        return is_fresh
+
+def show_samples(job: Job, attempt: Attempt) -> bool:
+    """A row for each prompt, a column for each of the newest epochs, and a slider that leads to older ones."""
+    reading, rows = _read(job, attempt)
     st.header("Samples", anchor=False)
     show_age_note(reading.problem, reading.read_at)
     if not rows:
-        show_note("No samples yet.")
-        return is_fresh
-    shown = st.session_state.get(f"{key}-epochs", EPOCHS_AT_FIRST)
-    for row in rows[:shown]:
-        st.markdown(f"**{escaped(row.title)}**")
-        with st.grid(4, min_column_width=120, gap="small"):
-            for sample in row.samples[:MAX_PER_EPOCH]:
-                _show_sample(job.id, sample, row.title)
-        if (left_out := len(row.samples) - MAX_PER_EPOCH) > 0:
-            show_note(f"{left_out:,} more samples of this moment are not shown.")
-    if len(rows) > shown:
-        st.button(
-            f"Show older samples ({len(rows) - shown} more epochs)",
-            key=f"{key}-older",
-            on_click=_show_more,
-            args=(f"{key}-epochs", shown + EPOCHS_MORE),
-        )
-    return is_fresh
+        show_note("No samples yet." if attempt.status.is_active else "This attempt left no samples.")
+        return reading.problem is None
+    shown = epochs_up_to(rows, _choose_epoch(rows, f"samples-{job.id}-{attempt.number}"))
+    prompts = prompt_rows(shown)
+    with st.container(key="small-pictures-samples-grid", gap="small"):
+        for prompt in prompts[:MAX_PROMPTS]:
+            st.markdown(escaped(prompt.caption))
+            with st.grid(GRID_EPOCHS, min_column_width=120, gap="small"):
+                for row, sample in zip(shown, prompt.samples, strict=True):
+                    if sample is None:
+                        show_note(f"{row.title}: none")
+                    else:
+                        _show_sample(job.id, sample, row.title, row.title)
+    if (left_out := len(prompts) - MAX_PROMPTS) > 0:
+        show_note(f"{left_out:,} more samples of each epoch are not shown.")
+    return reading.problem is None
 
 
-def _show_sample(job_id: str, sample: Artifact, when: str) -> None:
-    url, caption = sample_url(st.context.url, job_id, sample.id), sample_caption(sample)
+def _read(job: Job, attempt: Attempt) -> tuple[Reading[Sequence[Artifact]], list[SampleRow]]:
+    reading = services.latest_artifacts(job)
+    return reading, sample_rows(reading.value, attempt if len(job.attempts) > 1 else None)
+
+
+def _choose_epoch(rows: Sequence[SampleRow], key: str) -> str | None:
+    """The epoch to show; None follows the newest."""
+    titles = [row.title for row in reversed(rows)]
+    if len(titles) <= GRID_EPOCHS:
+        return None
+    chosen = st.session_state.get(f"{key}-chosen")
+    chosen = chosen if chosen in titles else None
+    mirror_url(key, chosen or titles[-1])
+    st.select_slider("Up to", titles, key=key, on_change=_keep_epoch, args=(key, titles[-1]))
+    return chosen
+
+
+def _keep_epoch(key: str, newest: str) -> None:
+    chosen = st.session_state[key]
+    st.session_state[f"{key}-chosen"] = None if chosen == newest else chosen
+
+
+def _show_sample(job_id: str, sample: Artifact, when: str, caption: str = "") -> None:
+    url, alt = sample_url(st.context.url, job_id, sample.id), f"Sample of {when.lower()}: {sample_caption(sample)}"
     if not url.startswith("http"):
-        st.link_button(escaped(caption), url)
+        st.link_button(escaped(alt), url)
         return
-    st.image(url, caption=escaped(caption), width="stretch", link=url, alt=f"Sample of {when.lower()}: {caption}")
+    st.image(url, caption=escaped(caption) or None, width="stretch", link=url, alt=alt)
 
 
-def _show_more(key: str, epochs: int) -> None:
-    st.session_state[key] = epochs
+def _by_prompt(row: SampleRow) -> dict[tuple[int, int], Artifact]:
+    """The samples by the number of their prompt, else by their place; several of one prompt keep their order."""
+    found: dict[tuple[int, int], Artifact] = {}
+    for place, sample in enumerate(row.samples):
+        number = place if sample.prompt_index is None else sample.prompt_index
+        found[number, sum(each == number for each, _ in found)] = sample
+    return found
 
 
 def _title(epoch: int, step: int) -> str:
@@ -97,4 +158,4 @@ def _title(epoch: int, step: int) -> str:
 
 
 def _prompt_order(sample: Artifact) -> tuple[int, str]:
-    return (sample.prompt_index if sample.prompt_index is not None else 1_000_000, sample.name)
+    return (sample.prompt_index if sample.prompt_index is not None else _NO_PROMPT, sample.name)

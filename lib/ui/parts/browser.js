@@ -94,6 +94,63 @@ document.addEventListener("click", (event) => {
   document.execCommand("copy");
 });
 
+// "Copy ID" and "Copy link" in a job's menu: the address has both.
+document.addEventListener("click", (event) => {
+  const place = event.target.closest?.("[class*=st-key-copy-job-]");
+  if (!place) return;
+  const field = document.createElement("textarea");
+  field.value = place.matches(".st-key-copy-job-id") ? new URLSearchParams(location.search).get("id") : location.href;
+  place.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+});
+
+// A click on a sample shows it in full size, and the arrow keys walk on to the ones beside it. Not a dialog of the
+// server's: the page goes on ticking behind it, and the next picture is there at once.
+const SAMPLES = "[class*=st-key-small-pictures-samples] a:has(> img)";
+let viewer = null;
+
+function makeViewer() {
+  viewer = document.createElement("dialog");
+  viewer.className = "sample-viewer";
+  viewer.setAttribute("aria-label", "Sample in full size");
+  viewer.append(document.createElement("img"), document.createElement("p"));
+  for (const [label, deed] of [["Previous", () => walk(-1)], ["Next", () => walk(1)], ["Close", () => viewer.close()]]) {
+    const button = document.createElement("button");
+    button.textContent = label;
+    button.addEventListener("click", deed);
+    viewer.append(button);
+  }
+  viewer.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    if (step) walk(step);
+  });
+  viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
+  document.body.append(viewer);
+}
+
+function showSample(link) {
+  if (!viewer) makeViewer();
+  const [image, text] = viewer.children;
+  image.src = link.href;
+  image.alt = text.textContent = link.querySelector("img").alt;
+  if (!viewer.open) viewer.showModal();
+}
+
+function walk(step) {
+  const links = [...document.querySelectorAll(SAMPLES)];
+  const next = links[links.findIndex((link) => link.href === viewer.children[0].src) + step];
+  if (next) showSample(next);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.(SAMPLES);
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  showSample(link);
+});
+
 // Keeps "3 minutes ago" correct on a page that is open but not drawn again. The words are those of
 // format.relative_time; null leaves the text alone: after some days it hardly changes.
 export function relativeTime(age_s) {

@@ -6,6 +6,7 @@ A button inside a ticking fragment must not open a dialog directly: the next tic
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote
 
 import streamlit as st
@@ -125,7 +126,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
             _show_compare(jobs)
         _show_downloads(jobs, key)
         for action in (RETRY, CANCEL, DELETE):
-            _show_button(action, jobs, key, leave_to, is_elsewhere=links)
+            show_action(action, jobs, key=key, leave_to=leave_to, is_elsewhere=links)
         give_focus_back(f"{key}-{action.name}" for action in (CANCEL, DELETE))
 
 
@@ -231,11 +232,25 @@ def _file_label(file: Artifact) -> str:
     return f"{escaped(file.name, limit=80)}{size}"
 
 
-def _show_button(action: JobAction, jobs: Sequence[Job], key: str, leave_to: str, *, is_elsewhere: bool) -> None:
+def show_action(
+    action: JobAction,
+    jobs: Sequence[Job],
+    *,
+    key: str,
+    leave_to: str = "",
+    is_elsewhere: bool = False,
+    width: Literal["content", "stretch"] = "content",
+) -> None:
+    """The button of one action; see ``show_actions``. ``is_elsewhere``: a retry leads to the job it starts."""
     reason = reason_disabled(action, jobs)
     note = reason or (_retry_note() if action is RETRY else "")
     pressed = st.button(
-        action.label, icon=action.icon, key=f"{key}-{action.name}", disabled=bool(reason), help=note or None
+        action.label,
+        icon=action.icon,
+        key=f"{key}-{action.name}",
+        disabled=bool(reason),
+        help=note or None,
+        width=width,
     )
     if not pressed:
         return

@@ -3,7 +3,7 @@
 ``PAGES`` is the only list of pages: navigation, links and the answer to an unknown address are made from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -54,6 +54,11 @@ def own_path(path: str) -> str:
 def wizard_params(job: Job) -> dict[str, str]:
     """The URL parameters that start the wizard from this job: at its settings, under a name of its own."""
     return {"from": job.id}
+
+
+def fix_params(job: Job, suspects: Sequence[str]) -> dict[str, str]:
+    """The same, at the step that changes settings; ``mark`` names those that most likely need it."""
+    return {**wizard_params(job), "step": "2", **({"mark": ",".join(suspects)} if suspects else {})}
 
 
 def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str | None = None) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import streamlit as st
 
+from lib import services
 from lib.errors import DashboardError
 from lib.ui.parts.format import relative_time, utc_now
 from lib.ui.parts.text import escaped
@@ -28,6 +29,14 @@ def show_age(problem: DashboardError | None, read_at: datetime) -> None:
     """A warning why the page is stale and how old it is; nothing while it is fresh."""
     if problem is not None:
         st.warning(stale_text(problem, read_at, utc_now()), icon=":material/sync_problem:")
+
+
+def show_refreshable_age(problem: DashboardError | None, read_at: datetime) -> None:
+    """The same with a way to read everything again at once."""
+    if problem is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            show_age(problem, read_at)
+            st.button("Refresh now", icon=":material/refresh:", key="refresh", on_click=services.forget_reads)
 
 
 def show_incomplete(incomplete: str) -> None:

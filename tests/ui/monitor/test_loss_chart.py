@@ -6,8 +6,17 @@ import altair
 import pytest
 
 from lib.jobs.job import LossPoint, Progress
-from lib.jobs.logs.losses import drawn_points, smoothed
-from lib.ui.monitor.loss_chart import band_name, band_row, epoch_steps, loss_domain, loss_rows, loss_spec, loss_summary
+from lib.jobs.logs.losses import LossRange, drawn_points, loss_range, smoothed
+from lib.ui.monitor.loss_chart import loss_summary, outside_text
+from lib.ui.monitor.loss_spec import (
+    band_name,
+    band_row,
+    epoch_steps,
+    loss_domain,
+    loss_rows,
+    loss_spec,
+    wants_log_scale,
+)
 
 POINTS = [LossPoint(step=step, loss=1 / step, at=1_800_000_000.0 + step) for step in range(1, 50_001)]
 BROKEN = [LossPoint(step=50_001, loss=math.nan, at=1.0), LossPoint(step=50_002, loss=math.inf)]
@@ -16,9 +25,9 @@ RAW, SMOOTH = drawn_points([*POINTS, *BROKEN], 600), drawn_points(smoothed(POINT
 
 def test_a_long_run_is_drawn_with_a_thousand_points() -> None:
     rows = loss_rows(RAW, SMOOTH)
-    assert 900 < len(rows) <= 1_000
-    assert rows["loss"].max() == pytest.approx(1.0)
-    assert rows["loss"].dtype == "float32"
+    assert 900 < rows.num_rows <= 1_000
+    assert max(rows["loss"].to_pylist()) == pytest.approx(1.0)
+    assert rows.nbytes < 10 * rows.num_rows, "every tick sends them"
 
 
 @pytest.mark.parametrize("by_time", [False, True])
@@ -26,7 +35,7 @@ def test_a_long_run_is_drawn_with_a_thousand_points() -> None:
 def test_the_chart_is_valid_vega_lite(by_time: bool, log_scale: bool) -> None:
     band = band_row(RAW, by_time=by_time)
     spec = loss_spec(band, [10, 20], domain=(0.1, 1), by_time=by_time, log_scale=log_scale)
-    data = {"values": loss_rows(RAW, SMOOTH).head(3).to_dict("records")}
+    data = {"values": loss_rows(RAW, SMOOTH).slice(0, 3).to_pylist()}
     altair.Chart.from_dict({"data": data, **spec}).to_dict()
     assert len(spec["layer"]) == (2 if by_time else 3)
     encoding = spec["layer"][-1]["encoding"]
@@ -59,18 +68,50 @@ def test_the_band_says_from_where_to_where(losses: dict[int, float], name: str) 
 
 
 def test_an_axis_never_spans_nothing() -> None:
-    assert loss_domain([0.1, 0.2]) is None
-    assert loss_domain([0.5]) == (0.25, 0.75)
-    assert loss_domain([]) == (0.0, 1.0)
+    assert loss_domain(None, [0.1, 0.2]) is None
+    assert loss_domain(None, [0.5]) == (0.25, 0.75)
+    assert loss_domain(None, []) == (0.0, 1.0)
     for losses in ([], [0.5], [2.0, 2.0]):
-        low, high = loss_domain(losses, log_scale=True) or (0.0, 0.0)
+        low, high = loss_domain(None, losses, log_scale=True) or (0.0, 0.0)
         assert 0 < low < high
+
+
+def sawtooth(*extremes: float) -> LossRange:
+    losses = [*(0.1 + number % 10 / 100 for number in range(1_000)), math.nan, *extremes]
+    shown = loss_range(LossPoint(step=step, loss=loss) for step, loss in enumerate(losses))
+    assert shown is not None
+    return shown
+
+
+def test_a_run_that_came_apart_keeps_a_readable_axis() -> None:
+    apart = sawtooth(5e3, 1e30, -7.0)
+    assert loss_domain(apart, [0.1, 1e30]) == (apart.low, apart.high)
+    assert 0.05 < apart.low <= 0.1
+    assert 0.19 <= apart.high < 0.25
+    said = "3 losses lie outside the axis, up to 1.00e+30 and down to -7.0000; the log scale shows all above zero."
+    assert outside_text(apart, log_scale=False) == said
+    assert outside_text(apart, log_scale=True) == ""
+    assert loss_domain(apart, [0.1, 1e30], log_scale=True) is None, "the rest stays within reach"
+
+
+def test_an_ordinary_run_is_shown_whole() -> None:
+    calm = sawtooth(0.3)
+    assert (calm.low, calm.high, calm.outside, outside_text(calm, log_scale=False)) == (0.1, 0.3, 0, "")
+    assert outside_text(sawtooth(9.0), log_scale=False).startswith("1 loss lies outside the axis, up to 9.0000;")
+    assert loss_range([]) is None
+
+
+def test_a_log_scale_is_proposed_from_a_factor_of_ten_on() -> None:
+    assert wants_log_scale(LossRange(low=0.1, high=1.1, lowest=0.1, highest=1.1))
+    assert not wants_log_scale(LossRange(low=0.1, high=0.9, lowest=0.1, highest=1e9))
+    assert not wants_log_scale(LossRange(low=0.0, high=1.0, lowest=0.0, highest=1.0))
+    assert not wants_log_scale(None)
 
 
 def test_scales_leave_out_what_they_cannot_show() -> None:
     raw = drawn_points([LossPoint(step=1, loss=0.0), LossPoint(step=2, loss=0.5, at=5.0)])
-    assert list(loss_rows(raw, (), positive=True)["step"]) == [2]
-    assert list(loss_rows(raw, (), by_time=True)["step"]) == [2]
+    assert loss_rows(raw, (), positive=True)["x"].to_pylist() == [2]
+    assert loss_rows(raw, (), by_time=True)["step"].to_pylist() == [2]
 
 
 def test_epochs_end_at_their_steps() -> None:

@@ -1,0 +1,85 @@
+"""What can be done with the job of a page: the one action that matters now, and a menu with the rest."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
+from lib.ui.monitor.artifacts import link_state
+from lib.ui.monitor.failure import TITLES, suspect_settings
+from lib.ui.parts.artifact_order import listed_files
+from lib.ui.parts.dialogs import give_focus_back
+from lib.ui.parts.format import utc_now
+from lib.ui.parts.job_actions import CANCEL, DELETE, RETRY, download_path, reason_disabled, show_action
+from lib.ui.parts.links import JOBS, NEW_JOB, fix_params, show_primary_link
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.text import escaped
+from lib.ui.parts.toasts import announce
+
+KEY = "job"
+
+
+def final_file(artifacts: Sequence[Artifact], now: datetime) -> Artifact | None:
+    """What "Download" offers: the final LoRA, else the newest checkpoint; None without one that can be downloaded."""
+    return next(
+        (
+            file
+            for kind in (ArtifactKind.LORA, ArtifactKind.CHECKPOINT)
+            for file in listed_files(artifacts)
+            if file.kind is kind and not file.unavailable and not link_state(file, now).is_expired
+        ),
+        None,
+    )
+
+
+def refusals(job: Job) -> list[str]:
+    """Why the visitor or the source cannot do what would fit this job, each reason once."""
+    fitting = [action for action in (CANCEL, RETRY, DELETE) if action.fits(job)]
+    reasons = (services.reason_against(action.name) for action in fitting)
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def show_main_action(job: Job) -> None:
+    """Active: "Cancel". Succeeded: "Download". Otherwise ended: "Fix and retry". Nothing where it cannot be done."""
+    if job.status.is_active and not reason_disabled(CANCEL, [job]):
+        show_action(CANCEL, [job], key=KEY)
+    elif job.status is JobStatus.SUCCEEDED:
+        file = final_file(services.latest_artifacts(job).value, utc_now())
+        if file is not None:
+            st.link_button(
+                "Download",
+                download_path(job.id, file.id),
+                icon=":material/download:",
+                type="primary",
+                help=escaped(file.name, limit=120),
+                key="main-download",
+            )
+    elif job.status in TITLES:
+        show_primary_link(NEW_JOB, "Fix and retry", ":material/build:", fix_params(job, suspect_settings(job.failure)))
+
+
+def show_menu(job: Job) -> None:
+    """Everything else that can be done with the job; what is refused is said, not shown as a dead button."""
+    with st.popover("…", help="More actions", key="job-menu"):
+        if not reason_disabled(RETRY, [job]):
+            show_action(RETRY, [job], key=KEY, width="stretch")
+        st.page_link(
+            NEW_JOB.file,
+            label="Use this configuration",
+            icon=":material/edit_note:",
+            query_params={"from": job.id},
+            width="stretch",
+        )
+        for label, name in (("Copy ID", "id"), ("Copy link", "link")):
+            # browser.js copies.
+            key = f"copy-job-{name}"
+            st.button(
+                label, icon=":material/content_copy:", key=key, width="stretch", on_click=announce, args=("Copied",)
+            )
+        if not reason_disabled(DELETE, [job]):
+            show_action(DELETE, [job], key=KEY, leave_to=JOBS.file, width="stretch")
+        for reason in refusals(job):
+            show_note(reason)
+    give_focus_back(f"{KEY}-{action.name}" for action in (CANCEL, DELETE))
