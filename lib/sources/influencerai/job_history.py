@@ -17,7 +17,7 @@ from lib.jobs.failures.judge import judge
 from lib.jobs.job import Artifact, Attempt, Failure, Job, JobLink, JobStatus, LossPoint, Progress, Stage
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.terminal import plain_lines
-from lib.sources.influencerai.log_windows import MergedLog
+from lib.sources.influencerai.log_windows import FINAL_WINDOW, RUNNING_WINDOW, MergedLog
 from lib.sources.influencerai.snapshot import FIRST_STAGES, TRAINER, Snapshot
 
 Number = TypeVar("Number", int, float)
@@ -242,7 +242,8 @@ class JobHistory:
     def _follow(self, run: _Run, snapshot: Snapshot, now: datetime) -> None:
         """Read log and progress."""
         seen_at = (snapshot.updated_at or now).timestamp()
-        if fresh := run.log.merge(snapshot.logs):
+        most_lines = FINAL_WINDOW if snapshot.status.is_terminal else RUNNING_WINDOW
+        if fresh := run.log.merge(snapshot.logs, most_lines=most_lines):
             run.last_output_at = snapshot.updated_at or now
             run.read_lines(fresh, seen_at)
         run.progress = merged_progress(run.progress, run.parser.progress, snapshot)

@@ -21,13 +21,16 @@ class MergedLog:
         # The lines since the last gap, as far back as an overlap can reach.
         self._recent: list[str] = []
 
-    def merge(self, window: Sequence[str]) -> list[str]:
-        """Merge the current last lines of the log. Returns the new ones."""
+    def merge(self, window: Sequence[str], *, most_lines: int = RUNNING_WINDOW) -> list[str]:
+        """Merge the current last lines of the log. Returns the new ones.
+
+        A first window of fewer than ``most_lines`` is the whole log.
+        """
         window = [line.replace("\n", " ") for line in window]
         if not window or self._holds(window):
             return []
         known = self._overlap(window)
-        self.has_gap = known == 0 and (bool(self.data) or len(window) >= RUNNING_WINDOW)
+        self.has_gap = known == 0 and (bool(self.data) or len(window) >= most_lines)
         if self.has_gap:
             self._append([MISSING])
         if known == 0:
