@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from lib.errors import InvalidRequest, JobNotFound, SourceError
 from lib.jobs.dataset import Dataset
@@ -21,7 +21,7 @@ from lib.sources.protocol import (
     LogChunk,
     OutcomeBucket,
     Preview,
-    bucket_starts,
+    count_outcomes,
     no_such_file,
 )
 
@@ -248,21 +248,11 @@ class MemorySource(JobSource):
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
         self._called("outcomes")
-        starts, width = bucket_starts(window, self.now())
-        return [self._outcome(start, width) for start in starts]
+        return count_outcomes(self.jobs.values(), window, self.now())
 
     def health(self) -> Sequence[HealthCheck]:
         ok = self.failing is None
         return [HealthCheck(name="Source", ok=ok, message=str(self.failing or "in memory"), checked_at=self.now())]
-
-    def _outcome(self, start: datetime, width: timedelta) -> OutcomeBucket:
-        ended = [job for job in self.jobs.values() if job.finished_at and start <= job.finished_at < start + width]
-        return OutcomeBucket(
-            start=start,
-            end=start + width,
-            succeeded=sum(job.status is JobStatus.SUCCEEDED for job in ended),
-            failed=sum(job.status in (JobStatus.FAILED, JobStatus.LOST) for job in ended),
-        )
 
     def _place(self, job: Job) -> int:
         queue: Iterable[Job] = (each for each in self.jobs.values() if each.status is JobStatus.PENDING)

@@ -6,7 +6,8 @@ its control on the page is disabled.
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -98,6 +99,21 @@ def bucket_starts(window: str, now: datetime) -> tuple[list[datetime], timedelta
     if width >= timedelta(days=1):
         current = current.replace(hour=0)
     return [current - width * age for age in reversed(range(count))], width
+
+
+def count_outcomes(jobs: Iterable[Job], window: str, now: datetime) -> list[OutcomeBucket]:
+    """How many of all jobs ended in each bucket of one of the ``WINDOWS``."""
+    starts, width = bucket_starts(window, now)
+    ended = Counter(((job.finished_at - starts[0]) // width, job.status) for job in jobs if job.finished_at)
+    return [
+        OutcomeBucket(
+            start=start,
+            end=start + width,
+            succeeded=ended[place, JobStatus.SUCCEEDED],
+            failed=ended[place, JobStatus.FAILED] + ended[place, JobStatus.LOST],
+        )
+        for place, start in enumerate(starts)
+    ]
 
 
 class Datasets(Protocol):

@@ -5,12 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lib.jobs.job import Job, JobStatus, LossPoint
+from lib.jobs.job import Job, LossPoint
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.job_history import JobHistory
 from lib.sources.influencerai.source import InfluencerSource
-from lib.sources.protocol import bucket_starts
 from tests.contract.houses import Clock
 from tests.sources.influencerai.api_server import EMAIL, PASSWORD, ApiServer, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
@@ -30,7 +29,6 @@ class RestHouse:
         self._clock = Clock()
         self._api = ApiServer()
         self._api.now = self._clock
-        self._api.series = self._series
         self._api.datasets = [{"id": "portraits", "meta": {"name": "Portraits", "imageCount": 1}, "status": "ready"}]
         self._api.configs = [
             {"id": "quick", "name": "Quick", "modelName": "sdxl", "epochs": 3, "meta": {}, "isDefault": True}
@@ -57,21 +55,6 @@ class RestHouse:
     def close(self) -> None:
         self.source.close()
         self._api.stop()
-
-    def _series(self, window: str) -> list[dict[str, Any]]:
-        """As GET /jobs/series counts."""
-        starts, width = bucket_starts(window, self._clock())
-        series = []
-        for start in starts:
-            span = iso(start), iso(start + width)
-            ended = [
-                JobStatus.parse(row["status"])
-                for row in self._api.jobs.values()
-                if span[0] <= (row["finishedAt"] or "") < span[1]
-            ]
-            failed = ended.count(JobStatus.FAILED) + ended.count(JobStatus.LOST)
-            series.append({"t": span[0], "success": ended.count(JobStatus.SUCCEEDED), "failed": failed})
-        return series
 
     def _remember(self, job: Job, change: Any) -> None:
         self.source.get_job(job.id)

@@ -1,30 +1,17 @@
-"""Health of a deployment and its outcomes over time, as the API reports them."""
+"""Health of a deployment, as the API reports it."""
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from lib.artifacts.object_store import ObjectStore
-from lib.errors import BadPayload, InvalidRequest, SourceError
+from lib.errors import BadPayload, SourceError
 from lib.sources.influencerai.client import InfluencerClient
-from lib.sources.influencerai.snapshot import parse_time
-from lib.sources.protocol import WINDOWS, HealthCheck, OutcomeBucket
+from lib.sources.protocol import HealthCheck
 
 CHECK_NAMES = {"db": "API database", "redis": "API queue (Redis)", "minio": "API store"}
 QUEUE_FLAW = "(the API always reports 0 waiting)"
-
-
-def fetch_outcomes(client: InfluencerClient, window: str) -> list[OutcomeBucket]:
-    """Buckets of ``24h`` (hourly), ``7d`` or ``30d`` (daily), oldest first."""
-    if window not in WINDOWS:
-        raise InvalidRequest(f"There is no window {window!r}.")
-    width = timedelta(hours=1) if window.endswith("h") else timedelta(days=1)
-    rows = client.get("/jobs/series", {"window": window})
-    if not isinstance(rows, list):
-        raise BadPayload(f"The InfluencerAI API at {client.host} sent something other than a series.")
-    buckets = [bucket for row in rows if (bucket := _bucket(row, width))]
-    return sorted(buckets, key=lambda bucket: bucket.start)
 
 
 def health_checks(
@@ -32,16 +19,6 @@ def health_checks(
 ) -> list[HealthCheck]:
     """Check the API, its parts, its queues and the artifact store. Never raises."""
     return [*_api(client, now), _queues(client, now), _store(files, now)]
-
-
-def _bucket(row: object, width: timedelta) -> OutcomeBucket | None:
-    start = parse_time(row.get("t")) if isinstance(row, Mapping) else None
-    if start is None or not isinstance(row, Mapping):
-        return None
-    counts = [row.get(name) for name in ("success", "failed")]
-    if not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
-        return None
-    return OutcomeBucket(start=start, end=start + width, succeeded=int(row["success"]), failed=int(row["failed"]))
 
 
 def _api(client: InfluencerClient, now: Callable[[], datetime]) -> list[HealthCheck]:

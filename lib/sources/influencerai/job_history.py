@@ -153,6 +153,7 @@ class JobHistory:
                 run.status = self._shown = JobStatus.LOST
                 run.finished_at, run.failure = snapshot.finished_at, UNFINISHED
                 run.progress = replace(run.progress, eta_s=None)
+                run.take_losses(is_over=True)
         else:
             self._waited_at = now
         if snapshot.status.is_terminal:

@@ -18,6 +18,7 @@ from lib.sources.influencerai.client import InfluencerClient, path_of
 from lib.sources.influencerai.index_rows import JobRows, Names
 from lib.sources.influencerai.page_size import PageSize
 from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot, read_snapshot, read_snapshots
+from lib.sources.protocol import OutcomeBucket, count_outcomes
 from lib.sources.reads import Reads
 
 # Deletions during a walk shift the rows, so a few rows are read twice to skip none.
@@ -127,6 +128,11 @@ class JobIndex:
         """How many of the known jobs have each status."""
         self._look()
         return self._rows.count()
+
+    def outcomes(self, window: str) -> list[OutcomeBucket]:
+        """How the known jobs ended; empty until all are known. The API's own series counts every type and tenant."""
+        self._look()
+        return count_outcomes(self._rows.all(), window, self._now()) if self._is_whole else []
 
     def close(self) -> None:
         """Stop reading."""
@@ -257,7 +263,7 @@ class JobIndex:
         at = read_at.get("newest") if error else max(read_at.values(), default=None)
         age_s = (self._now() - at).total_seconds() if at else 0.0
         if at and age_s >= stale_s and (error is not None or self._background):
-            said = str(error).rstrip(".") if error else "The API has not answered yet"
+            said = str(error).rstrip(".") if error else "The API takes its time to answer"
             return f"{said}; shown is the state of {at:%H:%M} UTC, {age_s:.0f} s ago."
         late = [each for each in ACTIVE if each in errors and self._age_s(each) >= stale_s]
         if self._newest_are_all:

@@ -21,7 +21,7 @@ from lib.sources.influencerai.artifacts import locate, stored_artifacts
 from lib.sources.influencerai.client import LONGEST_ID, InfluencerClient, path_of
 from lib.sources.influencerai.configs import ApiConfigs, api_settings, left_to_the_deployment
 from lib.sources.influencerai.datasets import ApiDatasets
-from lib.sources.influencerai.health import fetch_outcomes, health_checks
+from lib.sources.influencerai.health import health_checks
 from lib.sources.influencerai.index_rows import JobRows, Names
 from lib.sources.influencerai.job_history import JobHistories, JobHistory
 from lib.sources.influencerai.job_index import Intervals, JobIndex
@@ -193,7 +193,7 @@ class InfluencerSource(JobSource):
         )
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
-        return fetch_outcomes(self._client, window)
+        return self._index.outcomes(window)
 
     def health(self) -> Sequence[HealthCheck]:
         return health_checks(self._client, self._files, self._now)

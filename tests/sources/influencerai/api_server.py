@@ -61,7 +61,6 @@ class ApiServer:
         self.bodies: list[Any] = []
         self.authorizations: list[str] = []
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
-        self.series: Callable[[str], list[dict[str, Any]]] | None = None  # window -> buckets; else the recorded ones
         self._troubles: list[Trouble] = []
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -313,8 +312,6 @@ class _Handler(BaseHTTPRequestHandler):
         match self.command, segments:
             case "GET", ["jobs"]:
                 return self._list_jobs(query)
-            case "GET", ["jobs", "series"]:
-                return self._series(query)
             case "GET", ["jobs", job_id]:
                 found = self.server.api.jobs.get(job_id)
                 return (200, found, {}) if found else self._recorded("jobs/30-get-404")
@@ -376,15 +373,6 @@ class _Handler(BaseHTTPRequestHandler):
         now = iso(self.server.api.now())
         row = self.server.api.add_job(type=sent["type"], payload=sent["payload"], createdAt=now, updatedAt=now)
         return 201, row, {}
-
-    def _series(self, query: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
-        if self.server.api.series:
-            return 200, self.server.api.series(query["window"]), {}
-        known = {"24h": "series/03-24h", "7d": "series/05-7d"}
-        if name := known.get(query.get("window", "")):
-            return self._recorded(name)
-        days = [iso(START - timedelta(days=29 - day)) for day in range(30)]
-        return 200, [{"t": day, "success": 1, "failed": 0} for day in days], {}
 
     def _configs(self, query: dict[str, str], rest: list[str]) -> tuple[int, Any, dict[str, str]]:
         rows = self.server.api.configs

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from lib.sources.influencerai.api_errors import NotSent
 from lib.sources.influencerai.client import InfluencerClient
 from lib.sources.influencerai.source import InfluencerSource
 from lib.sources.influencerai.submission import Submissions
-from lib.sources.protocol import Action
+from lib.sources.protocol import WINDOWS, Action
 from tests.sources.influencerai.api_server import START, ApiServer, iso
 from tests.sources.influencerai.conftest import AT_ONCE, PATIENT
 
@@ -346,13 +346,25 @@ def test_datasets_by_name(source: InfluencerSource) -> None:
         source.datasets.get("nope")
 
 
-@pytest.mark.parametrize(("window", "count", "hours"), [("24h", 24, 1), ("7d", 7, 24), ("30d", 30, 24)])
-def test_outcomes(source: InfluencerSource, window: str, count: int, hours: int) -> None:
-    buckets = source.outcomes(window)
-    assert len(buckets) == count
-    assert all(bucket.end - bucket.start == timedelta(hours=hours) for bucket in buckets)
-    assert [bucket.start for bucket in buckets] == sorted(bucket.start for bucket in buckets)
-    assert sum(bucket.succeeded for bucket in buckets) > 0
+def test_outcomes_count_the_jobs_that_the_list_shows(api: ApiServer, source: InfluencerSource) -> None:
+    ended = datetime.now(UTC) - timedelta(minutes=1)
+    for job_id, status, others in (
+        ("a", "succeeded", {}),
+        ("b", "completed", {}),
+        ("c", "failed", {}),
+        ("theirs", "failed", {"tenantId": "tenant_dev_2"}),
+        ("picture", "failed", {"type": "image-generation"}),
+    ):
+        api.add_job(job_id, **others)
+        api.patch(job_id, status, at=ended)
+    for window in WINDOWS:
+        buckets = source.outcomes(window)
+        assert (sum(each.succeeded for each in buckets), sum(each.failed for each in buckets)) == (2, 1)
+    api.trouble("GET", "500")
+    anew = InfluencerSource(source._client, files=None, intervals=AT_ONCE, background=False)
+    with pytest.raises(SourceUnavailable):
+        anew.outcomes("24h")
+    anew._index.close()
 
 
 def test_health_reads_what_the_api_says_of_itself(api: ApiServer, source: InfluencerSource) -> None:
