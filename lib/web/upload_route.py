@@ -1,12 +1,15 @@
 """The upload route: image, caption and zip files are streamed to the disk, never held in memory."""
 
+import asyncio
 import errno
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from lib import services
 from lib.errors import DashboardError, DatasetError, NotAllowed, NotSupported
+from lib.jobs.dataset import ImportReport
 from lib.jobs.words import size_text
 from lib.services import MAX_UPLOAD_BYTES, UPLOAD_HEADER
 from lib.sources.protocol import Action
@@ -28,6 +32,24 @@ class UploadRefused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class UploadStopped(Exception):
+    """Whoever sent the upload is gone."""
+
+
+class StoppableFile:
+    """A file whose reading ends with UploadStopped once ``stop`` is set: an import notices between two files."""
+
+    def __init__(self, file: BinaryIO, stop: threading.Event) -> None:
+        self._file, self._stop = file, stop
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes of the file."""
+        if self._stop.is_set():
+            raise UploadStopped
+        return self._file.read(size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +78,7 @@ class Uploads:
             with self.open_file(dir=folder) as file:
                 await self._receive(request, file)
                 file.seek(0)
-                report = await run_in_threadpool(
-                    lambda: services.act(lambda source: source.datasets.import_file(dataset_id, name, file))
-                )
+                report = await _while_connected(request, file, partial(_import, dataset_id, name))
         except UploadRefused as refusal:
             return _answer({"error": str(refusal)}, refusal.status)
         except (NotAllowed, NotSupported) as error:
@@ -70,7 +90,7 @@ class Uploads:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             return _answer({"error": DISK_FULL if full else "The file could not be written."}, 507 if full else 500)
-        except ClientDisconnect:
+        except (ClientDisconnect, UploadStopped):
             return Response(status_code=499)
         return _answer(asdict(report), 200)
 
@@ -100,6 +120,28 @@ class Uploads:
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self.most_bytes:
             raise UploadRefused(413, f"The file is larger than {size_text(self.most_bytes)}.")
+
+
+def _import(dataset_id: str, name: str, file: BinaryIO) -> ImportReport:
+    return services.act(lambda source: source.datasets.import_file(dataset_id, name, file))
+
+
+async def _while_connected(
+    request: Request, file: BinaryIO, take_in: Callable[[BinaryIO], ImportReport]
+) -> ImportReport:
+    """Import the received file, as long as somebody waits for the answer."""
+    stop = threading.Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stop.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await run_in_threadpool(take_in, cast(BinaryIO, StoppableFile(file, stop)))
+    finally:
+        watching.cancel()
 
 
 def _check_sender(request: Request) -> None:

@@ -1,18 +1,23 @@
 """The upload route, called as the server calls it: who may send, what is kept, and what a broken upload leaves."""
 
+import asyncio
 import errno
 import io
 import json
+import threading
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 from PIL import Image
 from starlette.routing import Router
 
 from lib import services
+from lib.embedded.datasets import importing
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
 from lib.web.routes import own_routes
@@ -42,6 +47,7 @@ def put(
     *chunks: bytes,
     headers: Mapping[str, str] = OURS,
     aborted: bool = False,
+    gone_after: threading.Event | None = None,
     uploads: Uploads | None = None,
 ):
     """Send a request whose body comes in these chunks; the status and the answer's JSON."""
@@ -51,7 +57,12 @@ def put(
     sent: list[dict] = []
 
     async def receive():
-        return next(incoming)
+        if (message := next(incoming, None)) is not None:
+            return message
+        if gone_after is None:
+            return await asyncio.Event().wait()  # nothing more comes
+        await to_thread.run_sync(gone_after.wait)
+        return {"type": "http.disconnect"}
 
     async def send(message):
         sent.append(message)
@@ -74,7 +85,11 @@ def put(
 def files(source: EmbeddedSource) -> set[str]:
     """Everything below the data folder that is no database and no description of a dataset."""
     found = {path.name for path in source.data_dir.rglob("*") if path.is_file()}
-    return {name for name in found if not name.startswith(("lora.db", ".dataset"))} - {"summary.json", "datasets.lock"}
+    return {name for name in found if not name.startswith(("lora.db", ".dataset"))} - {
+        "summary.json",
+        "datasets.lock",
+        "import.lock",
+    }
 
 
 def test_good_files_are_kept_and_bad_ones_refused_by_name(source, dataset_id):
@@ -193,6 +208,25 @@ def test_an_upload_lies_on_the_disk_of_the_connected_source(source, dataset_id, 
     assert put(f"/upload/{dataset_id}/a.png", png())[0] == 200
     assert source.datasets.upload_folder() == source.data_dir
     assert not elsewhere.exists()
+
+
+def test_whoever_is_gone_is_not_worked_for(source, dataset_id, monkeypatch):
+    begun = threading.Event()
+
+    def slowly(self: object, path: Path, *_: object) -> str:
+        begun.set()
+        time.sleep(0.05)
+        return ""
+
+    monkeypatch.setattr(importing, "check_picture", slowly)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for number in range(200):
+            zipped.writestr(f"{number}.png", png())
+    status, _ = put(f"/upload/{dataset_id}/a.zip", archive.getvalue(), gone_after=begun)
+    assert status == 499
+    assert 0 < len(source.datasets.image_names(dataset_id)) < 100, "the rest was not decoded"
+    assert put(f"/upload/{dataset_id}/b.png", png())[0] == 200, "and the dataset is free again"
 
 
 def test_an_error_number_of_a_full_quota_counts_as_full(source, dataset_id):

@@ -30,13 +30,23 @@ MAX_REFUSALS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportLimits:
-    """What a single upload may hold. ``total_bytes`` is the size of a zip unpacked, ``index_bytes`` of its contents."""
+    """What a single upload may hold.
+
+    Attributes:
+        total_bytes: Size of a zip unpacked.
+        index_bytes: Size of a zip's table of contents.
+        pixels, pixels_per_byte: Pixels of all pictures: so many at most, and more than ``free_pixels`` only as far as
+            the picture files have bytes for them.
+    """
 
     image_bytes: int = 64 * 1024**2
     zip_bytes: int = 8 * 1024**3
     total_bytes: int = 8 * 1024**3
     entries: int = 20_000
     index_bytes: int = 16 * 1024**2
+    pixels: int = 64_000_000_000
+    free_pixels: int = 200_000_000
+    pixels_per_byte: int = 500
 
 
 DEFAULT_LIMITS = ImportLimits()
@@ -65,6 +75,17 @@ class _Import:
     captions: int = 0
     offered: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
+    pixels: int = 0
+    packed_bytes: int = 0
+
+    def spend_pixels(self, count: int) -> None:
+        """Count pixels before they are decoded. Raises FileRefused when they are too many for the upload."""
+        self.pixels += count
+        limits = self.limits
+        paid_for = limits.free_pixels + limits.pixels_per_byte * self.packed_bytes
+        if self.pixels > min(limits.pixels, paid_for):
+            self.pixels -= count
+            raise FileRefused("The pictures of this upload have too many pixels for its size, as an image bomb does.")
 
     def attempt(self, shown_name: str, take_in: Callable[[], None]) -> None:
         """Import one file, or note why not."""
@@ -130,7 +151,7 @@ def _take_file(upload: _Import, path: str, stream: IO[bytes]) -> None:
     unfinished = upload.incoming / "file"
     try:
         _copy(stream, unfinished, MAX_CAPTION_BYTES if ending == ".txt" else upload.limits.image_bytes)
-        _check_content(unfinished, ending)
+        _check_content(upload, unfinished, ending)
         if not _place(unfinished, upload.folder / name):
             upload.already_there.append(name)
     finally:
@@ -156,9 +177,9 @@ def _copy(stream: IO[bytes], target: Path, limit_bytes: int) -> None:
         raise FileRefused("It is empty.")
 
 
-def _check_content(path: Path, ending: str) -> None:
+def _check_content(upload: _Import, path: Path, ending: str) -> None:
     if ending != ".txt":
-        if problem := check_picture(path):
+        if problem := check_picture(path, upload.spend_pixels):
             raise FileRefused(problem)
         return
     try:
@@ -221,6 +242,7 @@ def _take_entry(upload: _Import, archive: zipfile.ZipFile, entry: zipfile.ZipInf
         problem = _owner_problem(upload, entry.filename)
     if problem is not None:
         raise FileRefused(problem)
+    upload.packed_bytes += entry.compress_size
     try:
         with archive.open(entry) as stream:
             _take_file(upload, entry.filename, stream)

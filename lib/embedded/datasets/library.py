@@ -35,15 +35,19 @@ from lib.jobs.words import size_text
 CACHE_FOLDER = ".cache"
 ABOUT_FILE = ".dataset.json"
 NAMES_PATIENCE_S = 10.0
+IMPORT_PATIENCE_S = 5.0
 ABANDONED_AFTER_S = 3600.0
 
 
 class DatasetFolder:
     """All datasets below ``root``. A folder put there by hand is a dataset too."""
 
-    def __init__(self, root: Path, limits: ImportLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, root: Path, limits: ImportLimits = DEFAULT_LIMITS, *, import_patience_s: float = IMPORT_PATIENCE_S
+    ) -> None:
         self.root = root
         self._limits = limits
+        self._import_patience_s = import_patience_s
 
     def create(self, name: str) -> Dataset:
         """An empty dataset. Raises DatasetError for a bad or taken name."""
@@ -108,8 +112,25 @@ class DatasetFolder:
         """Import an image, a caption or a zip of both; refused files are named with the reason."""
         folder = self.path(dataset_id)
         self.clear_leftovers()
-        with _told_disk_errors("The upload could not be stored"):
+        with _told_disk_errors("The upload could not be stored"), self._importing(dataset_id):
             return import_upload(folder, self.root / CACHE_FOLDER, name, stream, self._limits)
+
+    @contextmanager
+    def _importing(self, dataset_id: str) -> Iterator[None]:
+        """One import per dataset at a time: each may take a processor for minutes."""
+        cache = self._cache(dataset_id).folder
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache / "import.lock", timeout=self._import_patience_s)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DatasetError(
+                "Another upload into this dataset is being checked.", hint="Try again when it is done."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def image_names(self, dataset_id: str) -> Sequence[str]:
         """Names of all images, in their order."""

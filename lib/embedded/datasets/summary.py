@@ -82,9 +82,13 @@ def _folder_times(folder: Path, cache: PictureCache) -> list[int]:
 
 
 def _file_times(folder: Path) -> list[int]:
-    times = []
+    """Times of the images and their captions; what is in a caption without an image is nowhere shown."""
     with os.scandir(folder) as entries:
-        for entry in entries:
+        found = [(*os.path.splitext(entry.name), entry) for entry in entries]  # noqa: PTH122 (thousands of names)
+    owners = {stem for stem, suffix, _ in found if suffix.lower() in ENDINGS}
+    times = []
+    for stem, _, entry in found:
+        if stem in owners:
             with suppress(FileNotFoundError):  # deleted since the folder was listed
                 times.append(entry.stat(follow_symlinks=False).st_mtime_ns)
     return times

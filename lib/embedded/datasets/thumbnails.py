@@ -7,7 +7,7 @@ import struct
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +46,15 @@ class Picture:
         return (self.width or 0) * (self.height or 0)
 
 
-def check_picture(path: Path) -> str:
-    """Decode the whole file and discard the pixels: what is wrong with it, empty when nothing is."""
+def check_picture(path: Path, spend_pixels: Callable[[int], None] = lambda _: None) -> str:
+    """Decode the whole file and discard the pixels: what is wrong with it, empty when nothing is.
+
+    Args:
+        spend_pixels: Is told how many pixels there are before they are decoded, and raises to prevent it.
+    """
     try:
         with opened_picture(path) as picture:
+            spend_pixels(picture.width * picture.height)
             picture.draft("RGB", (64, 64))  # a JPEG is still read to its end, with far less memory
             picture.load()
             ImageOps.exif_transpose(picture)  # as the thumbnail will be: a damaged EXIF block shows only here

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import pytest
 from PIL import Image
 
-from lib.embedded.datasets import thumbnails
+from lib.embedded.datasets import summary, thumbnails
 from lib.embedded.datasets.importing import ImportLimits
 from lib.embedded.datasets.library import DatasetFolder
 from lib.errors import DatasetError
@@ -419,6 +419,49 @@ class OneWay(io.RawIOBase):
 
 def one_way(data: bytes, good_bytes: int) -> BinaryIO:
     return io.BufferedReader(OneWay(data, good_bytes), 64)  # type: ignore[return-value]
+
+
+def test_an_image_bomb_in_a_zip_is_stopped_before_it_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    limits = ImportLimits(free_pixels=500_000, pixels_per_byte=10, pixels=2_000_000)
+    datasets = DatasetFolder(tmp_path / "datasets", limits)
+    bomb = io.BytesIO()
+    Image.new("1", (400, 400)).save(bomb, "PNG")
+    flat = [(f"{number}.png", bomb.getvalue()) for number in range(10)]
+    first = datasets.import_file(datasets.create("flat").id, "a.zip", io.BytesIO(zip_bytes(*flat)))
+    assert len(first.kept) == 3, "as many pixels as are free, and what their bytes pay for"
+    assert all("too many pixels" in reason for reason in first.refused.values())
+    photos = [(f"{number}.png", image_bytes(number, (400, 400))) for number in range(14)]
+    second = datasets.import_file(datasets.create("photos").id, "b.zip", io.BytesIO(zip_bytes(*photos)))
+    assert len(second.kept) == 12, "what has bytes is paid for, up to the limit of one upload"
+
+
+def test_two_uploads_into_one_dataset_do_not_work_at_once(tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    datasets = DatasetFolder(tmp_path / "datasets", import_patience_s=0.1)
+    cats, dogs = datasets.create("Cats").id, datasets.create("Dogs").id
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if not refused:
+                with pytest.raises(DatasetError, match="Another upload into this dataset"):
+                    datasets.import_file(cats, "other.png", io.BytesIO(image_bytes()))
+                refused.append(datasets.import_file(dogs, "other.png", io.BytesIO(image_bytes())).kept)
+            return super().read(size)
+
+    refused: list[tuple[str, ...]] = []
+    assert datasets.import_file(cats, "slow.png", Slow(image_bytes())).kept == ("slow.png",)
+    assert refused == [("other.png",)], "another dataset is free"
+    assert datasets.import_file(cats, "other.png", io.BytesIO(image_bytes())).kept == ("other.png",)
+
+
+def test_captions_without_images_cost_no_look_each(datasets: DatasetFolder, cats: str) -> None:
+    folder = datasets.path(cats)
+    (folder / "a.png").write_bytes(image_bytes())
+    for name in ("a.txt", "b.txt", "c.txt", "d.png.txt"):
+        (folder / name).write_text("x")
+    assert len(summary._file_times(folder)) == 2
+    assert set(datasets.get(cats).stray_captions) == {"b.txt", "c.txt", "d.png.txt"}
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.zip"])
