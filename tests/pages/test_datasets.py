@@ -149,7 +149,7 @@ def test_deleting_says_the_size_first_and_is_refused_while_used(embedded, datase
     request = JobRequest(
         name="uses it", dataset_id=dataset.id, config_id=None, settings=TrainingSettings(), submission_id="s1"
     )
-    job = embedded.create_job(request)
+    job = embedded._store.submit(request, dataset_name="Shapes", config_name=None)  # before the image broke
     app = button(open_page("datasets", id=dataset.id), "Delete dataset").click().run()
     assert "with 3 images (" in texts(app)
     app = button(app, "Delete for good").click().run()
