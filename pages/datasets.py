@@ -63,5 +63,7 @@ else:
     with explained_errors("Failed to load the datasets", retry=True):
         datasets = services.list_datasets()
         if not datasets:
-            st.info("No datasets yet. Create one, then upload images with captions.")
+            st.info(
+                "No datasets yet." if read_only else "No datasets yet. Create one, then upload images with captions."
+            )
         show_dataset_list(datasets, page, with_pictures=with_pictures)

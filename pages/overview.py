@@ -1,9 +1,12 @@
-"""The overview: active jobs, outcomes, recent failures and health."""
+"""The overview: what runs and waits, what has finished and failed, outcomes and health."""
 
 import streamlit as st
 
+from lib.ui.overview.ended import has_failures, show_failures, show_finished
+from lib.ui.overview.greeting import is_empty, show_greeting
+from lib.ui.overview.health import show_health
+from lib.ui.overview.live import show_live
 from lib.ui.overview.outcomes_chart import show_outcomes
-from lib.ui.overview.panels import is_empty, show_failures, show_greeting, show_health, show_live
 from lib.ui.parts.job_actions import show_pending
 from lib.ui.parts.links import NEW_JOB, show_primary_link
 
@@ -13,14 +16,15 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
     st.title("Overview", width="content")
     show_primary_link(NEW_JOB, "New Training Job", ":material/add:")
 
+show_health()
 if is_empty():
     show_greeting()
-    show_health()
 else:
-    main, side = st.columns([3, 2], gap="large")
-    with main:
-        show_live()
-        show_outcomes()
-    with side:
+    show_live()
+    show_finished()
+    # Without failures the chart has the whole width, not an empty column beside it.
+    left, right = st.columns([3, 2], gap="large") if has_failures() else (st.container(), st.container())
+    with left:
         show_failures()
-        show_health()
+    with right:
+        show_outcomes()

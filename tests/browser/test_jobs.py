@@ -317,6 +317,17 @@ def test_the_overview_follows_progress_and_a_bar_of_its_chart_leads_to_the_jobs(
     page.goto(f"{listing.url}/?window=7d")
     steer("tick", step=1234)
     expect(page.get_by_text("61% · Step 1234/2000")).to_be_visible()
+    queued = page.locator("[class*=st-key-queued-]")
+    expect(queued.first).to_contain_text("Aria v1")
+    page.get_by_role("button", name="To the front").click()
+    expect(queued.first).to_contain_text("Aria v3")
+    page.get_by_role("button", name="Details").click()
+    steer("tick", step=1500)
+    expect(page.get_by_text("75% · Step 1500/2000")).to_be_visible()
+    expect(page.get_by_text("in memory")).to_be_visible()  # the details stay open while the page goes on
+    page.keyboard.press("Escape")
+    download = page.get_by_role("link", name="Download").first
+    expect(download).to_have_attribute("href", re.compile(r"/download/job-\d+/aria\.safetensors$"))
     page.get_by_text("As a table with links").click()
     link = page.get_by_role("link", name=re.compile(r"\d+ failed$")).first
     count = int(re.search(r"(\d+) failed", link.inner_text())[1])  # type: ignore[index]

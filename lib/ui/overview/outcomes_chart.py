@@ -46,7 +46,7 @@ def outcomes_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A Vega-Lite chart: bars point up for success, down for failure; a click selects one."""
     return {
         "data": {"values": list(rows)},
-        "height": 220,
+        "height": 170,
         "params": [{"name": "bar", "select": {"type": "point", "fields": ["bucket", "outcome"]}}],
         "mark": {"type": "bar", "cursor": "pointer"},
         "encoding": {
@@ -60,7 +60,7 @@ def outcomes_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "y": {
                 "field": "height",
                 "type": "quantitative",
-                "title": "↓ Failed or lost · Succeeded ↑",
+                "title": "↓ Failed · Succeeded ↑",
                 "axis": {"labelExpr": "abs(datum.value)", "tickMinStep": 1},
                 "scale": {"nice": True},
             },
@@ -100,7 +100,7 @@ def summary_text(buckets: Sequence[OutcomeBucket], window: str) -> str:
 @st.fragment
 def show_outcomes() -> None:
     """The chart for the URL's ``window``, a link to the jobs of the selected bar, and a table."""
-    st.header("Outcomes")
+    st.header("Outcomes", anchor=False)
     window = window_of(url_reader())
     mirror_url("outcomes-window", window)
     st.radio(

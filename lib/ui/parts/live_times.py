@@ -31,6 +31,11 @@ def show_timed_note(text: str, at: datetime | None) -> None:
     st.html(_small(" · ".join([escape(text), *([time_html(at)] if at else [])])))
 
 
+def show_moment(word: str, at: datetime | None) -> None:
+    """Small print: ``checked 3 minutes ago``."""
+    st.html(_small(f"{escape(word)} {time_html(at) if at else 'at an unknown time'}".strip()), width="content")
+
+
 def show_ended(word: str, at: datetime) -> None:
     """``Failed at 23 Nov 2026, 13:05:09 CET (3 minutes ago)``."""
     st.html(f"{escape(word)} {escape(absolute_time(at, viewer_zone()))} ({time_html(at)})", width="content")

@@ -1,18 +1,21 @@
 """The overview's words and links."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import altair
 import pytest
 
-from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.protocol import HealthCheck, OutcomeBucket
 from lib.sources.reads import Reading
+from lib.ui.overview.ended import result_text, since_yesterday
+from lib.ui.overview.health import check_text
+from lib.ui.overview.health import summary_text as health_summary
+from lib.ui.overview.live import count_links, progress_line, tick_ms
 from lib.ui.overview.outcomes_chart import bucket_label, jobs_behind, outcome_rows, outcomes_chart, summary_text
-from lib.ui.overview.panels import count_links, health_text, in_queue_order, live_tick_ms, progress_line
 from lib.ui.parts.job_filters import job_query
 from lib.ui.parts.url import UrlReader
 
@@ -51,7 +54,6 @@ def test_bars_are_labelled_in_the_viewers_zone() -> None:
 @pytest.mark.parametrize(
     ("status", "progress", "line"),
     [
-        (JobStatus.PENDING, Progress(), "Waiting to start · Place 2 in the queue"),
         (JobStatus.RUNNING, Progress(), "Running"),
         (JobStatus.RUNNING, Progress(stage="loading model"), "Loading model"),
         (
@@ -62,17 +64,33 @@ def test_bars_are_labelled_in_the_viewers_zone() -> None:
     ],
 )
 def test_progress_in_one_line(status: JobStatus, progress: Progress, line: str) -> None:
-    assert progress_line(Job(id="1", name="a", status=status, progress=progress, queue_position=2)) == line
+    job = Job(id="1", name="a", status=status, progress=progress)
+    assert progress_line(job) == line
+    assert progress_line(replace(job, cancelling=True)) == f"Cancelling · {line}"
 
 
-def test_active_jobs_stand_in_the_order_of_the_queue() -> None:
-    jobs = [
-        Job(id=name, name=name, status=JobStatus.PENDING if place else JobStatus.RUNNING, queue_position=place)
-        for name, place in (("third", 3), ("runs", None), ("next", 1), ("second", 2))
-    ]
-    assert [job.id for job in in_queue_order(jobs)] == ["runs", "next", "second", "third"]
-    unknown = [Job(id=name, name=name, status=JobStatus.PENDING) for name in ("newest", "oldest")]
-    assert [job.id for job in in_queue_order(unknown)] == ["oldest", "newest"]
+def test_a_result_in_one_line_says_only_what_is_known() -> None:
+    job = Job(id="1", name="a", status=JobStatus.SUCCEEDED)
+    assert result_text(job) == ""
+    ran = replace(job, started_at=NOW - timedelta(hours=2), finished_at=NOW, progress=Progress(loss=0.0412))
+    assert result_text(ran) == "Loss 0.0412 · 2h 0m 0s"
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "begin"),
+    [
+        ("2026-11-23T12:00+00:00", "UTC", "2026-11-22T00:00+00:00"),
+        ("2026-11-23T00:30+00:00", "America/New_York", "2026-11-21T00:00-05:00"),
+        # The clocks were put back, and forward, in between: yesterday has 25 hours, or 23.
+        ("2026-10-26T12:00+01:00", "Europe/Berlin", "2026-10-25T00:00+02:00"),
+        ("2026-03-30T12:00+02:00", "Europe/Berlin", "2026-03-29T00:00+01:00"),
+    ],
+)
+def test_yesterday_begins_at_the_viewers_midnight(now: str, zone: str, begin: str) -> None:
+    query = since_yesterday(datetime.fromisoformat(now), ZoneInfo(zone))
+    assert query.finished_from == datetime.fromisoformat(begin)
+    later = since_yesterday(datetime.fromisoformat(now) + timedelta(seconds=90), ZoneInfo(zone))
+    assert later == query, "viewers share one read"
 
 
 def test_counts_show_zero_for_the_main_statuses_and_others_only_when_there_are_some() -> None:
@@ -88,17 +106,30 @@ def test_counts_show_zero_for_the_main_statuses_and_others_only_when_there_are_s
 
 
 def test_it_always_looks_again_and_sooner_when_there_is_more_to_see() -> None:
-    idle, busy = JobPage(jobs=(), total=0), JobPage(jobs=(Job(id="1", name="a", status=JobStatus.RUNNING),), total=1)
-    fresh = Reading(value=idle, read_at=NOW)
-    stale = Reading(value=idle, read_at=NOW, problem=SourceUnavailable("No answer."))
-    partial = Reading(value=JobPage(jobs=(), total=0, incomplete="Still counting."), read_at=NOW)
-    ticks = [live_tick_ms(each) for each in (Reading(value=busy, read_at=NOW), None, stale, partial, fresh)]
-    assert ticks == [2_000, 10_000, 10_000, 10_000, 60_000]
+    waiting = Job(id="1", name="a", status=JobStatus.PENDING)
+    idle, busy = JobPage(jobs=(), total=0), JobPage(jobs=(replace(waiting, status=JobStatus.RUNNING),), total=1)
+    assert tick_ms(Reading(value=busy, read_at=NOW), ()) == 2_000
+    assert tick_ms(Reading(value=idle, read_at=NOW), (waiting,)) == 2_000
+    assert tick_ms(Reading(value=idle, read_at=NOW), ()) == 10_000
+    assert tick_ms(None, ()) == 10_000
+
+
+def check(ok: bool | None, message: str = "3 *GB*", latency_ms: float | None = 2.6) -> HealthCheck:
+    return HealthCheck(name="Disk", ok=ok, message=message, checked_at=NOW, latency_ms=latency_ms)
 
 
 @pytest.mark.parametrize(("ok", "word"), [(True, "OK"), (False, "Problem"), (None, "Not checked")])
-def test_health_in_one_line(ok: bool | None, word: str) -> None:
-    check = HealthCheck(name="Disk", ok=ok, message="3 *GB*", checked_at=NOW - timedelta(minutes=1), latency_ms=2.6)
-    text = health_text(check, NOW)
-    assert f"{word}] **Disk** 3 \\*GB\\*" in text
-    assert text.endswith("(checked a minute ago, 3 ms)]")
+def test_a_check_in_one_line(ok: bool | None, word: str) -> None:
+    assert check_text(check(ok)).endswith(f"{word}] **Disk** 3 \\*GB\\* :gray[(3 ms)]")
+    assert "ms" not in check_text(check(ok, latency_ms=0.4)), "nobody needs to know that it took 0 ms"
+
+
+def test_health_in_one_badge() -> None:
+    for checks, word in (
+        ([check(True), check(None)], "Health: all well"),
+        ([check(True), check(False)], "Health: 1 problem"),
+        ([check(False), check(False)], "Health: 2 problems"),
+        ([check(None)], "Health: not known"),
+        ([], "Health: not known"),
+    ):
+        assert health_summary(checks).endswith(f" {word}]")
