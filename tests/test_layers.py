@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FRAME, SURFACE, UI, SERVICES, ACCESS, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, JOBS, ERRORS, TINY = (
-    "frame surface ui services access sources embedded artifacts settings jobs errors tiny_trainer".split()
+FRAME, SURFACE, UI, SERVICES, ACCESS, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, COMMAND, JOBS, ERRORS, TINY = (
+    "frame surface ui services access sources embedded artifacts settings command jobs errors tiny_trainer".split()
 )
 ROOM_OF = {
     "Home": FRAME,
@@ -27,6 +27,7 @@ ROOM_OF = {
     "lib.settings": SETTINGS,
     "lib.sign_in_settings": SETTINGS,
     "lib.jobs": JOBS,
+    "lib.jobs.explain": COMMAND,  # looks at the files of a trainer, too
     "lib.errors": ERRORS,
 }
 # What sources.protocol says is what every room above it speaks; it imports nothing but lib.jobs.
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     EMBEDDED: {EMBEDDED, ACCESS, ARTIFACTS, SETTINGS, JOBS, ERRORS},
     ARTIFACTS: {ARTIFACTS, SETTINGS, JOBS, ERRORS},
     SETTINGS: {SETTINGS, ERRORS},
+    COMMAND: {ARTIFACTS, JOBS, ERRORS},
     JOBS: {JOBS, ERRORS},
     ERRORS: {ERRORS},
     TINY: {TINY},

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, BinaryIO
 
+from lib.artifacts.lora.file import is_lora_file
 from lib.jobs.artifact_names import LORA_KINDS, describe_file
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import Verdict, judge, judge_by_log
@@ -138,10 +139,14 @@ def read_ended(path: Path) -> Ended:
 
 
 def count_loras(output: Path) -> int:
-    """How many LoRA files are below a folder; a ``*-state`` folder holds none, although it looks so."""
+    """How many whole LoRA files are below a folder, by content; a ``*-state`` folder holds none, although it looks so.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    named = (path for path in output.rglob("*") if path.is_file())
     return sum(
-        describe_file(path.relative_to(output).as_posix()).kind in LORA_KINDS and path.is_file()
-        for path in output.rglob("*")
+        describe_file(path.relative_to(output).as_posix()).kind in LORA_KINDS and is_lora_file(path) for path in named
     )
 
 

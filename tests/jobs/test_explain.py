@@ -14,6 +14,7 @@ import pytest
 from lib.jobs.explain import count_loras, is_binary, main, printed_pace
 
 ROOT = Path(__file__).parent.parent.parent
+LORAS = Path(__file__).parent.parent / "recordings" / "lora-files"
 RECORDINGS = ROOT / "tests" / "recordings" / "trainers"
 KEYS = {
     "status",
@@ -123,15 +124,20 @@ def test_the_output_folder_decides_about_success(tmp_path: Path, capsys: pytest.
     log = recording("sd-scripts-success")
     state = tmp_path / "last-state"
     state.mkdir()
-    (state / "model.safetensors").write_bytes(b"looks like a LoRA file")
+    (state / "model.safetensors").write_bytes((LORAS / "series/aria_v2.safetensors").read_bytes())
     (tmp_path / "optimizer.pt").write_bytes(b"is none")
+    (tmp_path / "last.pt").write_bytes((LORAS / "broken/pickle_named_safetensors.safetensors").read_bytes())
+    for name in ("not_lora/vae.safetensors", "broken/truncated_in_tensors.safetensors"):
+        (tmp_path / Path(name).name).write_bytes((LORAS / name).read_bytes())
     (tmp_path / "folder.safetensors").mkdir()
     for arguments in (["--exit-code", "0"], []):
         report = explain(capsys, log, "--output", tmp_path, *arguments)
         assert (report["status"], report["cause"]) == ("failed", "no_output")
     (tmp_path / "checkpoint-8").mkdir()
-    (tmp_path / "checkpoint-8" / "pytorch_lora_weights.safetensors").write_bytes(b"one")
-    (tmp_path / "last.safetensors").write_bytes(b"two")
+    (tmp_path / "checkpoint-8" / "pytorch_lora_weights.safetensors").write_bytes(
+        (LORAS / "series/aria_v2-000001.safetensors").read_bytes()
+    )
+    (tmp_path / "sampler_girl.safetensors").write_bytes((LORAS / "series/aria_v2.safetensors").read_bytes())
     assert count_loras(tmp_path) == 2
     report = explain(capsys, log, "--exit-code", "0", "--output", tmp_path)
     assert (report["status"], report["message"]) == ("succeeded", "The training succeeded and wrote 2 LoRA files.")

@@ -17,7 +17,7 @@ from lib.artifacts.lora.adapter_config import (
     number,
 )
 from lib.artifacts.lora.byte_source import ByteSource, FirstBlock, LocalBytes
-from lib.artifacts.lora.header import FIRST_READ_BYTES, Header, Tensor, read_header
+from lib.artifacts.lora.header import FIRST_READ_BYTES, BrokenFile, Header, Tensor, read_header
 from lib.artifacts.lora.keys import ALPHA
 from lib.artifacts.lora.kinds import FileKind, kind_of_file, writer_of
 from lib.artifacts.lora.metadata import said
@@ -119,6 +119,18 @@ def read_local(path: Path) -> LoraFile:
     """The same for a file on the disk, with the ``adapter_config.json`` beside it. Raises also OSError."""
     with LocalBytes(path) as source:
         return read_lora(source, config_beside(path))
+
+
+def is_lora_file(path: Path) -> bool:
+    """Whether a file on the disk is a whole LoRA. A pickle is none: only opening it would tell, and it never is.
+
+    Raises:
+        OSError, ArtifactError: It cannot be read now.
+    """
+    try:
+        return read_local(path).is_lora
+    except BrokenFile:
+        return False
 
 
 def config_beside(path: Path) -> AdapterConfig | None:

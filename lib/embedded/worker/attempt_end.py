@@ -11,7 +11,7 @@ from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, DashboardError, DatasetError
-from lib.jobs.artifact_names import LORA_KINDS
+from lib.jobs.artifact_names import LORA_KINDS, WEIGHTS
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import Verdict, judge
 from lib.jobs.job import ArtifactKind, Failure, JobStatus
@@ -32,12 +32,12 @@ def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
 
 
 def _kind_by_content(output: Path, file: FoundFile) -> ArtifactKind:
-    if file.kind not in LORA_KINDS or not file.path.endswith(".safetensors"):
+    if file.kind not in LORA_KINDS:
         return file.kind
     try:
         return file.kind if read_local(output / file.path).is_lora else ArtifactKind.OTHER
     except BrokenFile:
-        return ArtifactKind.INCOMPLETE
+        return ArtifactKind.INCOMPLETE if file.path.lower().endswith(".safetensors") else ArtifactKind.OTHER
     except (OSError, ArtifactError):
         return file.kind  # unknown now
 
@@ -57,14 +57,28 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     )
     if verdict.failure and verdict.failure.cause in _CAUSES_OF_SILENCE and _disk_was_full(folder, exit_):
         return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
-    incomplete = [file.path for file in files if file.kind is ArtifactKind.INCOMPLETE]
-    if incomplete and verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT:
-        message = f"The trainer ended without an error, but {incomplete[-1]} is not a complete LoRA file."
+    if verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT and (message := _what_is_there_instead(files)):
         return failed(Cause.NO_OUTPUT, message, verdict.failure.evidence)
     if exit_.was_away and verdict.failure and not exit_.timed_out:
         hint = f"{_WAS_AWAY} {verdict.failure.hint}".rstrip()
         return replace(verdict, failure=replace(verdict.failure, hint=hint))
     return verdict
+
+
+def _what_is_there_instead(files: Sequence[FoundFile]) -> str:
+    """Why the files of an attempt that ended well hold no LoRA; empty when there is nothing like one."""
+    incomplete = [file.path for file in files if file.kind is ArtifactKind.INCOMPLETE]
+    if incomplete:
+        return f"The trainer ended without an error, but {incomplete[-1]} is not a complete LoRA file."
+    others = [file.path for file in files if file.kind is ArtifactKind.OTHER and Path(file.path).suffix in WEIGHTS]
+    if not others:
+        return ""
+    if others[-1].endswith(".safetensors"):
+        return f"The trainer ended without an error, but wrote no LoRA: {others[-1]} is something else."
+    return (
+        f"The trainer ended without an error, but {others[-1]} is no safetensors file, and other files are never "
+        "opened. Let the trainer save safetensors."
+    )
 
 
 class NotRunnable(DashboardError):

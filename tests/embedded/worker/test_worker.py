@@ -172,12 +172,16 @@ def test_a_lora_file_that_was_not_written_completely_is_none(yard: Yard) -> None
 def test_a_file_that_is_no_lora_does_not_make_a_success(yard: Yard) -> None:
     vae = safetensors("vae", "encoder.conv_in.weight", "decoder.conv_out.weight")
     written = f"(OUTPUT / 'vae.safetensors').write_bytes({vae!r}); (OUTPUT / 'training_args.bin').write_bytes(b'PK')\n"
+    written += "(OUTPUT / 'learned_embeds.bin').write_bytes(b'PK')\n"
     ended = yard.run_to_end(yard.submit(written))
     assert {artifact.name: artifact.kind for artifact in ended.artifacts} == {
+        "learned_embeds.bin": ArtifactKind.OTHER,
         "training_args.bin": ArtifactKind.STATE,
         "vae.safetensors": ArtifactKind.OTHER,
     }
     assert (ended.status, ended.failure and ended.failure.cause) == (JobStatus.FAILED, "no_output")
+    assert ended.failure is not None
+    assert "vae.safetensors is something else" in ended.failure.message
     named = f"(OUTPUT / 'sampler_girl.safetensors').write_bytes({WEIGHTS!r})\n"
     kept = yard.run_to_end(yard.submit(written + named, "two"))
     assert kept.status is JobStatus.SUCCEEDED

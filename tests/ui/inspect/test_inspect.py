@@ -15,18 +15,33 @@ from lib.ui.parts.lora_facts import base_model_text, fact_rows
 
 GROUP = ModuleGroup(kind="LoRA", rank=16, alpha=8.0, alpha_from="tensor", scale=0.5, modules=200)
 REPORT = LoraReport(
-    name="a", version="1", size_bytes=1 << 20, kind="LoRA", is_lora=True, network_type="LoRA", format="kohya sd-scripts",
-    groups=(GROUP,), dtypes={"F16": 3}, parameters=1_000,
+    name="a",
+    version="1",
+    size_bytes=1 << 20,
+    kind="LoRA",
+    is_lora=True,
+    network_type="LoRA",
+    format="kohya sd-scripts",
+    groups=(GROUP,),
+    dtypes={"F16": 3},
+    parameters=1_000,
     blocks=(
         Block(component="unet", name="down_blocks.2", modules=3, parameters=30),
         Block(component="unet", name="down_blocks.10", modules=3, parameters=30),
         Block(component="text_encoder", name="layers.0", modules=2, parameters=20),
     ),
-)  # fmt: skip
+)
 NORMS = NormsReport(
-    report=REPORT, total=2.0, by_block={"text_encoder/layers.0": 1.0, "unet/down_blocks.10": 3.0, "unet/down_blocks.2": 2.0},
-    by_component={"text_encoder": 1.0, "unet": 3.6}, largest=(), without={}, nan_values=0, inf_values=0, not_finite=(),
-)  # fmt: skip
+    report=REPORT,
+    total=2.0,
+    by_block={"text_encoder/layers.0": 1.0, "unet/down_blocks.10": 3.0, "unet/down_blocks.2": 2.0},
+    by_component={"text_encoder": 1.0, "unet": 3.6},
+    largest=(),
+    without={},
+    nan_values=0,
+    inf_values=0,
+    not_finite=(),
+)
 
 
 def test_mixed_ranks_are_counted_and_an_unknown_alpha_is_unknown() -> None:
