@@ -271,8 +271,8 @@ def latest_curve(job: Job, *, weight: float) -> Reading[LossCurve]:
         points = source().loss_points(job.id, attempt=job.attempt) if job.attempt else ()
         return loss_curve(points, weight=weight, most_points=CURVE_POINTS)
 
-    key = ("curve", job.id, weight)
-    return _reads.latest(key, read, ttl_s=SHARED_SLOW_READ_S, version=(job.attempt, job.status))
+    key, ttl_s = ("curve", job.id, weight), math.inf if job.status.is_terminal else SHARED_SLOW_READ_S
+    return _reads.latest(key, read, ttl_s=ttl_s, version=(job.attempt, job.status))
 
 
 def find_in_log(job_id: str, attempt: int, needle: str, should_stop: Callable[[], bool]) -> LogSearch:

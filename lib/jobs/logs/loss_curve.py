@@ -40,9 +40,10 @@ def loss_curve(points: Sequence[LossPoint], *, weight: float, most_points: int) 
     not_finite = len(points) - len(finite)
     if not finite:
         return LossCurve(not_finite=not_finite)
-    smooth = _smoothed([point.loss for point in finite], weight)
+    losses = [point.loss for point in finite]
+    smooth = _smoothed(losses, weight)
     kept = _kept(smooth, most_points)
-    lowest = min(finite, key=lambda point: point.loss)
+    lowest = finite[losses.index(min(losses))]
     return LossCurve(
         steps=tuple(finite[at].step for at in kept),
         losses=tuple(smooth[at] for at in kept),
