@@ -311,7 +311,9 @@ class JobSource(ABC):
         """The checks of source, store, worker and disk. Never raises: a failed check says so."""
 
     def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
-        """Every loss seen, by step; the same step is given once. Raises JobNotFound."""
+        """Every loss seen, by step, with learning rate and gradient norm where they are known; the same step is given
+        once. Raises JobNotFound.
+        """
         self.get_job(job_id)
         return ()
 

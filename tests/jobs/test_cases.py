@@ -45,8 +45,8 @@ def test_a_case_is_explained(name: str) -> None:
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_prefix_changes_nothing(prefix: str) -> None:
     keys = ("status", "cause", "step", "total_steps", "loss", "learning_rate", "phase", "message")
-    # Every log meets a fifth of the prefixes here, and all of them in tests/benchmarks/bench_explain.py.
-    for case in cases()[PREFIXES.index(prefix) % 5 :: 5]:
+    # Every log meets a tenth of the prefixes here, and all of them in tests/benchmarks/bench_explain.py.
+    for case in cases()[PREFIXES.index(prefix) % 10 :: 10]:
         log = prefixed(case, prefix)
         if log is None or prefix in TOO_SHORT.get(case.file, ()):
             continue
@@ -58,7 +58,7 @@ def test_a_prefix_changes_nothing(prefix: str) -> None:
 def test_a_stream_cut_anywhere_comes_to_the_same(name: str) -> None:
     for log in (BY_NAME[name].log, prefixed(BY_NAME[name], "cri") or b""):
         whole = progress_of([log])
-        for seed in range(3):
+        for seed in range(2):
             cuts = sorted(random.Random(seed).choices(range(len(log) + 1), k=40))
             assert progress_of([log[a:b] for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True)]) == whole
 

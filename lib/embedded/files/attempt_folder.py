@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from lib.embedded.files import locks
 from lib.embedded.files.availability import is_entry, open_file, read_file, stat_file
@@ -17,6 +18,7 @@ from lib.jobs.job import LossPoint
 
 EVENTS_FOLDER = "logs"  # where a trainer may write TensorBoard event files
 _LOSS = struct.Struct("<qdd")  # step, loss, unix seconds; nan for an unknown time
+_RATES = struct.Struct("<qdd")  # step, learning rate, gradient norm; nan for one that was not printed
 _EXIT_BYTES = 1024
 _START_ERROR_CHARACTERS = 200
 
@@ -62,6 +64,7 @@ class AttemptFolder:
         self.log = path / "log"
         self.output = path / "output"
         self.losses = path / "losses"
+        self._rates = path / "rates"
         self.event_logs = path / EVENTS_FOLDER
         self.lock = path / "lock"
         self._spec = path / "spec.json"
@@ -189,45 +192,76 @@ class AttemptFolder:
         return None
 
     def append_losses(self, points: Sequence[LossPoint]) -> None:
-        """Append losses, all or none."""
-        if not points:
-            return
-        data = b"".join(
-            _LOSS.pack(point.step, point.loss, math.nan if point.at is None else point.at) for point in points
+        """Append losses and what was printed beside them, all or none."""
+        rated = [point for point in points if (point.learning_rate, point.grad_norm) != (None, None)]
+        # The losses last: they are counted, and what is written again by their side does no harm.
+        _append(
+            self._rates,
+            [_RATES.pack(each.step, _packed(each.learning_rate), _packed(each.grad_norm)) for each in rated],
         )
-        descriptor = open_file(self.losses, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        if descriptor is None:
-            raise OSError(errno.EINVAL, "it is no ordinary file")
-        with os.fdopen(descriptor, "ab", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            try:
-                if file.write(data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                file.truncate(size)
-                raise
+        _append(self.losses, [_LOSS.pack(point.step, point.loss, _packed(point.at)) for point in points])
 
     def read_losses(self) -> list[LossPoint]:
         """Every loss in order; a half-written last one is left out."""
-        data = read_file(self.losses, -1) or b""
-        whole = len(data) - len(data) % _LOSS.size
+        rates = {step: (learning_rate, norm) for step, learning_rate, norm in _records(self._rates, _RATES)}
         return [
-            LossPoint(step=step, loss=loss, at=None if math.isnan(at) else at)
-            for step, loss, at in _LOSS.iter_unpack(data[:whole])
+            LossPoint(
+                step=step,
+                loss=loss,
+                at=_unpacked(at),
+                learning_rate=_unpacked(rates[step][0]) if step in rates else None,
+                grad_norm=_unpacked(rates[step][1]) if step in rates else None,
+            )
+            for step, loss, at in _records(self.losses, _LOSS)
         ]
 
     def trim_losses(self) -> int:
         """Cut off a half-written last loss and return the number of whole ones."""
-        descriptor = open_file(self.losses, os.O_RDWR)
-        if descriptor is None:
-            return 0
+        _trim(self._rates, _RATES)
+        return _trim(self.losses, _LOSS)
+
+
+def _packed(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _unpacked(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _append(path: Path, records: Sequence[bytes]) -> None:
+    if not records:
+        return
+    data = b"".join(records)
+    descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    if descriptor is None:
+        raise OSError(errno.EINVAL, "it is no ordinary file")
+    with os.fdopen(descriptor, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
         try:
-            size = os.fstat(descriptor).st_size
-            if size % _LOSS.size:
-                os.truncate(descriptor, size - size % _LOSS.size)
-        finally:
-            os.close(descriptor)
-        return size // _LOSS.size
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def _records(path: Path, record: struct.Struct) -> list[tuple[Any, ...]]:
+    data = read_file(path, -1) or b""
+    return list(record.iter_unpack(data[: len(data) - len(data) % record.size]))
+
+
+def _trim(path: Path, record: struct.Struct) -> int:
+    descriptor = open_file(path, os.O_RDWR)
+    if descriptor is None:
+        return 0
+    try:
+        size = os.fstat(descriptor).st_size
+        if size % record.size:
+            os.truncate(descriptor, size - size % record.size)
+    finally:
+        os.close(descriptor)
+    return size // record.size
 
 
 def folder_size(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Losses from TensorBoard event files, by the optional ``tensorboard`` package (never tensorflow)."""
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from lib.jobs.logs.losses import by_step
 
 # Names of a step's loss in sd-scripts, OneTrainer and diffusers; the first one found in a file is used.
 LOSS_TAGS = ("loss/current", "loss/train_step", "train_loss", "step_loss", "loss")
+# sd-scripts, transformers, diffusers and SimpleTuner, ai-toolkit and OneTrainer.
+LEARNING_RATE_TAGS = ("lr/unet", "lr/group0", "train/learning_rate", "learning_rate", "lr")
+GRAD_NORM_TAGS = ("norm/avg_grad_norm", "train/grad_norm", "grad_norm")
 _INSTALL_HINT = "Install the optional reader: uv sync --extra tensorboard"
 _FILE_NAMES = "events.out.tfevents.*"
 
@@ -50,13 +54,31 @@ class EventFiles:
                 self._readers[path] = _reader(path)
             events = self._readers[path].Reload()
             tags = events.Tags()["scalars"]
-            tag = next((name for name in LOSS_TAGS if name in tags), None)
-            scalars = events.Scalars(tag) if tag else []
+            scalars, rates, norms = (
+                _scalars(events, tags, names) for names in (LOSS_TAGS, LEARNING_RATE_TAGS, GRAD_NORM_TAGS)
+            )
         except DashboardError:
             raise
         except Exception as error:  # the package raises errors of several libraries for damaged files
             raise DashboardError(f"The event file {path.name} cannot be read ({type(error).__name__}).") from error
-        return [LossPoint(step=scalar.step, loss=scalar.value, at=scalar.wall_time) for scalar in scalars]
+        rate_at, norm_at = ({scalar.step: scalar.value for scalar in series} for series in (rates, norms))
+        return [
+            LossPoint(
+                step=scalar.step,
+                loss=scalar.value,
+                at=scalar.wall_time,
+                learning_rate=rate_at.get(scalar.step),
+                grad_norm=norm_at.get(scalar.step),
+            )
+            for scalar in scalars
+        ]
+
+
+def _scalars(events: Any, tags: Sequence[str], names: Sequence[str]) -> Sequence[Any]:
+    """The first of some series that there is."""
+    tag = next((name for name in names if name in tags), None)
+    series: Sequence[Any] = events.Scalars(tag) if tag else ()
+    return series
 
 
 def _reader(path: Path) -> Any:

@@ -34,6 +34,8 @@ RANK_PREFIX = re.compile(r"^\[(?:rank|default)\d+\]:\s?")
 RICH = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +(?P<text>\S.*)$")
 RICH_INDENT = 29
 FRAME = re.compile(r"^\s*File \"(?P<path>[^\"]+)\", line (?P<line>\d+)(?:, in (?P<function>.+))?")
+# The same where rich draws the traceback in a box.
+BOXED_FRAME = re.compile(r"^│ (?P<path>\S.{0,300}\.py):(?P<line>\d+) in (?P<function>\S+) +│$")
 # What follows an exception and is none of its message: machines, launchers and shells speaking.
 OTHERS = re.compile(
     r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$"
@@ -78,11 +80,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A place in the code: the path as printed, the line, the function."""
+    """A place in the code: the path as printed, the line, the function, the code where the traceback shows it."""
 
     path: str
     line: int
     function: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,8 +308,10 @@ def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None)
     frames: list[Frame] = []
     while at < min(len(lines), index + _MAX_TRACEBACK_LINES):
         line = lines[at].removeprefix(prefix)
-        if frame := FRAME.match(line):
-            frames.append(Frame(path=frame["path"], line=int(frame["line"][:9]), function=frame["function"] or ""))
+        if frame := FRAME.match(line) or BOXED_FRAME.match(line):
+            code = lines[at + 1].removeprefix(prefix).strip() if at + 1 < len(lines) else ""
+            number, function = int(frame["line"][:9]), frame["function"] or ""
+            frames.append(Frame(path=frame["path"], line=number, function=function, code=code[:200]))
         match = None if frame else EXCEPTION.match(line)
         if match:
             last = _message_end(lines, at + 1)

@@ -231,8 +231,8 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     rule(Cause.BAD_ARGUMENT, r"[Nn]o such option:? (?P<text>\S+)", "The trainer does not know the argument {text}."),
     rule(
         Cause.BAD_ARGUMENT,
-        # Answers of a server are JSON, too.
-        r"(?<!requests\.exceptions\.)(?:Toml|TOML|Yaml|YAML|JSON)Decoder?Error: (?P<text>.+)"
+        # JSON may be anything: lib.jobs.failures.structure looks at who read it.
+        r"(?:Toml|TOML|Yaml|YAML)Decoder?Error: (?P<text>.+)"
         r"|yaml\.\w+\.(?:Scanner|Parser|Constructor|Composer)Error: (?P<text2>(?s:.{1,200}))"
         r"|(?:voluptuous|multiple_invalid)\S*Invalid: (?P<text3>.+)|ValidationError: .+",
         "A settings file of the training cannot be read: {text}.",

@@ -15,7 +15,7 @@ from lib.jobs.failures.evidence import Chain, Entry, LogEnd, Raised
 from lib.jobs.failures.exit_codes import signal_name, windows_sentence, windows_status
 from lib.jobs.failures.network import request_of
 from lib.jobs.failures.rules import classify
-from lib.jobs.failures.structure import guess, phase_of, raised_by
+from lib.jobs.failures.structure import guess, phase_of, raised_by, refuses
 from lib.jobs.failures.suspects import FAR_LINES, Suspect, frames_of, prime_suspect
 from lib.jobs.job import Failure, JobStatus
 
@@ -41,6 +41,12 @@ _DIED = re.compile(
 _SHELL_WORDS = re.compile(
     r"^(?:\S*sh: )?(?:line \d+: +\d+ )?(Killed|Terminated|Bus error|Segmentation fault|Aborted)"
     r"(?: *\(core dumped\))?(?: {2,}.*)?$"
+)
+_ENDED_WITH = re.compile(r"(?:exit (?:status|code)|return code =) (-?\d{8,11})\b")
+# What a crash itself says before the signal: the C library, Metal, Python's fault handler, C++.
+_CRASH_WORDS = re.compile(
+    r"failed assertion|Assertion .{1,300} failed|^(?:malloc|free|realloc|munmap_chunk)\(\): |stack smashing detected"
+    r"|^Fatal Python error: |^terminate called|^ *what\(\): |^zsh: (?:abort|segmentation|bus error|killed|illegal)"
 )
 _SIGNAL_OF_WORD = {"Killed": 9, "Terminated": 15, "Bus error": 7, "Segmentation fault": 11, "Aborted": 6}
 _POLITE = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -101,7 +107,7 @@ def judge_by_log(lines: Sequence[str], *, lora_count: int | None = None, alarms:
     log = LogEnd.read(lines)
     raised = _with_nan(log, alarms)
     suspect = prime_suspect(log)
-    if _signal_in_text(log) is not None or (suspect and not _was_survived(log, suspect)):
+    if _says_it_died(log) or (suspect and not _was_survived(log, suspect)):
         return _failed(_explain(log, None), raised)
     if _is_finished(log):
         return _judge_exit_zero(log, lora_count, raised)
@@ -135,7 +141,7 @@ def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...
 def _judge_vanished(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
     """Nobody saw the exit code: only what the log proves counts."""
     suspect = prime_suspect(log)
-    if _signal_in_text(log) is not None or (suspect and not _was_survived(log, suspect)):
+    if _says_it_died(log) or (suspect and not _was_survived(log, suspect)):
         return _failed(_explain(log, None), alarms)
     if lora_count and _is_finished(log):
         return Verdict(status=JobStatus.SUCCEEDED, alarms=(*alarms, EXIT_CODE_UNKNOWN))
@@ -154,10 +160,10 @@ def _explain(log: LogEnd, exit_code: int | None) -> Failure:
 
 def _reason(log: LogEnd, exit_code: int | None) -> Failure:
     suspect = prime_suspect(log)
-    status = windows_status(exit_code)
+    status = windows_status(exit_code) or _windows_in_text(log)
     if status is not None and (suspect is None or suspect.cause is Cause.UNKNOWN):
         return _of_windows(log, status)
-    told = exit_code is None or exit_code >= 0 or status is not None
+    told = exit_code is None or exit_code >= 0 or windows_status(exit_code) is not None
     number = _signal_in_text(log) if told else -(exit_code or 0)
     if number is not None and not _outweighs(log, suspect, number, told=told):
         return _of_signal(log, number, told=told)
@@ -173,7 +179,23 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
 def _of_windows(log: LogEnd, status: int) -> Failure:
     cause, message = windows_sentence(status)
     hint = CRASH_HINT if cause is Cause.KILLED else ""
-    return _failure(cause, message, hint=hint, evidence=log.last_lines(3), confidence=CERTAIN)
+    stated = tuple(match[0] for raised in _ends(log) if (match := _ENDED_WITH.search(raised.text)))
+    return _failure(cause, message, hint=hint, evidence=(*log.last_lines(3), *stated[-1:]), confidence=CERTAIN)
+
+
+def _ends(log: LogEnd) -> list[Raised]:
+    """What launchers say of the end of the trainer."""
+    return [chain.final for chain in log.chains if chain.final.is_wrapper]
+
+
+def _windows_in_text(log: LogEnd) -> int | None:
+    """The Windows status that a launcher reports."""
+    codes = [match[1] for raised in _ends(log) if (match := _ENDED_WITH.search(raised.text[-MAX_LINE_LENGTH:]))]
+    return windows_status(int(codes[-1])) if codes else None
+
+
+def _says_it_died(log: LogEnd) -> bool:
+    return _signal_in_text(log) is not None or _windows_in_text(log) is not None
 
 
 def _outweighs(log: LogEnd, suspect: Suspect | None, number: int, *, told: bool) -> bool:
@@ -207,7 +229,8 @@ def _signal_in_text(log: LogEnd) -> int | None:
 def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
     name = signal_name(number)
     proof = [line for line in log.raw if told and (_DIED.search(line) or _SHELL_WORDS.match(line))]
-    evidence = tuple(proof[-3:]) or log.last_lines(3)
+    words = [line for line in log.lines[-FAR_LINES:] if _CRASH_WORDS.search(line[:MAX_LINE_LENGTH])]
+    evidence = tuple(dict.fromkeys([*words[:4], *proof[-3:]])) or log.last_lines(3)
     traceback = _traceback(log, log.chains[-1]) if told and proof and log.chains else ""
     if number in _POLITE:
         message = f"The training was interrupted from outside by signal {number} ({name})."
@@ -225,7 +248,7 @@ def _of_suspect(log: LogEnd, suspect: Suspect) -> Failure:
     chain = suspect.chain
     evidence = _lines_of(log, suspect)
     if chain is None:
-        return _of_rule(log, suspect, evidence) if suspect.finding else _of_report(suspect, evidence)
+        return _of_rule(log, suspect, evidence) if suspect.finding else _of_report(log, suspect, evidence)
     phase, did_step = phase_of("\n".join(log.raw[: chain.first]), frames_of(chain))
     who = raised_by(chain.final)
     if suspect.finding:
@@ -237,10 +260,13 @@ def _of_suspect(log: LogEnd, suspect: Suspect) -> Failure:
     return replace(failure, traceback=_traceback(log, chain), phase=phase, raised_by=who)
 
 
-def _of_report(suspect: Suspect, evidence: Sequence[str]) -> Failure:
+def _of_report(log: LogEnd, suspect: Suspect, evidence: Sequence[str]) -> Failure:
     """A line reported as an error that no rule knows."""
     said = suspect.entry.text if suspect.entry else ""
-    return _failure(Cause.UNKNOWN, f"The trainer stopped with an error: {_short(said)}", evidence=evidence)
+    _, did_step = phase_of("\n".join(log.raw[: suspect.line]), ())
+    cause, confidence = (Cause.UNKNOWN, "") if did_step or not refuses(said) else (Cause.TRAINER_REFUSED, LIKELY)
+    message = f"The trainer stopped with an error: {_short(said)}"
+    return _failure(cause, message, evidence=evidence, confidence=confidence)
 
 
 def _of_rule(log: LogEnd, suspect: Suspect, evidence: tuple[str, ...]) -> Failure:

@@ -158,7 +158,8 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
         r"\"\w+\" not implemented for '(?P<text>Half|BFloat16|Float8\w*)'"
         r"|Attempting to unscale (?P<text2>FP16) gradients"
         r"|cannot be converted to type at::(?P<text3>Half) without overflow|Promotion for (?P<text4>Float8) Types"
-        r"|doesn't support (?P<text5>bf16)|(?P<text6>bf16|fp16|fp8) (?:mixed precision )?is not supported",
+        r"|doesn't support (?P<text5>bf16)"
+        r"|(?P<text6>bf16|fp16|fp8) (?:(?:mixed precision )?is not supported|mixed precision requires PyTorch)",
         "An operation cannot be done in the precision {text}.",
     ),
     rule(

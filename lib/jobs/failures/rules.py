@@ -7,7 +7,7 @@ a caption that says "out of memory" means nothing.
 
 import re
 
-from lib.jobs.failures.causes import CRASH_HINT, Cause, Finding, Rule, rule
+from lib.jobs.failures.causes import Cause, Finding, Rule, rule
 from lib.jobs.failures.input_rules import DATA_RULES, MODEL_RULES, NO_IMAGES, SETTINGS_RULES
 from lib.jobs.failures.machine_rules import NETWORK_RULES, SOFTWARE_RULES, SPACE_RULES
 
@@ -28,6 +28,12 @@ RULES: tuple[Rule, ...] = (
         Cause.MISSING_FILE,
         r"(?:No such file or directory|cannot find the (?:file|path) specified|NotADirectoryError.*?)"
         r"(?:: ['\"](?P<file>[^'\"]+)['\"])?",
+        "The trainer needs {file}, which does not exist.",
+        "The trainer needs a file that does not exist.",
+    ),
+    rule(
+        Cause.MISSING_FILE,
+        r"^FileNotFoundError: (?:(?P<file>\S{1,300}) (?:was )?(?:not found|does not exist|doesn't exist))?",
         "The trainer needs {file}, which does not exist.",
         "The trainer needs a file that does not exist.",
     ),
@@ -72,6 +78,12 @@ LINE_RULES: tuple[Rule, ...] = (
         r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?NVRM: (?:Xid|GPU).*(?:fallen off the bus|Xid .{0,40}: (?:79|48|74|119))",
         "The graphics card was lost: the driver cannot reach it any more.",
         hint="Restart the machine; if it happens again, check the card's power, heat and driver (dmesg names an Xid).",
+    ),
+    rule(
+        Cause.IMPORT_ERROR,
+        r"Could not load library (?P<file>\S+?)\.? Error: ",
+        "The library {file} cannot be loaded: it does not fit the ones beside it.",
+        hint="Install the CUDA libraries that the trainer's PyTorch names, and take others out of LD_LIBRARY_PATH.",
     ),
     # The kernel's words, and a cluster's.
     rule(
@@ -121,16 +133,6 @@ LINE_RULES: tuple[Rule, ...] = (
     ),
 )
 
-# How a launcher says that the process crashed on Windows: access violation, stack overflow, buffer overrun.
-LAUNCHER_RULES: tuple[Rule, ...] = (
-    rule(
-        Cause.KILLED,
-        r"(?s).*returned non-zero exit status (?P<text>3221225477|3221225725|3221226505)\.",
-        "The trainer crashed inside a library (Windows exit code {text}).",
-        hint=CRASH_HINT,
-    ),
-)
-
 # Lines in which a program reports its own failure; what follows the colon is judged by RULES.
 REPORTED = re.compile(
     r"^(?:[\w./\\-]+\.py: error: |Error running job: |Error: |error: |Fatal: |FATAL: |fatal error: |RuntimeError: "
@@ -154,11 +156,6 @@ def classify(text: str) -> Finding | None:
 def classify_line(text: str) -> Finding | None:
     """What a line means that nobody marked as an error."""
     return _first_match(LINE_RULES, text)
-
-
-def classify_launcher(text: str) -> Finding | None:
-    """What a launcher says of the process that failed; the rest of its words is a command line."""
-    return _first_match(LAUNCHER_RULES, text[-MAX_LINE:])
 
 
 def _first_match(rules: tuple[Rule, ...], text: str) -> Finding | None:

@@ -46,7 +46,8 @@ _STAGE_PHASES = {
 # A library that fits no longer: a name or an argument that it does not know, a version that it wants.
 _MISMATCH = re.compile(
     r"^AttributeError: (?:partially initialized )?module '(?P<module>[\w.]+)' has no attribute"
-    r"|^TypeError: [\w.]+\(\) (?:got an unexpected keyword argument|takes \d+ positional|missing \d+ required)"
+    r"|^TypeError: [\w.<>]+\(\) (?:got an unexpected keyword argument|missing \d+ required"
+    r"|takes (?:from )?\d+ (?:to \d+ )?positional)"
     r"|^(?:ImportError|RuntimeError): .*\b(?:requires|needs) (?P<needed>[\w-]+) ?(?:version )?[<>=~]"
     r"|numpy\.dtype size changed|numpy\.core\.multiarray failed|compiled using NumPy 1\.x"
     r"|was compiled (?:against|with) (?:a )?different|is (?:not compatible|incompatible) with|version mismatch"
@@ -63,11 +64,18 @@ _FORBIDS = re.compile(
     r"(?i)\b(?:can(?:not|'t)|must|only|requires?d?|not (?:supported|allowed|valid|compatible)|unsupported|invalid"
     r"|unknown|unrecognized|incompatible|conflict|either|both|should be|expected one of|is not in|mutually)\b"
 )
+# What a library refuses is often a tensor, not a setting.
+_TENSORS = re.compile(r"(?i)\btensors?\b|\bdimensions? \d|\bshapes?\b|\bmat1\b|\bsame device\b|\bdtype\b|\bstride")
 _ADVICE = re.compile(
     r"(?i)\b(?:downgrade|upgrade|reinstall|pip install|please|try |consider|make sure|you (?:can|should|need|must)|set "
     r"\W?\w+\W? ?(?:=|to)|use \W?--|run \W?\w+|https?://)"
 )
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
+_JSON_READERS = (
+    (Cause.NETWORK, re.compile(r"^(?:requests|httpx|aiohttp|urllib3|huggingface_hub|wandb)\b")),
+    (Cause.BROKEN_MODEL, re.compile(r"^(?:transformers|diffusers|tokenizers|safetensors|peft)\b")),
+    (Cause.BAD_ARGUMENT, re.compile(r"(?i)config|settings|\bargs|toml|yaml|^accelerate\b")),
+)
 _LAYER_HINTS = {
     "bitsandbytes": "bitsandbytes does not fit this PyTorch or CUDA: install the one that fits, or choose an optimizer "
     "without it (AdamW instead of AdamW8bit).",
@@ -131,13 +139,17 @@ def raised_by(raised: Raised) -> str:
     if not raised.frames:
         module = raised.name.partition(".")[0]
         return module if "." in raised.name and module.islower() else ""
-    place = raised.frames[-1]
+    own = [frame for frame in raised.frames if not _STANDARD.search(frame.path)]
+    if not own:
+        return "Python"
+    place = own[-1]
     if package := _PACKAGE.search(place.path):
         return package["name"]
-    if _STANDARD.search(place.path):
-        return "Python"
-    name = re.split(r"[\\/]", place.path)[-1]
-    return f"{name}:{place.line}"
+    return f"{_file_name(place)}:{place.line}"
+
+
+def _file_name(frame: Frame) -> str:
+    return re.split(r"[\\/]", frame.path)[-1]
 
 
 def is_own(raised: Raised) -> bool:
@@ -170,18 +182,41 @@ def guess(raised: Raised, phase: str, *, did_step: bool) -> Guess:
 
 
 def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
+    if kind == "JSONDecodeError":
+        return _cause_of_json(raised)
     if _MISMATCH.search(raised.text[:2_000]):
         return Cause.LIBRARY_MISMATCH
     if kind in {"AttributeError", "OSError"} and raised_by(raised) in _COMPILED:
         return Cause.LIBRARY_MISMATCH
     if kind in _BUGS and is_own(raised):
         return Cause.TRAINER_BUG
-    is_refusal = not did_step and kind in _REFUSALS and bool(_FORBIDS.search(raised.message))
+    is_refusal = not did_step and kind in _REFUSALS and refuses(raised.message)
     if is_refusal and _OPTION.search(raised.message):
         return Cause.BAD_ARGUMENT
     if not is_refusal or not is_own(raised):
         return Cause.UNKNOWN
     return Cause.BAD_ARGUMENT if _SETTING.search(raised.message) else Cause.TRAINER_REFUSED
+
+
+def refuses(text: str) -> bool:
+    """Whether words say that something given to the training may not be so."""
+    return bool(_FORBIDS.search(text[:2_000])) and not _TENSORS.search(text[:2_000])
+
+
+def _cause_of_json(raised: Raised) -> Cause:
+    """What JSON that cannot be read was: an answer, part of a model, settings; its reader tells."""
+    readers = [_reader(frame) for frame in raised.frames]
+    for cause, pattern in _JSON_READERS:
+        if pattern.search(raised.name) or any(map(pattern.search, readers)):
+            return cause
+    return Cause.UNKNOWN
+
+
+def _reader(frame: Frame) -> str:
+    package = _PACKAGE.search(frame.path)
+    if package:
+        return package["name"]
+    return f"{_file_name(frame)} {frame.function} {frame.code}"
 
 
 def _layer_hint(cause: Cause, who: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lib.jobs.failures.causes import ECHOES, Cause, Finding
 from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, Frame, LogEnd, Raised
-from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_launcher, classify_line
+from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_line
 from lib.jobs.failures.structure import guess, phase_of_frames
 
 # A traceback this far above another one is most likely a survived one.
@@ -123,7 +123,7 @@ def _lines_after(log: LogEnd, line: int) -> int:
 def _classify_chain(chain: Chain) -> Finding | None:
     """What reached the top counts first; where it says nothing, what led to it."""
     for raised in reversed(chain.raised):
-        finding = (classify_launcher if raised.is_wrapper else classify)(raised.text)
+        finding = None if raised.is_wrapper else classify(raised.text)
         if finding and (raised is chain.final or finding.rule.cause not in _SURVIVABLE or not chain.final.message):
             return finding
         if finding and _is_caused(chain, raised):

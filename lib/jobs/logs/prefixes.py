@@ -80,9 +80,13 @@ class Prefixes:
             may_be_plain: Whether the stretch stands for the whole log, so that words or blanks before all of its
                 lines are a prefix, too.
         """
-        heads = [line[:MAX_PREFIX_CHARS] for line in lines if line.strip() and not _PAINTED.match(line)]
+        said = [line[:MAX_PREFIX_CHARS] for line in lines if line.strip()]
+        heads = [line for line in said if not _PAINTED.match(line)]
+        shapes = _shapes_of(heads, may_be_plain)
+        if not shapes and len(heads) < _MIN_LINES:
+            shapes = _shapes_of(said, may_be_plain)
         known = dict(self._shapes)
-        for shape, blank in _shapes_of(heads, may_be_plain).items():
+        for shape, blank in shapes.items():
             if shape in known or len(self._shapes) < _MOST_SHAPES:
                 self._shapes[shape] = _common(blank, known.get(shape, blank))
         if self._shapes == known:
@@ -175,7 +179,9 @@ def _trimmed(
             each[len(blank or each) :] + "".join(tokens[length:])
             for each, (_, tokens) in zip(last, members, strict=True)
         ]
-        if _is_prefix(shape[:length], rests, others, count if may_be_plain else 1 << 40):
+        # A level that is padded to a column is a logger's own.
+        is_padded = shape[length - 2 : length] == ("level", "blank") and len({*last}) > 1
+        if not is_padded and _is_prefix(shape[:length], rests, others, count if may_be_plain else 1 << 40):
             return shape[:length], blank
         length -= 1
     return None
@@ -190,24 +196,27 @@ def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int) ->
         return False
     text = " ".join(shape)
     has_level = "level" in shape
-    time = _TIME.search(text)
+    time, is_all = _TIME.search(text), len(rests) >= count
     is_marked = bool(time or _TAG.match(text))
+    is_proven = any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
     if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
-        is_marked = bool(time and time.start() <= len("blank [ "))
+        starts = bool(time and time.start() <= len("blank [ "))
+        return (starts and not has_level) or (is_marked and is_all and is_proven)
     if not has_level and is_marked:
         return True
     if shape == ("blank",) and len(rests) < count:
         return False  # indented lines are common, an indented log has no others
-    is_everywhere = len(rests) >= max(_MIN_LINES, _NEARLY_ALL * count)
-    is_proven = any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
-    return is_proven and len(rests) >= _MIN_LINES and (is_everywhere or has_level)
+    is_everywhere = len(rests) >= _NEARLY_ALL * count
+    return is_proven and (is_everywhere or has_level)
 
 
 def _delimited(shape: Shape, most: int) -> int:
     """How many tokens, ``most`` at most, reach to a delimiter with no bracket left open."""
     for length in range(most, 0, -1):
         last, kept = shape[length - 1], shape[:length]
-        ends = last == "blank" or (last in _DELIMITERS and shape[length : length + 1] != ("blank",))
+        following = shape[length : length + 1]
+        # "09:37:" is half of a time.
+        ends = last == "blank" or (last in _DELIMITERS and following not in {("blank",), ("number",)})
         if ends and all(kept.count(left) <= kept.count(right) for left, right in ("[]", "()", "{}")):
             return length
     return 0

@@ -20,6 +20,7 @@ from lib.jobs.logs.tqdm_bar import (
     without_escapes,
 )
 from lib.jobs.logs.training_run import TrainingRun
+from lib.jobs.stalls import USUAL_S
 
 _SEGMENT_BYTES = 1 << 16
 _PAUSES = {Stage.SAVING, Stage.SAMPLING}
@@ -146,8 +147,12 @@ class ProgressParser:
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Words for what went wrong though the training goes on: nan_loss, inf_loss, loss_diverged, nan_latents."""
-        return (*self._alarms, *["loss_diverged"] * self._losses.is_diverged)
+        """Words for what went wrong though the training goes on: nan_loss, inf_loss, loss_diverged, nan_latents,
+        stalled_at_start.
+        """
+        waited_s = (self._at or 0.0) - (self._run.began_at or self._at or 0.0)
+        is_stalled = self._run.done == 0 and waited_s > USUAL_S[Stage.TRAINING]
+        return (*self._alarms, *["loss_diverged"] * self._losses.is_diverged, *["stalled_at_start"] * is_stalled)
 
     @property
     def progress(self) -> Progress:
@@ -305,6 +310,7 @@ class ProgressParser:
             elif run.final_saved:
                 self._stage = Stage.FINISHED
         run.rate = frame.rate
+        run.began_at = self._at if run.began_at is None else run.began_at
         if frame.loss is not None:
             self._take_postfix(frame.postfix, frame.loss)
 

@@ -30,6 +30,8 @@ class TrainingRun:
     loss_printed: bytes = b""
     learning_rate: float | None = None
     grad_norm: float | None = None
+    # When the bar of the training was first seen, at step 0.
+    began_at: float | None = None
     rate: bytes = b""
     repaint: re.Pattern[bytes] | None = None
     stated_s: float | None = None

@@ -93,7 +93,8 @@ class _Run:
         """Every loss seen, by step. The newest may still change while the attempt runs."""
         now, points = self.progress, dict(self.losses)
         if now.step is not None and now.loss is not None and not self.status.is_terminal:
-            points.setdefault(now.step, LossPoint(step=now.step, loss=now.loss, at=self.read_until))
+            newest = LossPoint(step=now.step, loss=now.loss, at=self.read_until, learning_rate=now.learning_rate)
+            points.setdefault(now.step, newest)
         return [points[step] for step in sorted(points)]
 
     @property

@@ -10,6 +10,7 @@ from lib import services
 from lib.errors import DashboardError
 from lib.jobs.job import Attempt, Job, JobStatus, Progress, Stage
 from lib.jobs.query import JobQuery
+from lib.jobs.stalls import is_stalled_at_start, usual_start_s
 from lib.jobs.words import UNKNOWN
 from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
@@ -33,6 +34,8 @@ ALARMS = {
     "exit_code_unknown": "The trainer's exit code is unknown. According to the log its files are complete.",
     "nan_loss": _LOSS_IS_LOST,
     "inf_loss": _LOSS_IS_LOST,
+    "stalled_at_start": "Stalled at the start: the trainer prints, but its first step takes far longer than usual. "
+    "The log says what it waits for.",
     "loss_diverged": "The loss is far above where it began: the training has most likely diverged. "
     "Try a lower learning rate.",
     "nan_latents": "Images became NaN when they were encoded, so the model learns nothing from them. "
@@ -134,10 +137,23 @@ def waiting_text(job: Job) -> str:
 
 def silence_text(job: Job, now: datetime) -> str:
     """Says that a running trainer has printed nothing for long; empty otherwise."""
+    since_at = job.last_output_at or job.started_at
+    quiet_s = (now - since_at).total_seconds() if since_at and job.status is JobStatus.RUNNING else 0.0
+    if is_stalled_at_start(job.progress, quiet_s):
+        return _stalled_text(job.progress, quiet_s)
     if not is_silent(job, now):
         return ""
     since = duration_text((now - (job.last_output_at or job.started_at or now)).total_seconds())
     return f"No output for {since}. The job still counts as running; it may be stuck."
+
+
+def _stalled_text(progress: Progress, quiet_s: float) -> str:
+    steps = f"step 0 of {progress.total_steps:,}" if progress.total_steps else "before the first step"
+    usual = duration_text(usual_start_s(progress))
+    return (
+        f"Stalled at the start: {steps}, {progress.stage}, no output for {duration_text(quiet_s)}. "
+        f"This phase is usually quiet for less than {usual}; the job may be stuck."
+    )
 
 
 def alarm_texts(attempt: Attempt) -> list[str]:

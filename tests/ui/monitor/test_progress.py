@@ -17,6 +17,7 @@ from lib.ui.monitor.progress import (
     bar_text,
     position_text,
     progress_facts,
+    silence_text,
     speed_text,
     stage_line,
     waiting_text,
@@ -151,3 +152,30 @@ def test_how_an_attempt_ended_in_words() -> None:
     assert cause_text(Failure(cause="out_of_memory", message="")) == "Cause: out of memory"
     assert cause_text(None) == "Cause: unknown"
     assert wizard_params(JOB) == {"from": "j"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "total", "minutes", "text"),
+    [
+        (
+            "training",
+            0,
+            1200,
+            6,
+            "Stalled at the start: step 0 of 1,200, training, no output for 6m 0s. "
+            "This phase is usually quiet for less than 5m 0s; the job may be stuck.",
+        ),
+        ("loading model", None, None, 16, "Stalled at the start: before the first step, loading model, no output for"),
+        ("caching latents", None, None, 12, "No output for 12m 0s."),
+        ("training", 7, 1200, 12, "No output for 12m 0s."),
+        ("training", 7, 1200, 6, ""),
+    ],
+)
+def test_a_phase_before_the_first_step_that_is_quiet_for_too_long_is_stalled(
+    stage: str, step: int | None, total: int | None, minutes: int, text: str
+) -> None:
+    progress = Progress(stage=stage, step=step, total_steps=total)
+    job = replace(JOB, progress=progress, last_output_at=NOW - timedelta(minutes=minutes))
+    said = silence_text(job, NOW)
+    assert said.startswith(text)
+    assert bool(said) is bool(text)
