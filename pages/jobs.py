@@ -4,9 +4,7 @@ import streamlit as st
 
 from lib.ui.job_list.table import show_jobs
 from lib.ui.parts.job_actions import show_pending
-from lib.ui.parts.job_filters import job_query, show_filters
 from lib.ui.parts.links import NEW_JOB, show_primary_link
-from lib.ui.parts.url import url_reader
 
 show_pending()
 
@@ -14,7 +12,4 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
     st.title("LoRA Training Jobs", width="content")
     show_primary_link(NEW_JOB, "New Training Job", ":material/add:")
 
-url = url_reader()
-query = job_query(url)
-show_filters(query, url.problems)
 show_jobs(st.bottom.container(gap="xsmall"))

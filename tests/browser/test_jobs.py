@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import Dashboard
 from tests.waiting import PATIENCE_MS, PATIENCE_S, wait_for
 
-HEADER_PX, ROW_PX = 36, 35
+HEADER_PX, ROW_PX, PHONE_ROW_PX = 34.75, 40, 56
 Steer = Callable[..., str]
 # Once in a while a dialog that is closed by its own button takes the focus with it. Here it always does.
 LOSE_FOCUS_WITH_DIALOG = """new MutationObserver((_, observer) => {
@@ -49,11 +49,30 @@ def reads(steer: Steer, of: str) -> int:
     return int(found[1]) if found else 0
 
 
-def row(page: Page, number: int, x: float = 16) -> None:
-    """Click into a row of the table; its check box by default."""
+def row(page: Page, number: int, *, height_px: int = ROW_PX) -> None:
+    """Click the check box of a row of the table."""
     page.get_by_test_id("data-grid-canvas").wait_for()
     table = page.get_by_test_id("stDataFrame")
-    table.click(position={"x": x, "y": HEADER_PX + ROW_PX * number + ROW_PX / 2})
+    table.click(position={"x": 16, "y": HEADER_PX + height_px * number + height_px / 2})
+
+
+def sort_by_header(page: Page, label: str) -> None:
+    """Click a column's header: beside its menu, which the grid offers at the right end."""
+    header = page.locator("canvas [role=columnheader]", has_text=re.compile(rf"^{label}( [↑↓])?$"))
+    place = int(header.get_attribute("aria-colindex") or 0)
+    widths = (34, 62, 190, 200, 105)  # check boxes, sample, name, status, progress; a wide page adds a few pixels
+    page.get_by_test_id("stDataFrame").click(position={"x": sum(widths[:place]) + 40, "y": HEADER_PX / 2})
+
+
+def names(page: Page) -> Locator:
+    """The links on the jobs' names, once the table below them is there and nothing moves any more."""
+    page.get_by_test_id("data-grid-canvas").wait_for()
+    return page.locator("[class*=st-key-job-names]").get_by_role("link")
+
+
+def chip(page: Page, label: str) -> Locator:
+    """A status to filter by."""
+    return page.get_by_role("button", name=re.compile(rf"^(● )?{label} [\d,]+$"))
 
 
 def chosen(page: Page, label: str) -> Locator:
@@ -70,7 +89,7 @@ def choose(page: Page, label: str, option: str) -> None:
 def test_five_steps_back_and_forward_restore_list_and_widgets(listing: Dashboard, steer: Steer, page: Page) -> None:
     page.goto(f"{listing.url}/jobs")
     expect(page.get_by_text("137 jobs")).to_be_visible()
-    choose(page, "Filter by status", "Succeeded")
+    chip(page, "Succeeded").click()
     expect(page.get_by_text("67 jobs")).to_be_visible()
     choose(page, "Sort by", "Name A-Z")
     expect(page).to_have_url(re.compile("sortBy=name&sortOrder=asc"))
@@ -97,7 +116,7 @@ def test_five_steps_back_and_forward_restore_list_and_widgets(listing: Dashboard
     expect(chosen(page, "Sort by")).to_have_value("Newest first")
     page.go_back()
     expect(page.get_by_text("137 jobs")).to_be_visible()
-    expect(chosen(page, "Filter by status")).to_have_value("All statuses")
+    expect(chip(page, "All statuses")).to_have_attribute("aria-pressed", "true")
     for _ in range(5):
         page.go_forward()
     expect(page.get_by_text("Page 2 of 2")).to_be_visible()
@@ -108,7 +127,7 @@ def test_five_steps_back_and_forward_restore_list_and_widgets(listing: Dashboard
     page.goto("about:blank")
     page.goto(shared)
     expect(page.get_by_text("Showing 21-24 of 24")).to_be_visible()
-    expect(chosen(page, "Filter by status")).to_have_value("Succeeded")
+    expect(chip(page, "Succeeded")).to_have_attribute("aria-pressed", "true")
     expect(chosen(page, "Sort by")).to_have_value("Name A-Z")
     expect(search).to_have_value("v1")
 
@@ -160,14 +179,6 @@ def test_dialog_typed_text_and_selection_survive_ten_ticks(
     expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
 
 
-def test_ticks_end_with_the_last_active_job(listing: Dashboard, steer: Steer, page: Page) -> None:
-    page.goto(f"{listing.url}/jobs?q=v0")
-    tick = page.locator("iframe[title*=autorefresh]")
-    expect(tick).to_have_count(1)
-    steer("end")
-    expect(tick).to_have_count(0)
-
-
 def test_a_search_typed_right_before_another_filter_is_kept(listing: Dashboard, steer: Steer, page: Page) -> None:
     page.goto(f"{listing.url}/jobs")
     expect(page.get_by_text("137 jobs")).to_be_visible()
@@ -191,12 +202,12 @@ history.pushState = (state, unused, url) => { pushed.push(String(url)); return p
 """
 
 
-def test_open_leads_to_the_job_and_one_step_back_to_the_list(listing: Dashboard, steer: Steer, page: Page) -> None:
+def test_a_name_leads_to_the_job_and_one_step_back_to_the_list(listing: Dashboard, steer: Steer, page: Page) -> None:
     page.add_init_script(NOTE_PUSHES)
     page.goto(f"{listing.url}/jobs?status=failed&take=19")
     expect(page.get_by_text("22 jobs")).to_be_visible()
     page.evaluate("pushed.length = 0")
-    row(page, 0, x=62)
+    names(page).first.click()
     expect(page).to_have_url(f"{listing.url}/job?id=job-007")
     assert page.evaluate("pushed") == ["/job?id=job-007"]
     page.go_back()
@@ -210,7 +221,7 @@ def test_open_leads_to_the_job_and_one_step_back_to_the_list(listing: Dashboard,
     page.go_back()
     expect(page.get_by_text("22 jobs")).to_be_visible()
     # Once more in the same visit, and from another row.
-    row(page, 1, x=62)
+    names(page).nth(1).click()
     expect(page).to_have_url(f"{listing.url}/job?id=job-013")
     # Deleting a job leaves its page: one entry, and nothing of the job in the URL.
     page.evaluate("pushed.length = 0")
@@ -222,23 +233,62 @@ def test_open_leads_to_the_job_and_one_step_back_to_the_list(listing: Dashboard,
     assert page.evaluate("pushed") == ["/jobs"]
 
 
-def test_a_keyboard_opens_a_job_by_its_link_also_while_the_list_ticks(
+def test_a_name_is_a_link_on_its_cell_for_the_keyboard_and_for_a_new_tab(
     listing: Dashboard, steer: Steer, page: Page
 ) -> None:
     page.goto(f"{listing.url}/jobs?take=17")
-    expect(page.get_by_text("Showing 1-17 of 137")).to_be_visible()
-    links = page.get_by_role("link", name=re.compile(r"^Aria v\d+: "))
-    assert links.count() == 0
-    page.get_by_text("Jobs on this page as links").locator("xpath=ancestor::summary").focus()
-    page.keyboard.press("Enter")
-    expect(links).to_have_count(17)
+    expect(names(page)).to_have_count(17)
+    table = page.get_by_test_id("stDataFrame").bounding_box()
+    assert table is not None
+    for number in (0, 16):
+        box = names(page).nth(number).bounding_box()
+        assert box is not None
+        # The grid has lines of a pixel between the cells.
+        assert abs(box["y"] - table["y"] - HEADER_PX - ROW_PX * number) <= 1
+        assert (box["height"], box["width"]) == (ROW_PX - 1, 189)
+    with page.context.expect_page() as opened:
+        names(page).nth(2).click(modifiers=["Control"])
+    assert opened.value.url == f"{listing.url}/job?id=job-002"
+    opened.value.close()
+    names(page).first.focus()
     before = reads(steer, "all")
     wait_for(lambda: reads(steer, "all") >= before + 3, "three ticks")
-    page.keyboard.press("Tab")
-    expect(links.first).to_be_focused()
+    expect(names(page).first).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{listing.url}/job?id=job-001")
+
+
+def test_a_header_sorts_the_whole_list_and_what_sees_one_page_is_gone(
+    listing: Dashboard, steer: Steer, page: Page
+) -> None:
+    page.goto(f"{listing.url}/jobs?take=16")
+    expect(names(page).first).to_have_text("Aria v0")
+    row(page, 4)
+    expect(page.get_by_test_id("stBottom")).to_contain_text("Aria v4")
+    sort_by_header(page, "Loss")
+    expect(page).to_have_url(f"{listing.url}/jobs?take=16&sortBy=loss&sortOrder=asc")
+    expect(chosen(page, "Sort by")).to_have_value("Smallest loss first")
+    expect(page.get_by_test_id("stBottom")).to_contain_text("Aria v4")
+    sort_by_header(page, "Loss")
+    expect(page).to_have_url(f"{listing.url}/jobs?take=16&sortBy=loss")
+    expect(names(page).first).to_have_text("Aria v136")
+    expect(chosen(page, "Sort by")).to_have_value("Largest loss first")
+    page.go_back()
+    expect(page).to_have_url(f"{listing.url}/jobs?take=16&sortBy=loss&sortOrder=asc")
+    expect(names(page).first).to_have_text("Aria v0")
+    table = page.get_by_test_id("stDataFrame")
+    table.hover()
+    expect(table.get_by_test_id("stElementToolbar")).to_be_hidden()
+    page.get_by_test_id("data-grid-canvas").focus()
+    page.keyboard.press("Control+f")
+    expect(page.get_by_text("Type to search")).to_have_count(0)
+    # The menu in the header of the names, at its right end.
+    table.click(position={"x": 34 + 62 + 190 - 14, "y": HEADER_PX / 2})
+    menu = page.get_by_role("menu", name="Dataframe column menu")
+    expect(menu.get_by_text("Autosize")).to_be_visible()
+    for words in ("Sort ascending", "Sort descending", "Statistics"):
+        expect(menu.get_by_text(words)).to_be_hidden()
 
 
 def test_the_table_stays_where_it_is_when_a_row_is_ticked(listing: Dashboard, steer: Steer, page: Page) -> None:
@@ -374,7 +424,8 @@ def test_a_phone_shows_it_all_and_axe_finds_nothing(
     page.goto(f"{listing.url}{path}")
     expect(page.get_by_text("137 jobs" if path == "/jobs" else "Recent failures")).to_be_visible()
     if path == "/jobs":
-        row(page, 4)
+        expect(names(page).nth(5)).to_have_text("Aria v5 ● Lost, out of memory")
+        row(page, 4, height_px=PHONE_ROW_PX)
         expect(page.get_by_role("link", name="View logs")).to_be_visible()
     widths = page.evaluate(
         "[document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth]"

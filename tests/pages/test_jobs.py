@@ -1,7 +1,10 @@
 """The list in each of its states."""
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, datetime, timedelta
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,7 +15,6 @@ from lib.jobs.job import Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
-from lib.ui.job_list.table import rows_key
 from tests.making import NOW, make_job
 from tests.pages.reading import button, labels, markdown, texts
 
@@ -24,11 +26,16 @@ def shown(app: AppTest) -> list[str]:
     return list(app.dataframe[0].value["Name"])
 
 
+def listed(app: AppTest) -> list[str]:
+    """Ids of the jobs in the table, by the links on their names."""
+    return [each.proto.query_string.removeprefix("id=") for each in app.get("page_link") if each.proto.page == "job"]
+
+
 def select(app: AppTest, *ids: str) -> AppTest:
     """Select these rows as a click would, and run."""
-    listed = list(app.dataframe[0].value["Job ID"])
-    rows = [listed.index(each) for each in ids]
-    app.session_state[f"jobs-{rows_key(listed)}"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    rows = [listed(app).index(each) for each in ids]
+    key = "jobs-" + app.dataframe[0].proto.id.rsplit("jobs-", 1)[1]
+    app.session_state[key] = {"selection": {"rows": rows, "columns": [], "cells": []}}
     return app.run()
 
 
@@ -89,7 +96,7 @@ def test_a_filter_that_matches_nothing_can_be_cleared(source: MemorySource, open
 def test_every_filter_change_lands_in_the_url_on_the_first_page(source: MemorySource, open_page: OpenPage) -> None:
     source.add(*(make_job(number, JobStatus.FAILED) for number in range(50)))
     app = open_page("jobs", skip="20")
-    app.selectbox(key="filter-status").select("failed").run()
+    app.button_group(key="filter-status").set_value(["", "failed"]).run()
     assert app.query_params == {"status": "failed"}
     button(app, "Next page").click().run()
     app.selectbox(key="filter-sort").select("name asc").run()
@@ -122,7 +129,7 @@ def test_a_change_sent_with_the_url_from_before_the_last_one_loses_nothing(
 
 def test_widgets_show_what_a_link_asks_for(source: MemorySource, open_page: OpenPage) -> None:
     app = open_page("jobs", status="lost,failed", sortBy="duration", q="aria", finishedFrom="2026-11-23T10:00:00Z")
-    assert app.selectbox(key="filter-status").value == "failed,lost"
+    assert app.button_group(key="filter-status").value == ["failed", "lost"]
     assert app.selectbox(key="filter-sort").value == "duration desc"
     assert app.text_input(key="filter-search").value == "aria"
     assert "ended from 23 Nov 2026" in texts(app).replace("\\", "")
@@ -177,13 +184,101 @@ def test_a_source_that_is_down_is_not_asked_by_every_viewer(source: MemorySource
     assert source.calls["list_jobs"] <= before + 1
 
 
-def test_it_refreshes_only_while_a_shown_job_is_active(source: MemorySource, open_page: OpenPage) -> None:
+def interval_ms(app: AppTest) -> int:
+    """After how long the page refreshes itself."""
+    (tick,) = app.get("component_instance")
+    return int(json.loads(tick.proto.json_args)["interval"])
+
+
+def test_it_refreshes_always_and_slower_when_nothing_goes_on(
+    source: MemorySource, open_page: OpenPage, clock: list[datetime]
+) -> None:
     source.add(make_job(1, JobStatus.RUNNING))
     app = open_page("jobs")
-    assert len(app.get("component_instance")) == 1
+    assert interval_ms(app) == 2_000
+    assert "Updated " in texts(app)
     source.add(make_job(1, JobStatus.SUCCEEDED))
     services.forget_reads()
-    assert not app.run().get("component_instance")
+    assert interval_ms(app.run()) == 10_000
+    clock.append(NOW + timedelta(minutes=5))
+    assert interval_ms(app.run()) == 60_000
+    # A colleague's job.
+    source.add(make_job(2, JobStatus.SUCCEEDED))
+    services.forget_reads()
+    assert interval_ms(app.run()) == 10_000
+    assert shown(app) == ["Aria v1", "Aria v2"]
+
+
+def test_an_empty_list_waits_for_the_first_job(source: MemorySource, open_page: OpenPage) -> None:
+    assert interval_ms(open_page("jobs")) == 10_000
+
+
+def test_columns_come_from_the_link_and_stay_chosen(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1))
+    app = open_page("jobs", columns="trainer,loss,colour")
+    assert list(app.dataframe[0].value) == ["Name", "Loss", "Trainer"]
+    assert "columns=colour" in texts(app).replace("\\", "")
+    app.multiselect(key="chosen-columns").set_value(["config", "sample"]).run()
+    assert app.query_params == {"columns": "sample,config"}
+    assert list(app.dataframe[0].value) == ["Sample", "Name", "Configuration"]
+    # The plain list in the same visit, as later in the same browser.
+    app.query_params = {}
+    assert list(app.run().dataframe[0].value) == ["Sample", "Name", "Configuration"]
+
+
+def test_the_page_size_lands_in_the_url(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number) for number in range(60)))
+    app = open_page("jobs", skip="20")
+    app.selectbox(key="page-size").select(50).run()
+    assert app.query_params == {"take": "50"}
+    assert len(shown(app)) == 50
+    assert open_page("jobs", take="7").selectbox(key="page-size").value == 7
+
+
+def test_chips_count_jobs_and_combine(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, JobStatus.FAILED), make_job(2, JobStatus.LOST), make_job(3), make_job(4))
+    app = open_page("jobs")
+    chips = app.button_group(key="filter-status")
+    assert chips.options == [
+        "All statuses 4",
+        ":gray[●] Pending 0",
+        ":blue[●] Running 0",
+        ":green[●] Succeeded 2",
+        ":red[●] Failed 1",
+        ":orange[●] Cancelled 0",
+        ":orange[●] Lost 1",
+    ]
+    chips.set_value(["", "failed"]).run()
+    app.button_group(key="filter-status").set_value(["failed", "lost"]).run()
+    assert app.query_params == {"status": "failed,lost"}
+    assert shown(app) == ["Aria v1", "Aria v2"]
+    app.button_group(key="filter-status").set_value(["failed", "lost", ""]).run()
+    assert app.query_params == {}
+    source.add(make_job(5, JobStatus.UNKNOWN))
+    services.forget_reads()
+    assert ":violet[●] Unknown 1" in app.run().button_group(key="filter-status").options
+
+
+def test_days_of_creation_land_in_the_url(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1), make_job(2, created_at=NOW - timedelta(days=3)))
+    app = open_page("jobs", skip="0")
+    app.date_input(key="filter-days").set_value((date(2026, 11, 20), date(2026, 11, 22))).run()
+    assert app.query_params["createdFrom"] == "2026-11-20T00:00:00Z"
+    assert app.query_params["createdUntil"] == "2026-11-23T00:00:00Z"
+    assert shown(app) == ["Aria v2"]
+    assert "Remove time filter" not in labels(app)
+    app.date_input(key="filter-days").set_value(()).run()
+    assert shown(app) == ["Aria v1", "Aria v2"]
+
+
+def test_every_name_is_a_link_to_its_job(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(make_job(1, name="![](http://x.test/y.png)"), make_job(2))
+    app = open_page("jobs", q="")
+    links = [each.proto for each in app.get("page_link") if each.proto.page == "job"]
+    assert [(link.query_string, link.label) for link in links] == [
+        ("id=job-001", "\\!\\[\\]\\(http\u2060\\:\\/\\/x\\.test\\/y\\.png\\)"),
+        ("id=job-002", "Aria v2"),
+    ]
 
 
 class PartialSource(MemorySource):
@@ -199,7 +294,6 @@ def test_what_is_missing_is_said(source: MemorySource, open_page: OpenPage) -> N
     services.connect(partial)
     app = open_page("jobs")
     said = [each.value for each in app.warning]
-    assert len(app.get("component_instance")) == 1  # it looks again by itself
     assert said == [
         "Still counting \\*old\\* jobs\\.",
         "2 rows of the source could not be understood and cannot be shown.",
@@ -324,5 +418,5 @@ def test_a_failed_action_is_no_success(source: MemorySource, open_page: OpenPage
 def test_an_unknown_word_and_a_nan_loss_are_shown(source: MemorySource, open_page: OpenPage) -> None:
     source.add(make_job(1, JobStatus.UNKNOWN, raw_status="exploded", progress=Progress(loss=float("nan"))))
     table = open_page("jobs").dataframe[0].value
-    assert list(table["Status"][0]) == ["Unknown (exploded)"]
-    assert table["Loss"][0] == "NaN"
+    assert list(table["Status"][0]) == ["Unknown (exploded)", "NaN loss"]
+    assert math.isnan(table["Loss"][0])

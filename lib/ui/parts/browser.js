@@ -81,6 +81,12 @@ document.addEventListener("click", (event) => {
   setTimeout(() => link.click(), SENT_AFTER_MS);
 }, true);
 
+// Streamlit follows its own links in this tab whatever key is held. With one, the browser opens a tab or a window.
+document.addEventListener("click", (event) => {
+  const isElsewhere = event.ctrlKey || event.metaKey || event.shiftKey;
+  if (isElsewhere && event.target.closest?.("[data-testid=stPageLink-NavLink]")) event.stopPropagation();
+}, true);
+
 // Escape closes the image dialog before the caption's field has sent its text.
 document.addEventListener("keydown", (event) => {
   const field = document.activeElement;
@@ -250,10 +256,32 @@ function giveFocusTo(key) {
   }
 }
 
+// The list has other columns on a phone, and only Python can say which.
+const phone = matchMedia("(max-width: 640px)");
+let toldWidth = false;
+
+function tellWidth(setStateValue) {
+  const tell = () => {
+    if (toldWidth !== phone.matches) setStateValue("narrow", (toldWidth = phone.matches));
+  };
+  phone.onchange = tell;
+  tell();
+}
+
+// In the table the browser would search the canvas, so the grid has a search of its own. It sees one page only.
+document.addEventListener("keydown", (event) => {
+  const isFind = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "f";
+  if (isFind && event.target.closest?.(".st-key-job-table")) event.stopPropagation();
+}, true);
+
 // What browser.py says: run for each message, and again when the theme changes.
-export default function ({ data }) {
+export default function ({ data, setStateValue }) {
   if (data.reason_at) asked_for_reason = data.reason_at;
-  if (data.server_ms) ahead_ms ??= Date.now() - data.server_ms;
+  if (data.server_ms) {
+    ahead_ms ??= Date.now() - data.server_ms;
+    tellWidth(setStateValue);
+  }
+  if (data.cookie) document.cookie = `${data.cookie}; path=/; max-age=31536000; samesite=lax`;
   if (data.focus) giveFocusTo(data.focus);
   // The browser asks before it closes or reloads the tab: unsaved changes live as long as the visit.
   if ("unsaved" in data) window.onbeforeunload = data.unsaved ? (event) => event.preventDefault() : null;

@@ -1,15 +1,15 @@
 """The list's filters: what the URL says, and the widgets that change it. Every change leads to the first page."""
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import streamlit as st
 
 from lib.jobs.job import JobStatus
 from lib.jobs.query import DEFAULT_TAKE, MAX_TAKE, JobQuery, SortBy
 from lib.ui.parts.format import absolute_time, viewer_zone
-from lib.ui.parts.notes import show_bad_parameters
 from lib.ui.parts.text import escaped
+from lib.ui.parts.theme import STATUS_LOOKS
 from lib.ui.parts.url import MAX_VALUE_LENGTH, UrlReader, mirror_url, write_params
 
 MAX_SKIP = 10_000_000
@@ -17,8 +17,10 @@ MAX_SKIP = 10_000_000
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
 FILTER_PARAMS = ("status", "q", *SPAN_PARAMS)
-PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take")
+PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take", "columns")
 STATUS_ORDER = tuple(JobStatus)
+TAKES = (DEFAULT_TAKE, 50, MAX_TAKE)
+_ALL = ""
 SORT_LABELS = {
     "createdAt desc": "Newest first",
     "createdAt asc": "Oldest first",
@@ -80,12 +82,11 @@ def time_param(at: datetime) -> str:
 
 
 def span_text(query: JobQuery) -> str:
-    """The time filter in words, in the viewer's zone; empty if there is none."""
+    """The time filter in words, in the viewer's zone; empty if there is none, or if the days of creation say it all."""
     zone = viewer_zone()
-    spans = (
-        ("were created", query.created_from, query.created_until),
-        ("ended", query.finished_from, query.finished_until),
-    )
+    spans = [("ended", query.finished_from, query.finished_until)]
+    if day_span(created_days(query, zone), zone) != (query.created_from, query.created_until):
+        spans.insert(0, ("were created", query.created_from, query.created_until))
     parts = []
     for verb, start, end in spans:
         begin = f" from {absolute_time(start, zone)}" if start else ""
@@ -95,17 +96,55 @@ def span_text(query: JobQuery) -> str:
     return f"Only jobs that {' and '.join(parts)}." if parts else ""
 
 
-def show_filters(query: JobQuery, problems: Sequence[str]) -> None:
-    """Status, order and search, a note about the time filter of a link, and one about bad parameters."""
+def created_days(query: JobQuery, zone: tzinfo) -> tuple[date, ...]:
+    """First and last day of creation that the query asks for; empty unless it has both ends."""
+    if query.created_from is None or query.created_until is None:
+        return ()
+    last = query.created_until - timedelta(microseconds=1)
+    return query.created_from.astimezone(zone).date(), last.astimezone(zone).date()
+
+
+def day_span(days: tuple[date, ...], zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    """From the beginning of the first day to the end of the last one, aware UTC."""
+    if len(days) != 2:
+        return None, None
+    first, beyond = days[0], days[1] + timedelta(days=1)
+    start, end = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, beyond))
+    return start, end
+
+
+def sort_params(sort_by: SortBy, *, descending: bool) -> dict[str, str | None]:
+    """The changes to the URL that sort the list like this, from its first page on."""
+    return {
+        "sortBy": None if sort_by is SortBy.CREATED_AT else sort_by.value,
+        "sortOrder": None if descending else "asc",
+        "skip": None,
+    }
+
+
+def show_filters(
+    query: JobQuery,
+    counts: Mapping[JobStatus, int],
+    *,
+    show_more: Callable[[], None] = lambda: None,
+    is_narrow: bool = False,
+) -> None:
+    """Search, order, days, whatever ``show_more`` adds beside them, and the statuses with how many jobs have each."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _show_status(query)
-        _show_sort(query)
         _show_search(query)
+        if is_narrow:
+            with st.popover("Order and days", icon=":material/tune:", width="content"):
+                _show_sort(query)
+                _show_days(query)
+        else:
+            _show_sort(query)
+            _show_days(query)
+        show_more()
+    _show_statuses(query, counts)
     if text := span_text(query):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f":material/filter_alt: {escaped(text)}", width="content")
             st.button("Remove time filter", on_click=write_params, args=(dict.fromkeys((*SPAN_PARAMS, "skip")),))
-    show_bad_parameters(problems)
 
 
 def clear_filters() -> None:
@@ -113,14 +152,28 @@ def clear_filters() -> None:
     write_params(dict.fromkeys((*FILTER_PARAMS, "skip")))
 
 
-def _show_status(query: JobQuery) -> None:
-    chosen = status_param(query.statuses)
-    options = ["", *(status.value for status in STATUS_ORDER)]
-    if chosen not in options:
-        options.append(chosen)
+def status_label(status: str, counts: Mapping[JobStatus, int]) -> str:
+    """A chip as Markdown: ``● Running 3`` with a dot in the status's colour; without counts only the words."""
+    if status == _ALL:
+        return f"All statuses {sum(counts.values()):,}" if counts else "All statuses"
+    dot = f":{STATUS_LOOKS[JobStatus(status)].color}[●]"
+    count = f" {counts.get(JobStatus(status), 0):,}" if counts else ""
+    return f"{dot} {JobStatus(status).label}{count}"
+
+
+def _show_statuses(query: JobQuery, counts: Mapping[JobStatus, int]) -> None:
+    chosen = status_param(query.statuses).split(",")
+    is_strange = counts.get(JobStatus.UNKNOWN) or JobStatus.UNKNOWN in query.statuses
+    options = [_ALL, *(each.value for each in STATUS_ORDER if each is not JobStatus.UNKNOWN or is_strange)]
     mirror_url("filter-status", chosen)
-    st.selectbox(
-        "Filter by status", options, format_func=_status_label, key="filter-status", width=220, on_change=_push_status
+    st.pills(
+        "Filter by status",
+        options,
+        selection_mode="multi",
+        format_func=lambda status: status_label(status, counts),
+        key="filter-status",
+        on_change=_push_statuses,
+        args=(chosen,),
     )
 
 
@@ -142,15 +195,38 @@ def _show_search(query: JobQuery) -> None:
         "Search",
         key="filter-search",
         placeholder="Name, id, dataset or configuration",
-        width=320,
+        width=300,
         max_chars=MAX_VALUE_LENGTH,
         on_change=_push_search,
         icon=":material/search:",
     )
 
 
-def _push_status() -> None:
-    write_params({"status": st.session_state["filter-status"], "skip": None})
+def _show_days(query: JobQuery) -> None:
+    mirror_url("filter-days", created_days(query, viewer_zone()))
+    st.date_input(
+        "Created",
+        min_value=date(FIRST_YEAR, 1, 2),
+        max_value=date(LAST_YEAR, 12, 30),
+        key="filter-days",
+        format="YYYY-MM-DD",
+        width=230,
+        on_change=_push_days,
+    )
+
+
+def _push_days() -> None:
+    days = tuple(st.session_state["filter-days"])
+    if len(days) != 1:  # the second click is still to come
+        start, end = day_span(days, viewer_zone())
+        times = {"createdFrom": start, "createdUntil": end}
+        write_params({**{name: time_param(at) if at else None for name, at in times.items()}, "skip": None})
+
+
+def _push_statuses(before: list[str]) -> None:
+    chosen = st.session_state["filter-status"]
+    is_all = _ALL in chosen and _ALL not in before
+    write_params({"status": None if is_all else status_param(JobStatus(each) for each in chosen if each), "skip": None})
 
 
 def _push_search() -> None:
@@ -159,17 +235,7 @@ def _push_search() -> None:
 
 def _push_sort() -> None:
     sort_by, order = st.session_state["filter-sort"].split()
-    write_params(
-        {
-            "sortBy": None if sort_by == SortBy.CREATED_AT else sort_by,
-            "sortOrder": None if order == "desc" else order,
-            "skip": None,
-        }
-    )
-
-
-def _status_label(value: str) -> str:
-    return ", ".join(JobStatus(word).label for word in value.split(",")) if value else "All statuses"
+    write_params(sort_params(SortBy(sort_by), descending=order == "desc"))
 
 
 def _statuses(reader: UrlReader) -> frozenset[JobStatus]:

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.jobs.job import Failure, JobStatus, Progress
-from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.query import JobPage, JobQuery, SortBy
+from lib.ui.job_list.columns import CHOICES, COLUMNS, NAME, status_words
 from lib.ui.job_list.csv_export import csv_row, jobs_csv
-from lib.ui.job_list.table import job_rows, last_page, link_label, page_texts, status_words
+from lib.ui.job_list.grid import header, job_rows, name_label, shown_columns, sorted_by
+from lib.ui.job_list.table import last_page, page_texts
 from tests.making import NOW, make_job
 
 
@@ -43,37 +45,78 @@ def test_the_last_page_has_the_last_job(total: int, take: int) -> None:
     assert query.skip < total <= query.skip + take
 
 
+ALL = (NAME, *COLUMNS)
+
+
 def test_a_row_shows_what_is_known_and_marks_what_is_not() -> None:
-    progress = Progress(fraction=0.42, epoch=12, total_epochs=50, loss=math.nan, eta_s=5445)
-    known = make_job(
-        status=JobStatus.RUNNING, progress=progress, started_at=NOW - timedelta(seconds=90), alarms=("nan_loss",)
-    )
+    progress = Progress(fraction=0.42, epoch=12, total_epochs=50, loss=math.nan, eta_s=5445, learning_rate=5e-5)
+    started = NOW - timedelta(seconds=90)
+    known = make_job(status=JobStatus.RUNNING, progress=progress, started_at=started, settings={"learning_rate": 1e-4})
     unknown = make_job(2, JobStatus.UNKNOWN, name="", raw_status="exploded")
-    first, second, third = job_rows([known, unknown, make_job(3, JobStatus.RUNNING, cancelling=True)], NOW)
+    first, second, third = job_rows([known, unknown, make_job(3, JobStatus.RUNNING, cancelling=True)], ALL, NOW)
     assert third["Status"] == ["Cancelling"]
-    assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "nan loss"], 42, "12/50")
-    assert (first["Loss"], first["ETA"], first["Duration"]) == ("NaN", "1h 30m 45s", "1m 30s")
+    assert (first["Status"], first["Progress"], first["Epoch"]) == (["Running", "NaN loss"], 42, "12/50")
+    assert (first["ETA"], first["Duration"], first["Learning rate"]) == ("1h 30m 45s", "1m 30s", 1e-4)
     assert (second["Name"], second["Status"], second["Progress"]) == ("job-002", ["Unknown (exploded)"], None)
-    assert {second[name] for name in ("Epoch", "Loss", "ETA", "Duration", "Dataset", "Configuration")} == {"–"}
+    assert {second[name] for name in ("Epoch", "ETA", "Duration", "Dataset", "Configuration", "Trainer")} == {"–"}
+    assert (second["Loss"], second["Learning rate"]) == (None, None)
+
+
+def test_a_row_shows_the_newest_sample_or_nothing() -> None:
+    columns = shown_columns(("sample", "loss"), is_narrow=False)
+    rows = job_rows([make_job(1), make_job(2)], columns, NOW, samples={"job-001": "/download/job-001/a.png?inline=1"})
+    assert [row["Sample"] for row in rows] == ["/download/job-001/a.png?inline=1", ""]
+    assert list(rows[0]) == ["Sample", "Name", "Loss"]
+
+
+def test_a_phone_shows_two_columns_with_the_status_below_the_name() -> None:
+    columns = shown_columns(tuple(CHOICES), is_narrow=True)
+    assert [column.label for column in columns] == ["Name", "Progress"]
+    job = make_job(status=JobStatus.RUNNING, progress=Progress(loss=math.nan))
+    assert name_label(job, is_narrow=True) == "Aria v1 :blue[● Running, NaN loss]"
+    assert name_label(job, is_narrow=False) == "Aria v1"
+
+
+@pytest.mark.parametrize(
+    ("clicks", "params", "arrow"),
+    [
+        (["Loss"], {"sortBy": "loss", "sortOrder": "asc", "skip": None}, "Loss ↑"),
+        (["Loss", "Loss"], {"sortBy": "loss", "sortOrder": None, "skip": None}, "Loss ↓"),
+        (["Progress"], {"sortBy": "progress", "sortOrder": None, "skip": None}, "Progress ↓"),
+        (["Created"], {"sortBy": None, "sortOrder": "asc", "skip": None}, "Created ↑"),
+        (["Name"], {"sortBy": "name", "sortOrder": "asc", "skip": None}, "Name ↑"),
+        (["Epoch"], {}, "Epoch"),
+    ],
+)
+def test_a_click_on_a_header_sorts_and_the_next_one_turns_round(
+    clicks: list[str], params: dict[str, str | None], arrow: str
+) -> None:
+    columns, query, changes = {column.label: column for column in ALL}, JobQuery(), {}
+    for label in clicks:
+        changes = sorted_by(columns[label], query)
+        if changes:
+            sort_by = SortBy(changes["sortBy"] or "createdAt")
+            query = JobQuery(sort_by=sort_by, descending=changes["sortOrder"] is None)
+    assert changes == params
+    assert header(columns[clicks[-1]], query) == arrow
 
 
 @pytest.mark.parametrize(
     ("cause", "alarms", "words"),
     [
         ("out_of_memory", (), ["Failed", "out of memory"]),
-        ("nan_loss", ("nan_loss",), ["Failed", "nan loss"]),
-        ("unknown", ("nan_loss",), ["Failed", "cause unknown", "nan loss"]),
+        ("nan_loss", ("nan_loss",), ["Failed", "NaN loss"]),
+        ("unknown", ("nan_loss",), ["Failed", "cause unknown", "NaN loss"]),
     ],
 )
 def test_what_failed_says_why(cause: str, alarms: tuple[str, ...], words: list[str]) -> None:
     failure = Failure(cause=cause, message="It failed.")
     job = make_job(status=JobStatus.FAILED, failure=failure, alarms=alarms, progress=Progress(fraction=0.425))
     assert status_words(job) == words
-    assert link_label(job) == f"Aria v1: {', '.join(words)}, 42%"
 
 
 def test_an_ended_job_has_no_time_left() -> None:
-    (row,) = job_rows([make_job(status=JobStatus.FAILED, progress=Progress(eta_s=100))], NOW)
+    (row,) = job_rows([make_job(status=JobStatus.FAILED, progress=Progress(eta_s=100))], ALL, NOW)
     assert row["ETA"] == "–"
 
 

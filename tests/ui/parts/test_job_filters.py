@@ -1,6 +1,7 @@
 """The list's question and its URL say the same."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from lib.jobs.job import JobStatus
 from lib.jobs.query import JobQuery, SortBy
-from lib.ui.parts.job_filters import job_query, query_params, span_text
+from lib.ui.parts.job_filters import created_days, day_span, job_query, query_params, span_text
 from lib.ui.parts.text import plain
 from lib.ui.parts.url import UrlReader
 
@@ -76,3 +77,15 @@ def test_a_span_of_time_is_said_in_words() -> None:
     expected = "Only jobs that ended from 23 Nov 2026, 12:00:00 UTC until 23 Nov 2026, 13:00:00 UTC."
     assert span_text(query) == expected
     assert span_text(JobQuery()) == ""
+
+
+def test_whole_days_of_creation_are_shown_by_the_field_alone() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    days = (date(2026, 3, 28), date(2026, 3, 29))  # clocks go forward in the second night
+    start, end = day_span(days, zone)
+    assert (start, end) == (datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
+    assert created_days(JobQuery(created_from=start, created_until=end), zone) == days
+    assert created_days(JobQuery(created_from=start), zone) == ()
+    assert span_text(JobQuery(created_from=datetime(2026, 3, 28, tzinfo=UTC))).startswith("Only jobs that were created")
+    whole = JobQuery(created_from=datetime(2026, 3, 28, tzinfo=UTC), created_until=datetime(2026, 3, 29, tzinfo=UTC))
+    assert span_text(whole) == ""
