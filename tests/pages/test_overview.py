@@ -48,7 +48,7 @@ def test_a_busy_overview(source: MemorySource, open_page: OpenPage, clock: list[
     assert {"**1** Running", "**1** Pending", "**1** Failed", "New Training Job", "All failed jobs"} <= set(offered)
     assert "\\*\\*Failed\\*\\*" in offered
     assert "The GPU ran out of memory" in said
-    assert "Fix and retry => new?from=f&step=2" in said
+    assert "Fix and retry => new?from=f&step=2&mark=batch_size%2Cresolution" in said
     assert "1 succeeded and 1 failed or lost in the last 24 hours." in said
     assert "42% · Loss 0.0800" in said
     assert said.count("**Source**") == 1

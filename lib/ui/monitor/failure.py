@@ -1,13 +1,10 @@
 """Why a job did not succeed: the cause, what to do, where it broke, and the lines that prove it."""
 
-import re
 import signal
 
 import streamlit as st
 
-from lib.jobs.failures.causes import Cause
 from lib.jobs.job import Attempt, Failure, JobStatus
-from lib.jobs.training_settings import SETTINGS
 from lib.ui.parts.live_times import show_ended
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped, shown_text
@@ -24,16 +21,6 @@ SENTENCES = {
 }
 # How a sentence goes on from what happened to a guess at why.
 _GUESS = ", likely "
-# Which settings most often lead to a cause; those that a source does not have are left out.
-SUSPECTS = {
-    Cause.OUT_OF_MEMORY: ("batch_size", "resolution", "network_dim", "gradient_checkpointing"),
-    Cause.NAN_LOSS: ("learning_rate", "mixed_precision"),
-    Cause.PRECISION: ("mixed_precision",),
-    Cause.TIMEOUT: ("epochs", "repeats"),
-    Cause.MISSING_MODEL: ("base_model",),
-    Cause.BROKEN_MODEL: ("base_model",),
-    Cause.BAD_ARGUMENT: ("extra",),
-}
 
 
 def failure_sentence(attempt: Attempt) -> str:
@@ -47,15 +34,6 @@ def fact_and_guess(sentence: str) -> tuple[str, str]:
     """What happened and the guess at why, which is no headline: ``Killed by signal 9.``, ``Likely out of memory.``"""
     fact, _, guess = sentence.partition(_GUESS)
     return (f"{fact}.", f"Likely {guess}") if guess else (sentence, "")
-
-
-def suspect_settings(failure: Failure | None) -> tuple[str, ...]:
-    """The settings to look at first: those that the cause is often due to, and those that the sentence names."""
-    if failure is None:
-        return ()
-    usual = SUSPECTS.get(Cause(failure.cause), ()) if failure.cause in set(Cause) else ()
-    named = (word.replace("-", "_") for word in re.findall(r"[a-z]+(?:[-_][a-z]+)+", failure.message))
-    return tuple(dict.fromkeys(name for name in (*usual, *named) if name in SETTINGS))
 
 
 def cause_text(failure: Failure | None) -> str:

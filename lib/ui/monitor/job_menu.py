@@ -8,7 +8,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
 from lib.ui.monitor.artifacts import link_state
-from lib.ui.monitor.failure import TITLES, suspect_settings
+from lib.ui.monitor.failure import TITLES
 from lib.ui.parts.artifact_order import listed_files
 from lib.ui.parts.dialogs import give_focus_back
 from lib.ui.parts.format import utc_now
@@ -57,7 +57,7 @@ def show_main_action(job: Job) -> None:
                 key="main-download",
             )
     elif job.status in TITLES:
-        show_primary_link(NEW_JOB, "Fix and retry", ":material/build:", fix_params(job, suspect_settings(job.failure)))
+        show_primary_link(NEW_JOB, "Fix and retry", ":material/build:", fix_params(job))
 
 
 def show_menu(job: Job) -> None:

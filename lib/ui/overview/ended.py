@@ -17,7 +17,7 @@ from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, utc_now, viewer_zone
 from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.job_filters import time_param
-from lib.ui.parts.links import JOBS, NEW_JOB, wizard_params
+from lib.ui.parts.links import JOBS, NEW_JOB, fix_params
 from lib.ui.parts.live_times import show_moment, show_timed_note
 from lib.ui.parts.notes import show_age, show_incomplete, show_note
 from lib.ui.parts.skeleton import first_read
@@ -144,5 +144,4 @@ def _show_failed(jobs: Sequence[Job]) -> None:
                 show_moment("", job.finished_at)
             message = job.failure.message if job.failure else f"{job.status.label}, and no cause is known."
             st.markdown(escaped(message, limit=300))
-            params = {**wizard_params(job), "step": "2"}
-            st.page_link(NEW_JOB.file, label="Fix and retry", icon=":material/edit_note:", query_params=params)
+            st.page_link(NEW_JOB.file, label="Fix and retry", icon=":material/build:", query_params=fix_params(job))

@@ -3,11 +3,12 @@
 ``PAGES`` is the only list of pages: navigation, links and the answer to an unknown address are made from it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import streamlit as st
 
+from lib.jobs.failures.suspect_settings import suspect_settings
 from lib.jobs.job import Job
 from lib.ui.parts.url import write_params
 
@@ -56,8 +57,9 @@ def wizard_params(job: Job) -> dict[str, str]:
     return {"from": job.id}
 
 
-def fix_params(job: Job, suspects: Sequence[str]) -> dict[str, str]:
+def fix_params(job: Job) -> dict[str, str]:
     """The same, at the step that changes settings; ``mark`` names those that most likely need it."""
+    suspects = suspect_settings(job.failure)
     return {**wizard_params(job), "step": "2", **({"mark": ",".join(suspects)} if suspects else {})}
 
 

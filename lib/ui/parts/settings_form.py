@@ -1,6 +1,6 @@
 """Fields for training settings, made from their table; the wizard and the configurations page share them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import streamlit as st
@@ -81,12 +81,10 @@ def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
     return [problem for problem in services.source().preview(request).problems if problem not in marked]
 
 
-def number_cells(
-    numbers: Sequence[Number] = NUMBERS, per_row: int = FIELDS_PER_ROW
-) -> Iterator[tuple[Number, DeltaGenerator]]:
+def number_cells() -> Iterator[tuple[Number, DeltaGenerator]]:
     """A cell per number, row by row, so that keyboard and phone reach them in their order."""
-    for start in range(0, len(numbers), per_row):
-        yield from zip(numbers[start : start + per_row], st.columns(per_row), strict=False)
+    for start in range(0, len(NUMBERS), FIELDS_PER_ROW):
+        yield from zip(NUMBERS[start : start + FIELDS_PER_ROW], st.columns(FIELDS_PER_ROW), strict=False)
 
 
 def trainer_options(current: str) -> dict[str, str]:

@@ -23,7 +23,6 @@ from lib.ui.parts.settings_form import (
     config_obstacles,
     field_note,
     field_value,
-    number_cells,
     show_field,
     show_field_note,
 )
@@ -69,7 +68,7 @@ def show_settings(
         edit_name(draft, entered)
         edit_time_limit(limit_min, entered)
     with right:
-        fields.show_numbers([each for each in NUMBERS if each.name not in draft.marks], per_row=3)
+        fields.show_numbers([each for each in NUMBERS if each.name not in draft.marks])
         for text in TEXTS:
             if text.name not in draft.marks:
                 fields.show(text)
@@ -82,7 +81,7 @@ def _show_suspects(fields: "_Fields", marks: Sequence[str], origin: Job | None) 
             st.badge("Suspected cause", icon=":material/warning:", color="orange")
             if origin is not None and origin.failure is not None:
                 st.markdown(escaped(f"{origin.failure.message} {origin.failure.hint}".strip(), limit=400))
-        fields.show_numbers([each for each in NUMBERS if each.name in marks], per_row=4)
+        fields.show_numbers([each for each in NUMBERS if each.name in marks])
         for text in TEXTS:
             if text.name in marks:
                 fields.show(text)
@@ -215,10 +214,12 @@ class _Fields:
         said = self._said.get(setting.name, "")
         show_field(setting, key=key, changed=said, is_dense=True, on_change=write_entered, args=(self._entered,))
 
-    def show_numbers(self, numbers: Sequence[Number], *, per_row: int) -> None:
-        for number, cell in number_cells(numbers, per_row):
-            with cell:
-                self.show(number)
+    def show_numbers(self, numbers: Sequence[Number]) -> None:
+        """As many beside each other as there is room for, in the order of the keyboard."""
+        with st.grid("auto", min_column_width=200, gap="small"):
+            for number in numbers:
+                with st.container(gap="xsmall"):
+                    self.show(number)
 
 
 def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | None]:
