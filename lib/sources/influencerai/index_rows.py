@@ -12,7 +12,8 @@ from typing import Any
 from lib.jobs.job import Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingSettings
-from lib.sources.influencerai.job_history import JobHistories, is_late_write, job_of
+from lib.sources.influencerai.job_history import JobHistories
+from lib.sources.influencerai.single_read import is_late_write, job_of
 from lib.sources.influencerai.snapshot import JOB_TYPE, Snapshot
 
 KEPT_ORDERS = 16
