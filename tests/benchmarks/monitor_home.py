@@ -22,6 +22,7 @@ from starlette.routing import Route
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 
 from lib import services
+from lib.jobs.job import LossPoint
 from lib.sources.memory import MemorySource
 from lib.ui.monitor import poll_interval
 from lib.web.routes import ROUTES
@@ -50,12 +51,14 @@ def counted(self: ScriptRunner, rerun_data: Any) -> None:
 
 
 def train() -> None:
-    """A step and a line of log in half a second of the job's time, however fast the ticks are."""
+    """A step, a loss and a line of log in half a second of the job's time, however fast the ticks are."""
     number = 10_000
     while True:
         time.sleep(0.5 * POLL_MS / 2_000)
         number += 1
         source.logs["run", 1] += f"line {number} printed at {time.time():.3f}, avr_loss=0.0812\n".encode()
+        loss = LossPoint(step=number - 9_400, loss=0.08 + number % 7 / 500, at=time.time())
+        source.losses["run", 1] = [*source.losses["run", 1], loss]
         job = source.jobs["run"]
         progress = replace(job.progress, step=number - 9_000, fraction=min(1.0, number / 30_000))
         source.add(replace(job, progress=progress, last_output_at=datetime.now(UTC)))
