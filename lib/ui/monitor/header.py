@@ -35,7 +35,9 @@ def browser_title(job: Job) -> str:
 def state_of(job: Job, now: datetime) -> tuple[object, ...]:
     """What the page's layout depends on: when it changes, the whole page is drawn again."""
     expired = sum(link_state(file, now).is_expired for file in job.artifacts)
-    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms, expired
+    # The files of a job may be told after its end, and "Download" is for one of them.
+    files = len(job.artifacts) if job.status is JobStatus.SUCCEEDED else 0
+    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms, expired, files
 
 
 def open_job(job_id: str) -> Reading[Job] | None:

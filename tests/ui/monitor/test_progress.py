@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.jobs.job import Attempt, Failure, Job, JobStatus, Progress
+from lib.jobs.job import Artifact, Attempt, Failure, Job, JobStatus, PresignedUrl, Progress
 from lib.ui.monitor.attempts import all_attempts, attempt_label, is_latest, shown_attempt
 from lib.ui.monitor.failure import cause_text, exit_text
-from lib.ui.monitor.header import browser_title
+from lib.ui.monitor.header import browser_title, state_of
 from lib.ui.monitor.progress import (
     ahead_text,
     alarm_texts,
@@ -124,6 +124,16 @@ def test_the_browser_title_tells_the_progress() -> None:
     assert browser_title(replace(JOB, status=JobStatus.UNKNOWN, raw_status="held")) == "Unknown (held) · Aria v1"
     stopping = replace(JOB, cancelling=True, progress=Progress(fraction=0.42))
     assert browser_title(stopping) == "Cancelling · Aria v1"
+
+
+def test_the_page_is_drawn_anew_when_its_download_changes() -> None:
+    link = PresignedUrl(url="https://s", expires_at=NOW)
+    files = (Artifact(id="a", name="a", frozen_link=link),)
+    running, done = JOB, replace(JOB, status=JobStatus.SUCCEEDED)
+    assert state_of(running, NOW) == state_of(replace(running, artifacts=(Artifact(id="a", name="a"),)), NOW)
+    assert state_of(done, NOW) != state_of(replace(done, artifacts=files), NOW), "a file was told after the end"
+    before = NOW - timedelta(seconds=1)
+    assert state_of(replace(done, artifacts=files), before) != state_of(replace(done, artifacts=files), NOW), "expired"
 
 
 def test_the_latest_attempt_is_told_by_the_job_itself() -> None:
