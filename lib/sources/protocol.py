@@ -242,6 +242,7 @@ class JobSource(ABC):
             that a source does not implement is refused in general words.
         trainers: Name -> label of every trainer that a job can be started with.
         used_settings: What its trainers take; other settings are kept with a configuration and change nothing.
+        lists_samples: Whether the newest samples of a whole list are known without a request for each job.
         datasets, configs: Empty for a source that has none.
     """
 
@@ -249,6 +250,7 @@ class JobSource(ABC):
     refused: Mapping[Action, str] = MappingProxyType({})
     trainers: Mapping[str, str] = MappingProxyType({})
     used_settings: frozenset[str] = frozenset(SETTINGS)
+    lists_samples: bool = True
     datasets: Datasets = NoDatasets()
     configs: Configs = NoConfigs()
 

@@ -1,5 +1,6 @@
 """Our own routes beside Streamlit's: health, downloads, logs, images, uploads and unknown addresses."""
 
+import contextlib
 import mimetypes
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from lib import services
+from lib.embedded.files.small_pictures import small_picture
 from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
 from lib.sources.protocol import LocalFile
 from lib.ui.parts.links import PAGES, own_path
@@ -38,8 +40,19 @@ async def download(request: Request) -> Response:
     except DashboardError as error:
         return _problem(error)
     if isinstance(found, LocalFile):
-        return _file(found, inline="inline" in request.query_params)
+        small = await run_in_threadpool(_small, found) if "small" in request.query_params else None
+        return small or _file(found, inline="inline" in request.query_params)
     return RedirectResponse(found.url, status_code=302, headers=NO_STORE)
+
+
+def _small(found: LocalFile) -> Response | None:
+    """The picture in a size for lists; None if it is none, or cannot be decoded."""
+    if mimetypes.guess_type(found.name)[0] not in INLINE_TYPES:
+        return None
+    with contextlib.suppress(DatasetError, OSError):
+        headers = {**NO_STORE, "Cache-Control": "private, max-age=60"}
+        return Response(small_picture(found.path), media_type="image/webp", headers=headers)
+    return None
 
 
 def _file(found: LocalFile, *, inline: bool) -> Response:

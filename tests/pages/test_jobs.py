@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable
-from lib.jobs.job import Job, JobStatus, Progress
+from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus, Progress
 from lib.jobs.query import JobPage, JobQuery
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
@@ -354,6 +354,56 @@ def test_cancel_asks_and_retry_does_not(source: MemorySource, open_page: OpenPag
     button(app, "Retry").click().run()
     assert {job.status for job in source.jobs.values()} == {JobStatus.PENDING}
     assert app.toast[0].value == "Retried 2 jobs"
+
+
+def test_a_retry_of_what_succeeded_asks_and_says_that_it_trains_again(
+    source: MemorySource, open_page: OpenPage
+) -> None:
+    source.add(make_job(1), make_job(2, JobStatus.FAILED))
+    app = select(open_page("jobs"), "job-001")
+    button(app, "Retry").click().run()
+    assert source.jobs["job-001"].status is JobStatus.SUCCEEDED
+    assert "It has succeeded. A retry trains again. " in texts(app)
+    button(app, "Keep as it is").click().run()
+    app = select(app, "job-001", "job-002")
+    button(app, "Retry").click().run()
+    assert "1 of them succeeded. A retry trains again. " in texts(app)
+    button(app, "Retry 2 jobs").click().run()
+    assert {job.status for job in source.jobs.values()} == {JobStatus.PENDING}
+    assert app.toast[0].value == "Retried 2 jobs"
+
+
+def test_a_waiting_job_goes_to_the_front_in_one_click(source: MemorySource, open_page: OpenPage) -> None:
+    source.add(*(make_job(number, JobStatus.PENDING) for number in (3, 2, 1)), make_job(4))
+    app = select(open_page("jobs"), "job-001")
+    button(app, "Move to front").click().run()
+    assert [job.id for job in source.queued_jobs(3)] == ["job-001", "job-003", "job-002"]
+    assert app.toast[0].value == "Moved Aria v1 to the front of the queue"
+    button(app, "Move down").click().run()
+    assert [job.id for job in source.queued_jobs(3)] == ["job-003", "job-001", "job-002"]
+    # Several keep their order.
+    app = select(app, "job-001", "job-002", "job-004")
+    assert "Move up" not in labels(app)
+    button(app, "Move to front").click().run()
+    assert [job.id for job in source.queued_jobs(3)] == ["job-002", "job-001", "job-003"]
+    assert "Move to front" not in labels(select(app, "job-004"))
+
+
+def test_the_newest_sample_is_shown_small_and_what_has_none_stays_empty(
+    source: MemorySource, open_page: OpenPage
+) -> None:
+    samples = (
+        Artifact(id="1/a 1.png", name="a 1.png", kind=ArtifactKind.SAMPLE, epoch=1),
+        Artifact(id="1/a 2.png", name="a 2.png", kind=ArtifactKind.SAMPLE, epoch=2),
+    )
+    source.add(make_job(1, artifacts=samples), make_job(2))
+    app = open_page("jobs")
+    assert list(app.dataframe[0].value["Sample"]) == ["/download/job-001/1/a%202.png?inline=1&small=1", ""]
+    source.calls.clear()
+    source.lists_samples = False  # one request per job would be too many
+    services.forget_reads()
+    assert list(app.run().dataframe[0].value["Sample"]) == ["", ""]
+    assert source.calls["get_job"] == 0
 
 
 class NewJobSource(MemorySource):

@@ -203,3 +203,19 @@ def test_a_source_that_is_down_is_a_readable_page(client: TestClient, source: Me
     assert answer.status_code == 503
     assert "The API &lt;b&gt;does not&lt;/b&gt; answer." in answer.text
     assert "Try again in a minute." in answer.text
+
+
+def test_a_sample_is_sent_small_for_lists(source: MemorySource, client: TestClient, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (512, 256), "red").save(picture)
+    source.files["j1", "1/real.png"] = LocalFile(path=picture, name="real.png")
+    answer = client.get("/download/j1/1/real.png?inline=1&small=1")
+    assert answer.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(answer.content)) as small:
+        assert small.size == (96, 48)
+    Image.new("RGB", (64, 96), "blue").save(picture)
+    with Image.open(io.BytesIO(client.get("/download/j1/1/real.png?small=1").content)) as small:
+        assert small.size == (64, 96)
+    # What cannot be decoded, or is no picture, is sent as it is.
+    assert client.get("/download/j1/1/sample.png?inline=1&small=1").content == BODY
+    assert client.get("/download/j1/1/a.safetensors?small=1").content == BODY

@@ -68,6 +68,7 @@ class InfluencerSource(JobSource):
 
     name = "InfluencerAI"
     refused = REFUSED
+    lists_samples = False  # the files of a job are one request each
     used_settings = frozenset({"trainer", *API_FIELDS})
     datasets: ApiDatasets
     configs: ApiConfigs

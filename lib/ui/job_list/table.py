@@ -15,12 +15,14 @@ from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.words import count_text
 from lib.sources.reads import Reading
 from lib.ui.job_list.chosen import show_column_choice, shown_keys
+from lib.ui.job_list.columns import SAMPLE
 from lib.ui.job_list.csv_export import jobs_csv
 from lib.ui.job_list.grid import ROW_HEIGHT_PX, rows_key, show_table, shown_columns
+from lib.ui.job_list.queue import show_moves
 from lib.ui.parts.browser import is_narrow
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
 from lib.ui.parts.format import utc_now
-from lib.ui.parts.job_actions import show_actions
+from lib.ui.parts.job_actions import download_path, show_actions
 from lib.ui.parts.job_filters import TAKES, clear_filters, job_query, show_filters
 from lib.ui.parts.links import NEW_JOB
 from lib.ui.parts.live_times import show_moment
@@ -100,7 +102,8 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, keys: Sequence[str], 
         _show_summary(page, query, reading.read_at)
         _show_gaps(page)
         columns = shown_columns(keys, is_narrow=is_narrow())
-        selected = show_table(page.jobs, query, columns, is_narrow=is_narrow())
+        samples = _samples(page.jobs) if SAMPLE in columns else {}
+        selected = show_table(page.jobs, query, columns, samples=samples, is_narrow=is_narrow())
         with bar:
             _show_selection(selected)
         _show_below(page, query)
@@ -114,6 +117,21 @@ def _counts() -> Mapping[JobStatus, int]:
         return services.count_by_status()
     except DashboardError:
         return {}
+
+
+def _samples(jobs: Sequence[Job]) -> Mapping[str, str]:
+    """The address of the newest sample by job id, as a small picture on our own route."""
+    if not services.source().lists_samples:
+        return {}
+    try:
+        found = services.highlights(jobs)
+    except DashboardError:  # the list is more important than its pictures
+        return {}
+    return {
+        job_id: f"{download_path(job_id, each.sample.id)}?inline=1&small=1"
+        for job_id, each in found.items()
+        if each.sample is not None
+    }
 
 
 def _unchanged_s(page: JobPage) -> float:
@@ -231,4 +249,5 @@ def _show_selection(selected: Sequence[Job]) -> None:
         return
     one = escaped(selected[0].name or selected[0].id, limit=80)
     st.markdown(f"**Selected:** {one if len(selected) == 1 else f'{len(selected)} jobs'}")
+    show_moves(selected)
     show_actions(selected, key="jobs")

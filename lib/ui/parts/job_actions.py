@@ -60,6 +60,7 @@ RETRY = JobAction(
     fits=lambda job: job.status.is_terminal,
     refusal="Only a job that has ended can be retried.",
     done="Retried",
+    keep="Keep as it is",
 )
 CANCEL = JobAction(
     name=Action.CANCEL,
@@ -127,7 +128,7 @@ def show_actions(jobs: Sequence[Job], *, key: str, links: bool = True, leave_to:
         _show_downloads(jobs, key)
         for action in (RETRY, CANCEL, DELETE):
             show_action(action, jobs, key=key, leave_to=leave_to, is_elsewhere=links)
-        give_focus_back(f"{key}-{action.name}" for action in (CANCEL, DELETE))
+        give_focus_back(f"{key}-{action.name}" for action in (RETRY, CANCEL, DELETE))
 
 
 def reason_disabled(action: JobAction, jobs: Sequence[Job]) -> str:
@@ -255,7 +256,7 @@ def show_action(
     if not pressed:
         return
     fitting = tuple(job for job in jobs if action.fits(job))
-    if action.warning:
+    if action.warning or _has_succeeded(fitting):
         st.session_state[_PENDING_DIALOG] = _Asked(
             action=action,
             jobs=fitting,
@@ -279,6 +280,17 @@ def show_action(
 def _retry_note() -> str:
     """What a click does, and why it makes a new job if the source has no attempts."""
     return f"{services.source().reason_against(Action.RETRY_IN_PLACE) or RETRY_AT_ONCE} It trains from step 0."
+
+
+def _has_succeeded(jobs: Sequence[Job]) -> bool:
+    return any(job.status is JobStatus.SUCCEEDED for job in jobs)
+
+
+def _retry_text(jobs: Sequence[Job]) -> str:
+    """What a retry of jobs that have succeeded does."""
+    succeeded = sum(job.status is JobStatus.SUCCEEDED for job in jobs)
+    whose = "It has succeeded." if len(jobs) == 1 else f"{succeeded} of them succeeded."
+    return f"{whose} A retry trains again. {_retry_note()} Files of the former attempt are kept."
 
 
 def _retry(jobs: Sequence[Job], started: list[Job]) -> list[DashboardError]:
@@ -331,7 +343,8 @@ def _show_confirmation(asked: _Asked) -> None:
     st.markdown("\n".join(f"- {_line(job, sized=action is DELETE)}" for job in jobs[:SHOWN_NAMES]))
     if len(jobs) > SHOWN_NAMES:
         st.markdown(f"… and {len(jobs) - SHOWN_NAMES} more.")
-    st.markdown(f"{deletion_text(jobs)}. {action.warning}" if action is DELETE else cancel_text(jobs))
+    warnings = {Action.DELETE: f"{deletion_text(jobs)}. {action.warning}", Action.RETRY: _retry_text(jobs)}
+    st.markdown(warnings.get(action.name) or cancel_text(jobs))
     with st.container(horizontal=True):
         confirmed = st.button(f"{action.label} {_count(jobs)}", type="primary", icon=action.icon, key="dialog-confirm")
         if st.button(action.keep, key="dialog-keep"):
@@ -344,7 +357,7 @@ def _show_confirmation(asked: _Asked) -> None:
 
 
 def _finish(asked: _Asked) -> None:
-    errors = perform(asked.action, asked.jobs)
+    errors = _retry(asked.jobs, []) if asked.action is RETRY else perform(asked.action, asked.jobs)
     if len(errors) == len(asked.jobs):
         for error in errors[:SHOWN_NAMES]:
             show_error(error)
