@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
 from lib.access import NO_ACCESS, Access, Visitor, acting_as, require_operator
@@ -192,6 +192,13 @@ def latest_job(job_id: str) -> Reading[Job]:
 def queued_jobs() -> Sequence[Job]:
     """The first pending jobs in the order in which they will run."""
     return _reads.read("queue", lambda: tuple(source().queued_jobs(SHOWN_QUEUE)), ttl_s=SHARED_READ_S)
+
+
+def small_picture(path: Path) -> bytes:
+    """A picture of this machine as a small WebP. Raises DatasetError or OSError when it cannot be read."""
+    from lib.embedded.files.small_pictures import small_picture  # with Pillow, which not every source needs
+
+    return small_picture(path)
 
 
 def highlights(jobs: Sequence[Job]) -> Mapping[str, Highlights]:

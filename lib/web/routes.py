@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from lib import services
-from lib.embedded.files.small_pictures import small_picture
 from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
 from lib.sources.protocol import LocalFile
 from lib.ui.parts.links import PAGES, own_path
@@ -51,7 +50,7 @@ def _small(found: LocalFile) -> Response | None:
         return None
     with contextlib.suppress(DatasetError, OSError):
         headers = {**NO_STORE, "Cache-Control": "private, max-age=60"}
-        return Response(small_picture(found.path), media_type="image/webp", headers=headers)
+        return Response(services.small_picture(found.path), media_type="image/webp", headers=headers)
     return None
 
 
