@@ -67,12 +67,13 @@ def _is_formula(text: str) -> bool:
     """Whether a spreadsheet may take a cell for a formula. A line break or tab at its start may begin a new cell."""
     seen = text.lstrip().lstrip(_UNSEEN_STARTS).lstrip()
     first = unicodedata.normalize("NFKC", seen[:1])
-    return text[:1] in ("\t", "\r", "\n") or first.startswith(_FORMULA_STARTS)
+    return text[:1] in ("\t", "\n") or first.startswith(_FORMULA_STARTS)
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        text = value.replace("\0", "")
+        # A lone carriage return would end the row, without quotes around it.
+        text = value.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
         return f"'{text}" if _is_formula(text) else text
     if isinstance(value, int | float):
         return str(value)
