@@ -14,11 +14,16 @@ from tests.jobs.prefixes import FORMATS, PREFIXES, prefixed
 
 # Logs of so few lines that nothing tells a prefix from their own words.
 TOO_SHORT = {
-    "own-behind-kernel.log": PREFIXES,
-    "own-behind-time-limit.log": PREFIXES,
+    "own-behind-kernel.log": ("pylog", "pylog2", "pylog3", "airflow", "runpod", "stern", "quote"),
+    "own-behind-time-limit.log": (
+        *("compose", "compose-colour", "pylog", "pylog2", "pylog3", "gh-run", "airflow", "runpod", "vertex", "srun"),
+        *("mpirun", "ray", "ray-ip", "sky", "sky-task", "stern", "kubectl", "quote", "glog", "epoch-s", "cat-n"),
+        *("nl", "grep-n"),
+    ),
     "own-launcher-nccl-echo.log": ("runpod", "pylog3"),
     "own-launcher-ray.log": ("runpod", "pylog3"),
     "own-progress-colab.log": ("airflow",),
+    "unseen-set-flux-box.log": ("pylog", "pylog2", "pylog3", "airflow", "runpod", "stern", "quote"),
 }
 NAMES = [case.file for case in cases()]
 BY_NAME = {case.file: case for case in cases()}

@@ -16,80 +16,34 @@ from lib.jobs.logs.tqdm_bar import (
     BarFrame,
     BarKind,
     parse_frame,
+    parse_rich_bar,
     repaint_of,
     without_escapes,
+)
+from lib.jobs.logs.trainer_words import (
+    EPOCH_INCREMENTED,
+    EPOCH_LINE,
+    FACTS,
+    HEADER_NUMBER,
+    HEADER_WORD,
+    HEADERS,
+    LEARNING_RATE,
+    OPENING,
+    PERCENT,
+    RESUME_STATE,
+    SKIPPING,
+    STAGE_WORD,
+    STAGES,
+    TABLE_HEAD,
+    TABLE_ROW,
+    TRAIN_STATE,
+    WORDS,
 )
 from lib.jobs.logs.training_run import TrainingRun
 from lib.jobs.stalls import USUAL_S
 
 _SEGMENT_BYTES = 1 << 16
 _PAUSES = {Stage.SAVING, Stage.SAMPLING}
-# Words of the trainers' own log lines -> the stage that begins with them.
-_STAGES = {
-    b"saving checkpoint: ": Stage.SAVING,
-    b"saving last state": Stage.SAVING,
-    b"saving state at": Stage.SAVING,
-    b"Saving current state to": Stage.SAVING,
-    b"Model weights saved in": Stage.SAVING,
-    b"Saving at step": Stage.SAVING,
-    b"Saving model checkpoint to": Stage.SAVING,
-    b"Saving model to directory": Stage.SAVING,
-    b"generating sample images at": Stage.SAMPLING,
-    b"sample_sampler: ": Stage.SAMPLING,
-    b"Running validation": Stage.SAMPLING,
-    b"Generating Images": Stage.SAMPLING,
-    b"ploading to ": Stage.UPLOADING,
-}
-_STAGE_WORD = re.compile(b"|".join(map(re.escape, _STAGES)))
-_EPOCH_LINE = re.compile(rb"\s*epoch (\d{1,9})/(\d{1,9})\s*\Z")
-_EPOCH_INCREMENTED = re.compile(rb"current_epoch: \d+, epoch: (\d{1,9})|Started new epoch: (\d{1,9})")
-# "  num epochs / epoch数: 3", "Num Epochs = 1,200": the number stands last.
-_HEADER_NUMBER = re.compile(rb"[:=] {0,4}(\d{1,12}|\d{1,3}(?:,\d{3}){1,3})\s*\Z")
-_HEADERS = {
-    b"num batches per epoch": "batches",
-    b"num epochs": "epochs",
-    b"Num Epochs": "epochs",
-    b"Num examples": "examples",
-    b"Total train batch size": "total_batch",
-    b"gradient accumulation steps": "accumulation",
-    b"optimization steps": "steps",
-    b"total_num_steps": "steps",
-    b"otal steps": "steps",
-    b"otal training steps": "steps",
-}
-_HEADER_WORD = re.compile(b"|".join(_HEADERS))
-# What a trainer says first: when steps were done before, another run was appended to the same file.
-_OPENING = re.compile(
-    rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |Running +\d+ (?:job|process)|# Running job: "
-    rb"|(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py )|.{0,60}\*{5} Running training \*{5}"
-)
-# No segment without a bar's percent sign or one of these words tells anything.
-_PERCENT = b"%"
-_WORDS = (
-    b" < ",
-    b"poch",
-    b"step",
-    b"oss",
-    b"rain batch",
-    b"raining",
-    b"train state",
-    b"aving",
-    b"ampl",
-    b"aching",
-    b"unning",
-    b"um ",
-    b".py ",
-    b"saved",
-    b"repare t",
-    b"Using D",
-    b"ploading to",
-    b"alidation",
-    b"Generating",
-    b"NaN d",
-)
-_RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")
-_TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})", re.DOTALL)
-_SKIPPING = re.compile(rb"skipping (\d+) steps")
 
 
 class ProgressParser:
@@ -192,9 +146,14 @@ class ProgressParser:
             self._take(without_escapes(first[:_SEGMENT_BYTES]))
             self._is_tail_taken = False
         for block in blocks_of(body, _SEGMENT_BYTES):
-            segments = TellingSegments(without_escapes(block), _PERCENT, _WORDS)
-            while (segment := segments.following() if self._messages.lines else segments.telling()) is not None:
+            segments = TellingSegments(without_escapes(block), PERCENT, WORDS)
+            while (segment := segments.following() if self._expects_more else segments.telling()) is not None:
                 self._take(segment)
+
+    @property
+    def _expects_more(self) -> bool:
+        """Whether the next segment counts, whatever it says."""
+        return bool(self._messages.lines) or self._run.is_in_table
 
     def _take_tail(self) -> None:
         """Take in a whole frame at the end at once: what ends it comes a step later, or never."""
@@ -315,7 +274,7 @@ class ProgressParser:
             self._take_postfix(frame.postfix, frame.loss)
 
     def _take_postfix(self, postfix: bytes, loss: bytes) -> None:
-        if b"lr" in postfix and (printed := _LEARNING_RATE.search(postfix)):
+        if b"lr" in postfix and (printed := LEARNING_RATE.search(postfix)):
             self._run.learning_rate = number(printed[1])
         self._take_loss(loss)
 
@@ -384,11 +343,16 @@ class ProgressParser:
                 self._take_message(message)
         if self._run.done is not None:
             self._take_opening(text)
+        if self._run.is_in_table or b"raining Loss" in text:
+            self._take_table(text)
         if b"poch" in text:
             self._take_epoch_line(text)
+            if frame := parse_rich_bar(text):
+                self._run.first_epoch = 0
+                self._take_epoch_steps(frame)
         if self._run.done is None or b"steps" in text:
             self._take_header(text)
-        if (b"oss" in text or b"step=" in text) and _FACTS.search(text, 0, 2_000):
+        if (b"oss" in text or b"step=" in text) and FACTS.search(text, 0, 2_000):
             self._take_facts(text)
         if b"NaN detected in latents" in text:
             self._alarm("nan_latents")
@@ -396,8 +360,24 @@ class ProgressParser:
 
     def _take_opening(self, text: bytes) -> None:
         is_possible = b"unning " in text or b"prepare t" in text or b"Using D" in text or b".py " in text
-        if is_possible and _OPENING.match(text, 0, 400):
+        if is_possible and OPENING.match(text, 0, 400):
             self._begin_run()
+
+    def _take_table(self, text: bytes) -> None:
+        """The table that transformers prints in a notebook: a step and its loss in each row."""
+        run = self._run
+        if not text.strip():
+            return
+        row = TABLE_ROW.match(text) if run.is_in_table else None
+        run.is_in_table = bool(row or TABLE_HEAD.match(text))
+        if row is None:
+            return
+        step, loss = int(row[1]), float(row[2])
+        if run.done is None or step > run.done:
+            self._take_stated_step(step, None)
+        # The table is drawn again with each row, and behind the bar.
+        run.loss = loss
+        self._losses.add(run.offset + step, loss, self._at)
 
     def _take_facts(self, text: bytes) -> None:
         """A line that states a step or a loss; a loss alone belongs to the bar that grows."""
@@ -430,20 +410,20 @@ class ProgressParser:
 
     def _take_epoch_line(self, text: bytes) -> None:
         run = self._run
-        if match := _EPOCH_LINE.match(text):
+        if match := EPOCH_LINE.match(text):
             run.epoch_line = max(run.epoch_line, int(match[1]))
             run.numbers["epochs"] = int(match[2])
-        elif match := _EPOCH_INCREMENTED.search(text):
+        elif match := EPOCH_INCREMENTED.search(text):
             run.epoch_line = max(run.epoch_line, int(match[1] or match[2]))
 
     def _take_header(self, text: bytes) -> None:
         if not (b"steps" in text or b"um " in text or b"rain" in text):
             return
-        if (words := _HEADER_WORD.search(text)) and (match := _HEADER_NUMBER.search(text, max(0, len(text) - 60))):
-            self._run.numbers[_HEADERS[words[0]]] = int(match[1].replace(b",", b""))
+        if (words := HEADER_WORD.search(text)) and (match := HEADER_NUMBER.search(text, max(0, len(text) - 60))):
+            self._run.numbers[HEADERS[words[0]]] = int(match[1].replace(b",", b""))
             return
         self._run.is_announced |= b"Running training" in text
-        if _SKIPPING.search(text):
+        if SKIPPING.search(text):
             self._run.skips = True
 
     def _take_stage_words(self, text: bytes) -> None:
@@ -458,20 +438,15 @@ class ProgressParser:
             return
         if not (b"aving" in text or b"ampl" in text or b"saved in" in text or b"ing " in text):
             return
-        if words := _STAGE_WORD.search(text):
-            self._pause(_STAGES[words[0]])
+        if words := STAGE_WORD.search(text):
+            self._pause(STAGES[words[0]])
             self._run.final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
 
     def _take_message(self, message: bytes) -> None:
-        if match := _RESUME_STATE.search(message):
+        if match := RESUME_STATE.search(message):
             self.resume_state = match[1].decode("utf-8", "replace").strip()
-        if match := _TRAIN_STATE.search(message):
+        if match := TRAIN_STATE.search(message):
             self.resume_from(int(match[1]))
-
-
-# A loss with a number, or a step: most words with "oss" in them are none.
-_FACTS = re.compile(rb"(?i)loss[\w/]{0,12}['\"]?\s?[:=]\s?['\"]?\s*[-\d ni]|step=")
-_LEARNING_RATE = re.compile(rb"\blr(?:=|: )([\d.eE+-]{1,20})")
 
 
 def _begins(frame: BarFrame) -> bool:

@@ -26,6 +26,11 @@ _NOTEBOOK = re.compile(
     rb"(?:, ([\d.?]{1,12} ?(?:it/s|s/it)))?(, Epoch [\d./]{1,30})?\]"
 )
 # A bar without a total: 12it [00:10, 1.2it/s]
+# Lightning with rich: Epoch 3/9  ━━━━━━╸━━━━ 40/100 0:00:12 • 0:00:20 3.21it/s; epochs count from 0 to the last.
+_RICH = re.compile(
+    rb"\s{0,8}Epoch (\d{1,9})/(\d{1,9}) {1,4}[^\s\d]{3,500}(?: [^\s\d]{1,500})? {1,4}(\d{1,12})/(\d{1,12}) "
+    rb"(\d[\d:]{1,11}) [^\s\d]{1,4} [-\d:]{1,12}(?: {1,4}([\d.]{1,12}it/s))?"
+)
 _COUNT = re.compile(rb"(?<!\S)\d{1,12}it \[[^\]\r\n]*\]")
 _WRAPPER = re.compile(rb"(?:\[[\w.:/ -]{1,40}\]:? ?|[\w.-]{1,40} +\| )")
 # Such as a launcher's and a rank's before one line.
@@ -176,6 +181,25 @@ def parse_frame(segment: bytes) -> BarFrame | None:
             loss, kind = found[1], BarKind.STEPS
     rest = segment[match.end() :]
     return BarFrame(kind, description, int(done), int(total), elapsed, rate, postfix, loss, rest, epoch, epochs)
+
+
+def parse_rich_bar(text: bytes) -> BarFrame | None:
+    """The bar that Lightning paints with rich."""
+    match = _RICH.match(text)
+    if match is None:
+        return None
+    epoch, last, done, total, elapsed, rate = match.groups(b"")
+    numbers = {"done": int(done), "total": int(total), "epoch": int(epoch), "epochs": int(last) + 1}
+    return BarFrame(
+        kind=BarKind.EPOCH_STEPS,
+        description=b"Epoch",
+        elapsed=elapsed,
+        rate=rate,
+        postfix=b"",
+        loss=None,
+        rest=text[match.end() :],
+        **numbers,
+    )
 
 
 def _first_bar(segment: bytes) -> tuple[int, re.Match[bytes]] | None:

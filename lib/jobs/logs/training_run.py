@@ -36,6 +36,8 @@ class TrainingRun:
     repaint: re.Pattern[bytes] | None = None
     stated_s: float | None = None
     is_announced: bool = False
+    # Whether the rows of a notebook's table of losses may follow.
+    is_in_table: bool = False
     final_saved: bool = False
 
     def step(self) -> int | None:

@@ -352,3 +352,29 @@ def test_wrappers_before_a_bar_are_looked_through_but_not_for_ever() -> None:
     assert (parser.progress.step, parser.progress.total_steps) == (1, 2)
     parser.feed(b"\r" + b"[a] " * 5_000 + b"%|", 2.0)
     assert parser.progress.step == 1
+
+
+def test_the_table_of_a_notebook_is_the_loss_by_step() -> None:
+    parser = ProgressParser()
+    parser.feed(
+        b" [ 30/500 00:30 < 08:00, 1.00 it/s, Epoch 0.06/1]\nStep\tTraining Loss\n10\t2.3456\n20\t1.9876\n", None
+    )
+    parser.feed(b"30\t1.5000\n40 images were cached\n", None)
+    points = [(point.step, point.loss) for point in parser.drain_losses(is_over=True)]
+    assert points == [(10, 2.3456), (20, 1.9876), (30, 1.5)]
+    assert (parser.progress.step, parser.progress.total_steps, parser.progress.loss) == (30, 500, 1.5)
+
+
+def test_a_table_counts_steps_where_there_is_no_bar() -> None:
+    parser = ProgressParser()
+    parser.feed(b"Step\tTraining Loss\tValidation Loss\n10\t2.300000\t2.4\n20\t1.900000\t2.1\n", None)
+    assert (parser.progress.step, parser.progress.loss) == (20, 1.9)
+
+
+def test_the_bar_that_lightning_paints_with_rich_counts_steps_over_all_epochs() -> None:
+    bar = "Epoch 3/9  ━━━━━━━━╸━━━━━━━━━━ 40/100 0:00:12 • 0:00:20 3.21it/s v_num: 2 train_loss: 0.512\n"
+    parser = ProgressParser()
+    parser.feed(bar.encode(), None)
+    progress = parser.progress
+    assert (progress.step, progress.total_steps, progress.loss) == (340, 1_000, 0.512)
+    assert (progress.epoch, progress.total_epochs) == (4, 10)
