@@ -42,6 +42,7 @@ _CONTENT = re.compile(
 _LANDMARK = re.compile(
     r"Traceback \(most recent|\s*File \"|(?:\S.{0,60}: *)?\d{1,3}%\||\{['\"]|(?:\w+\.)*[A-Z]\w*(?:Error|Exception):"
     r"|\s+\S|\[?\d{4}-\d\d-\d\d|[\w ]{0,30}\bsteps?\b.{0,30}\bloss\b"
+    r"|Epoch \d{1,9}/\d{1,9} +[^\s\w]{3}"
 )
 _DELIMITERS = frozenset(":>|)]}\"'")
 # A bar that was painted over what stood before it.
