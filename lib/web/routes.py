@@ -5,14 +5,13 @@ import mimetypes
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from html import escape
-from urllib.parse import urlsplit
 
-import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from lib import services
 from lib.errors import ArtifactError, DashboardError, DatasetError, JobNotFound
@@ -166,24 +165,13 @@ def small_page(title: str, sentence: str, hint: str, status: int, links: Mapping
     return HTMLResponse(body, status_code=status, headers=NO_STORE)
 
 
-def is_known_host(host: str) -> bool:
-    """Whether ``server.allowedHosts`` allows this Host header, as Streamlit reads both; an empty list allows all."""
-    allowed = [str(each).lower() for each in st.get_option("server.allowedHosts")]
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return False
-    suffixes = tuple(each[1:] for each in allowed if each.startswith("*."))
-    return not allowed or "*" in allowed or name in allowed or bool(suffixes and name.endswith(suffixes))
-
-
 def _guarded(route: Route) -> Route:
     """The route for known hosts only: a foreign page that rebinds its name to this address reads nothing."""
     endpoint: Endpoint = route.endpoint
 
     async def guarded(request: Request) -> Response:
         host = request.headers.get("host", "")
-        if is_known_host(host):
+        if is_host_allowed(host):
             return await endpoint(request)
         hint = "The administrator can add it to server.allowedHosts."
         return small_page("Unknown address", f"The dashboard does not answer under the name {host[:200]!r}.", hint, 403)

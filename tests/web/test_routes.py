@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
-from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from lib.errors import SourceUnavailable
 from lib.jobs.job import Job, JobStatus, PresignedUrl
@@ -21,7 +20,7 @@ from lib.sources.protocol import LocalFile
 from lib.ui.datasets.image_editor import original_path
 from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.links import PAGES, own_path
-from lib.web.routes import ROUTES, is_known_host, own_routes
+from lib.web.routes import ROUTES, own_routes
 
 SetOption = Callable[[str, object], None]
 APP = Path(__file__).parents[2] / "lib" / "app.py"
@@ -125,15 +124,22 @@ def test_an_image_of_a_dataset_as_it_was_uploaded(client: TestClient, embedded: 
     assert client.get(original_path(dataset.id, "a b%.png"), headers={"Host": "evil.test"}).status_code == 403
 
 
-def test_known_hosts_are_read_as_streamlit_reads_them(set_option: SetOption) -> None:
-    hosts = ["localhost", "LOCALHOST:8501", "127.0.0.1:1", "[::1]:8501", "localhost.", "evil.test", "", "[::1", "a.b.c"]
-    known = [True, True, True, True, True, False, False, False, False]
-    assert [is_known_host(host) for host in hosts] == known
-    assert [is_host_allowed(host) for host in hosts] == known
+KNOWN_HOSTS = ["localhost", "LOCALHOST:8501", "127.0.0.1:1", "[::1]:8501", "localhost."]
+UNKNOWN_HOSTS = ["evil.test", "", "[::1", "a.b.c", "localhost/x", "localhost?x", "localhost#x", "me@localhost"]
+UNKNOWN_HOSTS += ["localhost:x", "localhost:99999", "localhost.evil.test", "evil.test/localhost"]
+
+
+def is_answered(client: TestClient, host: str) -> bool:
+    return client.get("/download/j1/1/a.safetensors", headers={"Host": host}).status_code == 200
+
+
+def test_only_known_hosts_are_answered(client: TestClient, set_option: SetOption) -> None:
+    assert {host: is_answered(client, host) for host in KNOWN_HOSTS} == dict.fromkeys(KNOWN_HOSTS, True)
+    assert {host: is_answered(client, host) for host in UNKNOWN_HOSTS} == dict.fromkeys(UNKNOWN_HOSTS, False)
     set_option("server.allowedHosts", ["*.b.c"])
-    assert [is_known_host(host) for host in ("a.b.c", "b.c", "ab.c")] == [True, False, False]
+    assert [is_answered(client, host) for host in ("a.b.c", "b.c", "ab.c")] == [True, False, False]
     set_option("server.allowedHosts", [])
-    assert is_known_host("anything.test")
+    assert is_answered(client, "anything.test")
 
 
 @pytest.mark.parametrize("path", ["/nosuchpage", "/JOBS", "/jobs/job-1", "/%3Cb%3E"])

@@ -14,6 +14,8 @@ from lib.sources.reads import Reading
 from lib.ui.monitor import poll_interval
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import utc_now
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.pace import PACE, slower_text
 
 # Streamlit merges simultaneous ticks into one message and redraws only one of their fragments. Timers in step would
 # lose most of the slow ticks.
@@ -37,7 +39,10 @@ def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
     if not is_fresh or reading.problem is not None:
         interval_ms = min(interval_ms or poll_interval.RESULTS_POLL_MS, poll_interval.RESULTS_POLL_MS)
     if interval_ms:
-        st_autorefresh(interval_ms, key=f"poll-{job.id}")
+        stretched_ms = PACE.interval_ms(interval_ms)
+        if busy := slower_text(stretched_ms, interval_ms):
+            show_note(busy, color="orange")
+        st_autorefresh(stretched_ms, key=f"poll-{job.id}")
 
 
 @st.fragment
