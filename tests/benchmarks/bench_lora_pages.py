@@ -36,7 +36,7 @@ from tests.embedded.known_jobs import put_jobs
 from tests.ports import lasting_port
 
 ROOT = Path(__file__).parents[2]
-LOADS, JOBS, POINTS = 9, 8, 50_000
+LOADS, JOBS, POINTS = 7, 8, 50_000
 
 
 @contextmanager

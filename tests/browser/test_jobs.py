@@ -436,3 +436,24 @@ def test_a_phone_shows_it_all_and_axe_finds_nothing(
     ours = {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in found}
     assert ours == {}
     context.close()
+
+
+def test_two_selected_jobs_are_compared_and_back_leads_to_the_list(
+    listing: Dashboard, steer: Steer, page: Page
+) -> None:
+    page.goto(f"{listing.url}/jobs?status=succeeded")
+    row(page, 0)
+    expect(page.get_by_role("link", name="View details")).to_be_visible()
+    row(page, 1)
+    page.locator("a[href*='compare?ids=job-'][href*='%2C']").click()
+    expect(page.get_by_role("heading", name="Compare jobs")).to_be_visible()
+    expect(page).to_have_url(re.compile("/compare[?]ids=job-[0-9]+%2Cjob-[0-9]+$"))
+    expect(page.get_by_role("heading", name="Parameters")).to_be_visible()
+    page.get_by_text("Show equal parameters too").click()
+    expect(page).to_have_url(re.compile("&all=1$"))
+    found = Axe().run(page).response["violations"]
+    assert {each["id"] for each in found} <= {"landmark-unique", "region", "landmark-one-main"}
+    page.go_back()
+    expect(page).to_have_url(re.compile("/compare[?]ids=[^&]+$"))
+    page.go_back()
+    expect(page.get_by_role("heading", name="LoRA Training Jobs")).to_be_visible()

@@ -8,7 +8,7 @@ import streamlit as st
 from lib.jobs.lora_report import DatasetFolder, LoraReport, Setting, Tags
 from lib.jobs.words import count_text
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.text import plain
+from lib.ui.parts.text import escaped, plain
 
 SHOWN_TAGS, COPIED_TAGS, SHOWN_ENTRIES, MAX_CHARS = 500, 24, 300, 600
 
@@ -42,21 +42,21 @@ def around(value: str, needle: str) -> str:
     return plain(f"{'…' if begin else ''}{value[begin : begin + MAX_CHARS]}…")
 
 
-def folder_rows(folders: Sequence[DatasetFolder]) -> pd.DataFrame:
+def folder_rows(folders: Sequence[DatasetFolder]) -> list[tuple[str, str, str, str]]:
     """Images, repeats and their product by folder, with the sum at the end."""
     rows = [
-        {
-            "Folder": plain(folder.name, limit=200) + (" (regularization)" if folder.is_regularization else ""),
-            "Images": folder.images,
-            "Repeats": folder.repeats,
-            "Per epoch": folder.images * folder.repeats,
-        }
+        (
+            folder.name + (" (regularization)" if folder.is_regularization else ""),
+            f"{folder.images:,}",
+            f"{folder.repeats:,}",
+            f"{folder.images * folder.repeats:,}",
+        )
         for folder in folders
     ]
     if len(rows) > 1:
-        total = {name: sum(int(str(row[name])) for row in rows) for name in ("Images", "Per epoch")}
-        rows.append({"Folder": "All", "Images": total["Images"], "Repeats": None, "Per epoch": total["Per epoch"]})
-    return pd.DataFrame(rows).astype({"Repeats": "Int64"})
+        images, seen = (sum(each) for each in zip(*((f.images, f.images * f.repeats) for f in folders), strict=True))
+        rows.append(("All", f"{images:,}", "", f"{seen:,}"))
+    return rows
 
 
 @st.fragment
@@ -90,9 +90,8 @@ def show_settings(report: LoraReport) -> None:
     """How it was trained."""
     st.header("Training settings", anchor=False)
     if report.settings:
-        rows = [(each.label, setting_text(each), plain(each.key)) for each in report.settings]
-        table = pd.DataFrame(rows, columns=["Setting", "Value", "Key"])
-        st.dataframe(table, hide_index=True, width="stretch")
+        rows = [(each.label, setting_text(each), each.key) for each in report.settings]
+        st.markdown(markdown_table(("Setting", "Value", "Key"), rows))
     else:
         show_note("The file names no training settings.")
 
@@ -101,7 +100,13 @@ def show_datasets(report: LoraReport) -> None:
     """The folders that were trained on."""
     if report.folders:
         st.header("Datasets", anchor=False)
-        st.dataframe(folder_rows(report.folders), hide_index=True, width="stretch")
+        st.markdown(markdown_table(("Folder", "Images", "Repeats", "Per epoch"), folder_rows(report.folders)))
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A small table as Markdown: a browser draws it at once, and a data grid only after a megabyte of scripts."""
+    lines = [titles, ["---"] * len(titles), *([escaped(cell, limit=MAX_CHARS) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @st.fragment

@@ -8,7 +8,7 @@ from lib.errors import ArtifactError
 from lib.jobs.job import Artifact, ArtifactKind
 from lib.jobs.lora_report import Block, DatasetFolder, LoraReport, ModuleGroup, NormsReport, NormsState, Tags
 from lib.ui.inspect.checkpoints import Checkpoint, chart_rows, checkpoints_of, state_text
-from lib.ui.inspect.contents import around, entries_with, folder_rows, tag_rows
+from lib.ui.inspect.contents import around, entries_with, folder_rows, markdown_table, tag_rows
 from lib.ui.inspect.modules import block_rows, group_rows
 from lib.ui.inspect.norms import damage_text, norm_rows, progress_text
 from lib.ui.parts.lora_facts import base_model_text, fact_rows
@@ -91,8 +91,18 @@ def test_folders_have_a_sum() -> None:
         DatasetFolder(name="10_aria", repeats=10, images=12),
         DatasetFolder(name="1_x", repeats=1, images=5, is_regularization=True),
     ]
-    assert folder_rows(folders)["Per epoch"].tolist() == [120, 5, 125]
-    assert folder_rows(folders)["Folder"].tolist()[1] == "1_x (regularization)"
+    assert folder_rows(folders) == [
+        ("10_aria", "12", "10", "120"),
+        ("1_x (regularization)", "5", "1", "5"),
+        ("All", "17", "", "125"),
+    ]
+
+
+def test_a_cell_cannot_leave_its_table() -> None:
+    table = markdown_table(("A", "B"), [("x | y\n![](http://evil.test/a)", "2")])
+    assert len(table.splitlines()) == 3
+    assert "x \\| y" in table
+    assert "](http" not in table
 
 
 def lora(name: str, epoch: int | None, attempt: int = 1) -> Artifact:
