@@ -90,8 +90,9 @@ def show_settings(report: LoraReport) -> None:
     """How it was trained."""
     st.header("Training settings", anchor=False)
     if report.settings:
-        rows = [(each.label, setting_text(each), each.key) for each in report.settings]
-        st.markdown(markdown_table(("Setting", "Value", "Key"), rows))
+        rows = [(each.label, setting_text(each)) for each in report.settings]
+        with st.container(key="lora-settings"):
+            st.markdown(markdown_table(("Setting", "Value"), rows))
     else:
         show_note("The file names no training settings.")
 
@@ -100,7 +101,8 @@ def show_datasets(report: LoraReport) -> None:
     """The folders that were trained on."""
     if report.folders:
         st.header("Datasets", anchor=False)
-        st.markdown(markdown_table(("Folder", "Images", "Repeats", "Per epoch"), folder_rows(report.folders)))
+        with st.container(key="lora-folders"):
+            st.markdown(markdown_table(("Folder", "Images", "Repeats", "Per epoch"), folder_rows(report.folders)))
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
