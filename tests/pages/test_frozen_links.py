@@ -71,7 +71,7 @@ def test_frozen_links_are_counted_down_refused_in_time_and_read_anew(
     assert "Refresh URL" in labels(app)
     assert disabled_downloads(app) == {"gone", "mock"}
     # Nothing else of the job changes any more, and yet its links are looked at again.
-    assert any("files-links-a" in component.proto.id for component in app.get("component_instance"))
+    assert any("view-links-a" in component.proto.id for component in app.get("component_instance"))
 
     for minutes, left in ((1, "2 minutes"), (2.8, "less than a minute")):
         clock.append(NOW + timedelta(minutes=minutes))

@@ -86,9 +86,11 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
             if file.unavailable:
                 show_note(file.unavailable, color="orange")
         _show_inspect(job, file)
-        if not (state.is_expired or file.unavailable):
-            path, key = download_path(job.id, file.id), f"download-{job.id}-{file.id}"
-            st.link_button("Download", path, icon=":material/download:", key=key)
+        key = f"download-{job.id}-{file.id}"
+        if state.is_expired or file.unavailable:
+            st.button("Download", icon=":material/download:", key=key, disabled=True)
+        else:
+            st.link_button("Download", download_path(job.id, file.id), icon=":material/download:", key=key)
 
 
 def _show_inspect(job: Job, file: Artifact) -> None:

@@ -6,7 +6,6 @@ from lib.jobs.dataset import Dataset
 from lib.ui.datasets.facts import coverage_text, dataset_facts, problem_texts, summary_text
 from lib.ui.datasets.upload import upload_data
 from lib.ui.parts.text import escaped
-from lib.ui.wizard.dataset_step import dataset_problem
 
 
 @pytest.mark.parametrize(
@@ -36,12 +35,6 @@ def test_bad_pictures_are_named_and_escaped():
     assert undecodable.startswith(f"41 files cannot be decoded: {escaped('![](http://x).png')}, 0\\.png")
     assert undecodable.endswith("and 11 more")
     assert duplicates == "1 set of images with the same bytes: a\\.png = b\\.png"
-
-
-def test_a_dataset_without_images_cannot_be_trained_on():
-    assert dataset_problem(None)
-    assert "no images" in dataset_problem(Dataset(id="d", name="d", image_count=0))
-    assert not dataset_problem(Dataset(id="d", name="d", image_count=None))
 
 
 def test_the_upload_address_holds_the_id_as_one_part():
