@@ -28,6 +28,7 @@ SECRETS_FILE = ROOT / ".streamlit" / "secrets.toml"
 STREAMLIT_TABLES = frozenset({"auth", "connections"})
 ENVIRONMENT = "the environment"
 TRAINER_ENV = "LORA_TRAINER_ENV"  # a table in the file; variables LORA_TRAINER_ENV_<NAME> in the environment
+NOTIFY_EVENTS = ("finished", "failed", "nan", "stalled", "disk")
 DEFAULT_REGION = "us-east-1"  # what stores other than AWS expect in a signature
 
 
@@ -72,6 +73,40 @@ class TrainingRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotifySettings:
+    """Who is told of what.
+
+    Attributes:
+        urls: Addresses of services as apprise writes them; secrets (LORA_NOTIFY_URLS).
+        events: What they are told of (LORA_NOTIFY_EVENTS).
+        link: Where people open the dashboard (LORA_URL); empty when unknown.
+    """
+
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    events: tuple[str, ...] = NOTIFY_EVENTS
+    link: str = ""
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The events to write messages of: none where nobody would get them."""
+        return self.events if self.urls else ()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same for the worker's environment, which only this account can read."""
+        if not self.urls:
+            return {}
+        urls, events = " ".join(self.urls), " ".join(self.events)
+        return {"LORA_NOTIFY_URLS": urls, "LORA_NOTIFY_EVENTS": events, "LORA_URL": self.link}
+
+
+def handed_notify_settings(environ: Mapping[str, str]) -> NotifySettings:
+    """What the dashboard handed to the worker; nobody is told of anything where there is nothing."""
+    urls, events = (environ.get(f"LORA_NOTIFY_{name}", "").split() for name in ("URLS", "EVENTS"))
+    return NotifySettings(urls=tuple(urls), events=tuple(events), link=environ.get("LORA_URL", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set.
 
@@ -85,6 +120,7 @@ class Settings:
         rules: What a configuration may run.
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
         sign_in: Who may come in, and who may do what.
+        notify: Who is told of what.
     """
 
     source: str = "embedded"
@@ -96,6 +132,7 @@ class Settings:
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
     sign_in: SignInSettings = field(default_factory=SignInSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
 
 
 def settings_file(environ: Mapping[str, str] = os.environ) -> Path:
@@ -133,6 +170,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
         sign_in=sign_in_settings(given, origins),
+        notify=NotifySettings(
+            urls=tuple(given.LORA_NOTIFY_URLS), events=tuple(given.LORA_NOTIFY_EVENTS), link=given.LORA_URL
+        ),
     )
 
 
@@ -161,6 +201,23 @@ def _folders(given: object) -> object:
     return [each for each in given.split(os.pathsep) if each.strip()] if isinstance(given, str) else given
 
 
+def _words(given: object) -> object:
+    """A TOML list, or one text with spaces between the entries."""
+    return given.split() if isinstance(given, str) else given
+
+
+def _service_address(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", text):
+        raise ValueError("has an entry that is no address of a service, such as mailto://… or discord://…")
+    return text
+
+
+def _known_event(text: str) -> str:
+    if text.lower() not in NOTIFY_EVENTS:
+        raise ValueError(f"has an entry that is none of {', '.join(NOTIFY_EVENTS)}")
+    return text.lower()
+
+
 def _variable_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         raise ValueError("has a name that no environment variable can have")
@@ -182,6 +239,8 @@ Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_lin
 
 
 Folder = Annotated[str, AfterValidator(_existing_folder)]
+ServiceAddress = Annotated[str, AfterValidator(_service_address)]
+KnownEvent = Annotated[str, AfterValidator(_known_event)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
 
@@ -203,6 +262,8 @@ class _Given(_TrainerPaths, SignInGiven):
     LORA_MODEL_DIRS: Annotated[list[Folder], BeforeValidator(_folders)] = Field(default=[])
     LORA_ALLOW_PICKLES: bool = False
     LORA_ALLOW_ANY_OPTION: bool = False
+    LORA_NOTIFY_URLS: Annotated[list[ServiceAddress], BeforeValidator(_words)] = Field(default=[])
+    LORA_NOTIFY_EVENTS: Annotated[list[KnownEvent], BeforeValidator(_words)] = Field(default=[*NOTIFY_EVENTS])
     LORA_TRAINER_ENV: dict[VariableName, VariableValue] = Field(default={})
     INFLUENCERAI_API_URL: Address | None = None
     INFLUENCERAI_EMAIL: str = ""

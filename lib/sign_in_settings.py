@@ -214,7 +214,8 @@ def wants_sign_in(names: Mapping[str, object]) -> bool:
 def _refuse_leftovers(origins: Mapping[str, str]) -> None:
     """Whoever names roles or a proxy believes that people must sign in."""
     for name in SignInGiven.model_fields:
-        if name in origins and name not in ("LORA_ACCESS", "LORA_OPEN"):
+        is_for_notifications = name == "LORA_URL" and "LORA_NOTIFY_URLS" in origins
+        if name in origins and name not in ("LORA_ACCESS", "LORA_OPEN") and not is_for_notifications:
             raise SettingsError(
                 f"{name} is set (read from {origins[name]}), but LORA_ACCESS is not, so nobody would have to sign in.",
                 hint='Set LORA_ACCESS to "proxy" or "oidc", or remove the setting.',

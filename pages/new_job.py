@@ -30,7 +30,7 @@ from lib.ui.wizard.navigation import (
     show_steps,
     suggested_name,
 )
-from lib.ui.wizard.review_step import show_review, show_start
+from lib.ui.wizard.review_step import edit_notify, show_review, show_start
 from lib.ui.wizard.settings_step import entered_values, is_complete, show_changes, show_refusal, show_settings
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -101,7 +101,9 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
             submission_id="preview",
             time_limit_s=None if limit_min is None else 60 * limit_min,
             retry_of=origin.id if origin and is_retry(origin) else None,
+            notify=draft.notify,
         )
         has_problems = show_review(request, dataset, config, origin)
+        edit_notify(draft.notify)
         with bar:
             show_start(request, blocked=has_problems or bool(reason))

@@ -48,6 +48,7 @@ MAY_IMPORT = {
 }
 ONLY_IN = {
     "streamlit": {FRAME, SURFACE, UI},
+    "apprise": {EMBEDDED},
     "boto3": {ARTIFACTS},
     "botocore": {ARTIFACTS},
     "sqlite3": {EMBEDDED},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import SettingsError
-from lib.settings import ROOT, Settings, TrainingRules, load_settings
+from lib.settings import NOTIFY_EVENTS, ROOT, Settings, TrainingRules, handed_notify_settings, load_settings
 
 SECRET = "s3cret-value-that-must-not-show"
 API = {"LORA_SOURCE": "influencerai", "INFLUENCERAI_API_URL": "https://api.test/"}
@@ -41,6 +41,19 @@ def test_everything_can_come_from_the_environment(no_file: Path, tmp_path: Path)
     assert SECRET not in repr(found)
 
 
+def test_services_that_are_told_are_secrets_that_the_worker_gets_whole(no_file: Path) -> None:
+    urls = f"json://me:{SECRET}@hooks.test/a discord://{SECRET}/{SECRET}"
+    given = {"LORA_NOTIFY_URLS": f" {urls} ", "LORA_NOTIFY_EVENTS": "failed  Disk", "LORA_URL": "https://d.test/"}
+    found = load_settings(given, no_file)
+    assert found.notify.urls == tuple(urls.split())
+    assert (found.notify.events, found.notify.link) == (("failed", "disk"), "https://d.test")
+    assert handed_notify_settings(found.notify.variables) == found.notify
+    assert SECRET not in repr(found)
+    assert load_settings({}, no_file).notify.told == ()
+    no_file.write_text(f'LORA_NOTIFY_URLS = ["json://{SECRET}.test"]')
+    assert load_settings({}, no_file).notify.told == NOTIFY_EVENTS
+
+
 def test_the_environment_wins_over_the_file_and_streamlit_keeps_its_tables(no_file: Path) -> None:
     no_file.write_text(
         'LORA_MAX_PARALLEL = 2\nLORA_SOURCE = "Embedded"\nS3_BUCKET = "from-file"\nINFLUENCERAI_PASSWORD = 12345\n'
@@ -56,6 +69,8 @@ def test_the_environment_wins_over_the_file_and_streamlit_keeps_its_tables(no_fi
     ("environ", "words"),
     [
         ({"LORA_SOURCE": "ray"}, "LORA_SOURCE is wrong: it should be 'embedded' or 'influencerai'"),
+        ({"LORA_NOTIFY_URLS": SECRET}, "LORA_NOTIFY_URLS has an entry that is no address of a service"),
+        ({"LORA_NOTIFY_EVENTS": "failed, disk"}, "LORA_NOTIFY_EVENTS has an entry that is none of finished, failed"),
         ({"LORA_MAX_PARALLEL": "many"}, "LORA_MAX_PARALLEL is wrong"),
         ({"LORA_MAX_PARALLEL": "0"}, "LORA_MAX_PARALLEL is wrong: it should be greater than or equal to 1"),
         ({"SD_SCRIPTS_DIR": "/does/not/exist"}, "SD_SCRIPTS_DIR is a folder that does not exist"),

@@ -9,7 +9,7 @@ from lib.jobs.training_settings import TrainingSettings
 class JobRequest:
     """A job to create. The same ``submission_id`` never makes a second job.
 
-    ``retry_of`` is the id of the job whose values it takes.
+    ``retry_of`` is the id of the job whose values it takes; ``notify`` says whether people are told of its events.
     """
 
     name: str
@@ -19,3 +19,4 @@ class JobRequest:
     submission_id: str
     time_limit_s: float | None = None
     retry_of: str | None = None
+    notify: bool = True

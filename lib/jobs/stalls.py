@@ -12,6 +12,11 @@ USUAL_S = {
 }
 
 
+# Between two steps a checkpoint is saved and samples are made, which takes minutes at most.
+SILENT_S = 600.0
+_NOT_TRAINING = frozenset({Stage.UPLOADING.value, Stage.FINISHED.value})
+
+
 def usual_start_s(progress: Progress) -> float | None:
     """How long the phase before the first step may take; None once a step was done, or in another phase."""
     if progress.step or progress.stage is None:
@@ -28,3 +33,10 @@ def is_stalled_at_start(progress: Progress, quiet_s: float) -> bool:
     """
     usual = usual_start_s(progress)
     return usual is not None and quiet_s > usual
+
+
+def is_stalled(progress: Progress, quiet_s: float) -> bool:
+    """Whether a running training is quiet for longer than it usually is, in whatever phase."""
+    if progress.stage in _NOT_TRAINING:
+        return False
+    return quiet_s > (usual_start_s(progress) or SILENT_S)

@@ -243,6 +243,7 @@ class JobSource(ABC):
         trainers: Name -> label of every trainer that a job can be started with.
         used_settings: What its trainers take; other settings are kept with a configuration and change nothing.
         lists_samples: Whether the newest samples of a whole list are known without a request for each job.
+        notifies: Whether it tells people when a job ends, unless its request says otherwise.
         datasets, configs: Empty for a source that has none.
     """
 
@@ -251,6 +252,7 @@ class JobSource(ABC):
     trainers: Mapping[str, str] = MappingProxyType({})
     used_settings: frozenset[str] = frozenset(SETTINGS)
     lists_samples: bool = True
+    notifies: bool = False
     datasets: Datasets = NoDatasets()
     configs: Configs = NoConfigs()
 

@@ -564,3 +564,18 @@ def test_another_configuration_chosen_right_before_the_click_is_the_one_that_cou
     box(app, "Configuration").set_value("c2")
     button(app, "Next").click().run()
     assert (param(app, "configId"), param(app, "epochs"), param(app, "step")) == ("c2", None, "3")
+
+
+def test_a_job_may_be_kept_from_sending_notifications(filled, open_wizard):
+    url = {"step": "3", "datasetId": "d1", "configId": "c1", "name": "quiet"}
+    assert not open_wizard(**url).toggle, "this source sends none"
+    filled.notifies = True
+    app = open_wizard(**url)
+    assert [each.value for each in app.toggle] == [True]
+    app = app.toggle[0].set_value(False).run()
+    assert app.query_params["notify"] == "0"
+    made = []
+    filled.create_job = lambda request: made.append(request) or filled.add(Job(id="n1", name="quiet"))
+    button(app, "Start training").click().run()
+    assert [request.notify for request in made] == [False]
+    assert [each.value for each in open_wizard(**url, notify="0").toggle] == [False]

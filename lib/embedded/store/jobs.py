@@ -13,6 +13,7 @@ from lib.access import acting_as
 from lib.embedded.store import job_queries
 from lib.embedded.store.configs import ConfigStore
 from lib.embedded.store.database import Database
+from lib.embedded.store.outbox import OutboxStore
 from lib.embedded.store.rows import (
     artifact_from,
     attempt_from,
@@ -48,6 +49,7 @@ class Store:
         self.database = Database(data_dir)
         self.configs = ConfigStore(self.database, now)
         self.runs = RunStore(self.database, now)
+        self.outbox = OutboxStore(self.database)
         self._now = now
 
     def close(self) -> None:
@@ -287,6 +289,7 @@ class Store:
             "submission_id": request.submission_id,
             "submitted_by": _person(),
             "retry_of": request.retry_of,
+            "notify": request.notify,
         }
         connection.execute(
             f"""

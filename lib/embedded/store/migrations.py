@@ -197,10 +197,35 @@ def _add_retry_of(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX jobs_retries ON jobs (retry_of) WHERE retry_of IS NOT NULL")
 
 
+def _add_outbox(connection: sqlite3.Connection) -> None:
+    """Messages to be sent. ``sent_to`` has the places of services in the settings; addresses are never stored."""
+    connection.execute(
+        """
+        CREATE TABLE outbox (
+            id INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,
+            event TEXT NOT NULL,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            job_id TEXT,
+            created_at REAL NOT NULL,
+            next_at REAL NOT NULL,
+            tries INTEGER NOT NULL DEFAULT 0,
+            sent_to TEXT NOT NULL DEFAULT '[]',
+            problem TEXT NOT NULL DEFAULT '',
+            done_at REAL
+        )
+        """
+    )
+    connection.execute("CREATE INDEX outbox_due ON outbox (next_at, id) WHERE done_at IS NULL")
+    connection.execute("ALTER TABLE jobs ADD COLUMN notify INTEGER NOT NULL DEFAULT 1")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
     Migration(number=3, what="who submitted, cancelled and retried a job", apply=_add_people),
     Migration(number=4, what="lists are sorted by progress, loss and duration", apply=_sort_by_progress),
     Migration(number=5, what="the job that a job retries", apply=_add_retry_of),
+    Migration(number=6, what="messages to be sent", apply=_add_outbox),
 )

@@ -1,15 +1,18 @@
 """The worker's side of the database: jobs are claimed, followed and ended."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from lib.embedded.store import outbox
 from lib.embedded.store.database import Database
 from lib.embedded.store.rows import failure_json, progress_from, progress_json, settings_from, to_json
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Progress
+from lib.jobs.news import News, Run, end_news, nan_news, stall_news
+from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
 
 
@@ -25,11 +28,17 @@ class Claim:
     time_limit_s: float | None
     started_at: float
     cancel_requested: bool = False
+    notify: bool = True
 
     @property
     def mark(self) -> str:
         """Names the attempt: its processes carry it in their environment."""
         return f"{self.job_id}/{self.attempt}"
+
+    @property
+    def run(self) -> Run:
+        """The attempt as messages name it."""
+        return Run(job_id=self.job_id, attempt=self.attempt, name=self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +54,16 @@ class AttemptEnd:
 
 
 class RunStore:
-    """Attempts from claim to end. A claim is one UPDATE, so that a job never runs twice at once."""
+    """Attempts from claim to end. A claim is one UPDATE, so that a job never runs twice at once.
+
+    Attributes:
+        told: Events that people want to be told of. Their messages are written with the change that they tell.
+    """
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
+        self.told: Collection[str] = ()
 
     def claim_next(self) -> Claim | None:
         """Claim the first job of the queue; None when it is empty. No two callers get the same job."""
@@ -114,10 +128,15 @@ class RunStore:
             )
 
     def record_progress(
-        self, claim: Claim, progress: Progress, alarms: Iterable[str], last_output_at: float | None
+        self, claim: Claim, progress: Progress, alarms: Sequence[str], last_output_at: float | None
     ) -> bool:
         """Record the progress of a running attempt and return whether its cancellation was requested."""
         values = (progress_json(progress), to_json(list(alarms)), last_output_at, claim.job_id, claim.attempt)
+        at = self._now().timestamp()
+        quiet_s = at - (last_output_at or claim.started_at)
+        news = nan_news(claim.run, alarms)
+        if "stalled_at_start" in alarms or is_stalled(progress, quiet_s):
+            news.append(stall_news(claim.run, quiet_s))
         with self._database.writing() as connection:
             connection.execute(
                 """
@@ -131,8 +150,10 @@ class RunStore:
                 UPDATE jobs SET updated_at = ?1, duration_s = max(0, ?1 - started_at)
                 WHERE id = ?2 AND status = 'running' RETURNING cancel_requested
                 """,
-                (self._now().timestamp(), claim.job_id),
+                (at, claim.job_id),
             ).fetchall()
+            if rows:
+                self._tell(connection, claim, news, at)
         return any(row["cancel_requested"] for row in rows)
 
     def progress_of(self, claim: Claim) -> Progress:
@@ -216,7 +237,14 @@ class RunStore:
                     claim.attempt,
                 ),
             )
+            if ended:
+                news = end_news(claim.run, end.verdict, at - claim.started_at)
+                self._tell(connection, claim, news, self._now().timestamp())
         return ended == 1
+
+    def _tell(self, connection: sqlite3.Connection, claim: Claim, news: Iterable[News], at: float) -> None:
+        if claim.notify:
+            outbox.put(connection, [each for each in news if each.event in self.told], at)
 
 
 def _claim_from(row: sqlite3.Row) -> Claim:
@@ -229,4 +257,5 @@ def _claim_from(row: sqlite3.Row) -> Claim:
         time_limit_s=row["time_limit_s"],
         started_at=row["started_at"],
         cancel_requested=bool(row["cancel_requested"]),
+        notify=bool(row["notify"]),
     )

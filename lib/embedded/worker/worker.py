@@ -4,7 +4,6 @@ It may be killed at any time: trainers keep running under their supervisors, and
 files and rows.
 """
 
-import argparse
 import contextlib
 import errno
 import logging
@@ -25,19 +24,21 @@ from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import OutdatedCodeError
 from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
-from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
+from lib.embedded.trainers.registry import load_recipes
 from lib.embedded.worker.artifact_upload import UploadTarget
 from lib.embedded.worker.attempt_end import END_UNKNOWN, NotRunnable, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.disk_reserve import DiskReserve
 from lib.embedded.worker.launcher import BEAT_NAME, LOG_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
+from lib.embedded.worker.notifications import Notifications
+from lib.embedded.worker.options import read_options
 from lib.embedded.worker.processes import find_marked, let_end
 from lib.embedded.worker.supervisor import start_supervisor
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Progress
-from lib.settings import ROOT, Settings, TrainingRules, load_settings
+from lib.settings import ROOT, NotifySettings, handed_notify_settings, load_settings
 
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
@@ -64,6 +65,7 @@ class Worker:
         max_parallel: int = 1,
         upload_to: UploadTarget | None = None,
         limits: WorkerLimits = DEFAULT_LIMITS,
+        notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
@@ -75,6 +77,8 @@ class Worker:
         self._file_id = self._store.database.file_id()
         self._away_since: float | None = None
         self._runs = self._store.runs
+        self._runs.told = notify.told
+        self._notifications = Notifications(self._store.outbox, data_dir, notify) if notify.urls else None
         self._datasets = DatasetFolder(data_dir / "datasets")
         self._followed: dict[str, AttemptFollower] = {}
         self._ends: list[tuple[Claim, AttemptEnd]] = []
@@ -108,8 +112,9 @@ class Worker:
             time.sleep(TICK_S)
 
     def has_work(self) -> bool:
-        """Whether a job is pending or running."""
-        return self._store.has_active_jobs()
+        """Whether a job is pending or running, or a message waits."""
+        has_mail = self._notifications is not None and self._notifications.has_mail()
+        return has_mail or self._store.has_active_jobs()
 
     def tick(self) -> bool:
         """Do one round and return whether there is work. After a full disk everything is tried again.
@@ -137,7 +142,10 @@ class Worker:
                     self._end(run.claim, END_UNKNOWN, run.progress)
         with self._survived("an end"):
             self._record_ends()
-        return bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
+        has_mail = False
+        with self._survived("notifications"):
+            has_mail = self._notifications is not None and self._notifications.tick()
+        return has_mail or bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
 
     def _is_available(self) -> bool:
         """Whether the data folder can be read; if not, a missing file does not mean that an attempt ended."""
@@ -354,31 +362,15 @@ def work(data_dir: Path, worker: Worker) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the worker process."""
-    parser = argparse.ArgumentParser(description="Runs the training jobs of a data folder.")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--max-parallel", type=int, default=1)
-    parser.add_argument("--recipes", default=DEFAULT_RECIPES)
-    parser.add_argument("--trainer-path", nargs=2, action="append", default=[], metavar=("SETTING", "PATH"))
-    parser.add_argument("--model-dir", type=Path, action="append", default=[])
-    parser.add_argument("--allow-pickles", action="store_true")
-    parser.add_argument("--allow-any-option", action="store_true")
-    parser.add_argument("--upload", action="store_true", help="upload finished files to the store of the settings")
-    options = parser.parse_args(arguments)
+    options, settings = read_options(arguments)
     os.umask(PRIVATE_UMASK)  # also of supervisors and trainers
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    # Handed over, not read again: a path that is gone by now fails the jobs that need it, not the worker.
-    trainer_paths = {name: Path(path) for name, path in options.trainer_path}
-    rules = TrainingRules(
-        model_dirs=tuple(options.model_dir),
-        allow_pickles=options.allow_pickles,
-        allow_any_option=options.allow_any_option,
-    )
-    settings = Settings(data_dir=options.data_dir, trainer_paths=trainer_paths, rules=rules)
     worker = Worker(
         options.data_dir,
         recipes=load_recipes(options.recipes, settings),
         max_parallel=options.max_parallel,
         upload_to=_configured_target() if options.upload else None,
+        notify=handed_notify_settings(os.environ),
     )
     with contextlib.closing(worker):
         try:

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.embedded.files.availability import FolderUnavailable
-from lib.embedded.files.disk_space import has_no_inodes
+from lib.embedded.files.disk_space import space_problem
 from lib.embedded.files.privacy import is_open_to_others
 from lib.embedded.store.jobs import Store
 from lib.embedded.worker.launcher import LOG_NAME, WorkerLauncher
+from lib.embedded.worker.notifications import unknown_services
 from lib.errors import DashboardError
 from lib.jobs.words import count_text, size_text
+from lib.settings import NotifySettings
 from lib.sources.protocol import HealthCheck
 
 if TYPE_CHECKING:
     from lib.artifacts.object_store import ObjectStore
 
 LATE_BEAT_S = 15.0
-LITTLE_SPACE_BYTES = 1 << 30
-LITTLE_SPACE_INODES = 10_000
 
 _Look = Callable[[], tuple[bool | None, str]]
 
@@ -32,6 +32,7 @@ def check_health(
     data_dir: Path,
     files: "ObjectStore | None",
     now: Callable[[], datetime],
+    notify: NotifySettings,
 ) -> list[HealthCheck]:
     """All checks, each with its time and latency."""
     looks: dict[str, _Look] = {
@@ -41,6 +42,8 @@ def check_health(
     }
     if files is not None:
         looks["Artifact store"] = lambda: _look_at_copies(files)
+    if notify.urls:
+        looks["Notifications"] = lambda: _look_at_notifications(store, notify, now().timestamp())
     return [_check(name, look, now) for name, look in looks.items()]
 
 
@@ -85,13 +88,28 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
         return False, "Unknown: the data folder cannot be reached."  # what is in its place may be another disk
     if is_open_to_others(data_dir):
         return False, "Other accounts of this machine can read the data folder. Take their rights: chmod 700."
+    if problem := space_problem(data_dir):
+        return False, problem
     found = os.statvfs(data_dir)
-    free = found.f_bavail * found.f_frsize
-    if has_no_inodes(found, LITTLE_SPACE_INODES):
-        return False, f"Only {found.f_favail:,} more files fit into the data folder, though {size_text(free)} are free."
-    return free > LITTLE_SPACE_BYTES, f"{size_text(free)} free in the data folder."
+    return True, f"{size_text(found.f_bavail * found.f_frsize)} free in the data folder."
 
 
 def _look_at_copies(files: "ObjectStore") -> tuple[bool | None, str]:
     found = files.check()
     return found.ok, f"Finished files are copied to {found.message}." if found.ok else found.message
+
+
+def _look_at_notifications(store: Store, notify: NotifySettings, now: float) -> tuple[bool | None, str]:
+    """Whether they arrive. No address is ever named: it may hold a password."""
+    if unknown := unknown_services(notify.urls):
+        which = ", ".join(map(str, unknown))
+        return False, f"LORA_NOTIFY_URLS has an address that is not understood (number {which}). Correct it."
+    trouble = store.outbox.trouble(now)
+    if trouble.waiting:
+        waiting = count_text(trouble.waiting, "message waits", "messages wait")
+        return False, f"{waiting} after a failed try. {trouble.problem} It is tried again for a day."
+    if trouble.given_up:
+        lost = count_text(trouble.given_up, "message", "messages")
+        return False, f"{lost} could not be sent within a day. {trouble.problem}"
+    services = count_text(len(notify.urls), "service", "services")
+    return True, f"Messages go to {services}; none waits after a failed try."

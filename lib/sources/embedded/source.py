@@ -22,7 +22,7 @@ from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.training_settings import TrainingConfig
-from lib.settings import Settings, TrainingRules
+from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
 from lib.sources.embedded.planning import Planner
@@ -49,6 +49,7 @@ class EmbeddedSource(JobSource):
         trainer_paths: Setting name -> where that trainer is installed.
         trainer_env: Variables that only trainers get.
         rules: What a configuration may run.
+        notify: Who is told of what.
         recipes: ``module:function`` that builds the trainer recipes, here and in the worker.
         files: Where the worker copies artifacts; None keeps them on this machine only.
         launcher: Starts the worker; made from the values above unless given.
@@ -64,6 +65,7 @@ class EmbeddedSource(JobSource):
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         trainer_env: Mapping[str, str] = MappingProxyType({}),
         rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
+        notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
         recipes: str = DEFAULT_RECIPES,
         files: "ObjectStore | None" = None,
         launcher: WorkerLauncher | None = None,
@@ -78,6 +80,8 @@ class EmbeddedSource(JobSource):
         self.configs = self._store.configs
         self._files = JobFiles(data_dir)
         self._object_store = files
+        self._notify = notify
+        self.notifies = bool(notify.urls)
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}
         self._planner = Planner(self._store, known, data_dir)
@@ -89,6 +93,7 @@ class EmbeddedSource(JobSource):
             rules=rules,
             recipes=recipes,
             upload=files is not None,
+            notify=notify,
         )
 
         for job_id in self._store.half_deleted():  # by a process that was killed
@@ -217,7 +222,7 @@ class EmbeddedSource(JobSource):
         ]
 
     def health(self) -> Sequence[HealthCheck]:
-        return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now)
+        return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now, self._notify)
 
     def _start_worker(self) -> None:
         """Start a worker for what was just recorded. A failure undoes nothing: starting is tried again."""
@@ -226,9 +231,12 @@ class EmbeddedSource(JobSource):
 
     def _keep_worker_going(self) -> None:
         """Start a worker if the last one died, so that no job counts as running forever."""
-        if self._launcher.is_look_due() and self._store.has_active_jobs():
+        if self._launcher.is_look_due() and self._needs_worker():
             with contextlib.suppress(WorkerError):  # the worker's health check says why; reading goes on
                 self._launcher.ensure()
+
+    def _needs_worker(self) -> bool:
+        return self._store.has_active_jobs() or (self.notifies and self._store.outbox.has_unsent())
 
     def _dataset_or_none(self, dataset_id: str) -> Dataset | None:
         try:
@@ -248,6 +256,7 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         trainer_paths=settings.trainer_paths,
         trainer_env=settings.trainer_env,
         rules=settings.rules,
+        notify=settings.notify,
         files=_object_store(settings),
     )
     try:

@@ -34,7 +34,9 @@ STEPS = ("Select Dataset", "Configure Training", "Review and Start")
 TIME_LIMIT, LIMIT = "timeLimit", "Time limit (minutes)"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
 CHANGEABLE = tuple(each.name for each in (*NUMBERS, *TEXTS))
-PARAMETERS = frozenset(("step", "datasetId", "configId", "name", TIME_LIMIT, "from", "mark", "draft", *CHANGEABLE))
+NOTIFY = "notify"  # "0": nobody is told of the job's events
+_STEPS = ("step", "datasetId", "configId", "name", TIME_LIMIT, NOTIFY, "from", "mark", "draft")
+PARAMETERS = frozenset((*_STEPS, *CHANGEABLE))
 NO_NAME = "Give the job a name first."
 # "Aria v1 (2)"
 _NUMBERED = re.compile(r"(?P<base>.*) \((?P<number>[2-9]|[1-9]\d{1,3})\)", re.DOTALL)
@@ -52,6 +54,7 @@ class Draft:
     config_id: str = ""
     name: str = ""
     time_limit: str = ""
+    notify: bool = True
     submission_id: str = ""
     from_job: str = ""
     marks: tuple[str, ...] = ()
@@ -67,6 +70,7 @@ def read_draft(params: Mapping[str, str], job: Job | None = None, *, suggested_n
         config_id=params.get("configId", (job.config_id if job else "") or "")[:300],
         name=params.get("name", suggested_name),
         time_limit=params.get(TIME_LIMIT, limit_parameter(job.time_limit_s) if job else ""),
+        notify=params.get(NOTIFY) != "0",
         submission_id=params.get("draft", "")[:100],
         from_job=params.get("from", "")[:300],
         marks=tuple(name for name in _marked(params) if name in CHANGEABLE),

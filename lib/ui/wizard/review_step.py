@@ -30,12 +30,14 @@ from lib.ui.parts.links import JOB, follow_link
 from lib.ui.parts.settings_form import labelled, trainer_options
 from lib.ui.parts.settings_table import MAX_VALUE_CHARS, setting_rows, settings_table
 from lib.ui.parts.text import escaped
-from lib.ui.wizard.draft import submission_id, write_draft
+from lib.ui.parts.url import follow_url
+from lib.ui.wizard.draft import NOTIFY, submission_id, write_draft
 from lib.ui.wizard.navigation import bottom_bar, show_back
 
 # A job that is older than this was not made by the click that just happened.
 FRESH = timedelta(seconds=60)
 NOT_CREATED, NOT_KNOWN = "The job was not created", "It is not known whether the job was created"
+_NOTIFY_KEY = "wizard-notify"
 _SENDING, _MADE, _FAILED = "wizard-sending", "wizard-made", "wizard-failed"
 _LABELS = {
     "name": "Job name",
@@ -133,6 +135,23 @@ def show_review(request: JobRequest, dataset: Dataset, config: TrainingConfig | 
             with st.expander("Command line", icon=":material/terminal:"):
                 st.code(shlex.join(preview.command), language=None, wrap_lines=True)
     return bool(preview.problems)
+
+
+def edit_notify(chosen: bool) -> None:
+    """The switch of a source that sends notifications: whether this job sends them, too."""
+    if not services.source().notifies:
+        return
+    follow_url(_NOTIFY_KEY, chosen)
+    st.toggle(
+        "Send a notification when it ends",
+        key=_NOTIFY_KEY,
+        help="And when it seems stuck or its loss is NaN, as the settings of this dashboard say.",
+        on_change=_write_notify,
+    )
+
+
+def _write_notify() -> None:
+    write_draft({NOTIFY: None if st.session_state[_NOTIFY_KEY] else "0"})
 
 
 def _show_changes(settings: TrainingSettings, config: TrainingConfig | None, origin: Job | None) -> None:

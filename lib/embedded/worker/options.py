@@ -1,0 +1,32 @@
+"""The worker's command line."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.embedded.trainers.registry import DEFAULT_RECIPES
+from lib.settings import Settings, TrainingRules
+
+
+def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
+    """What was given, and the settings it stands for.
+
+    They are handed over, not read again: a path that is gone by now fails the jobs that need it, not the worker.
+    """
+    parser = argparse.ArgumentParser(description="Runs the training jobs of a data folder.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--max-parallel", type=int, default=1)
+    parser.add_argument("--recipes", default=DEFAULT_RECIPES)
+    parser.add_argument("--trainer-path", nargs=2, action="append", default=[], metavar=("SETTING", "PATH"))
+    parser.add_argument("--model-dir", type=Path, action="append", default=[])
+    parser.add_argument("--allow-pickles", action="store_true")
+    parser.add_argument("--allow-any-option", action="store_true")
+    parser.add_argument("--upload", action="store_true", help="upload finished files to the store of the settings")
+    options = parser.parse_args(arguments)
+    rules = TrainingRules(
+        model_dirs=tuple(options.model_dir),
+        allow_pickles=options.allow_pickles,
+        allow_any_option=options.allow_any_option,
+    )
+    trainer_paths = {name: Path(path) for name, path in options.trainer_path}
+    return options, Settings(data_dir=options.data_dir, trainer_paths=trainer_paths, rules=rules)
