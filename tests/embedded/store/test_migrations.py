@@ -19,7 +19,9 @@ from lib.embedded.files import locks
 from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import MIGRATIONS, Migration, OutdatedCodeError, level, user_version
+from lib.embedded.store.runs import AttemptEnd
 from lib.errors import StoreError
+from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobLink, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
@@ -149,6 +151,17 @@ def test_jobs_of_the_first_release_are_sorted_by_progress_that_any_worker_writes
         store.retry("job-2")  # what it waits for has no progress yet
         assert ids(store, SortBy.PROGRESS) == ["1", "3", "4", "2"]
         assert "loss" not in store.get_job("job-1").payload
+
+
+def test_people_are_told_of_a_job_of_the_first_release(tmp_path: Path) -> None:
+    with closing(Store(make_release_1(tmp_path / "data").parent, lambda: NOW)) as store:
+        store.runs.told = ("failed",)
+        (claim,) = store.runs.running()
+        assert not store.outbox.has_unsent()
+        store.runs.finish(claim, AttemptEnd(verdict=Verdict(status=JobStatus.FAILED), finished_at=60.0))
+        message = store.outbox.claim(NOW.timestamp(), (30.0, 30.0))
+        assert message is not None
+        assert message.title == "Two  spaces 2 failed"
 
 
 def test_a_job_of_the_first_release_can_be_retried_as_another(tmp_path: Path) -> None:
