@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lib.embedded.files.disk_space import space_problem
 from lib.embedded.store.outbox import Message, OutboxStore
 from lib.jobs.news import Event, disk_news
 from lib.settings import NotifySettings
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 LOOK_EVERY_S = 1.0
 DISK_EVERY_S = 60.0
@@ -55,7 +58,7 @@ def unknown_services(urls: Sequence[str]) -> list[int]:
     return [place for place, url in enumerate(urls, start=1) if _service(url) is None]
 
 
-def _service(url: str):  # type: ignore[no-untyped-def]  # apprise's classes are made while it is imported
+def _service(url: str) -> "NotifyBase | None":
     from apprise import Apprise, AppriseAsset, PersistentStoreMode  # takes a moment, and few have services
 
     # It would name hosts, and with them parts of addresses.
@@ -71,8 +74,8 @@ def _notify(url: str, title: str, body: str, kind: str) -> bool:
 
         if (service := _service(url)) is None:
             return False
-        words = {"title": title, "body": body, "body_format": NotifyFormat.TEXT}
-        return bool(Apprise(service).notify(**words, notify_type=NotifyType(kind)))
+        mail, notify_type = Apprise(service), NotifyType(kind)
+        return bool(mail.notify(title=title, body=body, notify_type=notify_type, body_format=NotifyFormat.TEXT))
     except Exception:  # of any plugin; its text may hold the address
         return False
 
