@@ -3,7 +3,6 @@
 It is not a page: Streamlit runs ``lib/app.py`` for every visitor, so that even the first deep link passes its guard.
 """
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -16,7 +15,6 @@ from starlette.middleware import Middleware
 
 from lib import services
 from lib.errors import DashboardError
-from lib.ui.parts.pace import PACE
 from lib.web.access import Guard, refuse_unsafe_start, sign_in_secrets
 from lib.web.frontend import Frontend
 from lib.web.identity import current_visitor
@@ -48,11 +46,9 @@ def warm_up() -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
-    """Answer at once, for the very first import, which makes byte code, takes seconds; and keep the pace of ticks."""
+    """Answer at once, for the very first import, which makes byte code, takes seconds."""
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
-    keeping = asyncio.create_task(PACE.keep())
     yield
-    keeping.cancel()
 
 
 refuse_unsafe_start()

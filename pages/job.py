@@ -18,6 +18,7 @@ from lib.ui.monitor.samples import show_newest_samples, show_samples
 from lib.ui.parts.format import utc_now
 from lib.ui.parts.job_actions import show_pending
 from lib.ui.parts.notes import show_refreshable_age
+from lib.ui.parts.pace import in_turn
 
 show_pending()
 job_id = st.query_params.get("id", "").strip()
@@ -37,6 +38,7 @@ log_place = st.container()
 
 
 @st.fragment
+@in_turn
 def watch() -> None:
     """The moving part: redrawn every 2 s while the job is active, without the rest of the page."""
     reading = open_job(job_id)

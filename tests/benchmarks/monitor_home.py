@@ -1,6 +1,5 @@
 """A dashboard over one running job with a long log, which counts its own ticks for ``bench_monitor``."""
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -26,7 +25,6 @@ from lib import services
 from lib.jobs.job import LossPoint
 from lib.sources.memory import MemorySource
 from lib.ui.monitor import poll_interval
-from lib.ui.parts.pace import PACE
 from lib.web.routes import ROUTES
 from tests.monitor_jobs import fill, log_lines
 
@@ -85,11 +83,9 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     ScriptRunner._run_script = counted  # type: ignore[method-assign]
     threading.Thread(target=train, daemon=True).start()
     sys.setswitchinterval(0.001)
-    keeping = asyncio.create_task(PACE.keep())
     gc.collect()
     gc.freeze()
     yield
-    keeping.cancel()
 
 
 app = st.App("../../lib/app.py", lifespan=lifespan, routes=[*ROUTES, Route("/counters", counters)])

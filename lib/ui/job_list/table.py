@@ -27,6 +27,7 @@ from lib.ui.parts.job_filters import TAKES, clear_filters, job_query, show_filte
 from lib.ui.parts.links import NEW_JOB
 from lib.ui.parts.live_times import show_moment
 from lib.ui.parts.notes import show_age, show_bad_parameters, show_incomplete
+from lib.ui.parts.pace import PACE, in_turn
 from lib.ui.parts.text import escaped
 from lib.ui.parts.url import mirror_url, settle_url, url_reader, write_params
 
@@ -63,6 +64,7 @@ def tick_ms(page: JobPage, *, is_stale: bool, unchanged_s: float) -> int:
 
 
 @st.fragment
+@in_turn
 def show_jobs(bar: DeltaGenerator) -> None:
     """Filters and list for this URL. It refreshes itself, without the rest of the page.
 
@@ -108,7 +110,8 @@ def _show_list(reading: Reading[JobPage], query: JobQuery, keys: Sequence[str], 
             _show_selection(selected)
         _show_below(page, query)
     unchanged_s = _unchanged_s(page)
-    st_autorefresh(tick_ms(page, is_stale=reading.problem is not None, unchanged_s=unchanged_s), key="jobs-tick")
+    wanted_ms = tick_ms(page, is_stale=reading.problem is not None, unchanged_s=unchanged_s)
+    st_autorefresh(PACE.interval_ms(wanted_ms), key="jobs-tick")
 
 
 def _counts() -> Mapping[JobStatus, int]:

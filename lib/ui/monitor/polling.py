@@ -15,7 +15,7 @@ from lib.ui.monitor import poll_interval
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import utc_now
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.pace import PACE, slower_text
+from lib.ui.parts.pace import PACE, in_turn, slower_text
 
 # Streamlit merges simultaneous ticks into one message and redraws only one of their fragments. Timers in step would
 # lose most of the slow ticks.
@@ -46,6 +46,7 @@ def poll(reading: Reading[Job], *, is_fresh: bool) -> None:
 
 
 @st.fragment
+@in_turn
 def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part]) -> None:
     """Redraw slowly growing parts: every 10 s while the job is active or a part is stale, every minute if links expire.
 
@@ -55,7 +56,7 @@ def show_slowly(key: str, job: Job, attempt: Attempt, parts: Mapping[str, Part])
     often_ms = poll_interval.LOSS_POLL_MS if key == "loss" else poll_interval.RESULTS_POLL_MS
     fresh = [draw(title, partial(part, job, attempt)) for title, part in parts.items()]
     if job.status.is_active or not all(fresh):
-        st_autorefresh(often_ms - _OUT_OF_STEP_MS[key], key=f"{key}-{job.id}")
+        st_autorefresh(PACE.interval_ms(often_ms) - _OUT_OF_STEP_MS[key], key=f"{key}-{job.id}")
     elif poll_interval.has_frozen_links(job):
         st_autorefresh(poll_interval.SLOW_POLL_MS - _OUT_OF_STEP_MS[key], key=f"{key}-links-{job.id}")
 

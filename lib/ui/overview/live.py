@@ -17,6 +17,7 @@ from lib.ui.parts.format import duration_text, epoch_text, loss_text, percent_te
 from lib.ui.parts.links import JOB, JOBS
 from lib.ui.parts.live_times import show_moment
 from lib.ui.parts.notes import show_age, show_incomplete, show_note
+from lib.ui.parts.pace import PACE, in_turn
 from lib.ui.parts.samples import show_thumbnail
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import CANCELLING, STATUS_LOOKS
@@ -33,6 +34,7 @@ _IN_TROUBLE = "the overview could not be read"
 
 
 @st.fragment
+@in_turn
 def show_live() -> None:
     """Counts, running jobs and the queue.
 
@@ -54,7 +56,7 @@ def show_live() -> None:
         _rerun_after_change((*running.value.jobs, *queue))
         _show_active(running.value, queue, (counts or {}).get(JobStatus.PENDING, 0))
     _rerun_after_trouble(counts is None or queue is None or running is None or running.problem is not None)
-    st_autorefresh(tick_ms(running, queue or ()), key="overview-tick")
+    st_autorefresh(PACE.interval_ms(tick_ms(running, queue or ())), key="overview-tick")
 
 
 def tick_ms(running: Reading[JobPage] | None, queue: Sequence[Job]) -> int:

@@ -1,55 +1,92 @@
-"""How far the server is behind, and longer intervals between ticks while it is: a click must not wait behind ticks."""
+"""Ticks take turns, and come less often while they wait long for one: no click waits behind ticks."""
 
-import asyncio
+import contextlib
+import functools
+import statistics
+import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
-MEASURED_EVERY_S = 0.1
-SAMPLES = 10
-# A click passes the event loop some ten times.
-LATE_S = 0.100
-ON_TIME_S = 0.040
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+# Python runs one thread at a time. More scripts at once only take it from each other, with a wake-up each.
+TURNS = 2
+# A holder may wait for a slow source; nobody waits for it longer than this.
+LONGEST_WAIT_S = 2.0
+MEASURED_EVERY_S = 1.0
+LATE_S, ON_TIME_S = 0.250, 0.050
 # Slower down than up: after one quiet second most viewers have not even asked again.
-STRETCH, RELAX, LONGEST = 1.3, 1 / 1.15, 5.0
-LONGEST_TICK_MS = 10_000
+STRETCH, RELAX, LONGEST = 1.4, 1 / 1.1, 5.0
+LONGEST_TICK_MS, LONGEST_SLOW_TICK_MS = 10_000, 30_000
 STEP_MS = 500
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Pace:
-    """Intervals stretched by how late the server's own timer has been. One for all pages of the server."""
+    """Turns of ticks, and intervals stretched by how long ticks wait for theirs. One for all pages of the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: int = TURNS, now: Callable[[], float] = time.monotonic) -> None:
+        self._turns = threading.Semaphore(turns)
+        self._now = now
+        self._lock = threading.Lock()
+        self._waits_s: list[float] = []
+        self._measured_at = now()
         self._factor = 1.0
-        self._late_s: list[float] = []
 
-    def note(self, late_s: float) -> None:
-        """Note how much later than it was due the timer got its turn."""
-        self._late_s.append(late_s)
-        if len(self._late_s) < SAMPLES:
-            return
-        mean_s = sum(self._late_s) / SAMPLES
-        self._late_s.clear()
-        change = STRETCH if mean_s > LATE_S else RELAX if mean_s < ON_TIME_S else 1
-        self._factor = min(LONGEST, max(1.0, self._factor * change))
+    @contextlib.contextmanager
+    def turn(self, *, longest_wait_s: float = LONGEST_WAIT_S) -> Iterator[None]:
+        """Hold one of the few turns meanwhile; after waiting too long, go on without."""
+        begun = self._now()
+        has_turn = self._turns.acquire(timeout=longest_wait_s)
+        self.note(self._now() - begun)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turns.release()
+
+    def note(self, wait_s: float) -> None:
+        """Note how long a tick waited for its turn."""
+        with self._lock:
+            self._waits_s.append(wait_s)
+            if self._now() - self._measured_at < MEASURED_EVERY_S:
+                return
+            usual_s = statistics.median(self._waits_s)
+            self._waits_s.clear()
+            self._measured_at = self._now()
+            change = STRETCH if usual_s > LATE_S else RELAX if usual_s < ON_TIME_S else 1
+            self._factor = min(LONGEST, max(1.0, self._factor * change))
 
     def interval_ms(self, wanted_ms: int) -> int:
-        """The interval to use: the one that is wanted while the server is on time, at most 10 s while it is late.
+        """The interval to use: the one that is wanted while ticks are on time, up to five times that while not.
 
-        It changes in steps, so that a page is not told of a new one at every tick. Slow ticks stay as they are.
+        At most 10 s for ticks that are quicker than that, at most 30 s for slower ones. It changes in steps, so that
+        a page is not told of a new one at every tick.
         """
-        if self._factor < 1.2 or wanted_ms >= LONGEST_TICK_MS:
+        longest_ms = LONGEST_TICK_MS if wanted_ms < LONGEST_TICK_MS / 2 else LONGEST_SLOW_TICK_MS
+        if self._factor < 1.2 or wanted_ms >= longest_ms:
             return wanted_ms
-        return min(LONGEST_TICK_MS, -(-round(wanted_ms * self._factor) // STEP_MS) * STEP_MS)
-
-    async def keep(self, every_s: float = MEASURED_EVERY_S) -> None:
-        """Measure until cancelled. It belongs to the event loop, which every tick has to pass."""
-        while True:
-            due = time.monotonic() + every_s
-            await asyncio.sleep(every_s)
-            self.note(time.monotonic() - due)
+        return min(longest_ms, -(-round(wanted_ms * self._factor) // STEP_MS) * STEP_MS)
 
 
 PACE = Pace()
-"""The pace of this server; it stays as it is until somebody measures."""
+"""The pace of this server."""
+
+
+def in_turn(draw: Callable[P, R]) -> Callable[P, R]:
+    """Let the ticks of a fragment take turns. A click that draws the whole page waits for nobody."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        context = get_script_run_ctx(suppress_warning=True)
+        is_tick = context is not None and bool(context.fragment_ids_this_run)
+        with PACE.turn() if is_tick else contextlib.nullcontext():
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def slower_text(interval_ms: int, wanted_ms: int) -> str:

@@ -1,74 +1,107 @@
-"""When the server is behind, intervals grow; when it has caught up, they shrink again."""
+"""Ticks take turns; when they wait long for one, intervals grow, and shrink again later."""
 
-import asyncio
-import contextlib
-import time
+import threading
 
-from lib.ui.parts.pace import LATE_S, ON_TIME_S, SAMPLES, Pace, slower_text
+from lib.ui.parts.pace import LATE_S, MEASURED_EVERY_S, ON_TIME_S, Pace, slower_text
 
 
-def pass_seconds(pace: Pace, seconds: int, late_s: float) -> None:
-    for _ in range(seconds * SAMPLES):
-        pace.note(late_s)
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
-def test_a_server_on_time_changes_nothing() -> None:
-    pace = Pace()
-    pass_seconds(pace, 60, ON_TIME_S / 2)
+def busy_pace() -> tuple[Pace, Clock]:
+    clock = Clock()
+    return Pace(now=clock), clock
+
+
+def pass_seconds(pace: Pace, clock: Clock, seconds: int, wait_s: float) -> None:
+    for _ in range(10 * seconds):
+        clock.now_s += MEASURED_EVERY_S / 10 + 1e-9
+        pace.note(wait_s)
+
+
+def test_ticks_on_time_change_nothing() -> None:
+    pace, clock = busy_pace()
+    pass_seconds(pace, clock, 60, ON_TIME_S / 2)
     assert pace.interval_ms(2_000) == 2_000
 
 
-def test_one_slow_moment_changes_nothing() -> None:
-    pace = Pace()
-    pace.note(SAMPLES * LATE_S)
-    pass_seconds(pace, 1, 0)
+def test_one_slow_tick_changes_nothing() -> None:
+    pace, clock = busy_pace()
+    pace.note(100 * LATE_S)
+    pass_seconds(pace, clock, 2, 0)
     assert pace.interval_ms(2_000) == 2_000
 
 
-def test_a_late_server_is_asked_less_and_less_often_but_at_least_every_ten_seconds() -> None:
-    pace, seen = Pace(), []
+def test_ticks_that_wait_come_less_and_less_often_but_at_least_every_ten_seconds() -> None:
+    (pace, clock), seen = busy_pace(), []
     for _ in range(20):
-        pass_seconds(pace, 1, 2 * LATE_S)
+        pass_seconds(pace, clock, 1, 2 * LATE_S)
         seen.append(pace.interval_ms(2_000))
     assert seen == sorted(seen)
     assert seen[0] == 3_000
-    assert seen[7] == 10_000 == seen[-1]
+    assert seen[4] == 10_000 == seen[-1]
     assert pace.interval_ms(300) == 1_500
+    assert pace.interval_ms(10_000) == 30_000
     assert pace.interval_ms(60_000) == 60_000
 
 
 def test_between_late_and_on_time_it_stays() -> None:
-    pace = Pace()
-    pass_seconds(pace, 3, 2 * LATE_S)
+    pace, clock = busy_pace()
+    pass_seconds(pace, clock, 3, 2 * LATE_S)
     stretched = pace.interval_ms(2_000)
-    pass_seconds(pace, 60, (LATE_S + ON_TIME_S) / 2)
+    pass_seconds(pace, clock, 60, (LATE_S + ON_TIME_S) / 2)
     assert pace.interval_ms(2_000) == stretched > 2_000
 
 
 def test_a_server_that_has_caught_up_comes_back_to_the_usual_interval() -> None:
-    pace = Pace()
-    pass_seconds(pace, 20, 2 * LATE_S)
-    pass_seconds(pace, 10, 0)
+    pace, clock = busy_pace()
+    pass_seconds(pace, clock, 20, 2 * LATE_S)
+    pass_seconds(pace, clock, 10, 0)
     assert 2_000 < pace.interval_ms(2_000) < 10_000
-    pass_seconds(pace, 60, 0)
+    pass_seconds(pace, clock, 60, 0)
     assert pace.interval_ms(2_000) == 2_000
 
 
-def test_a_blocked_event_loop_is_noticed() -> None:
-    async def block(pace: Pace) -> None:
-        keeping = asyncio.create_task(pace.keep(every_s=0.001))
-        blocks = 0
-        while pace.interval_ms(2_000) == 2_000 and (blocks := blocks + 1) < 100:
-            await asyncio.sleep(0)
-            time.sleep(LATE_S)
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
+def test_only_as_many_ticks_run_as_there_are_turns_and_a_turn_ends_with_an_error() -> None:
+    pace, lock, running, most = Pace(turns=2), threading.Lock(), 0, 0
 
-    pace = Pace()
-    with asyncio.Runner() as runner:
-        runner.run(block(pace))
-    assert pace.interval_ms(2_000) > 2_000
+    def tick() -> None:
+        nonlocal running, most
+        for _ in range(20):
+            try:
+                with pace.turn(longest_wait_s=60):
+                    with lock:
+                        running += 1
+                        most = max(most, running)
+                    threading.Event().wait(0.001)
+                    with lock:
+                        running -= 1
+                    raise ValueError
+            except ValueError:
+                pass
+
+    threads = [threading.Thread(target=tick) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (running, most) == (0, 2)
+
+
+def test_a_tick_goes_on_without_a_turn_rather_than_wait_for_a_slow_source() -> None:
+    pace = Pace(turns=1)
+    with pace.turn(), pace.turn(longest_wait_s=0.01):
+        pass
+    # And the turn that it never had is not given back: there is still only one.
+    with pace.turn():
+        assert not pace._turns.acquire(blocking=False)
 
 
 def test_the_page_says_it() -> None:
