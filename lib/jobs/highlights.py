@@ -8,19 +8,20 @@ from lib.jobs.job import Artifact, ArtifactKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Highlights:
-    """A job's newest sample (the first prompt's) and its LoRA (the final one if there is one); None without one."""
+    """A job's newest sample (the first prompt's) and its LoRA (the picked one, else the final one), or None."""
 
     sample: Artifact | None = None
     lora: Artifact | None = None
 
 
-def highlights_of(artifacts: Iterable[Artifact]) -> Highlights:
-    """The highlights among those of a job's files that can be had."""
+def highlights_of(artifacts: Iterable[Artifact], best: str = "") -> Highlights:
+    """The highlights among those of a job's files that can be had; ``best`` is the id of the picked one."""
     files = [file for file in artifacts if not file.unavailable]
     samples = [file for file in files if file.kind is ArtifactKind.SAMPLE]
     loras = [file for file in files if file.kind in (ArtifactKind.LORA, ArtifactKind.CHECKPOINT)]
     return Highlights(
-        sample=min(samples, key=_sample_rank, default=None), lora=min(loras, key=_lora_rank, default=None)
+        sample=min(samples, key=_sample_rank, default=None),
+        lora=min(loras, key=lambda file: (file.id != best, *_lora_rank(file)), default=None),
     )
 
 

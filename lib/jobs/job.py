@@ -233,6 +233,8 @@ class Job:
         size_bytes: What deleting the job frees, None when unknown.
         retry_of: The job whose values it was started with, to try again.
         retried_as: The jobs that were started with its values; empty in lists.
+        note, tags, is_starred: What people wrote on it (``lib.jobs.annotations``).
+        best: The id of the file that somebody picked; empty for none.
         submitted_by, cancelled_by, retried_by: Who did so last, where people sign in; None when unknown.
         payload: The source's raw answer, for "Raw data"; empty in lists.
     """
@@ -267,6 +269,10 @@ class Job:
     size_bytes: int | None = None
     retry_of: JobLink | None = None
     retried_as: tuple[JobLink, ...] = ()
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    is_starred: bool = False
+    best: str = ""
     submitted_by: str | None = None
     cancelled_by: str | None = None
     retried_by: str | None = None

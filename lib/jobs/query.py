@@ -33,6 +33,7 @@ class JobQuery:
     Attributes:
         statuses: Only jobs in one of these; empty means all.
         search: Case-insensitive part of name, id, dataset or configuration name; empty means all.
+        tag: Only jobs that have this tag; empty means all.
         created_from, created_until: Half-open span of creation times, aware UTC.
         finished_from, finished_until: The same for the end of the job.
         skip, take: First row and number of rows; take is in [1, 100].
@@ -40,6 +41,7 @@ class JobQuery:
 
     statuses: frozenset[JobStatus] = frozenset()
     search: str = ""
+    tag: str = ""
     created_from: datetime | None = None
     created_until: datetime | None = None
     finished_from: datetime | None = None
@@ -89,6 +91,8 @@ def select_jobs(jobs: Iterable[Job], query: JobQuery, now: datetime) -> JobPage:
 def matches(job: Job, query: JobQuery) -> bool:
     """Whether the job passes the query's filters."""
     if query.statuses and job.status not in query.statuses:
+        return False
+    if query.tag and search_key(query.tag) not in job.tags:
         return False
     if not _within(job.created_at, query.created_from, query.created_until):
         return False

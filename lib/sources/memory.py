@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lib.errors import InvalidRequest, JobNotFound, SourceError
+from lib.jobs.annotations import Annotations, checked
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobLink, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.job_request import JobRequest
@@ -234,6 +235,11 @@ class MemorySource(JobSource):
         if self._require(job_id).status is JobStatus.RUNNING:
             raise InvalidRequest("The job is running.", hint="Cancel it first.")
         del self.jobs[job_id]
+
+    def annotate_job(self, job_id: str, annotations: Annotations) -> None:
+        self._called("annotate_job")
+        job = self._require(job_id)
+        self.add(replace(job, **checked(annotations, job).changes))
 
     def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
         self._called("locate_artifact")

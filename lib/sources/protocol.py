@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import BinaryIO, Protocol
 
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, NotSupported
+from lib.jobs.annotations import Annotations
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
@@ -36,6 +37,7 @@ class Action(StrEnum):
     RETRY_IN_PLACE = "retry in place"
     MOVE = "move"
     DELETE = "delete"
+    ANNOTATE = "annotate"
     CHANGE_DATASETS = "change datasets"
     CHANGE_CONFIGS = "change configurations"
 
@@ -299,7 +301,8 @@ class JobSource(ABC):
         found = {}
         for job in jobs:
             with contextlib.suppress(JobNotFound):
-                found[job.id] = highlights_of(self.artifacts(self.get_job(job.id)))
+                known = self.get_job(job.id)
+                found[job.id] = highlights_of(self.artifacts(known), known.best)
         return found
 
     @abstractmethod
@@ -360,6 +363,10 @@ class JobSource(ABC):
     def delete_job(self, job_id: str) -> None:
         """Delete an ended or pending job with its files."""
         raise self._refusal(Action.DELETE)
+
+    def annotate_job(self, job_id: str, annotations: Annotations) -> None:
+        """Change what people wrote on a job. Raises InvalidRequest with field messages."""
+        raise self._refusal(Action.ANNOTATE)
 
     def forget_reads(self) -> None:  # noqa: B027  nothing is kept by default
         """Ask afresh next time: a source that keeps answers for a while forgets them, failures included."""

@@ -8,9 +8,10 @@ from io import BytesIO
 import pytest
 
 from lib.errors import InvalidRequest, JobNotFound
+from lib.jobs.annotations import Annotations
 from lib.jobs.job import Job, JobLink, JobStatus
 from lib.jobs.job_request import JobRequest
-from lib.jobs.query import JobQuery
+from lib.jobs.query import JobQuery, SortBy
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.protocol import Action
 from tests.contract.houses import House
@@ -287,3 +288,56 @@ def test_a_dataset_in_use_stays(house: House, able: Callable[..., None]) -> None
     house.source.datasets.delete_image(house.dataset_id, "one.png")
     house.source.datasets.delete(house.dataset_id)
     assert tuple(house.source.datasets.list()) == ()
+
+
+def test_what_people_write_on_a_job_is_kept_and_found(house: House, able: Callable[..., None]) -> None:
+    able(Action.CREATE, Action.ANNOTATE)
+    job, other = (house.source.create_job(request_for(house, each)) for each in ("one", "two"))
+    house.source.annotate_job(
+        job.id, Annotations(name=" Best fox ", note="*not* Markdown\n2", tags=("Fox", "a  b", "fox"))
+    )
+    house.source.annotate_job(job.id, Annotations(is_starred=True))
+    for found in (house.source.get_job(job.id), house.source.list_jobs(JobQuery(tag="FOX")).jobs[0]):
+        assert (found.name, found.note, found.tags) == ("Best fox", "*not* Markdown\n2", ("a b", "fox"))
+        assert (found.is_starred, found.best) == (True, "")
+    for query, expected in (
+        (JobQuery(tag="fox"), [job.id]),
+        (JobQuery(tag="fo"), []),
+        (JobQuery(tag="a b", search="best FOX", sort_by=SortBy.LOSS), [job.id]),
+        (JobQuery(tag="fox", search="aria"), []),
+        (JobQuery(tag="fox", statuses=frozenset({JobStatus.FAILED})), []),
+        (JobQuery(tag="fox", sort_by=SortBy.NAME, descending=False), [job.id]),
+        (JobQuery(search="aria"), [other.id]),
+    ):
+        page = house.source.list_jobs(query)
+        assert ([each.id for each in page.jobs], page.total) == (expected, len(expected)), query
+        assert [each.id for each in house.source.all_jobs(query)] == expected, query
+    house.source.annotate_job(job.id, Annotations(note="", tags=(), is_starred=False))
+    emptied = house.source.get_job(job.id)
+    assert (emptied.name, emptied.note, emptied.tags, emptied.is_starred) == ("Best fox", "", (), False)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "field"),
+    [
+        (Annotations(name=" "), "name"),
+        (Annotations(name="x" * 201), "name"),
+        (Annotations(note="x" * 4_001), "note"),
+        (Annotations(note="half \ud800"), "note"),
+        (Annotations(tags=("x" * 41,)), "tags"),
+        (Annotations(tags=("a,b",)), "tags"),
+        (Annotations(tags=tuple(map(str, range(21)))), "tags"),
+        (Annotations(best="1/nothing.safetensors"), "best"),
+    ],
+)
+def test_a_bad_annotation_names_the_field_and_changes_nothing(
+    house: House, able: Callable[..., None], annotations: Annotations, field: str
+) -> None:
+    able(Action.CREATE, Action.ANNOTATE)
+    job = house.source.create_job(request_for(house))
+    with pytest.raises(InvalidRequest) as caught:
+        house.source.annotate_job(job.id, replace(annotations, is_starred=True))
+    assert list(caught.value.fields) == [field]
+    assert not house.source.get_job(job.id).is_starred
+    with pytest.raises(JobNotFound):
+        house.source.annotate_job("nobody", Annotations(is_starred=True))

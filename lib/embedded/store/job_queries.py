@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from lib.embedded.store.rows import artifact_from, job_from
+from lib.embedded.store.rows import artifact_from, job_from, tags_text
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, ArtifactKind, Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, SortBy, search_key
@@ -53,7 +53,8 @@ def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
         is_all = query.skip == 0 and len(ids) < query.take
         total = len(ids) if is_all else _count(connection, "INDEXED BY jobs_search", where, values)
     else:
-        total = _count(connection, "", where, values) if where else sum(count_by_status(connection).values())
+        index = "INDEXED BY jobs_tagged" if query.tag else ""
+        total = _count(connection, index, where, values) if where else sum(count_by_status(connection).values())
         ids = _page_ids(connection, query, _best_index(query, total), where, values) if query.skip < total else []
     return JobPage(jobs=read_jobs(connection, ids), total=total)
 
@@ -64,11 +65,14 @@ def all_ids(connection: sqlite3.Connection, query: JobQuery) -> list[str]:
     query = replace(query, skip=0, take=_NO_LIMIT)
     if query.search.strip():
         return _found_ids(connection, query, where, values)
-    return _page_ids(connection, query, _SORT_INDEX[query.sort_by], where, values)
+    index = "jobs_tagged" if query.tag else _SORT_INDEX[query.sort_by]
+    return _page_ids(connection, query, index, where, values)
 
 
 def _best_index(query: JobQuery, total: int) -> str:
     """The index to use. SQLite's planner knows neither how many rows match nor that one page is enough."""
+    if query.tag:
+        return "jobs_tagged"  # few jobs have tags
     if query.finished_from or query.finished_until:
         narrow = "jobs_finished"
     else:
@@ -123,7 +127,8 @@ def highlights(connection: sqlite3.Connection, ids: Sequence[str]) -> Mapping[st
         SELECT * FROM (
             SELECT *, row_number() OVER (
                 PARTITION BY job_id, kind = 'sample'
-                ORDER BY kind = 'lora' DESC, attempt DESC, kind <> 'sample' AND epoch IS NULL AND step IS NULL DESC,
+                ORDER BY attempt || '/' || path = (SELECT best FROM jobs WHERE id = job_id) DESC,
+                    kind = 'lora' DESC, attempt DESC, kind <> 'sample' AND epoch IS NULL AND step IS NULL DESC,
                     epoch DESC, step DESC, prompt_index, path
             ) AS place
             FROM artifacts
@@ -163,6 +168,9 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
         words = others if is_unknown else sorted(query.statuses)
         parts.append(f"status {'NOT IN' if is_unknown else 'IN'} ({', '.join('?' * len(words))})")
         values += words
+    if query.tag:
+        parts += ["tags <> ''", "instr(tags, ?)"]
+        values.append(tags_text([search_key(query.tag)]))
     spans = (
         ("created_at >= ?", query.created_from),
         ("created_at < ?", query.created_until),

@@ -20,10 +20,12 @@ from lib.embedded.store.rows import (
     job_from,
     progress_from,
     settings_json,
+    tags_text,
 )
 from lib.embedded.store.runs import RunStore
 from lib.embedded.trainers.recipe import shown_command
 from lib.errors import InvalidRequest, JobNotFound
+from lib.jobs.annotations import Annotations, checked
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
@@ -240,6 +242,22 @@ class Store:
             ids.insert(max(0, min(len(ids) - 1, at + places)), ids.pop(at))
             moved = [(row["queue_rank"], new_id) for row, new_id in zip(queue, ids, strict=True) if row["id"] != new_id]
             connection.executemany("UPDATE jobs SET queue_rank = ? WHERE id = ?", moved)
+
+    def annotate(self, job_id: str, annotations: Annotations) -> None:
+        """Change what people wrote on a job; a new name is searched and sorted by."""
+        with self.database.writing() as connection:
+            row = _job_row(connection, job_id)
+            known = replace(job_from(row), artifacts=_artifacts(connection, job_id))
+            values = checked(annotations, known).changes
+            if "tags" in values:
+                values["tags"] = tags_text(values["tags"])
+            if "name" in values:
+                key = search_key(values["name"])
+                values |= {"name_key": key, "search_text": "\n".join((key, *row["search_text"].split("\n")[1:]))}
+            if not values:
+                return
+            columns = ", ".join(f"{name} = ?" for name in values)
+            connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*values.values(), job_id))
 
     @contextmanager
     def deleting(self, job_id: str) -> Iterator[None]:

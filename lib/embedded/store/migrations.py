@@ -221,6 +221,14 @@ def _add_outbox(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE jobs ADD COLUMN notify INTEGER NOT NULL DEFAULT 1")
 
 
+def _add_annotations(connection: sqlite3.Connection) -> None:
+    """What people write on a job; the index is for lists of one tag, and holds only jobs that have one."""
+    for column in ("note TEXT NOT NULL DEFAULT ''", "tags TEXT NOT NULL DEFAULT ''", "best TEXT NOT NULL DEFAULT ''"):
+        connection.execute(f"ALTER TABLE jobs ADD COLUMN {column}")
+    connection.execute("ALTER TABLE jobs ADD COLUMN is_starred INTEGER NOT NULL DEFAULT 0")
+    connection.execute("CREATE INDEX jobs_tagged ON jobs (created_at, id, tags, status, finished_at) WHERE tags <> ''")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -228,4 +236,5 @@ MIGRATIONS = (
     Migration(number=4, what="lists are sorted by progress, loss and duration", apply=_sort_by_progress),
     Migration(number=5, what="the job that a job retries", apply=_add_retry_of),
     Migration(number=6, what="messages to be sent", apply=_add_outbox),
+    Migration(number=7, what="stars, notes, tags and picked files", apply=_add_annotations),
 )

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -55,6 +55,16 @@ def failure_from(text: str | None) -> Failure | None:
     return Failure(**{**values, "evidence": tuple(values.get("evidence", ()))})
 
 
+def tags_text(tags: Sequence[str]) -> str:
+    """Tags as the database keeps them: a line break before and after each, to be found by."""
+    return "".join(f"\n{tag}" for tag in tags) + "\n" if tags else ""
+
+
+def tags_from(text: str) -> tuple[str, ...]:
+    """Tags as ``tags_text`` wrote them."""
+    return tuple(text.split("\n")[1:-1])
+
+
 def job_from(row: sqlite3.Row) -> Job:
     """A job from its row joined with its latest attempt, as lists show it."""
     return Job(
@@ -77,6 +87,10 @@ def job_from(row: sqlite3.Row) -> Job:
         size_bytes=row["size_bytes"],
         time_limit_s=row["time_limit_s"],
         retry_of=JobLink(id=row["retry_of"]) if row["retry_of"] else None,
+        note=row["note"],
+        tags=tags_from(row["tags"]),
+        is_starred=bool(row["is_starred"]),
+        best=row["best"],
         submitted_by=row["submitted_by"],
         cancelled_by=row["cancelled_by"],
         retried_by=row["retried_by"],

@@ -16,6 +16,7 @@ from lib.embedded.trainers.recipe import shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
+from lib.jobs.annotations import Annotations
 from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
@@ -181,6 +182,9 @@ class EmbeddedSource(JobSource):
 
     def move_job(self, job_id: str, places: int) -> None:
         self._store.move(job_id, places)
+
+    def annotate_job(self, job_id: str, annotations: Annotations) -> None:
+        self._store.annotate(job_id, annotations)
 
     def delete_job(self, job_id: str) -> None:
         # The job's row goes last: while any part is left, the job can be deleted again.

@@ -43,6 +43,7 @@ NO_WAY = "The InfluencerAI API has no way to {}."
 REFUSED = {
     Action.CANCEL: NO_WAY.format("cancel a job"),
     Action.DELETE: NO_WAY.format("delete a job"),
+    Action.ANNOTATE: NO_WAY.format("rename a job, or to keep a star, a note or tags with it"),
     Action.MOVE: NO_WAY.format("change the order of the queue"),
     Action.RETRY_IN_PLACE: NO_WAY.format(
         "run a job again as its next attempt; a retry makes a new job with the same values"

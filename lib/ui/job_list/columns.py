@@ -53,6 +53,11 @@ def status_words(job: Job) -> list[str]:
     return [status_text(job), *(_note(note) for note in notes if note)]
 
 
+def starred_name(job: Job) -> str:
+    """The name as the list shows it: ``★ Aria v1``."""
+    return f"{'★ ' if job.is_starred else ''}{plain(job.name or job.id, limit=200)}"
+
+
 def _note(word: str) -> str:
     return NAN_LOSS if word == Cause.NAN_LOSS else plain(word, limit=30).replace("_", " ")
 
@@ -138,6 +143,13 @@ COLUMNS = (
         config=_text(125),
     ),
     Column(
+        key="tags",
+        label="Tags",
+        cell=lambda job, _: plain(", ".join(job.tags), limit=200) or None,
+        config=_text(125),
+        is_shown=False,
+    ),
+    Column(
         key="rate",
         label="Learning rate",
         cell=_learning_rate,
@@ -168,7 +180,7 @@ SAMPLE = Column(
 NAME = Column(
     key="name",
     label="Name",
-    cell=lambda job, _: plain(job.name or job.id, limit=200),
+    cell=lambda job, _: starred_name(job),
     config=_text(190, pinned=True),
     sort_by=SortBy.NAME,
 )

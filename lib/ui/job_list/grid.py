@@ -131,7 +131,7 @@ def _sort_by_header(key: str, query: JobQuery, columns: tuple[Column, ...]) -> N
 
 def name_label(job: Job, *, is_narrow: bool) -> str:
     """The link's text as Markdown: the name, on a phone with the status below it."""
-    name = escaped(job.name or job.id, limit=80)
+    name = f"{'★ ' if job.is_starred else ''}{escaped(job.name or job.id, limit=80)}"
     if not is_narrow:
         return name
     look = STATUS_LOOKS[JobStatus.CANCELLED if job.cancelling else job.status]

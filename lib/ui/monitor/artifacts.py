@@ -8,6 +8,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.jobs.words import count_text, size_text
+from lib.ui.monitor.annotations import show_best_button
 from lib.ui.parts.artifact_order import KINDS, listed_files
 from lib.ui.parts.format import absolute_time, utc_now, viewer_zone
 from lib.ui.parts.job_actions import download_path
@@ -58,7 +59,7 @@ def show_files(job: Job, attempt: Attempt) -> bool:
     """A row per file, at first only a few. Returns whether the list is fresh."""
     st.header("Artifacts", anchor=False)
     reading = services.latest_artifacts(job)
-    files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None)
+    files = listed_files(reading.value, attempt if len(job.attempts) > 1 else None, best=job.best)
     show_age_note(reading.problem, reading.read_at)
     now, key = utc_now(), f"files-{job.id}-{attempt.number}"
     if not files:
@@ -78,13 +79,15 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
     state = link_state(file, now)
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(gap=None):
-            st.markdown(f"**{escaped(file.name, limit=120)}**")
+            best = " :orange-badge[★ Best]" if file.id == job.best else ""
+            st.markdown(f"**{escaped(file.name, limit=120)}**{best}")
             show_timed_note(file_text(file), file.created_at)
             if state.text:
                 color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
                 show_note(state.text, color=color)
             if file.unavailable:
                 show_note(file.unavailable, color="orange")
+        show_best_button(job, file)
         _show_inspect(job, file)
         key = f"download-{job.id}-{file.id}"
         if state.is_expired or file.unavailable:

@@ -13,6 +13,7 @@ from lib.jobs.job import Job
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_extra
 from lib.jobs.training_settings import TrainingConfig
 from lib.jobs.words import UNKNOWN, size_text
+from lib.ui.monitor.annotations import show_annotations
 from lib.ui.parts.format import duration_text, utc_now
 from lib.ui.parts.links import CONFIGS, DATASETS, JOB
 from lib.ui.parts.live_times import show_times
@@ -68,6 +69,7 @@ def show_job_information(job: Job) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         _show_facts(job)
+        show_annotations(job)
         if job.command:
             with st.expander("Command line", icon=":material/terminal:"):
                 st.code(command_text(job.command), language=None, wrap_lines=True)

@@ -37,7 +37,8 @@ def state_of(job: Job, now: datetime) -> tuple[object, ...]:
     expired = sum(link_state(file, now).is_expired for file in job.artifacts)
     # The files of a job may be told after its end, and "Download" is for one of them.
     files = len(job.artifacts) if job.status is JobStatus.SUCCEEDED else 0
-    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms, expired, files
+    written = job.name, job.is_starred, job.best, job.tags, job.note
+    return job.status, job.raw_status, job.cancelling, job.attempt, job.alarms, expired, files, written
 
 
 def open_job(job_id: str) -> Reading[Job] | None:
@@ -77,7 +78,8 @@ def show_header(job: Job) -> Attempt:
         attempt = choose_attempt(job)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job-header"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="stretch"):
-            st.title(escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
+            star = "★ " if job.is_starred else ""
+            st.title(star + escaped(job.name or job.id, limit=MAX_TITLE_CHARS), anchor=False, width="content")
             show_status_badge(job)
             for alarm in job.alarms[:MAX_ALARMS]:
                 st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")

@@ -6,7 +6,9 @@ from datetime import datetime
 import streamlit as st
 
 from lib import services
-from lib.jobs.job import Artifact, ArtifactKind, Job, JobStatus
+from lib.jobs.annotations import PICKED_KINDS
+from lib.jobs.job import Artifact, Job, JobStatus
+from lib.ui.monitor.annotations import show_job_star
 from lib.ui.monitor.artifacts import link_state
 from lib.ui.monitor.failure import TITLES
 from lib.ui.parts.artifact_order import listed_files
@@ -21,14 +23,13 @@ from lib.ui.parts.toasts import announce
 KEY = "job"
 
 
-def final_file(artifacts: Sequence[Artifact], now: datetime) -> Artifact | None:
-    """What "Download" offers: the final LoRA, else the newest checkpoint; None without one that can be downloaded."""
+def final_file(artifacts: Sequence[Artifact], now: datetime, best: str = "") -> Artifact | None:
+    """What "Download" offers: the picked file, else the final LoRA, else the newest checkpoint that can be had."""
     return next(
         (
             file
-            for kind in (ArtifactKind.LORA, ArtifactKind.CHECKPOINT)
-            for file in listed_files(artifacts)
-            if file.kind is kind and not file.unavailable and not link_state(file, now).is_expired
+            for file in listed_files(artifacts, best=best)
+            if file.kind in PICKED_KINDS and not file.unavailable and not link_state(file, now).is_expired
         ),
         None,
     )
@@ -46,7 +47,7 @@ def show_main_action(job: Job) -> None:
     if job.status.is_active and not reason_disabled(CANCEL, [job]):
         show_action(CANCEL, [job], key=KEY)
     elif job.status is JobStatus.SUCCEEDED:
-        file = final_file(services.latest_artifacts(job).value, utc_now())
+        file = final_file(services.latest_artifacts(job).value, utc_now(), job.best)
         if file is not None:
             st.link_button(
                 "Download",
@@ -72,6 +73,7 @@ def show_menu(job: Job) -> None:
             query_params={"from": job.id},
             width="stretch",
         )
+        show_job_star(job)
         for label, name in (("Copy ID", "id"), ("Copy link", "link")):
             # browser.js copies.
             key = f"copy-job-{name}"

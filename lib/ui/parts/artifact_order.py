@@ -16,14 +16,18 @@ KINDS = {
 _ORDER = tuple(KINDS)
 
 
-def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[Artifact]:
-    """The files of an attempt (None: of all), most important kind first, then newest first.
+def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None, *, best: str = "") -> list[Artifact]:
+    """The files of an attempt (None: of all): the picked one, then most important kind first, then newest first.
 
     Samples are left out: they are shown as pictures.
     """
     of_attempt = [file for file in artifacts if attempt is None or file.attempt == attempt.number]
     files = [file for file in of_attempt if file.kind is not ArtifactKind.SAMPLE]
-    return sorted(files, key=lambda file: (_ORDER.index(file.kind), -file.attempt, -_age_rank(file), file.name))
+    return sorted(files, key=lambda file: (file.id != best, *_rank(file)))
+
+
+def _rank(file: Artifact) -> tuple[int, int, float, str]:
+    return (_ORDER.index(file.kind), -file.attempt, -_age_rank(file), file.name)
 
 
 def _age_rank(file: Artifact) -> float:

@@ -211,13 +211,13 @@ def _show_downloads(jobs: Sequence[Job], key: str) -> None:
 
 
 def _show_files(job: Job) -> None:
-    files = listed_files(services.latest_artifacts(job).value)
+    files = listed_files(services.latest_artifacts(job).value, best=job.best)
     st.markdown(f"**{escaped(job.name or job.id, limit=80)}**")
     if not files:
         st.caption("No files yet." if job.status.is_active else "This job left no files.")
     for file in files[:SHOWN_FILES]:
         st.link_button(
-            _file_label(file),
+            f"{'★ ' if file.id == job.best else ''}{_file_label(file)}",
             download_path(job.id, file.id),
             icon=":material/download:",
             width="stretch",

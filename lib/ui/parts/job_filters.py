@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import streamlit as st
 
+from lib.jobs.annotations import MAX_TAG_LENGTH
 from lib.jobs.job import JobStatus
-from lib.jobs.query import DEFAULT_TAKE, MAX_TAKE, JobQuery, SortBy
+from lib.jobs.query import DEFAULT_TAKE, MAX_TAKE, JobQuery, SortBy, search_key
 from lib.ui.parts.format import absolute_time, viewer_zone
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import STATUS_LOOKS
@@ -16,7 +17,7 @@ MAX_SKIP = 10_000_000
 # Within what datetime can express in any time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
-FILTER_PARAMS = ("status", "q", *SPAN_PARAMS)
+FILTER_PARAMS = ("status", "q", "tag", *SPAN_PARAMS)
 PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take", "columns")
 STATUS_ORDER = tuple(JobStatus)
 TAKES = (DEFAULT_TAKE, 50, MAX_TAKE)
@@ -45,6 +46,7 @@ def job_query(reader: UrlReader) -> JobQuery:
     return JobQuery(
         statuses=_statuses(reader),
         search=reader.text("q"),
+        tag=reader.text("tag", limit=MAX_TAG_LENGTH),
         created_from=_time(reader, "createdFrom"),
         created_until=_time(reader, "createdUntil"),
         finished_from=_time(reader, "finishedFrom"),
@@ -62,6 +64,7 @@ def query_params(query: JobQuery) -> dict[str, str]:
     params = {
         "status": status_param(query.statuses),
         "q": query.search,
+        "tag": query.tag,
         **{name: time_param(at) if at else "" for name, at in zip(SPAN_PARAMS, spans, strict=True)},
         "sortBy": "" if query.sort_by is SortBy.CREATED_AT else query.sort_by.value,
         "sortOrder": "" if query.descending else "asc",
@@ -136,9 +139,11 @@ def show_filters(
             with st.popover("Order and days", icon=":material/tune:", width="content"):
                 _show_sort(query)
                 _show_days(query)
+                _show_tag(query)
         else:
             _show_sort(query)
             _show_days(query)
+            _show_tag(query)
         show_more()
     _show_statuses(query, counts)
     if text := span_text(query):
@@ -200,6 +205,15 @@ def _show_search(query: JobQuery) -> None:
         on_change=_push_search,
         icon=":material/search:",
     )
+
+
+def _show_tag(query: JobQuery) -> None:
+    mirror_url("filter-tag", query.tag)
+    st.text_input("Tag", key="filter-tag", width=120, max_chars=MAX_TAG_LENGTH, on_change=_push_tag)
+
+
+def _push_tag() -> None:
+    write_params({"tag": search_key(st.session_state["filter-tag"]), "skip": None})
 
 
 def _show_days(query: JobQuery) -> None:

@@ -22,6 +22,7 @@ from lib.embedded.store.migrations import MIGRATIONS
 from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
+from lib.jobs.annotations import PICKED_KINDS, Annotations
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.highlights import highlights_of
 from lib.jobs.job import ArtifactKind, Failure, Job, JobStatus, Progress
@@ -522,6 +523,28 @@ def test_sqlite_picks_the_same_highlights_as_the_one_rule(store: Store) -> None:
         assert found[job_id] == highlights_of(store.artifacts(job_id))
     assert [found[each].lora is not None for each in ids[:-1]] == [what != "sample" for what, _ in jobs[:-1]]
     assert store.highlights([]) == {}
+    (both,) = (each for each, (what, _) in zip(ids, jobs, strict=True) if what == "both")
+    files = store.artifacts(both)
+    for file in files:
+        if file.kind in PICKED_KINDS:
+            store.annotate(both, Annotations(best=file.id))
+            assert store.highlights([both])[both] == highlights_of(files, file.id)
+            assert highlights_of(files, file.id).lora == file
+    sample = next(file for file in files if file.kind not in PICKED_KINDS)
+    with pytest.raises(InvalidRequest):
+        store.annotate(both, Annotations(best=sample.id))
+    assert "jobs_tagged" in index_of_tag(store)
+
+
+def index_of_tag(store: Store) -> str:
+    """How SQLite counts the jobs of a tag."""
+    statements: list[str] = []
+    with store.database.reading() as connection:
+        connection.set_trace_callback(statements.append)
+        job_queries.list_jobs(connection, JobQuery(tag="fox"))
+        connection.set_trace_callback(None)
+        count = next(each for each in statements if "count(*)" in each)
+        return str(connection.execute(f"EXPLAIN QUERY PLAN {count}").fetchone()["detail"])
 
 
 def test_times_come_back_to_the_microsecond(store: Store) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable, SubmissionUnsure
+from lib.jobs.annotations import Annotations
 from lib.jobs.job import JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery
@@ -204,7 +205,8 @@ def test_values_the_api_has_no_field_for_are_sent_and_named(api: ApiServer, sour
 
 
 @pytest.mark.parametrize(
-    "action", [Action.CANCEL, Action.DELETE, Action.MOVE, Action.RETRY_IN_PLACE, Action.CHANGE_DATASETS]
+    "action",
+    [Action.CANCEL, Action.DELETE, Action.MOVE, Action.ANNOTATE, Action.RETRY_IN_PLACE, Action.CHANGE_DATASETS],
 )
 def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: Action) -> None:
     assert source.reason_against(action).startswith("The InfluencerAI API has no way to ")
@@ -212,6 +214,7 @@ def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: A
         Action.CANCEL: lambda: source.cancel_job("a"),
         Action.DELETE: lambda: source.delete_job("a"),
         Action.MOVE: lambda: source.move_job("a", 1),
+        Action.ANNOTATE: lambda: source.annotate_job("a", Annotations(is_starred=True)),
     }
     if action in calls:
         with pytest.raises(NotSupported, match="no way to"):

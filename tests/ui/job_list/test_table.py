@@ -161,6 +161,19 @@ def test_the_csv_names_who_did_what() -> None:
     assert (row["submitted_by"], row["retried_by"], row["cancelled_by"]) == ("ann@corp.example", "", "'=HYPERLINK()")
 
 
+def test_the_csv_has_stars_picks_tags_and_notes() -> None:
+    job = make_job(is_starred=True, best="1/e2.safetensors", tags=("a b", "fox"), note="=1+1\nkeep")
+    (row,) = csv.DictReader(io.StringIO(jobs_csv([job], NOW)))
+    assert (row["starred"], row["best_file"], row["tags"]) == ("yes", "1/e2.safetensors", "a b, fox")
+    assert row["note"] == "'=1+1\nkeep"
+    assert csv_row(make_job(), NOW)["starred"] == ""
+
+
+def test_a_starred_job_and_its_tags_are_seen_in_the_table() -> None:
+    (row,) = job_rows([make_job(is_starred=True, tags=("a b", "fox"))], ALL, NOW)
+    assert (row["Name"], row["Tags"]) == ("★ Aria v1", "a b, fox")
+
+
 def test_the_csv_tells_a_job_that_is_being_cancelled() -> None:
     assert csv_row(make_job(raw_status="running", cancelling=True), NOW)["status"] == "cancelling"
 

@@ -53,6 +53,7 @@ def test_the_final_file_comes_first_then_the_newest_checkpoint() -> None:
     ]
     attempt = Attempt(number=1, status=JobStatus.SUCCEEDED)
     assert [file.name for file in listed_files(files, attempt)] == ["final", "e2", "e1", "state"]
+    assert [file.name for file in listed_files(files, attempt, best=files[0].id)] == ["e1", "final", "e2", "state"]
 
 
 def test_a_file_in_words() -> None:
