@@ -225,6 +225,7 @@ def test_a_name_leads_to_the_job_and_one_step_back_to_the_list(listing: Dashboar
     expect(page).to_have_url(f"{listing.url}/job?id=job-013")
     # Deleting a job leaves its page: one entry, and nothing of the job in the URL.
     page.evaluate("pushed.length = 0")
+    page.get_by_role("button", name="…").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Delete 1 job").click()
     expect(page).to_have_url(f"{listing.url}/jobs")

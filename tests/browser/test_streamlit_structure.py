@@ -28,7 +28,7 @@ ON_THE_LIST = {
     "[data-testid=stPageLink-NavLink]": "focus ring",
 }
 IN_THE_TABLE = {
-    ".st-key-filter-status [aria-pressed=true] p": "contrast of a chosen chip",
+    "[data-testid=stButtonGroup] [aria-pressed=true] p": "contrast of a chosen chip",
     ".st-key-job-table [class*=st-key-job-names] > [data-testid=stElementContainer]": "a name over each cell",
     "[class*=st-key-job-names] [data-testid=stPageLink] > div > a": "a link over each name",
     ".st-key-job-names-second": "behind the samples",
@@ -45,6 +45,7 @@ IN_THE_IMAGE_DIALOG = {
     "[class*=st-key-caption-turned-] textarea": "the focus after Next",
 }
 ON_A_JOB = {
+    "[data-testid=stButtonGroup] [aria-checked=true] p": "contrast of a chosen view",
     "[data-testid=stElementContainer]:has(iframe[title*=autorefresh])": "takes no room",
     ".st-key-first-screen > :has(> [data-testid=stHorizontalBlock] > [data-testid=stColumn])": "order on a phone",
     ".st-key-first-screen > * > [data-testid=stHorizontalBlock]": "order on a phone",

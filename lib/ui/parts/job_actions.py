@@ -19,7 +19,7 @@ from lib.sources.protocol import Action
 from lib.ui.parts.artifact_order import listed_files
 from lib.ui.parts.dialogs import ask_for_focus, give_focus_back
 from lib.ui.parts.errors import explained_errors, show_error
-from lib.ui.parts.links import COMPARE, FEWEST_COMPARED, JOB, MOST_COMPARED, follow_link, own_path
+from lib.ui.parts.links import COMPARE, FEWEST_COMPARED, JOB, MOST_COMPARED, Page, follow_link, own_path
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.toasts import announce
 
@@ -164,38 +164,24 @@ def cancel_text(jobs: Sequence[Job]) -> str:
 
 
 def _show_links(jobs: Sequence[Job]) -> None:
-    single = len(jobs) == 1
-    help_text = None if single else "Select a single job to open it."
-    target = {"id": jobs[0].id} if single else None
-    logs = {"id": jobs[0].id, "view": "logs"} if single else None
-    st.page_link(
-        JOB.file,
-        label="View details",
-        icon=":material/open_in_full:",
-        query_params=target,
-        disabled=not single,
-        help=help_text,
-    )
-    st.page_link(
-        JOB.file,
-        label="View logs",
-        icon=":material/article:",
-        query_params=logs,
-        disabled=not single,
-        help=help_text,
-    )
+    target = {"id": jobs[0].id}
+    refusal = "" if len(jobs) == 1 else "Select a single job to open it."
+    _show_link(JOB, "View details", ":material/open_in_full:", target, refusal)
+    _show_link(JOB, "View logs", ":material/article:", {**target, "view": "logs"}, refusal)
 
 
 def _show_compare(jobs: Sequence[Job]) -> None:
     fits = FEWEST_COMPARED <= len(jobs) <= MOST_COMPARED
-    st.page_link(
-        COMPARE.file,
-        label="Compare",
-        icon=COMPARE.icon,
-        query_params={"ids": ",".join(job.id for job in jobs)} if fits else None,
-        disabled=not fits,
-        help=None if fits else f"Select {FEWEST_COMPARED} to {MOST_COMPARED} jobs to compare them.",
-    )
+    refusal = "" if fits else f"Select {FEWEST_COMPARED} to {MOST_COMPARED} jobs to compare them."
+    _show_link(COMPARE, "Compare", COMPARE.icon, {"ids": ",".join(job.id for job in jobs)}, refusal)
+
+
+def _show_link(target: Page, label: str, icon: str, params: dict[str, str], refusal: str) -> None:
+    """A link; with a refusal a disabled button, because nothing tells a screen reader that a link is disabled."""
+    if refusal:
+        st.button(label, icon=icon, type="tertiary", key=f"refused {label}", disabled=True, help=refusal)
+    else:
+        st.page_link(target.file, label=label, icon=icon, query_params=params)
 
 
 def _show_downloads(jobs: Sequence[Job], key: str) -> None:
