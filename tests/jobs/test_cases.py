@@ -2,29 +2,18 @@
 
 import io
 import random
+from functools import cache
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lib.jobs.explain import Ended, NotALog, explain_log
 from lib.jobs.logs.progress import ProgressParser
-from tests.jobs.cases import CASES, cases, explained, verdict_on
+from tests.jobs.cases import CASES, Case, cases, explained, verdict_on
 from tests.jobs.prefixes import FORMATS, PREFIXES, prefixed
 
-# Logs of so few lines that nothing tells a prefix from their own words.
-TOO_SHORT = {
-    "own-behind-kernel.log": ("pylog", "pylog2", "pylog3", "airflow", "runpod", "stern", "quote"),
-    "own-behind-time-limit.log": (
-        *("compose", "compose-colour", "pylog", "pylog2", "pylog3", "gh-run", "airflow", "runpod", "vertex", "srun"),
-        *("mpirun", "ray", "ray-ip", "sky", "sky-task", "stern", "kubectl", "quote", "glog", "epoch-s", "cat-n"),
-        *("nl", "grep-n"),
-    ),
-    "own-launcher-nccl-echo.log": ("runpod", "pylog3"),
-    "own-launcher-ray.log": ("runpod", "pylog3"),
-    "own-progress-colab.log": ("airflow",),
-    "unseen-set-flux-box.log": ("pylog", "pylog2", "pylog3", "airflow", "runpod", "stern", "quote"),
-}
 NAMES = [case.file for case in cases()]
 BY_NAME = {case.file: case for case in cases()}
 
@@ -36,7 +25,7 @@ def test_every_log_is_described() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_case_is_explained(name: str) -> None:
     case = BY_NAME[name]
-    report = explained(case, case.log)
+    report = plainly(name)
     found = verdict_on(case, report)
     assert {"words", "steps", "loss"} <= found, report
     assert found & {"right", "likely"}, report
@@ -47,16 +36,28 @@ def test_a_case_is_explained(name: str) -> None:
         assert not any("CalledProcessError" in line for line in report["evidence"])
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_prefix_changes_nothing(prefix: str) -> None:
-    keys = ("status", "cause", "step", "total_steps", "loss", "learning_rate", "phase", "message")
-    # Every log meets a tenth of the prefixes here, and all of them in tests/benchmarks/bench_explain.py.
-    for case in cases()[PREFIXES.index(prefix) % 10 :: 10]:
-        log = prefixed(case, prefix)
-        if log is None or prefix in TOO_SHORT.get(case.file, ()):
-            continue
-        plain, other = explained(case, case.log), explained(case, log)
-        assert {key: other[key] for key in keys} == {key: plain[key] for key in keys}, case.file
+KEYS = ("status", "cause", "step", "total_steps", "loss", "learning_rate", "phase", "message")
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=st.sampled_from(cases()), prefix=st.sampled_from(PREFIXES))
+@example(case=BY_NAME["own-behind-time-limit.log"], prefix="pylog2")
+@example(case=BY_NAME["own-behind-kernel.log"], prefix="stern")
+@example(case=BY_NAME["own-launcher-nccl-echo.log"], prefix="pylog3")
+@example(case=BY_NAME["own-launcher-ray.log"], prefix="runpod")
+@example(case=BY_NAME["own-progress-colab.log"], prefix="airflow")
+@example(case=BY_NAME["unseen-set-flux-box.log"], prefix="quote")
+def test_a_prefix_changes_nothing(case: Case, prefix: str) -> None:
+    """Any launcher's before any log; all of both in tests/benchmarks/bench_explain.py."""
+    if (log := prefixed(case, prefix)) is not None:
+        plain, other = plainly(case.file), explained(case, log)
+        assert {key: other[key] for key in KEYS} == {key: plain[key] for key in KEYS}
+
+
+@cache
+def plainly(name: str) -> dict[str, Any]:
+    """What is said of a case as it is."""
+    return explained(BY_NAME[name], BY_NAME[name].log)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -108,6 +108,11 @@ class Raised:
         """Whether it only says that another process failed."""
         return self.name.rpartition(".")[2] in {"CalledProcessError", "ChildFailedError", "SystemExit"}
 
+    @property
+    def is_key(self) -> bool:
+        """Whether its message is no sentence but the key that something lacks, which may say anything."""
+        return self.name == "KeyError" and self.message[:1] in {"'", '"'}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:

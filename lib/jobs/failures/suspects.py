@@ -12,8 +12,13 @@ from lib.jobs.failures.structure import guess, phase_of_frames
 # A traceback this far above another one is most likely a survived one.
 FAR_LINES = 200
 # After so many lines of the program a line that only may be a failure was context.
-CONTEXT_LINES = 15
-# Causes that trainers report and live without: a missing program, a skipped image, a refused webhook.
+CONTEXT_LINES = 5
+# What a trainer says of a failure that it goes on after.
+_LIVED = re.compile(
+    r"(?i)[,;:.(-] *(?:so )?(?:it (?:is|was) )?(?:skipp(?:ed|ing)|ignor(?:ed|ing)|retrying|entering retry|will retry"
+    r"|continuing|proceeding without|falling back|not logging|using \w[\w ]{0,30} instead)\b"
+)
+# Causes that trainers live without when an exception tells of them and another follows.
 _SURVIVABLE = frozenset(
     {
         Cause.MISSING_TRAINER,
@@ -34,6 +39,8 @@ _ECHO = re.compile(
     r"|Connection (?:closed|reset) by peer|NCCL (?:error|communicator)|Broken pipe|returned non-zero exit status"
     r"|Non-zero exit code|Some (?:NCCL|workers)|exited unexpectedly|died with <Signals|Process \d+ terminated with"
 )
+# What PyTorch's own code prints behind a failure: C++ frames, and torchrun ending the other processes.
+_NATIVE = re.compile(r"frame #\d+: |Exception raised from |[WE]\d{4} ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,7 @@ def prime_suspect(log: LogEnd) -> Suspect | None:
         return (strong or reported or near)[-1]
     own = [each for each in raised if not each.is_echo]
     last = (own or raised)[-1]
-    spoken = [each for each in reported if each.line > last.line and each.cause in _MACHINE and _is_machine(each)]
+    spoken = [each for each in reported if each.line > last.line and _is_machine(each)]
     if spoken and spoken[-1].cause is not last.cause:
         return spoken[-1]
     if not own:
@@ -84,7 +91,8 @@ def prime_suspect(log: LogEnd) -> Suspect | None:
 
 
 def _is_machine(suspect: Suspect) -> bool:
-    return bool(suspect.entry and not suspect.entry.level and classify_line(suspect.entry.text))
+    is_line = suspect.entry and not suspect.entry.level and classify_line(suspect.entry.text)
+    return bool(is_line) and suspect.cause in _MACHINE
 
 
 def _is_echoed(entry: Suspect, raised: Suspect) -> bool:
@@ -110,20 +118,30 @@ def _suspects(log: LogEnd) -> Iterator[Suspect]:
         if not is_report or log.moved_on(entry.first):
             continue
         suspect = Suspect(line=entry.first, finding=finding, entry=entry)
-        if suspect.cause not in _SURVIVABLE or _lines_after(log, entry.last) <= CONTEXT_LINES:
+        if _is_machine(suspect) or _may_be_last(log, suspect, entry):
             yield suspect
 
 
+def _may_be_last(log: LogEnd, suspect: Suspect, entry: Entry) -> bool:
+    """Whether a reported failure may have ended the program, which said little or nothing after it."""
+    if _LIVED.search(entry.text[:2_000]):
+        return False
+    # A shell that misses the program itself starts nothing that could speak.
+    return _lines_after(log, entry.last) <= (0 if suspect.cause is Cause.MISSING_TRAINER else CONTEXT_LINES)
+
+
 def _lines_after(log: LogEnd, line: int) -> int:
-    """How many lines the program itself said after a place."""
-    launcher = {index for chain in log.chains for index in range(chain.first, chain.last)}
-    return sum(bool(text.strip()) and index not in launcher for index, text in enumerate(log.lines[line:], line))
+    """How many lines the program itself said after a place; a launcher has the last word."""
+    ends = [
+        chain.first for chain in log.chains if chain.first >= line and all(each.is_wrapper for each in chain.raised)
+    ]
+    return sum(bool(text.strip()) and not _NATIVE.match(text) for text in log.lines[line : min(ends, default=None)])
 
 
 def _classify_chain(chain: Chain) -> Finding | None:
     """What reached the top counts first; where it says nothing, what led to it."""
     for raised in reversed(chain.raised):
-        finding = None if raised.is_wrapper else classify(raised.text)
+        finding = None if raised.is_wrapper or raised.is_key else classify(raised.text)
         if finding and (raised is chain.final or finding.rule.cause not in _SURVIVABLE or not chain.final.message):
             return finding
         if finding and _is_caused(chain, raised):
@@ -133,7 +151,7 @@ def _classify_chain(chain: Chain) -> Finding | None:
 
 def _is_caused(chain: Chain, raised: Raised) -> bool:
     """Whether what reached the top says less than what led to it, and nothing of its own."""
-    return chain.final.is_wrapper or guess(chain.final, "", did_step=True).cause is Cause.UNKNOWN
+    return chain.final.is_wrapper or guess(chain.final, "", did_step=False).cause is Cause.UNKNOWN
 
 
 def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:

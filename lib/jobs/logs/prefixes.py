@@ -42,7 +42,7 @@ _CONTENT = re.compile(
 _LANDMARK = re.compile(
     r"Traceback \(most recent|\s*File \"|(?:\S.{0,60}: *)?\d{1,3}%\||\{['\"]|(?:\w+\.)*[A-Z]\w*(?:Error|Exception):"
     r"|\s+\S|\[?\d{4}-\d\d-\d\d|[\w ]{0,30}\bsteps?\b.{0,30}\bloss\b"
-    r"|Epoch \d{1,9}/\d{1,9} +[^\s\w]{3}"
+    r"|Epoch \d{1,9}/\d{1,9} +[^\s\w]{3}|\[ *\d+\.\d{6}\] |slurmstepd: |srun: |(?:Killed|Terminated|Aborted)$"
 )
 _DELIMITERS = frozenset(":>|)]}\"'")
 # A bar that was painted over what stood before it.
@@ -182,13 +182,17 @@ def _trimmed(
         ]
         # A level that is padded to a column is a logger's own.
         is_padded = shape[length - 2 : length] == ("level", "blank") and len({*last}) > 1
-        if not is_padded and _is_prefix(shape[:length], rests, others, count if may_be_plain else 1 << 40):
+        # A line that is nothing but the prefix was empty when the program wrote it; a logger has many levels.
+        levels = {tokens[at] for at in range(length) if shape[at] == "level" for _, tokens in members}
+        has_empty = len(levels) < 2 and not all(map(str.strip, rests))
+        most = count if may_be_plain else 1 << 40
+        if not is_padded and _is_prefix(shape[:length], rests, others, most, has_empty=has_empty):
             return shape[:length], blank
         length -= 1
     return None
 
 
-def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int) -> bool:
+def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int, *, has_empty: bool) -> bool:
     """Whether a common beginning was put there by a launcher.
 
     A level belongs to the program's own log, unless lines that no logger writes have it, too, and none lacks it.
@@ -202,13 +206,13 @@ def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int) ->
     is_proven = any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
     if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
         starts = bool(time and time.start() <= len("blank [ "))
-        return (starts and not has_level) or (is_marked and is_all and is_proven)
+        return (starts and not has_level) or (is_all and is_proven and (is_marked or has_empty))
     if not has_level and is_marked:
         return True
     if shape == ("blank",) and len(rests) < count:
         return False  # indented lines are common, an indented log has no others
     is_everywhere = len(rests) >= _NEARLY_ALL * count
-    return is_proven and (is_everywhere or has_level)
+    return (is_proven and (is_everywhere or has_level)) or (has_empty and is_all)
 
 
 def _delimited(shape: Shape, most: int) -> int:
