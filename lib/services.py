@@ -27,7 +27,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
 from lib.jobs.logs.loss_curve import LossCurve, loss_curve
-from lib.jobs.logs.losses import DrawnPoints, LossRange, drawn_points, loss_range, smoothed
+from lib.jobs.logs.losses import SMOOTHING, DrawnPoints, LossRange, drawn_points, loss_range, mean_loss, smoothed
 from lib.jobs.logs.search import LogSearch
 from lib.jobs.logs.search import find_in_log as search_log
 from lib.jobs.logs.tail import LogFollower, LogView
@@ -250,25 +250,44 @@ def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnLoss:
-    """What a loss chart draws: thinned raw losses with those that are not finite, the smoothed line, and the range."""
+    """What a loss chart draws: thinned raw losses with those not finite, the smoothed line, range and mean."""
 
     raw: DrawnPoints
     smooth: tuple[LossPoint, ...]
     range: LossRange | None = None
+    mean: float | None = None
 
 
-def latest_loss(job_id: str, attempt: int, *, is_over: bool) -> Reading[DrawnLoss]:
+def latest_loss(job_id: str, attempt: int, *, is_over: bool, weight: float = SMOOTHING) -> Reading[DrawnLoss]:
     """The losses of an attempt as a chart draws them, or those known last while the source does not answer.
 
-    ``is_over`` asks again once the attempt has ended: nothing would draw the last losses later.
+    ``is_over`` asks again once the attempt has ended: nothing would draw the last losses later. A ``weight`` of 0 draws
+    no smoothed line.
     """
 
     def draw() -> DrawnLoss:
         points = source().loss_points(job_id, attempt=attempt)
-        smooth = drawn_points(smoothed(points), SMOOTH_POINTS).line
-        return DrawnLoss(raw=drawn_points(points, RAW_POINTS), smooth=smooth, range=loss_range(points))
+        smooth = drawn_points(smoothed(points, weight), SMOOTH_POINTS).line if weight else ()
+        raw = drawn_points(points, RAW_POINTS)
+        return DrawnLoss(raw=raw, smooth=smooth, range=loss_range(points), mean=mean_loss(points))
 
-    return _reads.latest(("loss", job_id, attempt), draw, ttl_s=SHARED_LOSS_READ_S, version=is_over)
+    return _reads.latest(("loss", job_id, attempt, weight), draw, ttl_s=SHARED_LOSS_READ_S, version=is_over)
+
+
+def latest_beside(job_id: str, attempt: int, field: str, *, is_over: bool) -> Reading[tuple[LossPoint, ...]]:
+    """What was printed beside the losses, thinned: ``learning_rate`` or ``grad_norm``, in place of each loss."""
+
+    def draw() -> tuple[LossPoint, ...]:
+        found = [(point, getattr(point, field)) for point in loss_points(job_id, attempt)]
+        values = (LossPoint(step=point.step, loss=value, at=point.at) for point, value in found if value is not None)
+        return drawn_points(values, SMOOTH_POINTS).line
+
+    return _reads.latest(("beside", job_id, attempt, field), draw, ttl_s=SHARED_LOSS_READ_S, version=is_over)
+
+
+def loss_points(job_id: str, attempt: int) -> Sequence[LossPoint]:
+    """Every loss of an attempt, read now."""
+    return source().loss_points(job_id, attempt=attempt)
 
 
 def latest_curve(job: Job, *, weight: float) -> Reading[LossCurve]:

@@ -235,6 +235,32 @@ def test_a_log_scale_is_proposed_where_losses_differ_by_more_than_ten(full: Memo
     assert open_page("job", id="done").toggle(key="chart-scale").value is False
 
 
+def test_the_url_says_how_the_loss_is_drawn(full: MemorySource, open_page: Open) -> None:
+    full.losses["run", 1] = [
+        LossPoint(step=step, loss=0.1, at=1e9 + step, learning_rate=1e-4 * step) for step in range(1, 100)
+    ]
+    app = open_page("job", id="run")
+    (chart,) = app.get("vega_lite_chart")
+    assert "as logged" in chart.proto.spec
+    assert "mean 0.1000 · smoothed 0.1000" in texts(app)
+    app = open_page("job", id="run", x="time", smooth="0", panel="lr")
+    loss, rates = app.get("vega_lite_chart")
+    assert '"Hours"' in loss.proto.spec
+    assert '"Learning rate"' in rates.proto.spec
+    assert "Learning rate 0.0099 at step 99" in texts(app)
+    assert "smoothed" not in texts(app)
+    (chart,) = open_page("job", id="run", marks="1").get("vega_lite_chart")
+    assert '"what": "sample' in chart.proto.spec
+
+
+def test_an_axis_that_is_not_known_is_said(full: MemorySource, open_page: Open) -> None:
+    full.losses["run", 1] = [LossPoint(step=step, loss=0.1) for step in range(1, 9)]
+    app = open_page("job", id="run", x="time", panel="grad")
+    assert "The time of the losses is not known, so they are drawn over steps." in texts(app)
+    assert "Gradient norm: none was recorded." in texts(app)
+    assert '"Step"' in app.get("vega_lite_chart")[0].proto.spec
+
+
 def test_an_old_epoch_is_shown_on_request(full: MemorySource, open_page: Open) -> None:
     first = [file for file in full.jobs["run"].artifacts if file.epoch == 4]
     many = [replace(file, id=f"{file.id}-{epoch}", epoch=epoch) for epoch in range(1, 10) for file in first]

@@ -53,6 +53,12 @@ def loss_range(points: Iterable[LossPoint]) -> LossRange | None:
     return LossRange(low=low, high=high, lowest=lowest, highest=highest, outside=outside)
 
 
+def mean_loss(points: Iterable[LossPoint]) -> float | None:
+    """The mean of the finite losses; None without any."""
+    losses = [point.loss for point in points if math.isfinite(point.loss)]
+    return math.fsum(loss / len(losses) for loss in losses) if losses else None
+
+
 def drawn_points(points: Iterable[LossPoint], max_points: int = 1_000) -> DrawnPoints:
     """At most about ``max_points`` points of each kind; each bucket keeps its lowest and its highest."""
     resolved = by_step(points)

@@ -15,13 +15,12 @@ from lib.jobs.words import UNKNOWN, size_text
 from lib.ui.compare.choice import COLORS
 from lib.ui.parts.errors import show_error
 from lib.ui.parts.format import duration_text, loss_text, utc_now
+from lib.ui.parts.loss_axes import AXES, MOST_PERCENT, SMOOTHING_PERCENT, axis_label, loss_axis
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import plain
 from lib.ui.parts.theme import status_text
 from lib.ui.parts.url import UrlReader, mirror_url, write_params
 
-AXES = {"step": "Step", "epoch": "Epoch", "time": "Hours"}
-SMOOTHING_PERCENT, MOST_PERCENT = 90, 99
 HEIGHT_PX = 420
 
 
@@ -48,14 +47,8 @@ def curve_frame(
 
 def x_values(curve: LossCurve, progress: Progress, axis: str) -> list[float | None]:
     """Where the points lie: steps, epochs if the totals are known, or hours since the first loss."""
-    if axis == "epoch":
-        if not progress.total_steps or not progress.total_epochs:
-            return [None] * len(curve.steps)
-        return [step * progress.total_epochs / progress.total_steps for step in curve.steps]
-    if axis == "time":
-        first = next((at for at in curve.times if at is not None), None)
-        return [None if at is None or first is None else (at - first) / 3600 for at in curve.times]
-    return [float(step) for step in curve.steps]
+    known = loss_axis(axis, progress, curve.times)
+    return [known.x(step, at) for step, at in zip(curve.steps, curve.times, strict=True)]
 
 
 def readable_domain(curves: Sequence[LossCurve]) -> tuple[float, float] | None:
@@ -167,16 +160,12 @@ def _show_controls(axis: str, percent: int, log_scale: bool) -> None:
     mirror_url("compare-log", log_scale)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         st.segmented_control(
-            "Over", list(AXES), format_func=_axis_label, key="compare-x", on_change=_write_controls, required=True
+            "Over", list(AXES), format_func=axis_label, key="compare-x", on_change=_write_controls, required=True
         )
         st.slider(
             "Smoothing", 0, MOST_PERCENT, key="compare-smooth", format="%d%%", on_change=_write_controls, width=260
         )
         st.toggle("Log scale", key="compare-log", on_change=_write_controls)
-
-
-def _axis_label(axis: str) -> str:
-    return "Time" if axis == "time" else AXES[axis]
 
 
 def _write_controls() -> None:

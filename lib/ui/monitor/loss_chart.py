@@ -1,29 +1,35 @@
 """The panel "Loss": the chart with its switches, the same in words, and how far it is behind the figures beside it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import streamlit as st
 
 from lib import services
-from lib.jobs.job import Attempt, Job, LossPoint
+from lib.jobs.job import Attempt, Job, LossPoint, Progress
 from lib.jobs.logs.losses import DrawnPoints, LossRange
 from lib.ui.monitor.attempts import shown_attempt
+from lib.ui.monitor.loss_controls import BESIDE, ChartChoice, offered_beside, read_choice, show_options
 from lib.ui.monitor.loss_spec import (
     band_name,
     band_row,
+    beside_rows,
+    beside_spec,
     epoch_steps,
+    file_marks,
     loss_domain,
     loss_rows,
     loss_spec,
     wants_log_scale,
 )
 from lib.ui.parts.format import loss_text, utc_now
+from lib.ui.parts.loss_axes import AXES, EPOCH, STEP, LossAxis, loss_axis
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.url import mirror_url, url_reader, write_params
 
 MAX_LAG_S = 5
-LINEAR, LOG, TIME = "linear", "log", "time"
+LINEAR, LOG = "linear", "log"
 
 
 def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
@@ -45,12 +51,13 @@ def loss_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
     return " ".join(parts)
 
 
-def short_summary(raw: DrawnPoints, smooth: Sequence[LossPoint]) -> str:
-    """``Last 0.0582 · lowest 0.0502 at step 595 · smoothed 0.0560``, and where it was no number."""
+def short_summary(raw: DrawnPoints, smooth: Sequence[LossPoint], mean: float | None = None) -> str:
+    """``Last 0.0582 · lowest 0.0502 at step 595 · mean 0.0611 · smoothed 0.0560``, and where it was no number."""
     if not raw.line:
         return f"It was {band_name(raw)}."
     lowest = min(raw.line, key=lambda point: point.loss)
     parts = [f"Last {loss_text(raw.line[-1].loss)}", f"lowest {loss_text(lowest.loss)} at step {lowest.step:,}"]
+    parts += [f"mean {loss_text(mean)}"] if mean is not None else []
     parts += [f"smoothed {loss_text(smooth[-1].loss)}"] if smooth else []
     parts += [band_name(raw)] if raw.marks else []
     return " · ".join(parts)
@@ -86,41 +93,84 @@ def show_lag(job: Job, attempt: Attempt) -> None:
 
 def show_loss(job: Job, attempt: Attempt) -> bool:
     """The chart with its switches and summary. Returns whether it is fresh."""
-    reading = services.latest_loss(job.id, attempt.number, is_over=attempt.status.is_terminal)
+    choice, is_over = read_choice(), attempt.status.is_terminal
+    reading = services.latest_loss(job.id, attempt.number, is_over=is_over, weight=choice.percent / 100)
     st.session_state[_read_key(job)] = reading.read_at
-    drawn, raw, key = reading.value, reading.value.raw, f"loss-{job.id}-{attempt.number}"
-    proposed = wants_log_scale(drawn.range)
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.header("Loss", anchor=False, width="content")
-        if raw.line:
-            log_scale = _show_switch("Log scale", "scale", LOG, proposed, LINEAR)
-            by_time = _show_switch("Over time", "x", TIME, False) and any(point.at for point in raw.line)
+    drawn, raw = reading.value, reading.value.raw
+    log_scale = _show_bar(job, attempt, choice, raw, wants_log_scale(drawn.range))
     show_age_note(reading.problem, reading.read_at)
     if not raw.line and not raw.marks:
         is_known = attempt.progress.loss is not None
         soon = "The chart appears in a moment." if is_known else "No loss yet."
-        show_note("No loss was recorded." if attempt.status.is_terminal else soon)
+        show_note("No loss was recorded." if is_over else soon)
         return reading.problem is None
-    if not raw.line:
-        log_scale = by_time = False
     # A trainer often prints its totals only after the page was opened.
     progress = shown_attempt(services.latest_job(job.id).value, str(attempt.number)).progress
-    rows = loss_rows(raw, drawn.smooth, by_time=by_time, positive=log_scale)
-    domain = loss_domain(drawn.range, rows["loss"].to_pylist(), log_scale=log_scale)
+    axis = _known_axis(choice, progress, raw)
+    rows = loss_rows(raw, drawn.smooth, axis, positive=log_scale)
     spec = loss_spec(
-        band_row(raw, by_time=by_time),
+        band_row(raw, axis),
         epoch_steps(progress),
-        domain=domain,
-        by_time=by_time,
+        domain=loss_domain(drawn.range, rows["loss"].to_pylist(), log_scale=log_scale),
+        axis=axis.name,
         log_scale=log_scale,
-        total_steps=progress.total_steps,
+        end=_end(axis, progress),
+        marks=_file_marks(job, attempt, progress, axis) if choice.marks_files else (),
     )
-    st.vega_lite_chart(rows, spec, key=key, alt=loss_summary(raw, drawn.smooth))
+    st.vega_lite_chart(rows, spec, key=f"loss-{job.id}-{attempt.number}", alt=loss_summary(raw, drawn.smooth))
+    if choice.beside in BESIDE:
+        _show_beside(job, attempt, choice.beside, axis, progress)
     with st.container(gap=None):
-        show_note(short_summary(raw, drawn.smooth))
+        show_note(short_summary(raw, drawn.smooth, drawn.mean))
         if text := outside_text(drawn.range, log_scale=log_scale):
             show_note(text)
     return reading.problem is None
+
+
+def _show_bar(job: Job, attempt: Attempt, choice: ChartChoice, raw: DrawnPoints, proposed: bool) -> bool:
+    """The header and the controls. Returns whether the scale is logarithmic."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.header("Loss", anchor=False, width="content")
+        if not raw.line:
+            return False
+        log_scale = _show_switch("Log scale", "scale", LOG, proposed, LINEAR)
+        show_options(job.id, attempt.number, choice, offered_beside(raw.line))
+    return log_scale
+
+
+def _known_axis(choice: ChartChoice, progress: Progress, raw: DrawnPoints) -> LossAxis:
+    """The axis that was chosen, else steps and why."""
+    axis = loss_axis(choice.axis, progress, (point.at for point in raw.line or raw.marks))
+    if axis.is_known:
+        return axis
+    unknown = "number of epochs" if choice.axis == EPOCH else "time of the losses"
+    show_note(f"The {unknown} is not known, so they are drawn over steps.")
+    return replace(axis, name=STEP)
+
+
+def _end(axis: LossAxis, progress: Progress) -> int | None:
+    """Where the axis ends, if the run's length is known in its unit."""
+    return {STEP: progress.total_steps, EPOCH: progress.total_epochs}.get(axis.name)
+
+
+def _file_marks(job: Job, attempt: Attempt, progress: Progress, axis: LossAxis) -> list[dict[str, object]]:
+    files = [file for file in services.latest_artifacts(job).value if file.attempt == attempt.number]
+    return file_marks(files, progress, axis)
+
+
+def _show_beside(job: Job, attempt: Attempt, word: str, axis: LossAxis, progress: Progress) -> None:
+    """The second chart: what was recorded with the losses."""
+    field, name = BESIDE[word]
+    points = services.latest_beside(job.id, attempt.number, field, is_over=attempt.status.is_terminal).value
+    if not points:
+        show_note(f"{name}: none was recorded.")
+        return
+    last = points[-1]
+    words = f"{name} {last.loss:.3g} at step {last.step:,}"
+    show_note(words)
+    spec = beside_spec(name, axis=axis.name, end=_end(axis, progress))
+    key = f"beside-{word}-{job.id}-{attempt.number}"
+    st.vega_lite_chart(beside_rows(points, axis), spec, key=key, alt=f"{words}, over {AXES[axis.name].lower()}.")
 
 
 def _show_switch(label: str, parameter: str, on: str, proposed: bool, off: str = "") -> bool:

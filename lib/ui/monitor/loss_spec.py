@@ -6,13 +6,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from lib.jobs.job import LossPoint, Progress
+from lib.jobs.job import Artifact, ArtifactKind, LossPoint, Progress
 from lib.jobs.logs.losses import DrawnPoints, LossRange
+from lib.ui.parts.loss_axes import AXES, STEP, LossAxis
 
 # Not "raw": kohya's log prints a running average.
 RAW, SMOOTHED = "as logged", "smoothed"
 MAX_EPOCH_MARKS = 15
-HEIGHT_PX = 250
+MAX_FILE_MARKS = 100
+HEIGHT_PX, BESIDE_HEIGHT_PX = 250, 110
+STEPS = LossAxis()
+_MARKED = {ArtifactKind.CHECKPOINT: "saved", ArtifactKind.LORA: "saved", ArtifactKind.SAMPLE: "sample"}
 # From this factor between its highest and lowest shown loss on, a chart is clearer on a log scale.
 LOG_FACTOR = 10
 
@@ -39,36 +43,34 @@ def epoch_steps(progress: Progress) -> list[int]:
 
 
 def loss_rows(
-    raw: DrawnPoints, smooth: Sequence[LossPoint], *, by_time: bool = False, positive: bool = False
+    raw: DrawnPoints, smooth: Sequence[LossPoint], axis: LossAxis = STEPS, *, positive: bool = False
 ) -> pa.Table:
-    """The rows of the lines: x, loss, series. Points that a time or log scale cannot show are left out.
+    """The rows of the lines: x, loss, series. Points that the axis or a log scale cannot show are left out.
 
-    An Arrow table of small types, because every tick sends it whole. Only over time is the step a column of its own.
+    An Arrow table of small types, because every tick sends it whole. Only where x is not the step is that a column.
     """
     rows = [
-        (series, point)
+        (x, series, point)
         for series, points in enumerate((raw.line, smooth))
         for point in points
-        if not (by_time and point.at is None) and not (positive and point.loss <= 0)
+        if (x := axis.x(point.step, point.at)) is not None and not (positive and point.loss <= 0)
     ]
-    steps = pa.array([point.step for _, point in rows], pa.int32())
-    times = pa.array([round((point.at or 0) * 1_000) for _, point in rows], pa.timestamp("ms")) if by_time else steps
+    steps = pa.array([point.step for _, _, point in rows], pa.int32())
     columns = {
-        "x": times,
-        "loss": pa.array([point.loss for _, point in rows], pa.float32()),
-        "series": pa.DictionaryArray.from_arrays(pa.array([each for each, _ in rows], pa.int8()), [RAW, SMOOTHED]),
+        "x": steps if axis.name == STEP else pa.array([x for x, _, _ in rows], pa.float32()),
+        "loss": pa.array([point.loss for _, _, point in rows], pa.float32()),
+        "series": pa.DictionaryArray.from_arrays(pa.array([each for _, each, _ in rows], pa.int8()), [RAW, SMOOTHED]),
     }
-    return pa.table(columns | ({"step": steps} if by_time else {}))
+    return pa.table(columns | ({} if axis.name == STEP else {"step": steps}))
 
 
-def band_row(raw: DrawnPoints, *, by_time: bool = False) -> dict[str, Any] | None:
+def band_row(raw: DrawnPoints, axis: LossAxis = STEPS) -> dict[str, Any] | None:
     """A band from the first to the last loss that was NaN or infinite; None if there was none."""
-    marks = [point for point in raw.marks if not (by_time and point.at is None)]
+    marks = [(x, point) for point in raw.marks if (x := axis.x(point.step, point.at)) is not None]
     if not marks:
         return None
-    first, last = marks[0], marks[-1]
-    ends = {"x": _json_x(first, by_time), "x2": _json_x(last, by_time)}
-    return {**ends, "series": band_name(raw), "step": first.step, "last_step": last.step}
+    (start, first), (end, last) = marks[0], marks[-1]
+    return {"x": start, "x2": end, "series": band_name(raw), "step": first.step, "last_step": last.step}
 
 
 def wants_log_scale(shown: LossRange | None) -> bool:
@@ -100,35 +102,87 @@ def loss_spec(
     epochs: Sequence[int],
     *,
     domain: tuple[float, float] | None = None,
-    by_time: bool = False,
+    axis: str = STEP,
     log_scale: bool = False,
-    total_steps: int | None = None,
+    end: float | None = None,
+    marks: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """The chart as a Vega-Lite specification, without the rows of the lines."""
-    x: dict[str, Any] = {
-        "field": "x",
-        "type": "temporal" if by_time else "quantitative",
-        "title": "Time" if by_time else "Step",
-        "axis": {"titlePadding": 4},
-        "scale": {"nice": False, "zero": False},
-    }
-    if not by_time:
-        x["axis"] |= {"format": ",d", "tickMinStep": 1}
-        if total_steps:
-            x["scale"]["domainMax"] = total_steps
+    x = x_encoding(axis, end)
     scale: dict[str, Any] = {"type": "log", "nice": False} if log_scale else {"type": "linear", "zero": False}
     if domain:
         scale |= {"domain": list(domain), "nice": False}
     # A diverged loss may have thirty digits.
-    axis = {"format": ".4~g"}
-    y = {"field": "loss", "type": "quantitative", "title": None, "scale": scale, "axis": axis}
+    y = {"field": "loss", "type": "quantitative", "title": None, "scale": scale, "axis": {"format": ".4~g"}}
     color = _color(band["series"] if band else "")
-    layers = [_lines(x, y, color, by_time)]
+    layers = [_lines(x, y, color, axis)]
     if band:
         layers.insert(0, _band(band, x, color))
-    if epochs and not by_time:
+    if epochs and axis == STEP:
         layers.insert(0, _rules(epochs, x))
+    if marks:
+        layers.insert(0, _file_rules(marks, x))
     return {"layer": layers, "height": HEIGHT_PX, "padding": {"top": 0, "bottom": 0, "left": 0, "right": 5}}
+
+
+def x_encoding(axis: str, end: float | None = None) -> dict[str, Any]:
+    """The x axis, up to ``end`` where the run's length is known."""
+    scale: dict[str, Any] = {"nice": False, "zero": False} | ({"domainMax": end} if end else {})
+    ticks = {"titlePadding": 4} | ({"format": ",d", "tickMinStep": 1} if axis == STEP else {"format": ".3~g"})
+    return {"field": "x", "type": "quantitative", "title": AXES[axis], "axis": ticks, "scale": scale}
+
+
+def beside_spec(title: str, *, axis: str, end: float | None) -> dict[str, Any]:
+    """A second, lower chart over the same x axis, without its rows."""
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}, "axis": {"format": ".2~e"}}
+    tooltip = [
+        {"field": "step", "type": "quantitative", "title": "Step", "format": ",d"},
+        {"field": "value", "type": "quantitative", "title": title, "format": ".4~g"},
+    ]
+    return {
+        "height": BESIDE_HEIGHT_PX,
+        "mark": {"type": "line", "clip": True, "strokeWidth": 1.6, "color": "#2e8b57"},
+        "encoding": {"x": x_encoding(axis, end), "y": y, "tooltip": tooltip},
+        "padding": {"top": 0, "bottom": 0, "left": 0, "right": 5},
+    }
+
+
+def beside_rows(points: Sequence[LossPoint], axis: LossAxis) -> pa.Table:
+    """The rows of the second chart: x, value, step."""
+    rows = [(x, point) for point in points if (x := axis.x(point.step, point.at)) is not None]
+    return pa.table(
+        {
+            "x": pa.array([x for x, _ in rows], pa.float64()),
+            "value": pa.array([point.loss for _, point in rows], pa.float32()),
+            "step": pa.array([point.step for _, point in rows], pa.int32()),
+        }
+    )
+
+
+def file_marks(files: Sequence[Artifact], progress: Progress, axis: LossAxis) -> list[dict[str, Any]]:
+    """Where LoRAs were saved and samples drawn: x and what; where neither step nor epoch is known, none."""
+    found: dict[float, set[str]] = {}
+    for file in files:
+        step = file.step if file.step is not None else _epoch_end(file.epoch, progress)
+        at = file.created_at.timestamp() if file.created_at else None
+        x = axis.x(step, at) if file.kind in _MARKED and step is not None else None
+        if x is not None:
+            found.setdefault(round(x, 4), set()).add(_MARKED[file.kind])
+    return [{"x": x, "what": " and ".join(sorted(found[x]))} for x in sorted(found)[-MAX_FILE_MARKS:]]
+
+
+def _epoch_end(epoch: int | None, progress: Progress) -> int | None:
+    if epoch is None or not progress.total_steps or not progress.total_epochs:
+        return None
+    return round(progress.total_steps * epoch / progress.total_epochs)
+
+
+def _file_rules(marks: Sequence[dict[str, Any]], x: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data": {"name": "files", "values": list(marks)},
+        "mark": {"type": "rule", "color": "#8a5fd0", "opacity": 0.6, "strokeWidth": 1.5, "clip": True},
+        "encoding": {"x": x, "tooltip": [{"field": "what", "type": "nominal", "title": "Here"}]},
+    }
 
 
 def _color(band: str) -> dict[str, Any]:
@@ -142,8 +196,8 @@ def _color(band: str) -> dict[str, Any]:
     }
 
 
-def _lines(x: dict[str, Any], y: dict[str, Any], color: dict[str, Any], by_time: bool) -> dict[str, Any]:
-    step = "step" if by_time else "x"
+def _lines(x: dict[str, Any], y: dict[str, Any], color: dict[str, Any], axis: str) -> dict[str, Any]:
+    step = "x" if axis == STEP else "step"
     return {
         "mark": {"type": "line", "interpolate": "linear", "clip": True},
         "encoding": {
@@ -185,7 +239,3 @@ def _rules(steps: Sequence[int], x: dict[str, Any]) -> dict[str, Any]:
         "mark": {"type": "rule", "color": "gray", "opacity": 0.25, "strokeDash": [2, 3], "clip": True},
         "encoding": {"x": x},
     }
-
-
-def _json_x(point: LossPoint, by_time: bool) -> float | int:
-    return (point.at or 0) * 1000 if by_time else point.step
