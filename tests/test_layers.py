@@ -51,6 +51,7 @@ ONLY_IN = {
     "apprise": {EMBEDDED},
     "boto3": {ARTIFACTS},
     "botocore": {ARTIFACTS},
+    "psutil": {EMBEDDED},
     "sqlite3": {EMBEDDED},
     "subprocess": {EMBEDDED},
     "requests": {SOURCES},

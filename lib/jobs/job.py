@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from lib.jobs.machine import MachineUse
+
 
 class JobStatus(StrEnum):
     """Where a job stands. An unknown word becomes UNKNOWN; ``Job.raw_status`` keeps it."""
@@ -197,6 +199,7 @@ class Attempt:
     progress: Progress = Progress()
     failure: Failure | None = None
     alarms: tuple[str, ...] = ()
+    machine: MachineUse | None = None
 
     @property
     def never_began(self) -> bool:

@@ -12,7 +12,8 @@ from streamlit.testing.v1.element_tree import Button
 
 from lib import services
 from lib.errors import SourceUnavailable, StoreError
-from lib.jobs.job import Failure, Job, JobLink, JobStatus, LossPoint, Progress
+from lib.jobs.job import Attempt, Failure, Job, JobLink, JobStatus, LossPoint, Progress
+from lib.jobs.machine import GpuUse, MachineUse
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
 from tests.making import NOW
@@ -522,3 +523,20 @@ def test_a_job_and_the_one_that_retries_it_link_to_each_other(full: MemorySource
         shown = texts(open_page("job", id=job_id, view="details"))
         assert said in shown
         assert link in shown
+
+
+def test_a_running_job_says_what_the_machine_does_and_keeps_its_peak(source: MemorySource, open_page: Open) -> None:
+    gpu = GpuUse(index=0, name="Card <b>", memory_bytes=2 << 30, total_bytes=24 << 30, peak_bytes=11 << 30)
+    use = MachineUse(
+        at=NOW.timestamp(), cpu_percent=34, memory_bytes=12 << 30, memory_total_bytes=64 << 30, gpus=(gpu,)
+    )
+    attempt = Attempt(number=1, status=JobStatus.RUNNING, machine=use)
+    job = Job(id="m1", name="m", status=JobStatus.RUNNING, attempt=1, started_at=NOW, attempts=(attempt,))
+    source.add(job)
+    said = " ".join(caption.value for caption in open_page("job", id="m1").caption)
+    assert "CPU 34% · RAM 12 GB of 64 GB · Card" in said
+    assert "<b>" not in said
+    source.add(replace(job, id="m2", status=JobStatus.SUCCEEDED, finished_at=NOW))
+    app = open_page("job", id="m2", view="details")
+    assert "GPU memory at its peak: 11 GB of 24 GB" in texts(app)
+    assert not any("CPU 34%" in caption.value for caption in app.caption)

@@ -229,6 +229,11 @@ def _add_annotations(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX jobs_tagged ON jobs (created_at, id, tags, status, finished_at) WHERE tags <> ''")
 
 
+def _add_machine(connection: sqlite3.Connection) -> None:
+    """What the machine did while an attempt ran, at the last look, with the peaks of all; NULL when unknown."""
+    connection.execute("ALTER TABLE attempts ADD COLUMN machine TEXT")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -237,4 +242,5 @@ MIGRATIONS = (
     Migration(number=5, what="the job that a job retries", apply=_add_retry_of),
     Migration(number=6, what="messages to be sent", apply=_add_outbox),
     Migration(number=7, what="stars, notes, tags and picked files", apply=_add_annotations),
+    Migration(number=8, what="what the machine does while an attempt runs", apply=_add_machine),
 )

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobLink, JobStatus, Progress
+from lib.jobs.machine import GpuUse, MachineUse
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
 
@@ -117,6 +118,14 @@ def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
+def machine_from(text: str | None) -> MachineUse | None:
+    """What the machine did, from JSON."""
+    if not text:
+        return None
+    values = json.loads(text)
+    return MachineUse(**{**values, "gpus": tuple(GpuUse(**gpu) for gpu in values["gpus"])})
+
+
 def attempt_from(row: sqlite3.Row) -> Attempt:
     """An attempt from its row."""
     return Attempt(
@@ -128,6 +137,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
         progress=progress_from(row["progress"]),
         failure=failure_from(row["failure"]),
         alarms=_words_from(row["alarms"]),
+        machine=machine_from(row["machine"]),
     )
 
 

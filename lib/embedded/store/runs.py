@@ -2,15 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from lib.embedded.store import outbox
 from lib.embedded.store.database import Database
-from lib.embedded.store.rows import failure_json, progress_from, progress_json, settings_from, to_json
+from lib.embedded.store.rows import failure_json, machine_from, progress_from, progress_json, settings_from, to_json
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Progress
+from lib.jobs.machine import MachineUse
 from lib.jobs.news import News, Run, end_news, nan_news, stall_news
 from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
@@ -155,6 +156,15 @@ class RunStore:
             if rows:
                 self._tell(connection, claim, news, at)
         return any(row["cancel_requested"] for row in rows)
+
+    def record_machine(self, claim: Claim, use: MachineUse) -> None:
+        """Record what the machine does while an attempt runs; peaks are kept."""
+        mine = (claim.job_id, claim.attempt)
+        with self._database.writing() as connection:
+            rows = connection.execute("SELECT machine FROM attempts WHERE job_id = ? AND number = ?", mine).fetchall()
+            if rows:
+                kept = to_json(asdict(use.after(machine_from(rows[0]["machine"]))))
+                connection.execute("UPDATE attempts SET machine = ? WHERE job_id = ? AND number = ?", (kept, *mine))
 
     def progress_of(self, claim: Claim) -> Progress:
         """The progress of an attempt as recorded last."""

@@ -31,6 +31,7 @@ from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.disk_reserve import DiskReserve
 from lib.embedded.worker.launcher import BEAT_NAME, LOG_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
+from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import read_options
 from lib.embedded.worker.processes import find_marked, let_end
@@ -78,6 +79,7 @@ class Worker:
         self._away_since: float | None = None
         self._runs = self._store.runs
         self._runs.told = notify.told
+        self._machine = Machine()
         self._notifications = Notifications(self._store.outbox, data_dir, notify) if notify.urls else None
         self._datasets = DatasetFolder(data_dir / "datasets")
         self._followed: dict[str, AttemptFollower] = {}
@@ -142,10 +144,17 @@ class Worker:
                     self._end(run.claim, END_UNKNOWN, run.progress)
         with self._survived("an end"):
             self._record_ends()
+        with self._survived("the machine"):
+            self._look_at_machine()
         has_mail = False
         with self._survived("notifications"):
             has_mail = self._notifications is not None and self._notifications.tick()
         return has_mail or bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
+
+    def _look_at_machine(self) -> None:
+        if self._followed and (use := self._machine.look()) is not None:
+            for run in self._followed.values():
+                self._runs.record_machine(run.claim, use)
 
     def _is_available(self) -> bool:
         """Whether the data folder can be read; if not, a missing file does not mean that an attempt ended."""

@@ -27,7 +27,8 @@ def all_attempts(job: Job) -> tuple[Attempt, ...]:
         # Waiting for the next attempt: the one before stays as it ended.
         latest = replace(latest, number=latest.number + 1)
     elif latest.number in known:
-        latest = replace(latest, exit_code=known[latest.number].exit_code)
+        same = known[latest.number]
+        latest = replace(latest, exit_code=same.exit_code, machine=same.machine)
     known[latest.number] = latest
     return tuple(known[number] for number in sorted(known))
 

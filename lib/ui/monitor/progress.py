@@ -17,6 +17,7 @@ from lib.ui.monitor.poll_interval import is_silent
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
+from lib.ui.parts.machine import machine_text
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped
 
@@ -182,6 +183,8 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     with st.container(horizontal=True, gap="medium", key="facts"):
         for fact in progress_facts(attempt, job, now):
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
+    if attempt.machine is not None and attempt.status is JobStatus.RUNNING:
+        st.caption(escaped(machine_text(attempt.machine, now.timestamp()), limit=400))
     if attempt.number == job.attempt and (text := silence_text(job, now)):
         st.warning(text, icon=":material/hourglass_empty:")
 
