@@ -32,7 +32,7 @@ job, drawn_state = opened.value, state_of(opened.value, utc_now())
 attempt = show_header(job)
 show_alarms(attempt)
 has_begun = attempt.status is not JobStatus.PENDING and not attempt.never_began
-first_screen = st.container(key="first-screen")
+first_screen = st.container()
 view = views.choose_view(attempt)
 log_place = st.container()
 
@@ -64,15 +64,16 @@ if view == views.LOG:
     with log_place:
         show_log_tools(job, attempt)
 with first_screen:
-    shares = [1, 1] if attempt.status in TITLES else [2, 3]
-    left, right = st.columns(shares, gap="large") if has_begun else (st.container(), st.container())
+    left, right = st.columns(2, gap="large") if has_begun else (st.container(), st.container())
     with left:
         watch()
-    with right.container(key="loss-panel"):
-        if has_begun:
+    if has_begun:
+        with right:
             show_slowly("loss", job, attempt, {"The loss cannot be read": show_loss})
-    if has_begun and view != views.SAMPLES:
-        show_slowly("strip", job, attempt, {"The samples cannot be listed": show_newest_samples})
+        # The samples go where there is room: what is said of a failure fills the left side.
+        with right if attempt.failure else left:
+            if view != views.SAMPLES:
+                show_slowly("strip", job, attempt, {"The samples cannot be listed": show_newest_samples})
 if view == views.SAMPLES:
     show_slowly("view", job, attempt, {"The samples cannot be listed": show_samples})
 elif view == views.FILES:

@@ -21,10 +21,11 @@ if is_empty():
     show_greeting()
 else:
     show_live()
-    show_finished()
-    # Without failures the chart has the whole width, not an empty column beside it.
-    left, right = st.columns([3, 2], gap="large") if has_failures() else (st.container(), st.container())
+    left, right = st.columns([3, 2], gap="large")
     with left:
-        show_failures()
+        show_finished()
     with right:
+        # The page is drawn again when a job ends, so failures turn up by themselves.
+        if has_failures():
+            show_failures()
         show_outcomes()

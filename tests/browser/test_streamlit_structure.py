@@ -47,9 +47,8 @@ IN_THE_IMAGE_DIALOG = {
 ON_A_JOB = {
     "[data-testid=stButtonGroup] [aria-checked=true] p": "contrast of a chosen view",
     "[data-testid=stElementContainer]:has(iframe[title*=autorefresh])": "takes no room",
-    ".st-key-first-screen > :has(> [data-testid=stHorizontalBlock] > [data-testid=stColumn])": "order on a phone",
-    ".st-key-first-screen > * > [data-testid=stHorizontalBlock]": "order on a phone",
-    ".st-key-first-screen [data-testid=stColumn]:has(.st-key-loss-panel)": "order on a phone",
+    ".st-key-breadcrumb [data-testid=stPageLink-NavLink] p": "smaller than the text",
+    "[data-testid=stTopNavLink] [data-testid=stIconMaterial]": "links without an icon are as large as the text",
     "[class*=st-key-small-pictures-samples] a:has(> img)": "opens in full size",
     ".st-key-log-on-one-line .st-key-log-lines > [data-testid=stElementContainer]": "scrolls sideways as a whole",
     ":has(> .st-key-log-lines)": "as high as the window allows",

@@ -71,7 +71,7 @@ def choose_attempt(job: Job) -> Attempt:
         on_change=_keep_choice,
         args=(key, attempts[-1].number),
         label_visibility="collapsed",
-        width=320,
+        width=250,
     )
     return shown
 

@@ -72,25 +72,31 @@ def show_failure(attempt: Attempt) -> None:
     """The panel of a failed, cancelled or lost attempt. The log itself is a view of its own."""
     failure = attempt.failure
     fact, guess = fact_and_guess(failure_sentence(attempt))
-    st.header(TITLES[attempt.status], anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.header(TITLES[attempt.status], anchor=False, width="content")
+        _show_end(attempt)
     box = st.error if attempt.status is JobStatus.FAILED else st.warning
     box(escaped(fact, limit=600))
-    if guess:
-        st.markdown(escaped(guess, limit=300))
-    if failure and failure.hint:
-        st.markdown(f"**What to do:** {escaped(failure.hint)}")
+    advice = [escaped(guess, limit=300)] if guess else []
+    advice += [f"**What to do:** {escaped(failure.hint)}"] if failure and failure.hint else []
+    if advice:
+        st.markdown(" ".join(advice))
     facts = [cause_text(failure)] if attempt.status is not JobStatus.CANCELLED or failure else []
     facts += [*place_texts(failure), *filter(None, [exit_text(attempt.exit_code)])]
     if facts:
-        st.markdown(escaped(" · ".join(facts)))
-    word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
-    if attempt.finished_at is None:
-        st.markdown(f"{word} an unknown time")
-    else:
-        show_ended(word, attempt.finished_at)
+        show_note(" · ".join(facts))
     if failure and failure.evidence:
-        show_note("From the log")
-        st.code(shown_text(failure.evidence), language=None, wrap_lines=True)
+        with st.container(gap="xxsmall"):
+            show_note("From the log")
+            st.code(shown_text(failure.evidence), language=None, wrap_lines=True)
     if failure and failure.traceback:
         with st.expander("Traceback", icon=":material/data_object:"):
             st.code(shown_text(failure.traceback.splitlines()), language=None, wrap_lines=True)
+
+
+def _show_end(attempt: Attempt) -> None:
+    word = "Failed at" if attempt.status is JobStatus.FAILED else "Ended at"
+    if attempt.finished_at is None:
+        show_note(f"{word} an unknown time")
+    else:
+        show_ended(word, attempt.finished_at)

@@ -75,7 +75,6 @@ def show_header(job: Job) -> Attempt:
             st.page_link(page.file, label=page.title)
             st.markdown(":small[/]", width="content")
         show_note(job.id[:60])
-        attempt = choose_attempt(job)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job-header"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="stretch"):
             star = "★ " if job.is_starred else ""
@@ -83,6 +82,7 @@ def show_header(job: Job) -> Attempt:
             show_status_badge(job)
             for alarm in job.alarms[:MAX_ALARMS]:
                 st.badge(escaped(alarm.replace("_", " "), limit=30), icon=":material/warning:", color="red")
+            attempt = choose_attempt(job)
         with explained_errors("The files cannot be listed"):
             show_main_action(job)
         show_menu(job)

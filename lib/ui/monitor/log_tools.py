@@ -45,7 +45,9 @@ def hit_lines(search: LogSearch) -> str:
 def show_log_tools(job: Job, attempt: Attempt) -> None:
     """The controls of the log; outside the ticking fragment, so that no tick sends them again."""
     has_lines = attempt.status is JobStatus.RUNNING or _may_have_lines(job.id, attempt.number)
-    bar, found = st.container(horizontal=True, vertical_alignment="center", gap="small"), st.container()
+    # What was found is empty at first, and would still take a gap of the page's own size.
+    with st.container(gap="xxsmall"):
+        bar, found = st.container(horizontal=True, vertical_alignment="center", gap="small"), st.container()
     with bar:
         st.header("Training logs", anchor="logs", width="content")
         if has_lines:

@@ -26,6 +26,7 @@ _BAR_NAMES = {
     JobStatus.CANCELLED: "Progress when cancelled",
     JobStatus.LOST: "Last known progress",
 }
+MAX_FACTS_TOGETHER = 2
 _RUNNING = JobQuery(statuses=frozenset({JobStatus.RUNNING}))
 _LOSS_IS_LOST = (
     "The loss became NaN or infinite: what was trained since then is most likely useless. "
@@ -180,8 +181,11 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     fraction = bar_fraction(attempt)
     st.progress(fraction or 0.0, text=bar_text(attempt))
     st.markdown(stage_line(attempt, job))
-    with st.container(horizontal=True, gap="medium", key="facts"):
-        for fact in progress_facts(attempt, job, now):
+    facts = progress_facts(attempt, job, now)
+    # Many stand in one row, from end to end; two would be torn apart.
+    spread = "distribute" if len(facts) > MAX_FACTS_TOGETHER else "left"
+    with st.container(horizontal=True, horizontal_alignment=spread, gap="small", key="facts"):
+        for fact in facts:
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
     if attempt.machine is not None and attempt.status is JobStatus.RUNNING:
         st.caption(escaped(machine_text(attempt.machine, now.timestamp()), limit=400))

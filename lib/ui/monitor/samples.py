@@ -17,6 +17,8 @@ from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import mirror_url
 
 STRIP_SAMPLES = 8
+# Two samples need not be as small as eight.
+STRIP_COLUMNS = 4
 GRID_EPOCHS = 5
 MAX_PROMPTS = 24
 _NO_PROMPT = 1_000_000
@@ -82,8 +84,9 @@ def show_newest_samples(job: Job, attempt: Attempt) -> bool:
     if rows:
         with st.container(key="small-pictures-samples-strip", gap="xsmall"):
             show_note(f"Newest samples: {rows[0].title.lower()}")
-            with st.grid(STRIP_SAMPLES, min_column_width=90, gap="small"):
-                for sample in rows[0].samples[:STRIP_SAMPLES]:
+            shown = rows[0].samples[:STRIP_SAMPLES]
+            with st.grid(max(STRIP_COLUMNS, len(shown)), min_column_width=90, gap="small"):
+                for sample in shown:
                     _show_sample(job.id, sample, rows[0].title)
     return reading.problem is None
 

@@ -26,6 +26,8 @@ from lib.ui.parts.text import escaped
 TICK_S = 60
 SHOWN_FINISHED = 9
 SHOWN_BEFORE = 3
+# As many cards stand side by side; one alone fills the row.
+ABREAST = 2
 SHOWN_FAILURES = 5
 SUCCEEDED = frozenset({JobStatus.SUCCEEDED})
 FAILED = frozenset({JobStatus.FAILED, JobStatus.LOST})
@@ -79,7 +81,7 @@ def _show_results(page: JobPage, query: JobQuery) -> None:
         highlights = services.highlights(page.jobs)
     except DashboardError as error:
         highlights, problem = {}, f"The files cannot be listed: {error}"
-    with st.grid("auto", min_column_width=340, gap="small"):
+    with st.grid(min(ABREAST, len(page.jobs)), min_column_width=320, gap="small"):
         for job in page.jobs:
             _show_result(job, highlights.get(job.id, Highlights()))
     if problem:
@@ -114,9 +116,10 @@ def _show_download(job: Job, lora: Artifact | None) -> None:
 
 
 def has_failures() -> bool:
-    """Whether there are failures to show. On an error it returns True: the panel explains it."""
+    """Whether there are, or may be, failures to show. On an error it returns True: the panel explains it."""
     try:
-        return bool(services.latest_jobs(FAILED_QUERY).value.jobs)
+        page = services.latest_jobs(FAILED_QUERY).value
+        return bool(page.jobs or page.incomplete)
     except DashboardError:
         return True
 

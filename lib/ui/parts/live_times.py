@@ -37,8 +37,8 @@ def show_moment(word: str, at: datetime | None) -> None:
 
 
 def show_ended(word: str, at: datetime) -> None:
-    """``Failed at 23 Nov 2026, 13:05:09 CET (3 minutes ago)``."""
-    st.html(f"{escape(word)} {escape(absolute_time(at, viewer_zone()))} ({time_html(at)})", width="content")
+    """Small print: ``Failed at 23 Nov 2026, 13:05:09 CET (3 minutes ago)``."""
+    st.html(_small(f"{escape(word)} {escape(absolute_time(at, viewer_zone()))} ({time_html(at)})"), width="content")
 
 
 def _small(html: str) -> str:
