@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import streamlit as st
 
@@ -183,7 +184,7 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     st.markdown(stage_line(attempt, job))
     facts = progress_facts(attempt, job, now)
     # Many stand in one row, from end to end; two would be torn apart.
-    spread = "distribute" if len(facts) > MAX_FACTS_TOGETHER else "left"
+    spread: Literal["distribute", "left"] = "distribute" if len(facts) > MAX_FACTS_TOGETHER else "left"
     with st.container(horizontal=True, horizontal_alignment=spread, gap="small", key="facts"):
         for fact in facts:
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
