@@ -98,7 +98,7 @@ def test_what_finished_before_yesterday_is_one_click_away_too(
     app = open_page("overview")
     assert "Finished last" in [each.value for each in app.header]
     assert "Nothing has finished since yesterday." in texts(app)
-    assert [each for each in labels(app) if each.startswith("Done")] == ["Done 3", "Done 4", "Done 5"]
+    assert [each for each in labels(app) if each.startswith("**Done")] == ["**Done 3**", "**Done 4**", "**Done 5**"]
     assert "All 6 succeeded jobs" in labels(app)
     for number in range(12):
         at = NOW - timedelta(hours=number)
