@@ -173,8 +173,8 @@ def show_card_picture(job: Job, sample: Artifact | None) -> None:
 
 
 def show_job_link(job: Job) -> None:
-    """The job's name, the title of its card, as a link to it."""
-    st.page_link(JOB.file, label=f"**{escaped(job.name or job.id, limit=80)}**", query_params={"id": job.id}, icon="")
+    """The job's name as a link to it."""
+    st.page_link(JOB.file, label=escaped(job.name or job.id, limit=80), query_params={"id": job.id}, icon="")
 
 
 def _show_queue(queue: Sequence[Job], waiting: int) -> None:
