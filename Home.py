@@ -17,6 +17,7 @@ from lib import services
 from lib.errors import DashboardError
 from lib.web.access import Guard, refuse_unsafe_start, sign_in_secrets
 from lib.web.frontend import Frontend
+from lib.web.garbage import keep_collections_short
 from lib.web.identity import current_visitor
 from lib.web.routes import ROUTES
 from lib.web.starting import Starting
@@ -47,8 +48,11 @@ def warm_up() -> None:
 @contextlib.asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Answer at once, for the very first import, which makes byte code, takes seconds."""
+    stopped = threading.Event()
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=keep_collections_short, args=(stopped,), name="garbage", daemon=True).start()
     yield
+    stopped.set()
 
 
 refuse_unsafe_start()

@@ -25,6 +25,7 @@ from lib import services
 from lib.jobs.job import LossPoint
 from lib.sources.memory import MemorySource
 from lib.ui.monitor import poll_interval
+from lib.web.garbage import keep_collections_short
 from lib.web.routes import ROUTES
 from tests.monitor_jobs import fill, log_lines
 
@@ -85,7 +86,10 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     sys.setswitchinterval(0.001)
     gc.collect()
     gc.freeze()
+    stopped = threading.Event()
+    threading.Thread(target=keep_collections_short, args=(stopped,), daemon=True).start()
     yield
+    stopped.set()
 
 
 app = st.App("../../lib/app.py", lifespan=lifespan, routes=[*ROUTES, Route("/counters", counters)])

@@ -16,6 +16,8 @@ TURNS = 2
 LONGEST_WAIT_S = 2.0
 MEASURED_EVERY_S = 1.0
 LATE_S, ON_TIME_S = 0.250, 0.050
+# Of one core, which is all that Python's threads share.
+BUSY, AT_EASE = 0.70, 0.45
 # Slower down than up: after one quiet second most viewers have not even asked again.
 STRETCH, RELAX, LONGEST = 1.4, 1 / 1.1, 5.0
 LONGEST_TICK_MS, LONGEST_SLOW_TICK_MS = 10_000, 30_000
@@ -26,14 +28,22 @@ R = TypeVar("R")
 
 
 class Pace:
-    """Turns of ticks, and intervals stretched by how long ticks wait for theirs. One for all pages of the server."""
+    """Turns of ticks, and intervals stretched by how long ticks wait for theirs and how busy the server is.
 
-    def __init__(self, turns: int = TURNS, now: Callable[[], float] = time.monotonic) -> None:
+    One for all pages of the server.
+    """
+
+    def __init__(
+        self,
+        turns: int = TURNS,
+        now: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.process_time,
+    ) -> None:
         self._turns = threading.Semaphore(turns)
-        self._now = now
+        self._now, self._cpu_s = now, cpu_s
         self._lock = threading.Lock()
         self._waits_s: list[float] = []
-        self._measured_at = now()
+        self._measured_at, self._cpu_before_s = now(), cpu_s()
         self._factor = 1.0
 
     @contextlib.contextmanager
@@ -52,12 +62,14 @@ class Pace:
         """Note how long a tick waited for its turn."""
         with self._lock:
             self._waits_s.append(wait_s)
-            if self._now() - self._measured_at < MEASURED_EVERY_S:
+            span_s = self._now() - self._measured_at
+            if span_s < MEASURED_EVERY_S:
                 return
-            usual_s = statistics.median(self._waits_s)
+            usual_s, busy = statistics.median(self._waits_s), (self._cpu_s() - self._cpu_before_s) / span_s
             self._waits_s.clear()
-            self._measured_at = self._now()
-            change = STRETCH if usual_s > LATE_S else RELAX if usual_s < ON_TIME_S else 1
+            self._measured_at, self._cpu_before_s = self._now(), self._cpu_s()
+            is_late, is_on_time = usual_s > LATE_S or busy > BUSY, usual_s < ON_TIME_S and busy < AT_EASE
+            change = STRETCH if is_late else RELAX if is_on_time else 1
             self._factor = min(LONGEST, max(1.0, self._factor * change))
 
     def interval_ms(self, wanted_ms: int) -> int:

@@ -2,7 +2,7 @@
 
 import threading
 
-from lib.ui.parts.pace import LATE_S, MEASURED_EVERY_S, ON_TIME_S, Pace, slower_text
+from lib.ui.parts.pace import AT_EASE, BUSY, LATE_S, MEASURED_EVERY_S, ON_TIME_S, Pace, slower_text
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 
 def busy_pace() -> tuple[Pace, Clock]:
     clock = Clock()
-    return Pace(now=clock), clock
+    return Pace(now=clock, cpu_s=lambda: 0.0), clock
 
 
 def pass_seconds(pace: Pace, clock: Clock, seconds: int, wait_s: float) -> None:
@@ -57,6 +57,22 @@ def test_between_late_and_on_time_it_stays() -> None:
     pass_seconds(pace, clock, 3, 2 * LATE_S)
     stretched = pace.interval_ms(2_000)
     pass_seconds(pace, clock, 60, (LATE_S + ON_TIME_S) / 2)
+    assert pace.interval_ms(2_000) == stretched > 2_000
+
+
+def test_a_server_that_is_busy_is_asked_less_often_though_no_tick_waits() -> None:
+    clock = Clock()
+    pace = Pace(now=clock, cpu_s=lambda: (BUSY + 0.1) * clock.now_s)
+    pass_seconds(pace, clock, 10, 0)
+    assert pace.interval_ms(2_000) == 10_000
+
+
+def test_a_server_that_is_half_busy_keeps_its_interval() -> None:
+    clock = Clock()
+    pace = Pace(now=clock, cpu_s=lambda: (BUSY + AT_EASE) / 2 * clock.now_s)
+    pass_seconds(pace, clock, 3, 2 * LATE_S)
+    stretched = pace.interval_ms(2_000)
+    pass_seconds(pace, clock, 60, 0)
     assert pace.interval_ms(2_000) == stretched > 2_000
 
 
