@@ -51,8 +51,10 @@ def reads(steer: Steer, of: str) -> int:
 
 def row(page: Page, number: int, *, height_px: int = ROW_PX) -> None:
     """Click the check box of a row of the table."""
-    page.get_by_test_id("data-grid-canvas").wait_for()
+    page.get_by_test_id("data-grid-canvas").first.wait_for()
     table = page.get_by_test_id("stDataFrame")
+    # A narrow page tells its width and is drawn a second time; the first table stays until that has ended.
+    expect(table).to_have_count(1)
     table.click(position={"x": 16, "y": HEADER_PX + height_px * number + height_px / 2})
 
 
