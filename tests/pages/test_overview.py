@@ -9,8 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 from lib import services
 from lib.errors import SourceUnavailable
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, ArtifactKind, Failure, Job, JobStatus, PresignedUrl, Progress
 from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action, HealthCheck, OutcomeBucket
 from tests.making import NOW
@@ -189,6 +191,23 @@ def test_an_empty_installation_is_greeted_with_three_steps(source: MemorySource,
     assert {"1. Look at the datasets", "2. Choose a configuration", "3. Start the training"} <= set(labels(app))
     assert "upload" not in texts(app).lower()
     assert not app.get("component_instance")
+    assert "with what is ready" not in texts(app)
+
+
+def test_the_greeting_leads_to_a_training_of_what_is_ready(source: MemorySource, open_page: OpenPage) -> None:
+    source.datasets.kept = {
+        "empty": Dataset(id="empty", name="A folder", image_count=0),
+        "shapes": Dataset(id="shapes", name="Shapes *", image_count=3),
+    }
+    source.configs.kept = {
+        "slow": TrainingConfig(id="slow", name="Another", settings=TrainingSettings()),
+        "quick": TrainingConfig(
+            id="quick", name="Quick", description="A minute.", settings=TrainingSettings(), is_default=True
+        ),
+    }
+    said = texts(open_page("overview"))
+    assert "Train Shapes * with Quick => new?datasetId=shapes&configId=quick&step=2" in said
+    assert "A minute." in said
 
 
 def test_a_source_that_is_down_is_no_empty_installation(source: MemorySource, open_page: OpenPage) -> None:

@@ -8,6 +8,7 @@ from lib.sources.protocol import Action
 from lib.ui.overview.live import RUNNING_QUERY
 from lib.ui.parts.links import CONFIGS, DATASETS, NEW_JOB
 from lib.ui.parts.skeleton import first_read
+from lib.ui.parts.text import escaped
 
 
 def is_empty() -> bool:
@@ -40,3 +41,20 @@ def show_greeting() -> None:
         with column.container(border=True):
             st.page_link(page, label=label, icon=icon)
             st.markdown(text)
+    _show_what_is_ready()
+
+
+def _show_what_is_ready() -> None:
+    """A link into the wizard where a dataset and a default configuration are there already."""
+    try:
+        dataset = next((each for each in services.list_datasets() if each.image_count), None)
+        config = next((each for each in services.list_configs() if each.is_default), None)
+    except DashboardError:
+        return  # the pages of datasets and configurations say why
+    if dataset and config and not services.reason_against(Action.CREATE):
+        names = f"{escaped(dataset.name, limit=80)} with {escaped(config.name, limit=80)}"
+        chosen = {"datasetId": dataset.id, "configId": config.id, "step": "2"}
+        st.markdown("Or see the whole way first, with what is ready:")
+        st.page_link(NEW_JOB.file, label=f"Train {names}", icon=":material/rocket_launch:", query_params=chosen)
+        if config.description:
+            st.caption(escaped(config.description, limit=300))

@@ -11,7 +11,9 @@ def machine_text(use: MachineUse, now_s: float) -> str:
         f"RAM {size_text(use.memory_bytes)} of {size_text(use.memory_total_bytes)}",
         *map(_gpu_text, use.gpus),
     ]
-    return f"Machine {max(0, round(now_s - use.at))} s ago: {' · '.join(parts)}"
+    age_s = round(now_s - use.at)
+    when = "now" if age_s < 5 else f"{age_s} s ago"
+    return f"Machine {when}: {' · '.join(parts)}"
 
 
 def _gpu_text(gpu: GpuUse) -> str:

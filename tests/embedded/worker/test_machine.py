@@ -72,8 +72,9 @@ def test_a_card_that_fails_hides_no_other_and_an_unknown_number_is_left_out() ->
     use = look(-1, 2 * GB)
     (gpu,) = use.gpus
     assert (gpu.index, gpu.busy_percent, gpu.temperature_c, gpu.power_w) == (1, 97, 61, None)
-    text = machine_text(use, use.at + 3)
-    assert text.startswith("Machine 3 s ago: CPU ")
+    assert machine_text(use, use.at + 4).startswith("Machine now: CPU ")
+    text = machine_text(use, use.at + 7)
+    assert text.startswith("Machine 7 s ago: CPU ")
     assert text.endswith("· Card 97%, 2 GB of 24 GB, 61 °C")
 
 
