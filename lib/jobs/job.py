@@ -163,7 +163,7 @@ class Artifact:
 
     Attributes:
         id: Names the file within its job, as in /download/{job_id}/{id}; stable, may hold slashes.
-        name: File name offered on download.
+        name: File name as people read it, with the folders that tell it from others.
         key: Where the store keeps it, relative to the store's root; None when only a link exists.
         size_bytes: None when unknown.
         unavailable: Why it cannot be downloaded; empty when it can.
@@ -185,6 +185,11 @@ class Artifact:
     prompt: str | None = None
     frozen_link: PresignedUrl | None = None
     unavailable: str = ""
+
+    @property
+    def download_name(self) -> str:
+        """The name offered on download: one file's, so without folders."""
+        return self.name.replace("/", "_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,10 +146,11 @@ _KINDS = frozenset(kind.value for kind in ArtifactKind)  # a newer version may k
 
 def artifact_from(row: sqlite3.Row) -> Artifact:
     """An artifact from its row; its id is ``attempt/path``."""
+    kind = ArtifactKind(row["kind"]) if row["kind"] in _KINDS else ArtifactKind.OTHER
     return Artifact(
         id=f"{row['attempt']}/{row['path']}",
-        name=str(row["path"]).rpartition("/")[2],
-        kind=ArtifactKind(row["kind"]) if row["kind"] in _KINDS else ArtifactKind.OTHER,
+        name=_file_name(row["path"], kind),
+        kind=kind,
         key=row["key"] or f"jobs/{row['job_id']}/{row['attempt']}/output/{row['path']}",
         size_bytes=row["size_bytes"],
         created_at=to_time(row["created_at"]),
@@ -159,6 +160,11 @@ def artifact_from(row: sqlite3.Row) -> Artifact:
         prompt_index=row["prompt_index"],
         prompt=row["prompt"],
     )
+
+
+def _file_name(path: str, kind: ArtifactKind) -> str:
+    """With its folders, for each state has an ``optimizer.bin``; a sample's folder says nothing."""
+    return path.rpartition("/")[2] if kind is ArtifactKind.SAMPLE else path
 
 
 def config_from(row: sqlite3.Row) -> TrainingConfig:

@@ -101,7 +101,8 @@ MODEL_RULES: tuple[Rule, ...] = (
     # The base model.
     rule(
         Cause.MISSING_MODEL,
-        r"(?P<file>\S{1,300}) is not a local folder and is not a valid model identifier",
+        r"(?P<file>\S{1,300}) is not a local folder and is not a valid model identifier"
+        r"|pretrained_model_name_or_path \"(?P<file2>[^\"]{1,300})\" is neither a valid local path nor a valid repo id",
         "There is no base model {file}, neither on this machine nor on the hub.",
     ),
     rule(

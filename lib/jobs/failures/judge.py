@@ -29,6 +29,8 @@ EXIT_CODE_UNKNOWN = "exit_code_unknown"
 
 MAX_EVIDENCE_LINES = 12
 MAX_LINE_LENGTH = 600
+# Of a line whose end proves something.
+MAX_PROOF_LENGTH = 4_000
 # Lines after a survived traceback in a log without bars, when only the log can tell.
 SURVIVED_LINES = 50
 
@@ -349,9 +351,16 @@ def _failure(
 
 
 def _excerpt(line: str) -> str:
-    """A long line from where it proves something: a command line of kilobytes comes before "died with SIGKILL"."""
-    died = _DIED.search(line) if len(line) > MAX_LINE_LENGTH else None
-    return line[max(0, died.start() - 40) :][:MAX_LINE_LENGTH] if died else line[:MAX_LINE_LENGTH]
+    """A long line from its beginning, to where it proves something: a command line stands before "died with SIGKILL".
+
+    Of one that is longer still the middle is left out.
+    """
+    died = _DIED.search(line, MAX_LINE_LENGTH)
+    if died is None or died.end() <= MAX_LINE_LENGTH:
+        return line[:MAX_LINE_LENGTH]
+    end = line[died.start() : died.start() + MAX_LINE_LENGTH // 2]
+    is_whole = died.start() + len(end) <= MAX_PROOF_LENGTH
+    return line[: died.start()] + end if is_whole else f"{line[: MAX_PROOF_LENGTH - len(end) - 5]} […] {end}"
 
 
 def _short(text: str) -> str:

@@ -169,8 +169,19 @@ def own_sentence(raised: Raised) -> str:
     return f"{kind}: {text}"
 
 
+# transformers opens the files of a tokenizer that it did not find, offline or without a connection.
+_NO_TOKENIZER = Guess(
+    cause=Cause.MISSING_MODEL,
+    message="A tokenizer that the trainer takes from the hub is not on this machine.",
+    hint="Let the trainer download it once: start it with a connection and without HF_HUB_OFFLINE. sd-scripts looks "
+    "for its tokenizers in tokenizer_cache_dir, where that is set.",
+)
+
+
 def guess(raised: Raised, phase: str, *, did_step: bool) -> Guess:
     """What to say of an exception that no rule knows."""
+    if "not NoneType" in raised.message and any("tokenization" in frame.path for frame in raised.frames):
+        return _NO_TOKENIZER
     who, kind = raised_by(raised), raised.name.rpartition(".")[2]
     place = f" in {who}" if who else ""
     when = {"": "", "loading": " while loading", "after the last step": " after the last step"}.get(

@@ -202,11 +202,11 @@ class EmbeddedSource(JobSource):
         if found is None:
             raise no_such_file()
         if (path := self._files.artifact_path(job_id, artifact_id)) is not None:
-            return LocalFile(path=path, name=found.name)
+            return LocalFile(path=path, name=found.download_name)
         if self._object_store is None or found.key is None:
             raise ArtifactError(f"The file {found.name!r} is gone from the data folder.", hint="Train it again.")
         self._object_store.head(found.key)  # a link to a missing file would open the store's error page
-        return self._object_store.sign(found.key, found.name)
+        return self._object_store.sign(found.key, found.download_name)
 
     def artifacts(self, job: Job) -> Sequence[Artifact]:
         logs = (self._files.log_artifact(job, attempt) for attempt in self._store.get_job(job.id).attempts)

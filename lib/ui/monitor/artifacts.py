@@ -49,9 +49,10 @@ def link_state(artifact: Artifact, now: datetime) -> LinkState:
 
 
 def file_text(artifact: Artifact) -> str:
-    """``LoRA · 500 MB · epoch 3``."""
+    """``Checkpoint · 500 MB · epoch 3 · step 1,200``."""
     parts = [KINDS[artifact.kind], size_text(artifact.size_bytes) if artifact.size_bytes is not None else ""]
     parts.append(f"epoch {artifact.epoch}" if artifact.epoch is not None else "")
+    parts.append(f"step {artifact.step:,}" if artifact.step is not None else "")
     return " · ".join(part for part in parts if part)
 
 

@@ -228,9 +228,10 @@ def test_attempts_keep_what_they_were(store: Store) -> None:
     ]
     assert got.command == ("train", "--name", "a b")
     (artifact,) = got.artifacts
+    assert artifact.download_name == "a_lora.safetensors"
     assert (artifact.id, artifact.name, artifact.attempt, artifact.epoch) == (
         "2/a/lora.safetensors",
-        "lora.safetensors",
+        "a/lora.safetensors",
         2,
         2,
     )
@@ -317,7 +318,7 @@ def test_files_are_found_also_in_a_moved_data_folder(tmp_path: Path) -> None:
         (artifact, log) = source.artifacts(source.get_job(job_id))
         found = source.locate_artifact(job_id, artifact.id)
         assert isinstance(found, LocalFile)
-        assert (found.path.read_bytes(), found.name) == (b"weights", "größe #1.safetensors")
+        assert (found.path.read_bytes(), found.name) == (b"weights", "deep_größe #1.safetensors")
         found_log = source.locate_artifact(job_id, log.id)
         assert isinstance(found_log, LocalFile)
         assert (log.kind, log.size_bytes, found_log.name) == (ArtifactKind.LOG, 8, "Aria v1-attempt-1.log")

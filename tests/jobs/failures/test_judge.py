@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lib.jobs.failures.causes import HINTS
 from lib.jobs.failures.judge import Cause, Verdict, judge, judge_by_log
 from lib.jobs.job import JobStatus
-from lib.jobs.logs.terminal import Terminal
+from lib.jobs.logs.terminal import Terminal, plain_lines
 
 RECORDINGS = Path(__file__).parents[2] / "recordings" / "trainers"
 
@@ -48,7 +48,7 @@ EXPECTED: dict[str, tuple[str, str, str, str, tuple[str, ...]]] = {
         "failed",
         "killed",
         "signal 9",
-        "orboard', '--sdpa', '--cache_latents']' died with <Signals.SIGKILL: 9>.",
+        (RECORDINGS / "sd-scripts-accelerate-child-sigkill-midrun" / "merged.bin").read_text().splitlines()[-1],
         (),
     ),
     "sd-scripts-fail-corrupt-image": (
@@ -75,6 +75,19 @@ EXPECTED: dict[str, tuple[str, str, str, str, tuple[str, ...]]] = {
 }
 
 
+def test_the_line_of_a_killed_child_begins_at_its_beginning_however_long_it_is() -> None:
+    died = "' died with <Signals.SIGKILL: 9>."
+    for length in (100, 3_000, 100_000):
+        line = f"subprocess.CalledProcessError: Command '{'x' * length}{died}"
+        failure = judge([line], exit_code=1, lora_count=0).failure
+        assert failure
+        (proof,) = failure.evidence
+        assert proof.startswith("subprocess.CalledProcessError: Command 'xxx")
+        assert proof.endswith(died.strip("' "))
+        assert (proof == line) == (length < 4_000)
+        assert len(proof) <= 4_000
+
+
 def test_every_recording_is_expected() -> None:
     assert {folder.name for folder in RECORDINGS.iterdir() if folder.is_dir()} == set(EXPECTED)
 
@@ -93,6 +106,49 @@ def test_recording_gets_its_root_cause(name: str) -> None:
     assert fact in verdict.failure.message
     assert proof in verdict.failure.evidence
     assert verdict.failure.hint
+
+
+# A second set of real runs, under the dashboard and in a terminal: status, cause, and words of message and hint.
+SECOND = {
+    "sd-aspects-batch4": ("succeeded", "", "", ""),
+    "sd-buckets-gradacc": ("succeeded", "", "", ""),
+    "sd-cancel-in-sampling": ("cancelled", "", "", ""),
+    "sd-fp16-on-cpu": ("failed", "precision", "different precisions", "mixed_precision"),
+    "sd-outside-terminal": ("succeeded", "", "", ""),
+    "sd-path-wrong": ("failed", "missing_model", "no base model /nowhere/model.safetensors,", "path of the base model"),
+    "sd-random-crop-cache-latents": ("failed", "bad_argument", "color_aug or random_crop", "command line"),
+    "sd-resume-plain": ("succeeded", "", "", ""),
+    "sd-resume-skip": ("succeeded", "", "", ""),
+    "sd-save-every-2-steps": ("succeeded", "", "", ""),
+    "sd-scheduler-wrong": ("failed", "bad_argument", "cosine_anneal", "Correct the setting"),
+    "sd-sdxl-offline-tokenizer": ("failed", "missing_model", "A tokenizer", "tokenizer_cache_dir"),
+    "sd-success-samples-state": ("succeeded", "", "", ""),
+    "sd-typo": ("failed", "bad_argument", "--min_snr_gama=5", "Correct the setting"),
+    "sd-weights-wrong-dim": ("succeeded", "", "", ""),
+}
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_the_second_set_of_recordings(name: str) -> None:
+    folder = RECORDINGS.with_name("trainers-2") / name
+    meta = json.loads((folder / "meta.json").read_text())
+    end = meta["exit"] or {"exit_code": 0, "cancelled": False}
+    outputs = [each["path"] for each in meta["files"] if each["path"].endswith(".safetensors")]
+    verdict = judge(
+        plain_lines((folder / "merged.bin").read_bytes()),
+        exit_code=end["exit_code"],
+        lora_count=sum("-state/" not in path for path in outputs),
+        cancelled=end["cancelled"],
+    )
+    status, cause, fact, advice = SECOND[name]
+    failure = verdict.failure
+    assert (verdict.status, failure.cause if failure else "") == (status, cause)
+    assert fact in (failure.message if failure else "")
+    assert advice in (failure.hint if failure else "")
+
+
+def test_every_recording_of_the_second_set_is_expected() -> None:
+    assert {folder.name for folder in RECORDINGS.with_name("trainers-2").iterdir()} == set(SECOND)
 
 
 # What the log alone, without an exit code, says about the same runs.

@@ -58,6 +58,7 @@ def test_the_final_file_comes_first_then_the_newest_checkpoint() -> None:
 
 def test_a_file_in_words() -> None:
     assert file_text(make_file("a", epoch=3, size_bytes=524_288_000)) == "Checkpoint · 500 MB · epoch 3"
+    assert file_text(make_file("a", step=1_200)) == "Checkpoint · step 1,200"
     assert file_text(make_file("a", ArtifactKind.OTHER)) == "File"
 
 
