@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -114,6 +114,7 @@ class Settings:
         source: ``embedded`` or ``influencerai`` (LORA_SOURCE).
         data_dir: Folder of the embedded source (LORA_DATA_DIR).
         max_parallel: Trainers at once on this machine (LORA_MAX_PARALLEL).
+        gpus: The cards that trainers get, by CUDA's number or id; empty: all there are (LORA_GPUS).
         trainer_paths: Setting's name -> where a trainer is installed, for the recipes that ask for it; the known names
             are the fields of ``_TrainerPaths``.
         trainer_env: Variables for trainers only, such as WANDB_API_KEY; secrets (LORA_TRAINER_ENV).
@@ -126,6 +127,7 @@ class Settings:
     source: str = "embedded"
     data_dir: Path = ROOT / "data"
     max_parallel: int = 1
+    gpus: tuple[str, ...] = ()
     trainer_paths: Mapping[str, Path] = field(default_factory=dict)
     trainer_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     rules: TrainingRules = field(default_factory=TrainingRules)
@@ -158,6 +160,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         source=given.LORA_SOURCE,
         data_dir=Path(given.LORA_DATA_DIR) if given.LORA_DATA_DIR else ROOT / "data",
         max_parallel=given.LORA_MAX_PARALLEL,
+        gpus=tuple(given.LORA_GPUS),
         trainer_paths={
             name: Path(path) for name in _TrainerPaths.model_fields if (path := getattr(given, name)) is not None
         },
@@ -196,14 +199,13 @@ def _existing_folder(text: str) -> str:
     return path
 
 
-def _folders(given: object) -> object:
-    """A TOML list, or one text with colons between the folders, as in PATH."""
-    return [each for each in given.split(os.pathsep) if each.strip()] if isinstance(given, str) else given
+def _parts(separator: str | None) -> Callable[[object], object]:
+    """A TOML list stays as it is; one text is cut into its entries, by default at spaces."""
 
+    def split(given: object) -> object:
+        return [each for each in given.split(separator) if each.strip()] if isinstance(given, str) else given
 
-def _words(given: object) -> object:
-    """A TOML list, or one text with spaces between the entries."""
-    return given.split() if isinstance(given, str) else given
+    return split
 
 
 def _service_address(text: str) -> str:
@@ -216,6 +218,12 @@ def _known_event(text: str) -> str:
     if text.lower() not in NOTIFY_EVENTS:
         raise ValueError(f"has an entry that is none of {', '.join(NOTIFY_EVENTS)}")
     return text.lower()
+
+
+def _card(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,3}|(GPU|MIG)-[0-9A-Za-z/-]+", text):
+        raise ValueError("has an entry that is no card: write its number, or its id as nvidia-smi -L shows it")
+    return text
 
 
 def _variable_name(text: str) -> str:
@@ -241,6 +249,7 @@ Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_lin
 Folder = Annotated[str, AfterValidator(_existing_folder)]
 ServiceAddress = Annotated[str, AfterValidator(_service_address)]
 KnownEvent = Annotated[str, AfterValidator(_known_event)]
+Card = Annotated[str, AfterValidator(_card)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
 
@@ -259,11 +268,12 @@ class _Given(_TrainerPaths, SignInGiven):
     LORA_SOURCE: Annotated[Literal["embedded", "influencerai"], BeforeValidator(lowered)] = "embedded"
     LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
-    LORA_MODEL_DIRS: Annotated[list[Folder], BeforeValidator(_folders)] = Field(default=[])
+    LORA_GPUS: Annotated[list[Card], BeforeValidator(_parts(","))] = Field(default=[])
+    LORA_MODEL_DIRS: Annotated[list[Folder], BeforeValidator(_parts(os.pathsep))] = Field(default=[])
     LORA_ALLOW_PICKLES: bool = False
     LORA_ALLOW_ANY_OPTION: bool = False
-    LORA_NOTIFY_URLS: Annotated[list[ServiceAddress], BeforeValidator(_words)] = Field(default=[])
-    LORA_NOTIFY_EVENTS: Annotated[list[KnownEvent], BeforeValidator(_words)] = Field(default=[*NOTIFY_EVENTS])
+    LORA_NOTIFY_URLS: Annotated[list[ServiceAddress], BeforeValidator(_parts(None))] = Field(default=[])
+    LORA_NOTIFY_EVENTS: Annotated[list[KnownEvent], BeforeValidator(_parts(None))] = Field(default=[*NOTIFY_EVENTS])
     LORA_TRAINER_ENV: dict[VariableName, VariableValue] = Field(default={})
     INFLUENCERAI_API_URL: Address | None = None
     INFLUENCERAI_EMAIL: str = ""

@@ -194,7 +194,10 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One run of a job. ``number`` counts from 1; a negative exit code is a signal, as in subprocess."""
+    """One run of a job. ``number`` counts from 1; a negative exit code is a signal, as in subprocess.
+
+    ``gpus`` are the cards set aside for it, as CUDA names them; empty where there are none, or it is unknown.
+    """
 
     number: int
     status: JobStatus
@@ -205,6 +208,7 @@ class Attempt:
     failure: Failure | None = None
     alarms: tuple[str, ...] = ()
     machine: MachineUse | None = None
+    gpus: tuple[str, ...] = ()
 
     @property
     def never_began(self) -> bool:

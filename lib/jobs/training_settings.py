@@ -54,6 +54,8 @@ class TrainingSettings:
         trainer: Name of a trainer recipe: ``tiny``, ``sd-scripts``, …
         base_model: Model name or path; empty for a trainer that needs none.
         sample_prompts: One sample image per prompt and epoch; may be empty.
+        gpus: How many cards it takes, where the machine has any.
+        stop_on_nan: So many losses in a row that are NaN or infinite end it; 0: none do.
         extra: Further trainer-specific values, passed on as they are.
     """
 
@@ -67,6 +69,8 @@ class TrainingSettings:
     network_alpha: int = _whole("Network alpha", 8, 1, 512)
     repeats: int = _whole("Repeats", 1, 1, 1000, "times each image per epoch", "time each image per epoch")
     seed: int = _whole("Seed", 42, 0, 2**31 - 1)
+    gpus: int = _whole("GPUs", 1, 1, 16)
+    stop_on_nan: int = _whole("Stop after NaN losses", 20, 0, 10_000, "in a row (0: never)")
     sample_prompts: tuple[str, ...] = _setting(PROMPTS, ())
     extra: Mapping[str, Any] = _setting(EXTRA, {})
 

@@ -534,7 +534,7 @@ def test_a_running_job_says_what_the_machine_does_and_keeps_its_peak(source: Mem
     job = Job(id="m1", name="m", status=JobStatus.RUNNING, attempt=1, started_at=NOW, attempts=(attempt,))
     source.add(job)
     said = " ".join(caption.value for caption in open_page("job", id="m1").caption)
-    assert "CPU 34% · RAM 12 GB of 64 GB · Card" in said
+    assert "CPU 34% · RAM 12 GB of 64 GB · GPU 0, Card" in said
     assert "<b>" not in said
     source.add(replace(job, id="m2", status=JobStatus.SUCCEEDED, finished_at=NOW))
     app = open_page("job", id="m2", view="details")

@@ -234,6 +234,11 @@ def _add_machine(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE attempts ADD COLUMN machine TEXT")
 
 
+def _add_gpus(connection: sqlite3.Connection) -> None:
+    """Which cards an attempt has, as CUDA names them."""
+    connection.execute("ALTER TABLE attempts ADD COLUMN gpus TEXT NOT NULL DEFAULT '[]'")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -243,4 +248,5 @@ MIGRATIONS = (
     Migration(number=6, what="messages to be sent", apply=_add_outbox),
     Migration(number=7, what="stars, notes, tags and picked files", apply=_add_annotations),
     Migration(number=8, what="what the machine does while an attempt runs", apply=_add_machine),
+    Migration(number=9, what="the cards of an attempt", apply=_add_gpus),
 )

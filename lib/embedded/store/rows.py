@@ -138,6 +138,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
         failure=failure_from(row["failure"]),
         alarms=_words_from(row["alarms"]),
         machine=machine_from(row["machine"]),
+        gpus=_words_from(row["gpus"]),
     )
 
 

@@ -1,5 +1,6 @@
 """The worker's side of the database: jobs are claimed, followed and ended."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from lib.jobs.training_settings import TrainingSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """An attempt that the worker holds: what it needs to run and to follow it."""
+    """An attempt that the worker holds: what it needs to run and to follow it. ``gpus`` are the cards it has."""
 
     job_id: str
     attempt: int
@@ -30,6 +31,7 @@ class Claim:
     started_at: float
     cancel_requested: bool = False
     notify: bool = True
+    gpus: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -66,28 +68,36 @@ class RunStore:
         self._now = now
         self.told: Collection[str] = ()
 
-    def claim_next(self) -> Claim | None:
-        """Claim the first job of the queue; None when it is empty. No two callers get the same job."""
+    def claim_next(self, free_gpus: Callable[[TrainingSettings], Sequence[str] | None] = lambda _: ()) -> Claim | None:
+        """Claim the first job of the queue. No two callers get the same job.
+
+        Args:
+            free_gpus: The cards for a job with these settings; None while it has to wait for them.
+
+        Returns:
+            None when the queue is empty, or its first job has to wait.
+        """
         at = self._now().timestamp()
         with self._database.writing() as connection:
-            claimed = connection.execute(
+            first = connection.execute(
+                "SELECT id, settings FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT 1"
+            ).fetchone()
+            gpus = None if first is None else free_gpus(settings_from(first["settings"]))
+            if gpus is None:
+                return None
+            row = connection.execute(
                 """
                 UPDATE jobs SET status = 'running', attempt = attempt + 1, started_at = ?, updated_at = ?,
                     finished_at = NULL, duration_s = 0
-                WHERE status = 'pending'
-                    AND id = (SELECT id FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT 1)
-                RETURNING *
+                WHERE id = ? RETURNING *
                 """,
-                (at, at),
-            ).fetchall()
-            if not claimed:
-                return None
-            claim = _claim_from(claimed[0])
+                (at, at, first["id"]),
+            ).fetchone()
             connection.execute(
-                "INSERT INTO attempts (job_id, number, status, started_at) VALUES (?, ?, 'running', ?)",
-                (claim.job_id, claim.attempt, at),
+                "INSERT INTO attempts (job_id, number, status, started_at, gpus) VALUES (?, ?, 'running', ?, ?)",
+                (row["id"], row["attempt"], at, to_json(list(gpus))),
             )
-        return claim
+        return _claim_from(row, gpus)
 
     def require_available(self) -> None:
         """Raise FolderUnavailable when the data folder cannot be read: nothing is known about an attempt then."""
@@ -96,8 +106,14 @@ class RunStore:
     def running(self) -> list[Claim]:
         """The attempts recorded as running."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT * FROM jobs WHERE status = 'running' ORDER BY seq").fetchall()
-        return [_claim_from(row) for row in rows]
+            rows = connection.execute(
+                """
+                SELECT jobs.*, a.gpus FROM jobs
+                LEFT JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
+                WHERE jobs.status = 'running' ORDER BY seq
+                """
+            ).fetchall()
+        return [_claim_from(row, json.loads(row["gpus"] or "[]")) for row in rows]
 
     def unclaim(self, claim: Claim) -> bool:
         """Undo a claim whose trainer never started; the job keeps its place in the queue.
@@ -257,7 +273,7 @@ class RunStore:
             outbox.put(connection, [each for each in news if each.event in self.told], at)
 
 
-def _claim_from(row: sqlite3.Row) -> Claim:
+def _claim_from(row: sqlite3.Row, gpus: Iterable[str]) -> Claim:
     return Claim(
         job_id=row["id"],
         attempt=row["attempt"],
@@ -268,4 +284,5 @@ def _claim_from(row: sqlite3.Row) -> Claim:
         started_at=row["started_at"],
         cancel_requested=bool(row["cancel_requested"]),
         notify=bool(row["notify"]),
+        gpus=tuple(gpus),
     )

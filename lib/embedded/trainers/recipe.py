@@ -21,6 +21,7 @@ class TrainingRun:
         dataset_path: Folder with the images and their .txt captions.
         attempt_dir: Where a recipe may write files of its own.
         output_dir: Where the trainer writes checkpoints and ``sample/``.
+        gpu_count: How many cards it is given; 1 also where there is none.
     """
 
     job_id: str
@@ -30,6 +31,7 @@ class TrainingRun:
     dataset_path: Path
     attempt_dir: Path
     output_dir: Path
+    gpu_count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +54,12 @@ class Recipe(Protocol):
     Attributes:
         name: What configurations and jobs call the trainer.
         label: What people read where they choose it.
+        uses_gpu: Whether a card is set aside for it, where the machine has any.
     """
 
     name: str
     label: str
+    uses_gpu: bool = True
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""

@@ -90,6 +90,7 @@ class SdScriptsRecipe(Recipe):
         precision = settings.extra.get("mixed_precision") or ("bf16" if kind == "sdxl" else "fp16")
         return [
             *launcher(self._checkout),
+            f"--num_processes={run.gpu_count}",
             "--num_cpu_threads_per_process=1",
             script,
             f"--pretrained_model_name_or_path={_whole_path(settings.base_model)}",

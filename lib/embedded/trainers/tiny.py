@@ -21,6 +21,7 @@ class TinyRecipe(Recipe):
 
     name = "tiny"
     label = "tiny (CPU check, not an image model)"
+    uses_gpu = False
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """A dataset that cannot be used, or options that would be ignored silently."""

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,6 +35,7 @@ class WorkerLauncher:
         data_dir: Path,
         *,
         max_parallel: int = 1,
+        gpus: Sequence[str] = (),
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         trainer_env: Mapping[str, str] = MappingProxyType({}),
         rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
@@ -46,6 +47,8 @@ class WorkerLauncher:
         self._data_dir = data_dir
         self._argv = [sys.executable, "-m", "lib.embedded.worker.worker", "--data-dir", str(data_dir)]
         self._argv += ["--recipes", recipes, "--max-parallel", str(max_parallel)]
+        for gpu in gpus:
+            self._argv += ["--gpu", gpu]
         for name, path in trainer_paths.items():
             self._argv += ["--trainer-path", name, str(path)]
         for folder in rules.model_dirs:

@@ -16,6 +16,7 @@ def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, S
     parser = argparse.ArgumentParser(description="Runs the training jobs of a data folder.")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--max-parallel", type=int, default=1)
+    parser.add_argument("--gpu", action="append", default=[], help="a card for trainers; all there are without it")
     parser.add_argument("--recipes", default=DEFAULT_RECIPES)
     parser.add_argument("--trainer-path", nargs=2, action="append", default=[], metavar=("SETTING", "PATH"))
     parser.add_argument("--model-dir", type=Path, action="append", default=[])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files import locks
-from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
+from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
 from lib.embedded.files.privacy import PRIVATE_UMASK
 from lib.embedded.store.connection import DiskFullError
@@ -23,29 +23,29 @@ from lib.embedded.store.database import require_database
 from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import OutdatedCodeError
 from lib.embedded.store.runs import AttemptEnd, Claim
-from lib.embedded.trainers.recipe import Recipe, TrainingRun
+from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.registry import load_recipes
 from lib.embedded.worker.artifact_upload import UploadTarget
-from lib.embedded.worker.attempt_end import END_UNKNOWN, NotRunnable, judge_failed_start
+from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
+from lib.embedded.worker.attempt_start import LOCK_PATIENCE_S, AttemptStart
 from lib.embedded.worker.disk_reserve import DiskReserve
-from lib.embedded.worker.launcher import BEAT_NAME, LOG_NAME
+from lib.embedded.worker.gpus import Gpus, find_gpus
+from lib.embedded.worker.launcher import BEAT_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
 from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import read_options
-from lib.embedded.worker.processes import find_marked, let_end
-from lib.embedded.worker.supervisor import start_supervisor
+from lib.embedded.worker.processes import find_marked
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Progress
-from lib.settings import ROOT, NotifySettings, handed_notify_settings, load_settings
+from lib.jobs.training_settings import TrainingSettings
+from lib.settings import NotifySettings, handed_notify_settings, load_settings
 
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
 BEAT_EVERY_S = 2.0
-# Probing a lock takes it briefly, so waiting a moment is normal.
-LOCK_PATIENCE_S = 1.0
 # A job that cannot be followed so many times in a row, with its processes gone, is given up.
 MOST_ERRORS = 25
 # A repeated error is logged at most every 10 minutes.
@@ -64,13 +64,14 @@ class Worker:
         *,
         recipes: Mapping[str, Recipe],
         max_parallel: int = 1,
+        gpus: Gpus = Gpus(()),  # noqa: B008 (it never changes)
         upload_to: UploadTarget | None = None,
         limits: WorkerLimits = DEFAULT_LIMITS,
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
-        self._max_parallel = max_parallel
+        self._max_parallel, self._gpus = max_parallel, gpus
         self._upload_to = upload_to
         self._limits = limits
         self._reserve = DiskReserve(data_dir)
@@ -81,7 +82,13 @@ class Worker:
         self._runs.told = notify.told
         self._machine = Machine()
         self._notifications = Notifications(self._store.outbox, data_dir, notify) if notify.urls else None
-        self._datasets = DatasetFolder(data_dir / "datasets")
+        self._start = AttemptStart(
+            data_dir=data_dir,
+            datasets=DatasetFolder(data_dir / "datasets"),
+            runs=self._runs,
+            gpus=gpus,
+            stop_grace_s=limits.stop_grace_s,
+        )
         self._followed: dict[str, AttemptFollower] = {}
         self._ends: list[tuple[Claim, AttemptEnd]] = []
         self._errors: dict[str, int] = {}
@@ -260,13 +267,13 @@ class Worker:
 
     def _start_waiting(self) -> None:
         while self._left_over is not None and self._has_room() and not self._is_held():
-            if (claim := self._runs.claim_next()) is None:
+            if (claim := self._runs.claim_next(self._free_gpus)) is None:
                 return
             # Until it is followed: if anything fails here, the next round takes it over.
             self._left_over.append(claim)
             folder = self._folder(claim)
             try:
-                self._start(claim, folder)
+                self._start.start(claim, folder, self._recipes.get(claim.settings.trainer))
             except Exception as error:
                 self._say(claim.mark, error)
                 if self._may_pass(error):
@@ -278,6 +285,13 @@ class Worker:
                 self._follow(claim, folder)
             self._left_over.remove(claim)
 
+    def _free_gpus(self, settings: TrainingSettings) -> tuple[str, ...] | None:
+        """Cards for the next job; None while too few are free."""
+        recipe = self._recipes.get(settings.trainer)
+        running = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
+        wanted = settings.gpus if recipe is None or recipe.uses_gpu else 0
+        return self._gpus.free(wanted, (gpu for claim in running for gpu in claim.gpus))
+
     def _may_pass(self, error: Exception) -> bool:
         """Whether the start failed for a reason that may pass."""
         if not self._is_available():
@@ -286,48 +300,6 @@ class Worker:
             self._part_away_since = min(self._part_away_since, time.monotonic())
             return time.monotonic() - self._part_away_since < self._limits.gone_after_s
         return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _PASSING_ERRORS)
-
-    def _start(self, claim: Claim, folder: AttemptFolder) -> None:
-        recipe = self._recipes.get(claim.settings.trainer)
-        if recipe is None:
-            raise WorkerError(f"There is no trainer named {claim.settings.trainer[:80]!r}.")
-        folder.make()
-        training = self._training(claim, folder)
-        # Again: the files, the dataset or the rules may have changed since the job was submitted.
-        if problems := recipe.problems(claim.settings, training.dataset):
-            raise NotRunnable(problems)
-        recipe.prepare(training)
-        command = recipe.command(training)
-        self._runs.record_command(claim, command)
-        folder.write_spec(
-            RunSpec(
-                argv=tuple(command),
-                cwd=str(ROOT),
-                environ=recipe.environ(training),
-                time_limit_s=claim.time_limit_s,
-                stop_grace_s=self._limits.stop_grace_s,
-            )
-        )
-        lock = locks.take(folder.lock, patience_s=LOCK_PATIENCE_S)
-        if lock is None:
-            raise WorkerError("Another process holds the lock of this attempt.")
-        try:
-            # Handed over while held, so that the attempt never looks abandoned.
-            log = self._data_dir / LOG_NAME
-            let_end(start_supervisor(folder, lock, claim.mark, log, ROOT))
-        finally:
-            os.close(lock)
-
-    def _training(self, claim: Claim, folder: AttemptFolder) -> TrainingRun:
-        return TrainingRun(
-            job_id=claim.job_id,
-            name=claim.name,
-            settings=claim.settings,
-            dataset=self._datasets.get(claim.dataset_id),
-            dataset_path=self._datasets.path(claim.dataset_id),
-            attempt_dir=folder.path,
-            output_dir=folder.output,
-        )
 
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
@@ -378,6 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.data_dir,
         recipes=load_recipes(options.recipes, settings),
         max_parallel=options.max_parallel,
+        gpus=find_gpus(options.gpu, os.environ),
         upload_to=_configured_target() if options.upload else None,
         notify=handed_notify_settings(os.environ),
     )

@@ -93,6 +93,7 @@ class Planner:
             dataset_path=Path(dataset.path or ""),
             attempt_dir=folder.path,
             output_dir=folder.output,
+            gpu_count=request.settings.gpus,
         )
 
     def _disk_problems(self, needed_bytes: int) -> list[str]:

@@ -47,6 +47,7 @@ class EmbeddedSource(JobSource):
     """Everything of one data folder. Raises StoreError when the folder or its database cannot be used.
 
     Args:
+        gpus: The cards that trainers get; empty: all there are.
         trainer_paths: Setting name -> where that trainer is installed.
         trainer_env: Variables that only trainers get.
         rules: What a configuration may run.
@@ -63,6 +64,7 @@ class EmbeddedSource(JobSource):
         data_dir: Path,
         *,
         max_parallel: int = 1,
+        gpus: Sequence[str] = (),
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         trainer_env: Mapping[str, str] = MappingProxyType({}),
         rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
@@ -89,6 +91,7 @@ class EmbeddedSource(JobSource):
         self._launcher = launcher or WorkerLauncher(
             data_dir,
             max_parallel=max_parallel,
+            gpus=gpus,
             trainer_paths=trainer_paths,
             trainer_env=trainer_env,
             rules=rules,
@@ -257,6 +260,7 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
     source = EmbeddedSource(
         settings.data_dir,
         max_parallel=settings.max_parallel,
+        gpus=settings.gpus,
         trainer_paths=settings.trainer_paths,
         trainer_env=settings.trainer_env,
         rules=settings.rules,

@@ -28,7 +28,7 @@ def all_attempts(job: Job) -> tuple[Attempt, ...]:
         latest = replace(latest, number=latest.number + 1)
     elif latest.number in known:
         same = known[latest.number]
-        latest = replace(latest, exit_code=same.exit_code, machine=same.machine)
+        latest = replace(latest, exit_code=same.exit_code, machine=same.machine, gpus=same.gpus)
     known[latest.number] = latest
     return tuple(known[number] for number in sorted(known))
 

@@ -17,7 +17,7 @@ from lib.ui.monitor.annotations import show_annotations
 from lib.ui.parts.format import duration_text, utc_now
 from lib.ui.parts.links import CONFIGS, DATASETS, JOB
 from lib.ui.parts.live_times import show_times
-from lib.ui.parts.machine import peak_text
+from lib.ui.parts.machine import gpus_text, peak_text
 from lib.ui.parts.settings_table import setting_rows, settings_table
 from lib.ui.parts.text import escaped
 
@@ -95,6 +95,8 @@ def _show_facts(job: Job) -> None:
             st.markdown(f"{done} by {escaped(name, limit=120)}")
     if job.time_limit_s is not None:
         st.markdown(f"Time limit: {duration_text(job.time_limit_s)}")
+    if job.attempts and (cards := gpus_text(job.attempts[-1].gpus)):
+        st.markdown(f"Trained on: {escaped(cards, limit=300)}")
     if job.attempts and (peak := peak_text(job.attempts[-1].machine)):
         st.markdown(f"GPU memory at its peak: {escaped(peak, limit=300)}")
     if job.size_bytes is not None:

@@ -18,7 +18,7 @@ from lib.ui.monitor.poll_interval import is_silent
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
-from lib.ui.parts.machine import machine_text
+from lib.ui.parts.machine import gpus_text, machine_text
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.text import escaped
 
@@ -188,10 +188,17 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     with st.container(horizontal=True, horizontal_alignment=spread, gap="small", key="facts"):
         for fact in facts:
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
-    if attempt.machine is not None and attempt.status is JobStatus.RUNNING:
-        st.caption(escaped(machine_text(attempt.machine, now.timestamp()), limit=400))
+    if attempt.status is JobStatus.RUNNING and (text := _machine_line(attempt, now)):
+        st.caption(escaped(text, limit=500))
     if attempt.number == job.attempt and (text := silence_text(job, now)):
         st.warning(text, icon=":material/hourglass_empty:")
+
+
+def _machine_line(attempt: Attempt, now: datetime) -> str:
+    """Which cards the attempt has, and what the whole machine does."""
+    own = f"Trains on {gpus_text(attempt.gpus)}." if attempt.gpus else ""
+    whole = machine_text(attempt.machine, now.timestamp()) if attempt.machine else ""
+    return f"{own} {whole}".strip()
 
 
 def ahead_text(ahead: Job) -> str:

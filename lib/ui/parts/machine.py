@@ -1,5 +1,7 @@
 """What the machine does beside a running job, in words."""
 
+from collections.abc import Sequence
+
 from lib.jobs.machine import GpuUse, MachineUse
 from lib.jobs.words import size_text
 
@@ -16,6 +18,11 @@ def machine_text(use: MachineUse, now_s: float) -> str:
     return f"Machine {when}: {' · '.join(parts)}"
 
 
+def gpus_text(names: Sequence[str]) -> str:
+    """``GPU 1``, ``GPUs 0, 1``: the cards set aside for a job. Empty where there are none."""
+    return f"{'GPU' if len(names) == 1 else 'GPUs'} {', '.join(names)}" if names else ""
+
+
 def _gpu_text(gpu: GpuUse) -> str:
     facts = [
         None if gpu.busy_percent is None else f"{gpu.busy_percent}%",
@@ -23,7 +30,7 @@ def _gpu_text(gpu: GpuUse) -> str:
         None if gpu.temperature_c is None else f"{gpu.temperature_c} °C",
         None if gpu.power_w is None else f"{gpu.power_w:.0f} W",
     ]
-    return f"{gpu.name} {', '.join(filter(None, facts))}"
+    return f"GPU {gpu.index}, {gpu.name}: {', '.join(filter(None, facts))}"
 
 
 def peak_text(use: MachineUse | None) -> str:

@@ -74,6 +74,11 @@ def test_file_stem_is_always_a_safe_component(name: str) -> None:
     assert file_stem(stem) == stem
 
 
+def test_sd_scripts_uses_the_cards_it_is_given(tmp_path: Path) -> None:
+    run = make_run(tmp_path, TrainingSettings(trainer="sd-scripts", base_model="m/sd15"))
+    assert "--num_processes=2" in SD_IN_OPT.command(replace(run, gpu_count=2))
+
+
 def test_sd_scripts_command_line(tmp_path: Path) -> None:
     settings = TrainingSettings(
         trainer="sd-scripts",
@@ -86,7 +91,8 @@ def test_sd_scripts_command_line(tmp_path: Path) -> None:
     command = SD_IN_OPT.command(run)
     assert not run.attempt_dir.exists()  # the preview of the wizard touches nothing
     assert command[:2] == ["accelerate", "launch"]
-    assert command[2:4] == ["--num_cpu_threads_per_process=1", str(Path("/opt/sd/train_network.py"))]
+    assert command[2] == "--num_processes=1"
+    assert command[3:5] == ["--num_cpu_threads_per_process=1", str(Path("/opt/sd/train_network.py"))]
     assert {
         "--pretrained_model_name_or_path=m/sd15",
         "--output_name=sks кот ねこ v1",

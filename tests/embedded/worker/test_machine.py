@@ -75,7 +75,7 @@ def test_a_card_that_fails_hides_no_other_and_an_unknown_number_is_left_out() ->
     assert machine_text(use, use.at + 4).startswith("Machine now: CPU ")
     text = machine_text(use, use.at + 7)
     assert text.startswith("Machine 7 s ago: CPU ")
-    assert text.endswith("· Card 97%, 2 GB of 24 GB, 61 °C")
+    assert text.endswith("· GPU 1, Card: 97%, 2 GB of 24 GB, 61 °C")
 
 
 def test_the_peak_stays_with_the_finished_attempt(tmp_path: Path) -> None:

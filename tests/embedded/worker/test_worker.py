@@ -19,6 +19,8 @@ from lib.embedded.files import locks
 from lib.embedded.store.migrations import MIGRATIONS, OutdatedCodeError
 from lib.embedded.trainers.recipe import FoundFile, TrainingRun
 from lib.embedded.worker import worker
+from lib.embedded.worker.attempt_start import LOCK_PATIENCE_S
+from lib.embedded.worker.gpus import Gpus
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.processes import find_marked
@@ -514,7 +516,7 @@ def test_a_second_worker_leaves_at_once(yard: Yard) -> None:
     subprocess.run(argv, cwd=ROOT, check=True, timeout=PATIENCE_S)
     os.close(lock)
     assert yard.source.get_job(job.id).status is JobStatus.PENDING
-    assert WorkerLimits().idle_grace_s > worker.LOCK_PATIENCE_S
+    assert WorkerLimits().idle_grace_s > LOCK_PATIENCE_S
 
 
 def test_a_worker_that_a_newer_version_ruled_out_leaves_its_jobs_to_the_next(yard: Yard) -> None:
@@ -531,3 +533,35 @@ def test_a_worker_that_a_newer_version_ruled_out_leaves_its_jobs_to_the_next(yar
         newer.execute("PRAGMA user_version = 1")
     (yard.folder / "jobs" / job.id / "1" / "output" / "go").touch()
     yard.run_until(yard.hire(), job, lambda now: now.progress.step == 12)
+
+
+WHILE_ASKED = """
+print("sees", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+while not (OUTPUT.parents[2] / "go").exists():
+    time.sleep(0.02)
+"""
+
+
+def test_each_job_has_its_own_card_also_after_the_worker_was_killed(yard: Yard) -> None:
+    jobs = [yard.submit(WHILE_ASKED, str(number)) for number in range(3)]
+    pair = yard.source.create_job(
+        replace(
+            request_for(yard, "pair"),
+            settings=TrainingSettings(trainer="scripted", gpus=3, extra={"script": WHILE_ASKED}),
+        )
+    )
+
+    def cards() -> list[tuple[str, ...]]:
+        return [each.attempts[0].gpus if each.attempts else () for each in map(yard.source.get_job, ids)]
+
+    ids = [job.id for job in jobs]
+    yard.run_until(yard.hire(max_parallel=9, gpus=Gpus(["4", "5"])), jobs[1], lambda now: now.attempts)
+    staff = yard.hire(max_parallel=9, gpus=Gpus(["4", "5"]))
+    yard.run_until(staff, jobs[1], lambda _: b"sees 5" in yard.source.read_log(ids[1], attempt=1, offset=0).data)
+    assert cards() == [("4",), ("5",), ()]
+    (yard.folder / "jobs" / "go").touch()
+    refused = yard.run_until(staff, pair, lambda now: now.status.is_terminal)
+    assert len(cards()[2]) == 1
+    assert b"sees 4\n" in yard.source.read_log(ids[0], attempt=1, offset=0).data
+    assert refused.failure is not None
+    assert "asks for 3 GPUs, but this machine has 2" in refused.failure.message
