@@ -227,7 +227,7 @@ def test_collect_reads_names_as_sd_scripts_writes_them(tmp_path: Path) -> None:
         names[0]: (ArtifactKind.LORA, None, None, None, None),
         names[1]: (ArtifactKind.CHECKPOINT, 2, None, None, None),
         names[2]: (ArtifactKind.CHECKPOINT, None, 10, None, None),
-        names[3]: (ArtifactKind.STATE, None, None, None, None),
+        names[3]: (ArtifactKind.STATE, 2, None, None, None),
         names[4]: (ArtifactKind.SAMPLE, 1, None, 0, "a cat"),
         names[5]: (ArtifactKind.SAMPLE, None, 40, 1, "a dog"),
         names[6]: (ArtifactKind.OTHER, None, None, None, None),
