@@ -170,6 +170,7 @@ class Artifact:
         frozen_link: The link the source froze into the job, when there is nothing better.
         epoch, step: When it was written, where the name tells.
         prompt_index: Which sample prompt, from 0 (samples only).
+        holds_nan: Whether some of its weights are NaN or infinite; False also when nobody looked.
     """
 
     id: str
@@ -185,11 +186,14 @@ class Artifact:
     prompt: str | None = None
     frozen_link: PresignedUrl | None = None
     unavailable: str = ""
+    holds_nan: bool = False
 
     @property
     def download_name(self) -> str:
-        """The name offered on download: one file's, so without folders."""
-        return self.name.replace("/", "_")
+        """The name offered on download: one file's, so without folders. It tells of NaN: ``aria.NaN.safetensors``."""
+        name = self.name.replace("/", "_")
+        stem, dot, ending = name.rpartition(".")
+        return f"{stem}.NaN{dot}{ending}" if self.holds_nan and dot else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,7 @@ def everything_that_looks(folder: AttemptFolder, files: JobFiles) -> Iterator[ob
         lambda: folder.append_losses([LossPoint(step=1, loss=0.5, at=1.0)]),
         lambda: locks.is_held(folder.lock),
         *(lambda: folder_size(folder.path), lambda: collect_kohya(folder.output)),
-        lambda: checked_files(folder.output, collect_kohya(folder.output)),
+        lambda: checked_files(folder.output, collect_kohya(folder.output), ()),
         lambda: judge_end(folder, Exit(exit_code=0, finished_at=1.0), collect_kohya(folder.output), ()),
         lambda: (
             read_local(folder.output / "a.safetensors").metadata if (folder.output / "a.safetensors").is_fifo() else 0

@@ -12,10 +12,11 @@ from streamlit.testing.v1.element_tree import Button
 
 from lib import services
 from lib.errors import SourceUnavailable, StoreError
-from lib.jobs.job import Attempt, Failure, Job, JobLink, JobStatus, LossPoint, Progress
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobLink, JobStatus, LossPoint, Progress
 from lib.jobs.machine import GpuUse, MachineUse
 from lib.sources.memory import MemorySource
 from lib.sources.protocol import Action
+from lib.ui.monitor.job_menu import final_file
 from tests.making import NOW
 from tests.monitor_jobs import SIGNED, fill
 from tests.pages.reading import labels, plain, texts
@@ -540,3 +541,20 @@ def test_a_running_job_says_what_the_machine_does_and_keeps_its_peak(source: Mem
     app = open_page("job", id="m2", view="details")
     assert "GPU memory at its peak: 11 GB of 24 GB" in texts(app)
     assert not any("CPU 34%" in caption.value for caption in app.caption)
+
+
+def test_a_file_that_holds_nan_says_so_and_download_prefers_another(source: MemorySource, open_page: Open) -> None:
+    files = (
+        Artifact(id="1/a.safetensors", name="a.safetensors", kind=ArtifactKind.LORA, holds_nan=True),
+        Artifact(id="1/a-000001.safetensors", name="a-000001.safetensors", kind=ArtifactKind.CHECKPOINT, epoch=1),
+    )
+    job = Job(id="n1", name="n", status=JobStatus.SUCCEEDED, attempt=1, alarms=("nan_weights",), artifacts=files)
+    source.add(job)
+    app = open_page("job", id="n1", view="files")
+    assert "**a.safetensors** :red-badge[NaN]" in texts(app)
+    assert "Some of its weights are NaN or infinite" in texts(app)
+    assert "A trained file holds NaN" in " ".join(warning.value for warning in app.warning)
+    chosen = final_file(files, NOW)
+    assert chosen is not None
+    assert chosen.epoch == 1
+    assert final_file(files[:1], NOW) == files[0]

@@ -41,6 +41,7 @@ class Exit:
     Attributes:
         exit_code: None when it never started; a negative one is a signal.
         was_away: The folder was unavailable for a while.
+        stopped_for: Why the dashboard ended it by itself, as a cause; empty when it did not.
     """
 
     exit_code: int | None
@@ -50,6 +51,7 @@ class Exit:
     start_error: str = ""
     was_away: bool = False
     free_bytes: int | None = None
+    stopped_for: str = ""
 
 
 class AttemptFolder:
@@ -71,6 +73,7 @@ class AttemptFolder:
         self._started = path / "started.json"
         self._exit = path / "exit.json"
         self._cancel = path / "cancel"
+        self._stop = path / "stop.json"
 
     @classmethod
     def of(cls, data_dir: Path, job_id: str, attempt: int) -> "AttemptFolder":
@@ -156,6 +159,17 @@ class AttemptFolder:
         """Whether a stop of the trainer was requested."""
         return is_entry(self._cancel)
 
+    def request_stop(self, cause: str, step: int) -> None:
+        """Ask the supervisor to end the trainer, though nobody cancelled it: ``cause`` was seen at ``step``."""
+        replace_json(self._stop, {"cause": cause, "step": step})
+
+    def stop_requested(self) -> tuple[str, int]:
+        """Cause and step of ``request_stop``; an empty cause when nothing was requested."""
+        data = read_file(self._stop)
+        found = {} if data is None else json_object(data) or {}
+        cause, step = found.get("cause"), found.get("step")
+        return (cause, step) if isinstance(cause, str) and isinstance(step, int) else ("", 0)
+
     def reserve_exit(self) -> None:
         """Reserve disk space for the exit record, so that it can be written when the disk is full."""
         self._exit.with_suffix(".reserved").write_bytes(b" " * _EXIT_BYTES)
@@ -163,8 +177,9 @@ class AttemptFolder:
     def write_exit(self, exit_: Exit) -> None:
         """Record how the trainer ended."""
         short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
-        if not exit_.was_away:
-            del short["was_away"]  # a worker of a release without this field could not read it
+        for name in ("was_away", "stopped_for"):  # a worker of a release without one could not read it
+            if not short[name]:
+                del short[name]
         data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)
         reserved = self._exit.with_suffix(".reserved")
         descriptor = open_file(reserved, os.O_RDWR | os.O_CREAT)

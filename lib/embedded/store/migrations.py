@@ -239,6 +239,11 @@ def _add_gpus(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE attempts ADD COLUMN gpus TEXT NOT NULL DEFAULT '[]'")
 
 
+def _add_holds_nan(connection: sqlite3.Connection) -> None:
+    """Whether a file's weights are NaN or infinite somewhere."""
+    connection.execute("ALTER TABLE artifacts ADD COLUMN holds_nan INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -249,4 +254,5 @@ MIGRATIONS = (
     Migration(number=7, what="stars, notes, tags and picked files", apply=_add_annotations),
     Migration(number=8, what="what the machine does while an attempt runs", apply=_add_machine),
     Migration(number=9, what="the cards of an attempt", apply=_add_gpus),
+    Migration(number=10, what="files that hold NaN", apply=_add_holds_nan),
 )

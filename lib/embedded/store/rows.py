@@ -160,6 +160,7 @@ def artifact_from(row: sqlite3.Row) -> Artifact:
         step=row["step"],
         prompt_index=row["prompt_index"],
         prompt=row["prompt"],
+        holds_nan=bool(row["holds_nan"]),
     )
 
 

@@ -218,6 +218,7 @@ class RunStore:
                 "prompt_index": file.prompt_index,
                 "prompt": file.prompt,
                 "key": keys.get(file.path),
+                "holds_nan": file.holds_nan,
             }
             for file in files
             if file not in former or file.path in keys

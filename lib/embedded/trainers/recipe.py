@@ -46,6 +46,7 @@ class FoundFile:
     step: int | None = None
     prompt_index: int | None = None
     prompt: str | None = None
+    holds_nan: bool = False
 
 
 class Recipe(Protocol):

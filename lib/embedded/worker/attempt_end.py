@@ -13,11 +13,14 @@ from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, DashboardError, DatasetError
 from lib.jobs.artifact_names import LORA_KINDS, WEIGHTS
 from lib.jobs.failures.causes import HINTS, Cause
-from lib.jobs.failures.judge import Verdict, judge
+from lib.jobs.failures.judge import NAN_PRINTED, Verdict, judge
 from lib.jobs.job import ArtifactKind, Failure, JobStatus
 from lib.jobs.logs.normalise import unwrapped
 from lib.jobs.logs.terminal import plain_lines
+from lib.jobs.training_settings import SETTINGS
 
+NAN_WEIGHTS = "nan_weights"
+_NAN_ALARMS = frozenset({"nan_loss", "inf_loss", "loss_diverged"})
 JUDGED_TAIL_BYTES = 512 << 10
 JUDGED_LINES = 2_000
 FULL_DISK_BYTES = 1 << 20
@@ -26,9 +29,24 @@ _WAS_AWAY = "The data folder was away for a while during the training. If that i
 _CAUSES_OF_SILENCE = frozenset({Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.WORKER_LOST})
 
 
-def checked_files(output: Path, files: Sequence[FoundFile]) -> list[FoundFile]:
-    """The same files; weights that are damaged or not a LoRA are marked as such, judged by their content."""
-    return [replace(file, kind=_kind_by_content(output, file)) for file in files]
+def checked_files(output: Path, files: Sequence[FoundFile], alarms: Sequence[str]) -> list[FoundFile]:
+    """The same files; weights that are damaged, not a LoRA or full of NaN are marked as such, judged by their content.
+
+    Reading all weights takes a while, so without an alarm about the loss only the newest file is read.
+    """
+    checked = [replace(file, kind=_kind_by_content(output, file)) for file in files]
+    loras = sorted((file for file in checked if file.kind in LORA_KINDS), key=lambda file: file.modified_at)
+    read = {file.path for file in (loras if _NAN_ALARMS.intersection(alarms) else loras[-1:])}
+    return [replace(file, holds_nan=file.path in read and _holds_nan(output / file.path)) for file in checked]
+
+
+def _holds_nan(path: Path) -> bool:
+    from lib.artifacts.lora.finite import holds_nan  # numpy, which a worker that ends no job does not need
+
+    try:
+        return holds_nan(path)
+    except (OSError, ArtifactError):
+        return False  # unknown now
 
 
 def _kind_by_content(output: Path, file: FoundFile) -> ArtifactKind:
@@ -47,13 +65,16 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     if exit_.start_error:
         cause = Cause.DISK_FULL if _disk_was_full(folder, exit_) else Cause.MISSING_TRAINER
         return failed(cause, f"The trainer could not be started: {exit_.start_error}.")
+    lines = plain_lines(unwrapped(folder.log_end(JUDGED_TAIL_BYTES)))[-JUDGED_LINES:]
+    if exit_.stopped_for == Cause.NAN_LOSS:
+        return _stopped_on_nan(folder, lines)
     verdict = judge(
-        plain_lines(unwrapped(folder.log_end(JUDGED_TAIL_BYTES)))[-JUDGED_LINES:],
+        lines,
         exit_code=exit_.exit_code,
         lora_count=sum(file.kind in LORA_KINDS for file in files),
         cancelled=exit_.cancelled,
         timed_out=exit_.timed_out,
-        alarms=tuple(alarms),
+        alarms=(*alarms, *([NAN_WEIGHTS] if any(file.holds_nan for file in files) else [])),
     )
     if verdict.failure and verdict.failure.cause in _CAUSES_OF_SILENCE and _disk_was_full(folder, exit_):
         return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
@@ -63,6 +84,16 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
         hint = f"{_WAS_AWAY} {verdict.failure.hint}".rstrip()
         return replace(verdict, failure=replace(verdict.failure, hint=hint))
     return verdict
+
+
+def _stopped_on_nan(folder: AttemptFolder, lines: Sequence[str]) -> Verdict:
+    message = (
+        f"The loss was NaN or infinite for many steps in a row, so the dashboard ended the training at step "
+        f"{folder.stop_requested()[1]:,}."
+    )
+    hint = f'{HINTS[Cause.NAN_LOSS]} To train on regardless, set "{SETTINGS["stop_on_nan"].label}" to 0.'
+    proof = [line for line in lines if NAN_PRINTED.search(line)][-1:]
+    return failed(Cause.NAN_LOSS, message, tuple(proof), hint)
 
 
 def _what_is_there_instead(files: Sequence[FoundFile]) -> str:

@@ -1,6 +1,7 @@
 """Follows one running attempt: its log, progress, losses, files and end."""
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
 from lib.embedded.files.availability import FolderUnavailable, read_file
+from lib.embedded.files.tensorboard import EventFiles
 from lib.embedded.store.runs import AttemptEnd, Claim, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
 from lib.embedded.worker.artifact_upload import ArtifactUpload, UploadTarget
@@ -16,6 +18,8 @@ from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.log_reader import LOG_SKIPPED, LogReader
 from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
+from lib.errors import DashboardError
+from lib.jobs.failures.causes import Cause
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
 from lib.jobs.logs.eta import StepPace
@@ -58,6 +62,7 @@ class AttemptFollower:
         self._known_losses = folder.trim_losses()
         known_s = _measured_s(store.progress_of(claim)) if self._log.is_late else None
         self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=StepPace(known_s=known_s))
+        self._nan_count = 0
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
         self._seen: dict[str, FoundFile] = {}
@@ -122,13 +127,15 @@ class AttemptFollower:
 
     def _unrecorded_exit(self) -> Exit:
         cancelled = self._folder.cancel_requested()
+        stopped_for = "" if cancelled else self._folder.stop_requested()[0]
         last_output_at = self._folder.last_output_at()
         never_started = last_output_at is None and self._folder.was_never_started() and not cancelled
         return Exit(
             exit_code=None,
             finished_at=last_output_at or time.time(),
             cancelled=cancelled,
-            timed_out=self._stop.is_asked and not cancelled,
+            timed_out=self._stop.is_asked and not cancelled and not stopped_for,
+            stopped_for=stopped_for,
             start_error="its supervisor ended before the trainer began (see worker.log)" if never_started else "",
         )
 
@@ -161,7 +168,7 @@ class AttemptFollower:
         """Stop a trainer that outlived its supervisor, as the supervisor would have."""
         limit_s = self.claim.time_limit_s
         is_late = limit_s is not None and time.time() - self.claim.started_at > limit_s + LATE_LIMIT_S
-        if not is_late and not self._folder.cancel_requested():
+        if not is_late and not self._folder.cancel_requested() and not self._folder.stop_requested()[0]:
             return
         facts = self._folder.started() or {}
         if is_marked(facts.get("supervisor"), self.claim.mark):
@@ -177,7 +184,9 @@ class AttemptFollower:
                 self._known_losses = 0  # those in the skipped part never come
             self._parser.feed(data, None if is_late else time.time())
             self._note_resumed()
-            self._keep_losses(self._parser.drain_losses())
+            losses = self._parser.drain_losses()
+            self._stop_on_nan(losses)
+            self._keep_losses(losses)
         return self._log.is_at_end
 
     def _note_resumed(self) -> None:
@@ -189,6 +198,23 @@ class AttemptFollower:
             state = (read_file(Path(self._resume_state) / STATE_FILE) or b"").decode("utf-8", "replace")
             if step := resumed_step([state], self._parser.progress):
                 self._parser.resume_from(step)
+
+    def _stop_on_nan(self, losses: Sequence[LossPoint]) -> None:
+        """Ask for the end once so many losses in a row are NaN or infinite as the settings say."""
+        limit = self.claim.settings.stop_on_nan
+        for point in losses:
+            self._nan_count = 0 if math.isfinite(point.loss) else self._nan_count + 1
+            if limit and self._nan_count == limit:
+                self._nan_count = 0
+                if self._is_last_loss_nan():
+                    self._folder.request_stop(Cause.NAN_LOSS, point.step)
+
+    def _is_last_loss_nan(self) -> bool:
+        """What event files say: a printed average never loses a NaN that passed. Without them the log is believed."""
+        with contextlib.suppress(DashboardError):
+            points = EventFiles(self._folder.event_logs).losses()
+            return not points or not math.isfinite(points[-1].loss)
+        return True
 
     def _keep_losses(self, losses: Sequence[LossPoint]) -> None:
         """Write new losses to disk, or keep them for the next time when it is full."""
@@ -267,7 +293,7 @@ class AttemptFollower:
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
         """Files and verdict, determined once: an upload takes many rounds, and nothing changes any more."""
         kill_marked(self.claim.mark)  # what left the trainer's group would go on writing and hold the GPU
-        files = checked_files(self._folder.output, self._collect())
+        files = checked_files(self._folder.output, self._collect(), self._alarms)
         verdict = judge_end(self._folder, exit_, files, self._alarms)
         self._folder.require_available()  # the verdict would be wrong
         self._store.require_available()

@@ -104,13 +104,15 @@ def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFol
     stop = GroupStop(spec.stop_grace_s)
     deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
     cancelled = timed_out = was_away = False
+    stopped_for = ""
     # WNOWAIT keeps the dead trainer as a zombie, so that its group id cannot be reused before the kill below.
     while os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         was_away = was_away or not locks.is_at(folder.lock, lock)
         if not stop.is_asked:
             cancelled = _is_cancel_seen(folder)
             timed_out = not cancelled and deadline is not None and time.monotonic() >= deadline
-        if cancelled or timed_out:
+            stopped_for = "" if cancelled or timed_out else _stop_seen(folder)
+        if cancelled or timed_out or stopped_for:
             stop.press([trainer.pid])
         time.sleep(_POLL_S)
     was_away = was_away or not locks.is_at(folder.lock, lock)
@@ -123,6 +125,7 @@ def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFol
         timed_out=timed_out,
         was_away=was_away,
         free_bytes=_free_bytes(folder.path),
+        stopped_for=stopped_for,
     )
 
 
@@ -131,6 +134,13 @@ def _is_cancel_seen(folder: AttemptFolder) -> bool:
     with contextlib.suppress(OSError, FolderUnavailable):
         return folder.cancel_requested()
     return False
+
+
+def _stop_seen(folder: AttemptFolder) -> str:
+    """Why the worker wants the end; empty when it does not, or the folder is unavailable."""
+    with contextlib.suppress(OSError, FolderUnavailable):
+        return folder.stop_requested()[0]
+    return ""
 
 
 def _free_bytes(path: Path) -> int | None:

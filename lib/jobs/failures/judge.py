@@ -19,7 +19,7 @@ from lib.jobs.failures.structure import guess, phase_of, raised_by, refuses
 from lib.jobs.failures.suspects import FAR_LINES, Suspect, frames_of, prime_suspect
 from lib.jobs.job import Failure, JobStatus
 
-__all__ = ["NAN_LOSS", "Cause", "Verdict", "judge", "judge_by_log"]
+__all__ = ["NAN_LOSS", "NAN_PRINTED", "Cause", "Verdict", "judge", "judge_by_log"]
 
 NAN_LOSS = "nan_loss"
 _NOTHING_SAID = (
@@ -34,7 +34,7 @@ MAX_PROOF_LENGTH = 4_000
 # Lines after a survived traceback in a log without bars, when only the log can tell.
 SURVIVED_LINES = 50
 
-_NAN = re.compile(r"loss['\"]?[=:] *-?(?:nan|inf)\b", re.IGNORECASE)
+NAN_PRINTED = re.compile(r"loss['\"]?[=:] *-?(?:nan|inf)\b", re.IGNORECASE)
 _DIED = re.compile(
     r"died with <Signals\.SIG\w+: (\d+)>|\bSignal (\d+) \(SIG\w+\) received"
     r"|(?:exitcode *:|exits with return code =) *-(\d+)\b"
@@ -121,7 +121,7 @@ def _failed(failure: Failure, alarms: tuple[str, ...]) -> Verdict:
 
 
 def _with_nan(log: LogEnd, alarms: Sequence[str]) -> tuple[str, ...]:
-    seen = any(_NAN.search(bar.facts) for bar in log.bars)
+    seen = any(NAN_PRINTED.search(bar.facts) for bar in log.bars)
     return tuple(dict.fromkeys([*alarms, *([NAN_LOSS] if seen else [])]))
 
 

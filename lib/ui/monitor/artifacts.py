@@ -18,6 +18,7 @@ from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import escaped
 
 SHOWN_FILES = 8
+HOLDS_NAN = "Some of its weights are NaN or infinite, so it is of no use. An earlier file may be whole."
 _INSPECTED = frozenset({ArtifactKind.LORA, ArtifactKind.CHECKPOINT, ArtifactKind.INCOMPLETE, ArtifactKind.OTHER})
 WARN_BEFORE = timedelta(minutes=5)
 FROZEN_EXPLANATION = (
@@ -81,11 +82,14 @@ def _show_file(job: Job, file: Artifact, now: datetime) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(gap=None):
             best = " :orange-badge[★ Best]" if file.id == job.best else ""
-            st.markdown(f"**{escaped(file.name, limit=120)}**{best}")
+            nan = " :red-badge[NaN]" if file.holds_nan else ""
+            st.markdown(f"**{escaped(file.name, limit=120)}**{best}{nan}")
             show_timed_note(file_text(file), file.created_at)
             if state.text:
                 color = "red" if state.is_expired else "orange" if state.needs_care else "gray"
                 show_note(state.text, color=color)
+            if file.holds_nan:
+                show_note(HOLDS_NAN, color="red")
             if file.unavailable:
                 show_note(file.unavailable, color="orange")
         show_best_button(job, file)

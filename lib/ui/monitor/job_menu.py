@@ -24,11 +24,14 @@ KEY = "job"
 
 
 def final_file(artifacts: Sequence[Artifact], now: datetime, best: str = "") -> Artifact | None:
-    """What "Download" offers: the picked file, else the final LoRA, else the newest checkpoint that can be had."""
+    """What "Download" offers: the picked file, else the final LoRA, else the newest checkpoint that can be had.
+
+    One that holds NaN is offered only where there is no other.
+    """
     return next(
         (
             file
-            for file in listed_files(artifacts, best=best)
+            for file in sorted(listed_files(artifacts, best=best), key=lambda file: file.holds_nan)
             if file.kind in PICKED_KINDS and not file.unavailable and not link_state(file, now).is_expired
         ),
         None,
@@ -54,7 +57,7 @@ def show_main_action(job: Job) -> None:
                 download_path(job.id, file.id),
                 icon=":material/download:",
                 type="primary",
-                help=escaped(file.name, limit=120),
+                help=escaped(file.name, limit=120) + (" (holds NaN)" if file.holds_nan else ""),
                 key="main-download",
             )
     elif job.status in TITLES:

@@ -37,6 +37,8 @@ ALARMS = {
     "exit_code_unknown": "The trainer's exit code is unknown. According to the log its files are complete.",
     "nan_loss": _LOSS_IS_LOST,
     "inf_loss": _LOSS_IS_LOST,
+    "nan_weights": "A trained file holds NaN or infinite weights, so it is of no use; it is marked below. "
+    "Try a lower learning rate, or full precision.",
     "stalled_at_start": "Stalled at the start: the trainer prints, but its first step takes far longer than usual. "
     "The log says what it waits for.",
     "loss_diverged": "The loss is far above where it began: the training has most likely diverged. "

@@ -216,7 +216,7 @@ def _show_files(job: Job) -> None:
 
 def _file_label(file: Artifact) -> str:
     size = "" if file.size_bytes is None else f" · {size_text(file.size_bytes)}"
-    return f"{escaped(file.name, limit=80)}{size}"
+    return f"{escaped(file.name, limit=80)}{size}{' · holds NaN' if file.holds_nan else ''}"
 
 
 def show_action(

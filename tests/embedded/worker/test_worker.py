@@ -33,6 +33,7 @@ from lib.settings import ROOT, TrainingRules
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe, safetensors
+from tests.jobs.recordings import FOLDER as RECORDINGS
 from tests.reaper import kill_all, working_on
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -565,3 +566,67 @@ def test_each_job_has_its_own_card_also_after_the_worker_was_killed(yard: Yard) 
     assert b"sees 4\n" in yard.source.read_log(ids[0], attempt=1, offset=0).data
     assert refused.failure is not None
     assert "asks for 3 GPUs, but this machine has 2" in refused.failure.message
+
+
+NAN_PAIR = FIRST[:-8] + bytes.fromhex("0000c07f") * 2
+GOES_NAN = f"""
+(OUTPUT / "lora-000001.safetensors").write_bytes({WEIGHTS!r})
+(OUTPUT / "lora-000002.safetensors").write_bytes({NAN_PAIR!r})
+for step in range(1, 100_000):
+    loss = "0.5" if step in (1, 3) else "nan"
+    print(f"\\rsteps: 1%|##| {{step}}/100000 [00:01<00:01, 1.00it/s, avr_loss={{loss}}]", end="", flush=True)
+    time.sleep(0.01)
+"""
+
+
+def nan_job(yard: Yard, script: str, *, stop_on_nan: int) -> Job:
+    settings = TrainingSettings(trainer="scripted", stop_on_nan=stop_on_nan, extra={"script": script})
+    return yard.source.create_job(replace(request_for(yard, "nan"), settings=settings))
+
+
+def test_a_loss_that_stays_nan_ends_the_run_as_failed_and_marks_its_files(yard: Yard) -> None:
+    job = nan_job(yard, GOES_NAN, stop_on_nan=5)
+    ended = yard.run_to_end(job)
+    assert ended.failure is not None
+    assert (ended.status, ended.failure.cause) == (JobStatus.FAILED, "nan_loss")
+    assert "the dashboard ended the training at step 8." in ended.failure.message
+    assert "Stop after NaN losses" in ended.failure.hint
+    assert "avr_loss=nan" in ended.failure.evidence[0]
+    exit_ = yard.source._files.attempt(job.id, 1).read_exit()
+    assert exit_ is not None
+    assert (exit_.stopped_for, exit_.cancelled, exit_.exit_code) == ("nan_loss", False, -15)
+    marks = {file.name: file.holds_nan for file in ended.artifacts}
+    assert marks == {"lora-000001.safetensors": False, "lora-000002.safetensors": True}
+    located = yard.source.locate_artifact(job.id, "1/lora-000002.safetensors")
+    assert located.name == "lora-000002.NaN.safetensors"
+
+
+def test_a_stop_that_nobody_is_left_to_record_is_still_no_cancellation(yard: Yard) -> None:
+    job = nan_job(yard, GOES_NAN, stop_on_nan=5)
+    folder = yard.source._files.attempt(job.id, 1)
+    staff = yard.hire(stop_grace_s=0.2)
+    yard.run_until(staff, job, lambda _: (folder.started() or {}).get("trainer"))
+    os.kill((folder.started() or {})["supervisor"], signal.SIGKILL)
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert (ended.status, ended.failure and ended.failure.cause) == (JobStatus.FAILED, "nan_loss")
+
+
+def test_a_run_that_may_go_on_with_nan_does_and_its_files_are_looked_at(yard: Yard) -> None:
+    script = GOES_NAN.replace("100_000", "40")
+    job = nan_job(yard, script + f"(OUTPUT / 'lora.safetensors').write_bytes({NAN_PAIR!r})\n", stop_on_nan=0)
+    ended = yard.run_to_end(job)
+    assert (ended.status, ended.alarms) == (JobStatus.SUCCEEDED, ("nan_loss", "nan_weights"))
+    assert [file.name for file in ended.artifacts if file.holds_nan] == ["lora-000002.safetensors", "lora.safetensors"]
+
+
+def test_an_average_that_a_passing_nan_spoilt_ends_nothing(yard: Yard) -> None:
+    gate = "while not (OUTPUT / 'go').exists():\n    time.sleep(0.02)\n"
+    job = nan_job(yard, gate + GOES_NAN.replace("100_000", "40"), stop_on_nan=5)
+    folder, staff = yard.source._files.attempt(job.id, 1), yard.hire()
+    yard.run_until(staff, job, lambda _: folder.started())
+    recorded = next((RECORDINGS / "sd-scripts-success").rglob("events.out.tfevents.*"))
+    folder.event_logs.mkdir()
+    shutil.copy(recorded, folder.event_logs)
+    (folder.output / "go").touch()
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert (ended.status, "nan_loss" in ended.alarms) == (JobStatus.SUCCEEDED, True)
