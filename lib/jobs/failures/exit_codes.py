@@ -1,5 +1,6 @@
 """Exit codes that stand for more than success or failure: signals, and what Windows puts into them."""
 
+import re
 import signal
 
 from lib.jobs.failures.causes import Cause
@@ -21,6 +22,22 @@ WINDOWS = {
     0xC000013A: (Cause.INTERRUPTED, "somebody pressed Ctrl+C or closed the window"),
     0x40010004: (Cause.INTERRUPTED, "somebody ended it, or the machine was shut down"),
 }
+
+
+# How launchers, shells, containers and service managers say how a program ended.
+_STATED = re.compile(
+    r"(?i)\b(?:process (?:finished|completed|exited)|exited|terminated|command exited|job exited)"
+    r" with (?:non-zero )?(?:exit )?(?:code|status):? ?(?P<code>-?\d{1,10})\b"
+    r"|\bMain process exited, code=(?:killed|dumped), status=(?P<signal>\d{1,3})/"
+)
+
+
+def code_in(text: str) -> int | None:
+    """The exit code that a line states; a shell's (128 + number) for a signal."""
+    match = _STATED.search(text)
+    if match is None:
+        return None
+    return int(match["code"]) if match["code"] else 128 + int(match["signal"])
 
 
 def windows_status(exit_code: int | None) -> int | None:

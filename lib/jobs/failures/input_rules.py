@@ -6,6 +6,8 @@ For the order of all rules see ``lib.jobs.failures.rules``.
 from lib.jobs.failures.causes import Cause, Rule, rule
 
 _IMAGE_BEFORE = r"Error (?:loading|processing|opening)(?: file| image)?:? *(?P<file>\S.*\.\w{3,4})\b"
+# States of a run and what was cached are no models, whatever their files end in.
+_NO_MODEL = r"(?!['\"]?[^'\"]*(?:optimizer|scheduler|scaler|random_states|rng_state|train\w*_state|latent|cache|embed))"
 _MODEL_FILE = r"\.(?:safetensors|ckpt|pt|pth|bin|gguf|onnx)"
 PARENT_FOLDER = (
     "The folder given to the trainer must hold folders with images (such as 10_token), not the images themselves."
@@ -136,7 +138,7 @@ MODEL_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.MISSING_MODEL,
-        rf"No such file or directory: ['\"]?(?P<file>[^'\"]+{_MODEL_FILE})\b"
+        rf"No such file or directory: {_NO_MODEL}['\"]?(?P<file>[^'\"]+{_MODEL_FILE})\b"
         rf"|\"(?P<file2>[^\"]+{_MODEL_FILE})\" .*does not exist",
         "The model file {file} does not exist.",
         "A model file does not exist.",
@@ -192,7 +194,7 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.BAD_ARGUMENT,
-        r"argument (?P<text>-\S+): (?P<name>.+)",
+        r"argument (?P<text>-\S+): (?P<name>.+)|Invalid value for '?(?P<text2>-[\w-]+)[^:]{0,60}: (?P<name2>.+)",
         "The argument {text} is wrong: {name}.",
     ),
     rule(

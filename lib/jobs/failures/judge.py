@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lib.jobs.failures.causes import CERTAIN, CRASH_HINT, ECHOES, HINTS, LIKELY, Cause
-from lib.jobs.failures.evidence import Chain, Entry, LogEnd, Raised
-from lib.jobs.failures.exit_codes import signal_name, windows_sentence, windows_status
+from lib.jobs.failures.evidence import Entry, LogEnd
+from lib.jobs.failures.exit_codes import code_in, signal_name, windows_sentence, windows_status
 from lib.jobs.failures.network import request_of
 from lib.jobs.failures.rules import classify
-from lib.jobs.failures.structure import guess, phase_of, raised_by, refuses
+from lib.jobs.failures.structure import guess, phase_of, raised_by, refusal_of, refuses
 from lib.jobs.failures.suspects import FAR_LINES, Suspect, frames_of, prime_suspect
+from lib.jobs.failures.tracebacks import Chain, Raised
 from lib.jobs.job import Failure, JobStatus
 
 __all__ = ["NAN_LOSS", "NAN_PRINTED", "Cause", "Verdict", "judge", "judge_by_log"]
@@ -31,6 +32,8 @@ MAX_EVIDENCE_LINES = 12
 MAX_LINE_LENGTH = 600
 # Of a line whose end proves something.
 MAX_PROOF_LENGTH = 4_000
+# Within so many lines from the end somebody states how the program ended.
+_END_LINES = 12
 # Lines after a survived traceback in a log without bars, when only the log can tell.
 SURVIVED_LINES = 50
 
@@ -161,7 +164,9 @@ def _explain(log: LogEnd, exit_code: int | None) -> Failure:
 
 
 def _reason(log: LogEnd, exit_code: int | None) -> Failure:
-    suspect = prime_suspect(log)
+    suspect = prime_suspect(log, has_failed=True)
+    if exit_code is None or suspect is None:
+        exit_code = stated_code(log) or exit_code
     status = windows_status(exit_code) or _windows_in_text(log)
     if status is not None and (suspect is None or suspect.cause is Cause.UNKNOWN):
         return _of_windows(log, status)
@@ -197,7 +202,16 @@ def _windows_in_text(log: LogEnd) -> int | None:
 
 
 def _says_it_died(log: LogEnd) -> bool:
-    return _signal_in_text(log) is not None or _windows_in_text(log) is not None
+    return any(found is not None for found in (_signal_in_text(log), _windows_in_text(log), stated_code(log)))
+
+
+def stated_code(log: LogEnd) -> int | None:
+    """The exit code that a launcher, a shell or a service manager states at the end of the log, other than 0."""
+    for entry in reversed(log.entries[-_END_LINES:]):
+        code = code_in(entry.text[:MAX_LINE_LENGTH])
+        if code and not log.moved_on(entry.first):
+            return code
+    return None
 
 
 def _outweighs(log: LogEnd, suspect: Suspect | None, number: int, *, told: bool) -> bool:
@@ -266,7 +280,7 @@ def _of_report(log: LogEnd, suspect: Suspect, evidence: Sequence[str]) -> Failur
     """A line reported as an error that no rule knows."""
     said = suspect.entry.text if suspect.entry else ""
     _, did_step = phase_of("\n".join(log.raw[: suspect.line]), ())
-    cause, confidence = (Cause.UNKNOWN, "") if did_step or not refuses(said) else (Cause.TRAINER_REFUSED, LIKELY)
+    cause, confidence = (Cause.UNKNOWN, "") if did_step or not refuses(said) else (refusal_of(said), LIKELY)
     message = f"The trainer stopped with an error: {_short(said)}"
     return _failure(cause, message, evidence=evidence, confidence=confidence)
 

@@ -21,12 +21,13 @@ SPACE_RULES: tuple[Rule, ...] = (
         r"OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED"
         r"|OOM during training step|CUDA_ERROR_OUT_OF_MEMORY|CUDA failed with error out of memory|cudaMalloc failed"
         r"|NVML_SUCCESS == r INTERNAL ASSERT|hipErrorOutOfMemory|UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"
-        r"|cuda runtime error \(2\)",
+        r"|cuda runtime error \(2\)|not enough GPU video memory",
         "The graphics card ran out of memory.",
     ),
     rule(
         Cause.OUT_OF_MEMORY,
-        r"[Ii]nsufficient shared memory|out of shared memory|unable to [\w ]{2,30} </?torch_\d",
+        r"[Ii]nsufficient shared memory|out of shared memory"
+        r"|unable to [\w ]{2,40} </?torch_\d.{0,80}: (?:No space left|Cannot allocate)",
         "The data loader ran out of shared memory.",
         hint=_SHM,
     ),
@@ -232,7 +233,8 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.MISSING_LOGIN,
-        r"api_key not configured|wandb\S*CommError.{0,80}(?i:permission denied|40[13])|WANDB_API_KEY",
+        r"(?i:no api key configured|api[_ ]key not configured)"
+        r"|wandb\S*CommError.{0,80}(?i:permission denied|40[13])|WANDB_API_KEY",
         "The trainer reports to Weights & Biases (wandb), but nobody is signed in there.",
         hint="Run 'wandb login' or set WANDB_API_KEY where the trainer runs, or train without wandb (--log_with).",
     ),
@@ -271,6 +273,7 @@ NETWORK_RULES: tuple[Rule, ...] = (
         r"|Too Many Requests|\b(?:401|403|404|429|50[0234]) (?:Client|Server) Error|WinError 100(?:60|61|54|51)\b"
         r"|CommError"
         r"|ChunkedEncodingError|IncompleteRead|ReadTimeoutError|while downloading using `?hf_transfer"
+        r"|CAS service error|[Rr]eqwest|Request failed after \d+ retries|error sending request for url"
         r"|Consistency check failed|nodename nor servname",
         "A download failed: {name} could not be reached.",
         "A download failed: the network or the hub did not answer.",

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from lib.jobs.failures.causes import Cause
-from lib.jobs.failures.evidence import Raised
+from lib.jobs.failures.tracebacks import Raised
 
 _HOSTS = (
     re.compile(r"(?P<host>https?://[\w.-]+(?::\d+)?)"),

@@ -7,7 +7,7 @@ a caption that says "out of memory" means nothing.
 
 import re
 
-from lib.jobs.failures.causes import Cause, Finding, Rule, rule
+from lib.jobs.failures.causes import CRASH_HINT, Cause, Finding, Rule, rule
 from lib.jobs.failures.input_rules import DATA_RULES, MODEL_RULES, NO_IMAGES, SETTINGS_RULES
 from lib.jobs.failures.machine_rules import NETWORK_RULES, SOFTWARE_RULES, SPACE_RULES
 
@@ -57,6 +57,12 @@ LINE_RULES: tuple[Rule, ...] = (
         "The program {file} is not installed.",
     ),
     rule(
+        Cause.MISSING_TRAINER,
+        r"(?:'|.{0,60}: The term ')(?P<file>[^']{1,200})' is not recognized as "
+        r"(?:an internal or external command|the name)",
+        "The program {file} is not installed.",
+    ),
+    rule(
         Cause.IMPORT_ERROR,
         r"\S*python\S*: No module named (?P<name>[\w.]+)",
         "The Python module {name} is not installed where the trainer runs.",
@@ -89,8 +95,21 @@ LINE_RULES: tuple[Rule, ...] = (
     rule(
         Cause.OUT_OF_MEMORY,
         r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?(?:Memory cgroup o|O)ut of memory: Killed process|.{0,80}\bOOMKilled\b"
-        r"|oom-kill:",
+        r"|oom-kill:|.{0,120}\bkilled by the OOM killer\b",
         "The machine, or the container's limit, ran out of memory: the kernel killed the trainer.",
+    ),
+    rule(
+        Cause.OUT_OF_MEMORY,
+        r".{0,60}TERM_MEMLIMIT|=>> PBS: job killed: v?mem",
+        "The training used more memory than its queue allows.",
+        hint="Ask the queue for more memory, or lower the batch size or the number of data loader workers.",
+    ),
+    rule(
+        Cause.KILLED,
+        r"(?:Windows fatal exception: (?:access violation|stack overflow|code 0xc0\w+)|Fatal Python error: "
+        r"(?:Segmentation fault|Bus error|Illegal instruction|Aborted|Floating))",
+        "The trainer crashed inside a library.",
+        hint=CRASH_HINT,
     ),
     rule(
         Cause.TIMEOUT,
@@ -145,8 +164,19 @@ HARMLESS = re.compile(r"^(?:fatal: not a git repository|(?i:(?:sample_)?prompts?
 SURVIVED = re.compile(r"^ModuleNotFoundError: No module named 'triton'")
 
 
+# What the first line of a message says of these may be told better by its other lines.
+_VAGUE = frozenset({Cause.NETWORK, Cause.MISSING_FILE, Cause.IMPORT_ERROR})
+
+
 def classify(text: str) -> Finding | None:
-    """The first rule whose words stand in ``text``."""
+    """The first rule whose words stand in ``text``: in its first line, else in what that quotes or adds."""
+    found, whole = _first_found(text.partition("\n")[0]), _first_found(text)
+    if found is None or whole is None or found.rule.cause in {*_VAGUE, whole.rule.cause}:
+        return whole
+    return found
+
+
+def _first_found(text: str) -> Finding | None:
     for each in RULES:
         if match := each.pattern.search(text, 0, MAX_TEXT):
             return Finding(rule=each, facts=_facts(match))

@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.jobs.failures.causes import Cause
-from lib.jobs.failures.evidence import Frame, Raised
+from lib.jobs.failures.tracebacks import Frame, Raised
 from lib.jobs.job import Stage
 from lib.jobs.logs.progress import ProgressParser
 
 _PACKAGE = re.compile(r"(?:site|dist)-packages[\\/](?P<name>[A-Za-z]\w*)")
 _STANDARD = re.compile(
-    r"(?:^|[\\/])(?:lib[\\/])?(?:python3?(?:\.\d+)?|Python3\d+[\\/]lib)[\\/](?!.*-packages)[\w\\/]+\.py$|<frozen"
+    r"(?:^|[\\/])(?:lib[\\/])?(?:python3?(?:\.\d+)?|Python3\d+[\\/]lib)[\\/](?!.*-packages)[\w\\/]+\.py$|^<"
 )
 # What a function of the trainer or of a library does, when its name says so.
 _PHASES = (
-    ("saving", re.compile(r"^(?:_?save_\w+|save|push_to_hub|upload\w*|on_save|log_artifact)$")),
     (
         "sampling",
         re.compile(r"sample_image|^sample$|log_validation|generate_image|run_validation|sample_during|process_sample"),
     ),
+    ("saving", re.compile(r"^(?:_?save_\w+|save|push_to_hub|upload\w*|on_save|log_artifact)$")),
     (
         "caching",
         re.compile(r"cache_(?:latents|text|batch|dataset)|new_cache|cache_all|vae_cache|cache_to_disk|_cache_"),
@@ -50,11 +50,12 @@ _MISMATCH = re.compile(
     r"|takes (?:from )?\d+ (?:to \d+ )?positional)"
     r"|^(?:ImportError|RuntimeError): .*\b(?:requires|needs) (?P<needed>[\w-]+) ?(?:version )?[<>=~]"
     r"|numpy\.dtype size changed|numpy\.core\.multiarray failed|compiled using NumPy 1\.x"
-    r"|was compiled (?:against|with) (?:a )?different|is (?:not compatible|incompatible) with|version mismatch"
-    r"|operator \w+::\w+ does not exist"
+    r"|(?:was|were) compiled (?:against|with) (?:a )?different|is (?:not compatible|incompatible) with|version mismatch"
+    r"|operator \w+::\w+ does not exist|your generated code is out of date"
 )
 _REFUSALS = frozenset({"ValueError", "AssertionError", "NotImplementedError", "Exception", "RuntimeError"})
-_BUGS = frozenset({"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError"})
+_BUGS = frozenset({"NameError", "UnboundLocalError"})
+_SYNTAX = frozenset({"SyntaxError", "IndentationError", "TabError"})
 # Words about a setting: its name, and that it may not be so.
 _SETTING = re.compile(r"--[a-z]\w+|\b[a-z]+_[a-z_]+\b|\b[a-z]+(?:_[a-z]+)+=|\b(?:option|argument|setting|config)\b")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_]{2,}")
@@ -76,6 +77,33 @@ _JSON_READERS = (
     (Cause.BROKEN_MODEL, re.compile(r"^(?:transformers|diffusers|tokenizers|safetensors|peft)\b")),
     (Cause.BAD_ARGUMENT, re.compile(r"(?i)config|settings|\bargs|toml|yaml|^accelerate\b")),
 )
+# What the system answered, on Linux, on Windows and as Rust prints it.
+_ERRNO = re.compile(
+    r"\[(?P<system>Errno|WinError) (?P<number>\d{1,5})\]|\(os error (?P<rust>\d{1,5})\)|(?P<open>Too many open)"
+)
+_GONE = (
+    "The disk or the network folder does not answer any more: see that it is still mounted, and that its device works."
+)
+_ERRNO_HINTS = {
+    ("Errno", 5): _GONE,
+    (
+        "Errno",
+        19,
+    ): "This folder cannot be mapped into memory (as some network and shared folders): copy the file elsewhere.",
+    ("Errno", 23): "Raise the limit of open files (ulimit -n), or use fewer data loader workers.",
+    ("Errno", 24): "Raise the limit of open files (ulimit -n), or use fewer data loader workers.",
+    ("Errno", 36): "The name of a file is too long: shorten the output name or the names in the dataset.",
+    ("Errno", 103): _GONE,
+    ("Errno", 107): _GONE,
+    ("Errno", 116): _GONE,
+    ("Errno", 121): _GONE,
+    ("WinError", 21): _GONE,
+    ("WinError", 59): _GONE,
+    ("WinError", 64): _GONE,
+    ("WinError", 206): "A path is too long for Windows: move the folders nearer to the root of the drive.",
+    ("WinError", 1117): _GONE,
+    ("WinError", 1450): "Windows ran out of resources: end other programs, or use fewer data loader workers.",
+}
 _LAYER_HINTS = {
     "bitsandbytes": "bitsandbytes does not fit this PyTorch or CUDA: install the one that fits, or choose an optimizer "
     "without it (AdamW instead of AdamW8bit).",
@@ -120,7 +148,11 @@ def phase_of(text: str, frames: Sequence[Frame]) -> tuple[str, bool]:
     named = phase_of_frames(frames)
     if now.step is not None and named in {"", "training", "loading"}:
         stage = _STAGE_PHASES.get(Stage(now.stage or Stage.QUEUED), "")
+        if now.step == now.total_steps:
+            stage = stage or "after the last step"
         return (stage or f"step {now.step}"), did_step
+    if now.stage == Stage.CACHING_LATENTS and named in {"loading", "saving"}:
+        named = "caching"  # what is cached is loaded before and saved after
     if not named or named == "training":
         named = named or _STAGE_PHASES.get(Stage(now.stage or Stage.QUEUED), "loading")
     return named, did_step
@@ -189,7 +221,7 @@ def guess(raised: Raised, phase: str, *, did_step: bool) -> Guess:
     )
     message = f"The training broke{when}{place}: {own_sentence(raised)}"
     cause = _cause_of(raised, kind, did_step=did_step)
-    return Guess(cause=cause, message=message, hint=advice(raised.message) or _layer_hint(cause, who))
+    return Guess(cause=cause, message=message, hint=advice(raised.message) or _hint_of(raised, kind, cause, who))
 
 
 def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
@@ -197,7 +229,7 @@ def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
         return _cause_of_json(raised)
     if _MISMATCH.search(raised.text[:2_000]):
         return Cause.LIBRARY_MISMATCH
-    if kind in {"AttributeError", "OSError"} and raised_by(raised) in _COMPILED:
+    if kind in {"AttributeError", "NameError", "OSError"} and raised_by(raised) in _COMPILED:
         return Cause.LIBRARY_MISMATCH
     if kind in _BUGS and is_own(raised):
         return Cause.TRAINER_BUG
@@ -212,6 +244,11 @@ def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
 def refuses(text: str) -> bool:
     """Whether words say that something given to the training may not be so."""
     return bool(_FORBIDS.search(text[:2_000])) and not _TENSORS.search(text[:2_000])
+
+
+def refusal_of(text: str) -> Cause:
+    """What refuses a run before its first step: an option that the text names, or the trainer."""
+    return Cause.BAD_ARGUMENT if _OPTION.search(text[:2_000]) else Cause.TRAINER_REFUSED
 
 
 def _cause_of_json(raised: Raised) -> Cause:
@@ -230,7 +267,15 @@ def _reader(frame: Frame) -> str:
     return f"{_file_name(frame)} {frame.function} {frame.code}"
 
 
-def _layer_hint(cause: Cause, who: str) -> str:
+def _hint_of(raised: Raised, kind: str, cause: Cause, who: str) -> str:
+    if kind in _SYNTAX:
+        return (
+            "The trainer's Python may be too old for its code, or the file was changed: see which Python it asks for."
+        )
+    if match := _ERRNO.search(raised.text[:2_000]):
+        number = int(match["number"] or match["rust"] or 24)
+        if hint := _ERRNO_HINTS.get((match["system"] or "Errno", number)):
+            return hint
     if cause is Cause.UNKNOWN or cause is Cause.LIBRARY_MISMATCH:
         return _LAYER_HINTS.get(who, "")
     return ""
@@ -240,6 +285,6 @@ def advice(text: str) -> str:
     """The sentence in which a library itself says what to do; empty when it does not."""
     for sentence in _SENTENCE.findall(text[:4_000]):
         words = " ".join(sentence.split())
-        if _ADVICE.search(words) and 12 <= len(words) <= 300:
+        if _ADVICE.search(words) and words[-1] != ":" and 12 <= len(words) <= 300:
             return words if words[-1] in ".!?" else f"{words}."
     return ""

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lib.jobs.failures.causes import ECHOES, Cause, Finding
-from lib.jobs.failures.evidence import BAD_LEVELS, Chain, Entry, Frame, LogEnd, Raised
+from lib.jobs.failures.evidence import BAD_LEVELS, Entry, LogEnd
 from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_line
 from lib.jobs.failures.structure import guess, phase_of_frames
+from lib.jobs.failures.tracebacks import Chain, Frame, Raised
 
 # A traceback this far above another one is most likely a survived one.
 FAR_LINES = 200
@@ -39,8 +40,12 @@ _ECHO = re.compile(
     r"|Connection (?:closed|reset) by peer|NCCL (?:error|communicator)|Broken pipe|returned non-zero exit status"
     r"|Non-zero exit code|Some (?:NCCL|workers)|exited unexpectedly|died with <Signals|Process \d+ terminated with"
 )
-# What PyTorch's own code prints behind a failure: C++ frames, and torchrun ending the other processes.
-_NATIVE = re.compile(r"frame #\d+: |Exception raised from |[WE]\d{4} ")
+# What is printed behind a failure and says nothing new: C++ frames, torchrun ending the other processes, the rest of
+# what a Windows shell says of a program that it does not find.
+_NATIVE = re.compile(
+    r"frame #\d+: |Exception raised from |[WE]\d{4} |operable program|\s*\+ |At \S+:\d+ char:"
+    r"|(?:Current t|T)hread 0x|\s*File \"|Extension modules: "
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +70,17 @@ class Suspect:
         return self.chain.final.is_wrapper or bool(_ECHO.search(self.chain.final.text[:2_000]))
 
 
-def prime_suspect(log: LogEnd) -> Suspect | None:
-    """What reached the top last; an earlier place only where the last one is an echo of it."""
+def prime_suspect(log: LogEnd, *, has_failed: bool = False) -> Suspect | None:
+    """What reached the top last; an earlier place only where the last one is an echo of it.
+
+    Args:
+        log: The end of the log.
+        has_failed: Whether it is known that the training failed: then the exception of a thread may be the reason,
+            where nothing else is.
+    """
     suspects = sorted(_suspects(log), key=lambda each: each.line)
     if not suspects:
-        return None
+        return _thread_suspect(log) if has_failed else None
     near = [each for each in suspects if suspects[-1].line - each.line <= FAR_LINES]
     raised = [each for each in near if each.chain]
     reported = [each for each in near if each.entry and each.finding]
@@ -88,6 +99,13 @@ def prime_suspect(log: LogEnd) -> Suspect | None:
     # The same program may say better than its exception what happened, in the lines before it.
     told = [each for each in reported if last.line - FAR_LINES / 10 <= each.line < last.line and not each.is_echo]
     return told[-1] if told and last.finding is None and _is_echoed(told[-1], last) else last
+
+
+def _thread_suspect(log: LogEnd) -> Suspect | None:
+    chain = log.chains[-1] if log.chains else None
+    if chain is None or not chain.is_of_thread or log.moved_on(chain.last - 1):
+        return None
+    return Suspect(line=chain.last - 1, finding=_classify_chain(chain), chain=chain)
 
 
 def _is_machine(suspect: Suspect) -> bool:
