@@ -8,7 +8,7 @@ what holds no words of a training itself, is their prefix.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache, reduce
+from functools import lru_cache
 
 WINDOW_LINES = 32
 # A prefix is not longer than this; hostnames and names of pods are long.
@@ -38,6 +38,9 @@ _CONTENT = re.compile(
     r"|\b(?:global_)?[Ss]teps?\b|\b[Ee]pochs?\b|\d{1,3}%|\bTrain(?:ing)?\b:|\b[A-Z]\w*(?:Error|Exception|Interrupt)\b"
     r"|\b(?:[Cc]aching|[Ll]oading|[Dd]ownloading|[Ss]aving)\b|\{['\"]|\b[Nn]um\b|\bno such\b"
 )
+# Nothing of these is longer.
+_LONGEST_CONTENT = 40
+_CONTENT_SAMPLES = 3
 # What shows that a line was written by a program that knew nothing of a prefix.
 _LANDMARK = re.compile(
     r"Traceback \(most recent|\s*File \"|(?:\S.{0,60}: *)?\d{1,3}%\||\{['\"]|(?:\w+\.)*[A-Z]\w*(?:Error|Exception):"
@@ -82,14 +85,14 @@ class Prefixes:
                 lines are a prefix, too.
         """
         said = [line[:MAX_PREFIX_CHARS] for line in lines if line.strip()]
-        heads = [line for line in said if not _PAINTED.match(line)]
+        heads = [line for line in said if "%|" not in line or not _PAINTED.match(line)]
         shapes = _shapes_of(heads, may_be_plain)
         if not shapes and len(heads) < _MIN_LINES:
             shapes = _shapes_of(said, may_be_plain)
         known = dict(self._shapes)
         for shape, blank in shapes.items():
             if shape in known or len(self._shapes) < _MOST_SHAPES:
-                self._shapes[shape] = _common(blank, known.get(shape, blank))
+                self._shapes[shape] = _common([blank, known.get(shape, blank)])
         if self._shapes == known:
             return False
         longest_first = sorted(self._shapes, key=len, reverse=True)
@@ -132,7 +135,8 @@ def _shapes_of(lines: Sequence[str], may_be_plain: bool) -> dict[Shape, str]:
         shape, members = _commonest(left)
         if not shape or (len(members) < max(_MIN_LINES, _MIN_SHARE * len(lines)) and len(members) < len(lines)):
             break
-        left = [each for each in left if each not in members]
+        taken = {id(each) for each in members}
+        left = [each for each in left if id(each) not in taken]
         if kept := _trimmed(shape, members, len(lines), [line for line, _ in left], may_be_plain):
             found[kept[0]] = kept[1]
     return found
@@ -172,47 +176,71 @@ def _trimmed(
     shape: Shape, members: list[tuple[str, list[str]]], count: int, others: list[str], may_be_plain: bool
 ) -> tuple[Shape, str] | None:
     """The part of a common beginning that is a prefix, and the blanks it ends with."""
-    length = min([len(shape), *(_content_at(line, tokens) for line, tokens in members)])
+    most = count if may_be_plain else 1 << 40
+    length = _delimited(shape, len(shape))
+    if length:
+        # Their beginnings are alike: some tell of all.
+        some = members[:: -(-len(members) // _CONTENT_SAMPLES)]
+        length = min([length, *(_content_at(line, tokens, length) for line, tokens in some)])
     while length := _delimited(shape, length):
-        last = [tokens[length - 1] for _, tokens in members]
-        blank = reduce(_common, last) if shape[length - 1] == "blank" else ""
-        rests = [
-            each[len(blank or each) :] + "".join(tokens[length:])
-            for each, (_, tokens) in zip(last, members, strict=True)
-        ]
-        # A level that is padded to a column is a logger's own.
-        is_padded = shape[length - 2 : length] == ("level", "blank") and len({*last}) > 1
-        # A line that is nothing but the prefix was empty when the program wrote it; a logger has many levels.
-        levels = {tokens[at] for at in range(length) if shape[at] == "level" for _, tokens in members}
-        has_empty = len(levels) < 2 and not all(map(str.strip, rests))
-        most = count if may_be_plain else 1 << 40
-        if not is_padded and _is_prefix(shape[:length], rests, others, most, has_empty=has_empty):
-            return shape[:length], blank
+        kept = shape[:length]
+        if _may_be_prefix(kept, len(members), most):
+            last = [tokens[length - 1] for _, tokens in members]
+            blank = _common(last) if kept[-1] == "blank" else ""
+            # A level that is padded to a column is a logger's own.
+            is_padded = kept[-2:] == ("level", "blank") and len({*last}) > 1
+            if not is_padded and _is_prefix(kept, members, len(blank), others, most):
+                return kept, blank
         length -= 1
     return None
 
 
-def _is_prefix(shape: Shape, rests: list[str], others: list[str], count: int, *, has_empty: bool) -> bool:
+def _may_be_prefix(shape: Shape, lines: int, count: int) -> bool:
+    """Whether a shape is that of a prefix, or stands before so many lines that it may be one whatever it is."""
+    return "level" in shape or lines >= _NEARLY_ALL * count or bool(_marked(shape))
+
+
+@lru_cache(maxsize=1_024)
+def _marked(shape: Shape) -> re.Match[str] | None:
+    text = " ".join(shape)
+    return _TIME.search(text) or _TAG.match(text)
+
+
+def _is_prefix(shape: Shape, members: list[tuple[str, list[str]]], blanks: int, others: list[str], count: int) -> bool:
     """Whether a common beginning was put there by a launcher.
 
     A level belongs to the program's own log, unless lines that no logger writes have it, too, and none lacks it.
+
+    Args:
+        shape: The common beginning.
+        members: The lines that have it.
+        blanks: How many blanks at its end are part of it.
+        others: The lines that do not have it.
+        count: How many lines there are.
     """
+    at = len(shape) - 1
+    rests = [(tokens[at][blanks:] if blanks else "") + "".join(tokens[at + 1 :]) for _, tokens in members]
     if sum(map(bool, map(_OWN_LEVEL.match, rests))) > len(rests) / 4:
         return False
-    text = " ".join(shape)
-    has_level = "level" in shape
-    time, is_all = _TIME.search(text), len(rests) >= count
-    is_marked = bool(time or _TAG.match(text))
-    is_proven = any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
-    if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
-        starts = bool(time and time.start() <= len("blank [ "))
-        return (starts and not has_level) or (is_all and is_proven and (is_marked or has_empty))
-    if not has_level and is_marked:
+    has_level, marked, is_all = "level" in shape, _marked(shape), len(rests) >= count
+    if len(rests) >= _MIN_LINES and not has_level and marked:
         return True
-    if shape == ("blank",) and len(rests) < count:
+    # A line that is nothing but the prefix was empty when the program wrote it; a logger has many levels.
+    levels = {tokens[place] for place in range(at + 1) if shape[place] == "level" for _, tokens in members}
+    has_empty = len(levels) < 2 and not all(map(str.strip, rests))
+    if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
+        starts = bool((time := _TIME.search(" ".join(shape))) and time.start() <= len("blank [ "))
+        is_sure = is_all and bool(marked or has_empty)
+        return (starts and not has_level) or (is_sure and _is_proven(rests, others))
+    if shape == ("blank",) and not is_all:
         return False  # indented lines are common, an indented log has no others
     is_everywhere = len(rests) >= _NEARLY_ALL * count
-    return (is_proven and (is_everywhere or has_level)) or (has_empty and is_all)
+    return (has_empty and is_all) or ((is_everywhere or has_level) and _is_proven(rests, others))
+
+
+def _is_proven(rests: list[str], others: list[str]) -> bool:
+    """Whether a line that no logger writes follows the common beginning, and none stands without it."""
+    return any(map(_LANDMARK.match, rests)) and not any(map(_UNPAINTED.match, others))
 
 
 def _delimited(shape: Shape, most: int) -> int:
@@ -227,25 +255,25 @@ def _delimited(shape: Shape, most: int) -> int:
     return 0
 
 
-def _content_at(line: str, tokens: list[str]) -> int:
-    """How many tokens stand before the text of the training itself."""
-    match = _CONTENT.search(_ESCAPE.sub("", line))
-    if match is None:
-        return len(tokens)
+def _content_at(line: str, tokens: list[str], most: int) -> int:
+    """How many of the first ``most`` tokens stand before the text of the training itself."""
+    width = sum(map(len, tokens[:most]))
+    match = _CONTENT.search(_ESCAPE.sub("", line), 0, width + _LONGEST_CONTENT)
+    if match is None or match.start() >= width:
+        return most
     left = match.start()
     for number, token in enumerate(tokens):
         if left < len(token):
             return number
         left -= len(token)
-    return len(tokens)
+    return most
 
 
-def _common(left: str, right: str) -> str:
-    """What two runs of blanks begin with alike."""
-    same = 0
-    while same < min(len(left), len(right)) and left[same] == right[same]:
-        same += 1
-    return left[:same]
+def _common(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    first, last = min(texts), max(texts)
+    same = next((at for at, (left, right) in enumerate(zip(first, last, strict=False)) if left != right), len(first))
+    return first[:same]
 
 
 def _regex(shape: Shape, blank: str) -> str:
