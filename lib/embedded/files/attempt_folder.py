@@ -25,10 +25,16 @@ _START_ERROR_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What the supervisor is to run. ``stop_grace_s`` lies between SIGTERM and SIGKILL."""
+    """What the supervisor is to run.
+
+    Attributes:
+        before: Commands to run first, one after the other; the first that fails ends the attempt.
+        stop_grace_s: The time between SIGTERM and SIGKILL.
+    """
 
     argv: tuple[str, ...]
     cwd: str
+    before: tuple[tuple[str, ...], ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     time_limit_s: float | None = None
     stop_grace_s: float = 10.0
@@ -133,7 +139,8 @@ class AttemptFolder:
     def read_spec(self) -> RunSpec:
         """What to run."""
         values = json.loads(self._spec.read_bytes())
-        return RunSpec(**{**values, "argv": tuple(values["argv"])})
+        before = tuple(map(tuple, values.get("before", ())))
+        return RunSpec(**{**values, "argv": tuple(values["argv"]), "before": before})
 
     def mark_started(self, **facts: int) -> None:
         """Record that the trainer is about to run; without this record it certainly never ran."""

@@ -72,6 +72,10 @@ class Recipe(Protocol):
     def command(self, run: TrainingRun) -> list[str]:
         """The argv. Touches nothing, so that it can be shown before the job exists."""
 
+    def commands_before(self, run: TrainingRun) -> Sequence[Sequence[str]]:
+        """Commands to run before the training, such as those that fill a cache; they share its log."""
+        return ()
+
     def prepare(self, run: TrainingRun) -> None:
         """Make the folders and write the files that the command names."""
 

@@ -48,6 +48,7 @@ class AttemptStart:
         folder.write_spec(
             RunSpec(
                 argv=tuple(command),
+                before=tuple(map(tuple, recipe.commands_before(training))),
                 cwd=str(ROOT),
                 environ={**self.gpus.environ(claim.gpus), **recipe.environ(training)},
                 time_limit_s=claim.time_limit_s,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +43,24 @@ def supervise(folder: AttemptFolder, lock: int) -> None:
 
 
 def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
+    """Run the commands before the training and the training itself; the first that does not end well is the end."""
+    deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
+    for number, argv in enumerate(spec.before, 1):
+        step = f"Step {number} of {len(spec.before) + 1}: {_script_of(argv)}"
+        with contextlib.suppress(OSError), folder.log.open("ab") as log:
+            log.write(f"{step}\n".encode())
+        ended = _run_one(replace(spec, argv=argv), folder, lock, deadline)
+        if ended.exit_code != 0 or ended.cancelled or ended.timed_out or ended.stopped_for:
+            return ended
+    return _run_one(spec, folder, lock, deadline)
+
+
+def _script_of(argv: Sequence[str]) -> str:
+    """The name of the script in a command line, or else of its program; its arguments may be secret."""
+    return next((Path(each).name for each in argv if each.endswith(".py")), Path(argv[0]).name)
+
+
+def _run_one(spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None) -> Exit:
     try:
         _once_available(folder, lock, partial(folder.mark_started, supervisor=os.getpid()))
         trainer = start_trainer(spec, folder, lock)
@@ -52,7 +71,7 @@ def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
         return Exit(exit_code=None, finished_at=time.time(), start_error=message)
     with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark also identifies its group
         folder.mark_started(supervisor=os.getpid(), trainer=trainer.pid)
-    return wait_for(trainer, spec, folder, lock)
+    return wait_for(trainer, spec, folder, lock, deadline)
 
 
 def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _T:
@@ -99,10 +118,11 @@ def _is_for_trainer(name: str) -> bool:
     return name.startswith(TRAINER_VARIABLE) and name != TRAINER_VARIABLE
 
 
-def wait_for(trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
+def wait_for(
+    trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None
+) -> Exit:
     """Wait for the end; stop the trainer on request or when its time is up."""
     stop = GroupStop(spec.stop_grace_s)
-    deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
     cancelled = timed_out = was_away = False
     stopped_for = ""
     # WNOWAIT keeps the dead trainer as a zombie, so that its group id cannot be reused before the kill below.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_cancelled_before_the_start_never_runs(run: Supervised, folder: AttemptF
     ended = run("(OUTPUT / 'ran').touch()")
     assert (ended.exit_code, ended.cancelled) == (None, True)
     assert not (folder.output / "ran").exists()
+
+
+def test_commands_before_the_training_run_one_after_the_other(run: Supervised, folder: AttemptFolder) -> None:
+    before = [tuple(script_argv(f"print('cached {number}', flush=True)", folder.output)) for number in (1, 2)]
+    python = Path(sys.executable).name
+    assert run("print('trained')", before=tuple(before)).exit_code == 0
+    assert folder.log.read_text() == (f"Step 1 of 3: {python}\ncached 1\nStep 2 of 3: {python}\ncached 2\ntrained\n")
+
+
+def test_the_first_command_that_fails_ends_the_attempt(run: Supervised, folder: AttemptFolder) -> None:
+    before = (
+        tuple(script_argv("sys.exit(3)", folder.output)),
+        tuple(script_argv("print('never')", folder.output)),
+    )
+    assert run("print('never')", before=before).exit_code == 3
+    assert "never" not in folder.log.read_text()
+
+
+def test_the_time_limit_holds_for_all_commands_together(run: Supervised, folder: AttemptFolder) -> None:
+    nap = tuple(script_argv("time.sleep(0.4)", folder.output))
+    assert run("time.sleep(60)", before=(nap, nap), time_limit_s=0.5).timed_out
+    assert "Step 2" in folder.log.read_text()
 
 
 def test_a_missing_program_is_named(run: Supervised, folder: AttemptFolder) -> None:
