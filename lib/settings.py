@@ -199,6 +199,13 @@ def _existing_folder(text: str) -> str:
     return path
 
 
+def _existing_file(text: str) -> str:
+    path = _absolute(text)
+    if not Path(path).is_file():
+        raise ValueError("is a file that does not exist")
+    return path
+
+
 def _parts(separator: str | None) -> Callable[[object], object]:
     """A TOML list stays as it is; one text is cut into its entries, by default at spaces."""
 
@@ -247,6 +254,7 @@ Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_lin
 
 
 Folder = Annotated[str, AfterValidator(_existing_folder)]
+File = Annotated[str, AfterValidator(_existing_file)]
 ServiceAddress = Annotated[str, AfterValidator(_service_address)]
 KnownEvent = Annotated[str, AfterValidator(_known_event)]
 Card = Annotated[str, AfterValidator(_card)]
@@ -255,9 +263,10 @@ VariableValue = Annotated[str, AfterValidator(_variable_value)]
 
 
 class _TrainerPaths(BaseModel):
-    """Where trainers are installed: one line per trainer that is not part of the dashboard."""
+    """Where trainers are: a line per trainer that is not part of the dashboard, and the file of commands."""
 
     SD_SCRIPTS_DIR: Folder | None = None
+    LORA_COMMANDS: File | None = None
 
 
 class _Given(_TrainerPaths, SignInGiven):

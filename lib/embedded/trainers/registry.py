@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 
+from lib.embedded.trainers.command import command_recipes
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.sd_scripts import SdScriptsRecipe
@@ -15,10 +16,14 @@ DEFAULT_RECIPES = f"{__name__}:recipes"
 def recipes(settings: Settings) -> tuple[Recipe, ...]:
     """Every recipe, built from the settings it needs, in the order people choose from."""
     models = ModelFiles(rules=settings.rules, data_dir=settings.data_dir)
-    return (
+    shipped: tuple[Recipe, ...] = (
         TinyRecipe(),
         SdScriptsRecipe(settings.trainer_paths.get("SD_SCRIPTS_DIR"), models),
     )
+    # A command cannot take the name of a trainer that is known.
+    known = {recipe.name for recipe in shipped}
+    commands = command_recipes(settings.trainer_paths.get("LORA_COMMANDS"), models)
+    return (*shipped, *(each for each in commands if each.name not in known))
 
 
 def load_recipes(reference: str, settings: Settings) -> Mapping[str, Recipe]:
