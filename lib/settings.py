@@ -119,6 +119,7 @@ class Settings:
             are the fields of ``_TrainerPaths``.
         trainer_env: Variables for trainers only, such as WANDB_API_KEY; secrets (LORA_TRAINER_ENV).
         rules: What a configuration may run.
+        watch_dirs: Folders in which runs that others started may be watched (LORA_WATCH_DIRS).
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
         sign_in: Who may come in, and who may do what.
         notify: Who is told of what.
@@ -131,6 +132,7 @@ class Settings:
     trainer_paths: Mapping[str, Path] = field(default_factory=dict)
     trainer_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     rules: TrainingRules = field(default_factory=TrainingRules)
+    watch_dirs: tuple[Path, ...] = ()
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
     sign_in: SignInSettings = field(default_factory=SignInSettings)
@@ -170,6 +172,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
             allow_pickles=given.LORA_ALLOW_PICKLES,
             allow_any_option=given.LORA_ALLOW_ANY_OPTION,
         ),
+        watch_dirs=tuple(map(Path, given.LORA_WATCH_DIRS)),
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
         sign_in=sign_in_settings(given, origins),
@@ -279,6 +282,7 @@ class _Given(_TrainerPaths, SignInGiven):
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
     LORA_GPUS: Annotated[list[Card], BeforeValidator(_parts(","))] = Field(default=[])
     LORA_MODEL_DIRS: Annotated[list[Folder], BeforeValidator(_parts(os.pathsep))] = Field(default=[])
+    LORA_WATCH_DIRS: Annotated[list[Folder], BeforeValidator(_parts(os.pathsep))] = Field(default=[])
     LORA_ALLOW_PICKLES: bool = False
     LORA_ALLOW_ANY_OPTION: bool = False
     LORA_NOTIFY_URLS: Annotated[list[ServiceAddress], BeforeValidator(_parts(None))] = Field(default=[])

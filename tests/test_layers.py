@@ -8,14 +8,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FRAME, SURFACE, UI, SERVICES, ACCESS, SOURCES, EMBEDDED, ARTIFACTS, SETTINGS, COMMAND, JOBS, ERRORS, TINY = (
-    "frame surface ui services access sources embedded artifacts settings command jobs errors tiny_trainer".split()
-)
+(
+    FRAME,
+    SURFACE,
+    UI,
+    SERVICES,
+    ACCESS,
+    SOURCES,
+    EMBEDDED,
+    ARTIFACTS,
+    SETTINGS,
+    COMMAND,
+    TERMINAL,
+    JOBS,
+    ERRORS,
+    TINY,
+) = "frame surface ui services access sources embedded artifacts settings command terminal jobs errors tiny".split()
 ROOM_OF = {
     "Home": FRAME,
     "pages": SURFACE,
     "lib.app": FRAME,
     "lib.web": FRAME,
+    "lib.watch": TERMINAL,
+    "lib.run": TERMINAL,
     "lib.tiny_trainer": TINY,
     "lib.ui": UI,
     "lib.services": SERVICES,
@@ -41,6 +56,7 @@ MAY_IMPORT = {
     EMBEDDED: {EMBEDDED, ACCESS, ARTIFACTS, SETTINGS, JOBS, ERRORS},
     ARTIFACTS: {ARTIFACTS, SETTINGS, JOBS, ERRORS},
     SETTINGS: {SETTINGS, ERRORS},
+    TERMINAL: {SOURCES, EMBEDDED, SETTINGS, JOBS, ERRORS},
     COMMAND: {ARTIFACTS, JOBS, ERRORS},
     JOBS: {JOBS, ERRORS},
     ERRORS: {ERRORS},

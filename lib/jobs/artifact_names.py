@@ -81,6 +81,15 @@ def describe_file(name: str) -> FileFacts:
     return FileFacts(kind=ArtifactKind.LOG if is_log else ArtifactKind.OTHER)
 
 
+def family_of(path: str) -> str:
+    """What the files of one run have in common: ``aria`` for ``aria-000002.safetensors``, its states and samples."""
+    parts = PurePosixPath(path).parts
+    name = next((part for part in parts if part.endswith("-state")), PurePosixPath(path).stem)
+    for pattern in (*_SAMPLES, *_MOMENTS):
+        name = pattern.sub("", name, count=1)
+    return name.removesuffix("-state")
+
+
 def _first_told(patterns: Sequence[re.Pattern[str]], names: Sequence[str]) -> dict[str, int]:
     """The numbers of the first pattern that fits the first of some names; empty when none does."""
     for name in names:

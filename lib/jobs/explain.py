@@ -21,6 +21,7 @@ from lib.jobs.artifact_names import LORA_KINDS, describe_file
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import Verdict, judge, judge_by_log
 from lib.jobs.job import Failure, JobStatus, Progress, Stage
+from lib.jobs.logs.binary import is_binary
 from lib.jobs.logs.normalise import Unwrapper
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step
@@ -36,8 +37,6 @@ PACE_FRAMES = 50
 LOG_NAME = "log"
 EXIT_NAME = "exit.json"
 
-# What shows nothing on a terminal and moves nothing there.
-_CONTROL_BYTES = bytes({*range(32), 127} - set(b"\a\b\t\n\v\f\r\x1b"))
 _CANCELLED = Failure(
     cause=Cause.INTERRUPTED, message="The training was cancelled by a person.", hint=HINTS[Cause.INTERRUPTED]
 )
@@ -109,16 +108,6 @@ def explain_log(log: BinaryIO, ended: Ended, output: Path | None) -> dict[str, A
     lora_count = None if output is None else count_loras(output)
     verdict = _judge(terminal.lines, ended, lora_count, tuple(parser.alarms))
     return _report(verdict, parser.progress, printed_pace(tail) or parser.progress.seconds_per_step, lora_count)
-
-
-def is_binary(sample: bytes) -> bool:
-    """Whether bytes are no text: a third or more of them are none that a terminal shows.
-
-    Zeros do not count: a machine that loses power leaves them at the end of a log.
-    """
-    sample = sample.replace(b"\0", b"")
-    text = sample.translate(None, _CONTROL_BYTES).decode("utf-8", "ignore")
-    return len(text.encode()) < len(sample) * 2 / 3
 
 
 def read_ended(path: Path) -> Ended:

@@ -229,12 +229,48 @@ class JobLink:
     name: str = ""
 
 
+class Origin(StrEnum):
+    """Where a job was started. One that was started elsewhere is only watched: nothing here can stop it."""
+
+    DASHBOARD = "dashboard"
+    TERMINAL = "terminal"
+    WATCHED = "watched"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlace:
+    """Where a run keeps its files that the dashboard did not start. Paths are absolute and without links.
+
+    Attributes:
+        log: Empty when there is none, or the dashboard keeps it.
+        output: Where its LoRA files and samples are; empty when unknown.
+        events: Where its TensorBoard files are; empty when unknown.
+        stem: Of several runs with one output folder, the one whose files have this name; empty: all files are its own.
+        since: Unix seconds before which no file of ``events`` is its own.
+        roots: Folders outside of which nothing is looked for that only the log names; empty: anywhere.
+    """
+
+    log: str = ""
+    output: str = ""
+    events: str = ""
+    stem: str = ""
+    since: float = 0.0
+    roots: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> str:
+        """What people call it by: its log, or else its folder."""
+        return self.log or self.output
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A training job as its source knows it. All times are aware UTC or None.
 
     Attributes:
         raw_status: The source's own word.
+        origin: Where it was started.
+        place: Where its files are, for a job that the dashboard did not start.
         cancelling: It runs, was told to stop, and has not stopped yet.
         attempt: Number of the latest attempt, from 1; 0 when none was started.
         attempts: All attempts, oldest first; empty in lists.
@@ -259,6 +295,8 @@ class Job:
     name: str
     status: JobStatus
     raw_status: str = ""
+    origin: Origin = Origin.DASHBOARD
+    place: RunPlace | None = None
     cancelling: bool = False
     attempt: int = 0
     created_at: datetime | None = None

@@ -38,6 +38,7 @@ class Action(StrEnum):
     MOVE = "move"
     DELETE = "delete"
     ANNOTATE = "annotate"
+    WATCH = "watch"
     CHANGE_DATASETS = "change datasets"
     CHANGE_CONFIGS = "change configurations"
 
@@ -367,6 +368,13 @@ class JobSource(ABC):
     def annotate_job(self, job_id: str, annotations: Annotations) -> None:
         """Change what people wrote on a job. Raises InvalidRequest with field messages."""
         raise self._refusal(Action.ANNOTATE)
+
+    def watch_job(self, place: str, name: str = "") -> Sequence[Job]:
+        """Take in the runs that a log file or a folder holds, newest first, as jobs that are only watched.
+
+        Those that are known already are not taken in twice: they are among the answer. Raises InvalidRequest.
+        """
+        raise self._refusal(Action.WATCH)
 
     def forget_reads(self) -> None:  # noqa: B027  nothing is kept by default
         """Ask afresh next time: a source that keeps answers for a while forgets them, failures included."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.jobs.artifact_names import describe_file
+from lib.jobs.artifact_names import describe_file, family_of
 from lib.jobs.job import ArtifactKind
 
 
@@ -50,3 +50,21 @@ def test_what_a_name_tells(
 ) -> None:
     facts = describe_file(name)
     assert (facts.kind, facts.epoch, facts.step, facts.prompt_index) == (kind, epoch, step, prompt)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "aria.safetensors",
+        "aria-000012.safetensors",
+        "aria-step00000400.safetensors",
+        "aria_000000250.safetensors",
+        "aria-state/model.safetensors",
+        "aria-000001-state/optimizer.bin",
+        "sample/aria_e000003_01_20261123150700_42.png",
+        "sample/aria_000400_00_20261123150700.png",
+    ],
+)
+def test_the_files_of_a_run_have_its_name(path: str) -> None:
+    assert family_of(path) == "aria"
+    assert family_of(path.replace("aria", "aria-2")) == "aria-2"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from lib.jobs.explain import count_loras, is_binary, main, printed_pace
+from lib.jobs.explain import count_loras, main, printed_pace
+from lib.jobs.logs.binary import is_binary
 
 ROOT = Path(__file__).parent.parent.parent
 LORAS = Path(__file__).parent.parent / "recordings" / "lora-files"

@@ -316,7 +316,7 @@ def test_actions_fit_what_is_selected_and_say_why_not(source: MemorySource, open
     select(app, "job-001")
     assert "**Selected:** Aria v1" in texts(app)
     assert (button(app, "Retry").disabled, button(app, "Delete").disabled) == (True, True)
-    assert button(app, "Retry").help == "Only a job that has ended can be retried."
+    assert button(app, "Retry").help == "Only a job of the dashboard that has ended can be retried."
     assert not button(app, "Cancel").disabled
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from lib.embedded.files import locks
 from lib.embedded.files.availability import is_entry, open_file, read_file, stat_file
 from lib.embedded.files.json_file import json_object, replace_json
-from lib.jobs.job import LossPoint
+from lib.jobs.job import LossPoint, RunPlace
 
 EVENTS_FOLDER = "logs"  # where a trainer may write TensorBoard event files
 _LOSS = struct.Struct("<qdd")  # step, loss, unix seconds; nan for an unknown time
@@ -63,17 +63,21 @@ class Exit:
 class AttemptFolder:
     """Paths and small files of one attempt. Small files are replaced in one step: readers never see half of one.
 
+    Args:
+        place: Where log and output are for a run that was started elsewhere: nothing is ever written there.
+
     Raises:
         FolderUnavailable: By most methods, when the folder itself cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: RunPlace = RunPlace()) -> None:  # noqa: B008 (frozen)
         self.path = path
-        self.log = path / "log"
-        self.output = path / "output"
+        self.place = place
+        self.log = Path(place.log or path / "log")
+        self.output = Path(place.output or path / "output")
         self.losses = path / "losses"
         self._rates = path / "rates"
-        self.event_logs = path / EVENTS_FOLDER
+        self.event_logs = Path(place.events or path / EVENTS_FOLDER)
         self.lock = path / "lock"
         self._spec = path / "spec.json"
         self._started = path / "started.json"
@@ -82,15 +86,17 @@ class AttemptFolder:
         self._stop = path / "stop.json"
 
     @classmethod
-    def of(cls, data_dir: Path, job_id: str, attempt: int) -> "AttemptFolder":
+    def of(cls, data_dir: Path, job_id: str, attempt: int, place: RunPlace | None = None) -> "AttemptFolder":
         """The folder of an attempt of a job."""
-        return cls(data_dir / "jobs" / job_id / str(attempt))
+        return cls(data_dir / "jobs" / job_id / str(attempt), place or RunPlace())
 
     def make(self) -> None:
         """Create the folder with an empty log."""
         self._make_path()
-        self.output.mkdir(exist_ok=True)
-        self.log.touch()
+        if not self.place.output:
+            self.output.mkdir(exist_ok=True)
+        if not self.place.log:
+            self.log.touch()
 
     def _make_path(self) -> None:
         """Create the folder, but never the data folder: a missing one is unavailable, not new."""
@@ -236,6 +242,11 @@ class AttemptFolder:
             )
             for step, loss, at in _records(self.losses, _LOSS)
         ]
+
+    def clear_losses(self) -> None:
+        """Forget the losses: the log goes on with another run."""
+        for path in (self._rates, self.losses):
+            path.unlink(missing_ok=True)
 
     def trim_losses(self) -> int:
         """Cut off a half-written last loss and return the number of whole ones."""

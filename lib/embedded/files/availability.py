@@ -99,6 +99,12 @@ def open_file(path: Path, flags: int = os.O_RDONLY) -> int | None:
     return None
 
 
+def is_straight(path: Path) -> bool:
+    """Whether no part of a path has become a link since its links were resolved."""
+    folder = path.parent
+    return os.path.realpath(folder) == str(folder)
+
+
 def read_file(path: Path, limit: int = MOST_SMALL_BYTES) -> bytes | None:
     """The beginning of an ordinary file; None when there is none. Raises FolderUnavailable when that is unknown."""
     descriptor = open_file(path)

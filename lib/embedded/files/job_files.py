@@ -5,38 +5,48 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from lib.embedded.files.attempt_folder import AttemptFolder
-from lib.embedded.files.availability import open_file
+from lib.embedded.files.availability import is_straight, open_file
 from lib.embedded.files.tensorboard import EventFiles
 from lib.embedded.trainers.kohya_files import file_stem
 from lib.errors import ArtifactError, DashboardError, StoreError
-from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, LossPoint
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, LossPoint, RunPlace
 
 MOST_KEPT_EVENT_FILES = 8  # attempts that are looked at now
+ELSEWHERE_HINT = "It was written elsewhere: see that its folder is there and may be read."
 NOT_IN_FOLDER = "The file is not one of the job's own files."
 
 
 class JobFiles:
-    """``data/jobs``. Ids given here must be those of known jobs."""
+    """``data/jobs``. Ids given here must be those of known jobs.
 
-    def __init__(self, data_dir: Path) -> None:
+    Args:
+        place_of: Where the files of a job are that was started elsewhere.
+    """
+
+    def __init__(self, data_dir: Path, place_of: Callable[[str], RunPlace | None] = lambda _job_id: None) -> None:
         self._data_dir = data_dir
+        self._place_of = place_of
         self._lock = threading.Lock()
         self._event_files: dict[Path, EventFiles] = {}
 
     def attempt(self, job_id: str, attempt: int) -> AttemptFolder:
         """The folder of one attempt."""
-        return AttemptFolder.of(self._data_dir, job_id, attempt)
+        return AttemptFolder.of(self._data_dir, job_id, attempt, self._place_of(job_id))
 
     def read_log(self, job_id: str, attempt: int, offset: int, limit: int) -> tuple[bytes, int]:
         """At most ``limit`` bytes from ``offset``, and the current size of the log; empty before there is a log."""
-        path = self.attempt(job_id, attempt).log
+        folder = self.attempt(job_id, attempt)
+        path = folder.log
         try:
-            descriptor = open_file(path) if path.parent.is_dir() else None
+            is_here = path.parent.is_dir() and (not folder.place.log or is_straight(path))
+            descriptor = open_file(path) if is_here else None
             if descriptor is None:
+                if folder.place.log:
+                    raise StoreError(f"The log {path} cannot be reached now.", hint=ELSEWHERE_HINT)
                 return b"", 0
             with os.fdopen(descriptor, "rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -61,7 +71,7 @@ class JobFiles:
     def _event_losses(self, folder: AttemptFolder) -> list[LossPoint]:
         """The losses of the event files; empty when they cannot be read on this machine."""
         with self._lock:
-            files = self._event_files.pop(folder.path, None) or EventFiles(folder.event_logs)
+            files = self._event_files.pop(folder.path, None) or EventFiles(folder.event_logs, folder.place.since)
             self._event_files[folder.path] = files  # now the youngest
             while len(self._event_files) > MOST_KEPT_EVENT_FILES:
                 del self._event_files[next(iter(self._event_files))]
@@ -78,7 +88,7 @@ class JobFiles:
             id=f"log/{attempt.number}",  # never the id of an artifact, which begins with a number
             name=f"{file_stem(job.name)}-attempt-{attempt.number}.log",
             kind=ArtifactKind.LOG,
-            key=path.relative_to(self._data_dir).as_posix(),
+            key=path.relative_to(self._data_dir).as_posix() if path.is_relative_to(self._data_dir) else None,
             size_bytes=path.stat().st_size,
             created_at=attempt.started_at,
             attempt=attempt.number,
@@ -91,10 +101,12 @@ class JobFiles:
         is_plain = relative and "\0" not in relative and not parts.is_absolute() and ".." not in parts.parts
         if not attempt.isdecimal() or not is_plain:
             raise ArtifactError(NOT_IN_FOLDER)
-        path = self.attempt(job_id, int(attempt)).output.joinpath(*parts.parts)
+        folder = self.attempt(job_id, int(attempt))
+        path = folder.output.joinpath(*parts.parts)
         jobs = self._data_dir / "jobs"  # may be a link to another disk; nothing below it may
+        own = path if folder.place.output else jobs.resolve() / path.relative_to(jobs)
         # realpath leaves a circle of links as it is, where Path.resolve raises.
-        if Path(os.path.realpath(path)) != jobs.resolve() / path.relative_to(jobs) or path.is_symlink():
+        if Path(os.path.realpath(path)) != own or path.is_symlink():
             raise ArtifactError(NOT_IN_FOLDER)
         return path if path.is_file() else None
 

@@ -1,5 +1,6 @@
 """Losses from TensorBoard event files, by the optional ``tensorboard`` package (never tensorflow)."""
 
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,15 @@ _FILE_NAMES = "events.out.tfevents.*"
 
 
 class EventFiles:
-    """All event files below a folder; only new data is read. Not thread-safe."""
+    """All event files below a folder; only new data is read. Not thread-safe.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        since: Unix seconds; files that were not written after it are another run's.
+    """
+
+    def __init__(self, folder: Path, since: float = 0.0) -> None:
         self._folder = folder
+        self._since = since
         self._readers: dict[Path, Any] = {}
         self._state: list[tuple[str, int, int]] = []
         self._points: list[LossPoint] = []
@@ -40,13 +46,16 @@ class EventFiles:
         except OSError as error:
             raise DashboardError(f"The event files cannot be read ({error.strerror or error}).") from error
         # A link leads elsewhere, and a pipe would never end.
-        own = sorted((each for each in found if stat.S_ISREG(each[1].st_mode)), key=lambda each: each[0].name)
+        own = sorted((each for each in found if self._is_own(each[1])), key=lambda each: each[0].name)
         paths = [path for path, _ in own]
         state = [(str(path), facts.st_size, facts.st_mtime_ns) for path, facts in own]
         if state != self._state:
             self._points = by_step(point for path in paths for point in self._losses(path))
             self._state = state
         return self._points
+
+    def _is_own(self, facts: os.stat_result) -> bool:
+        return stat.S_ISREG(facts.st_mode) and facts.st_mtime >= self._since
 
     def _losses(self, path: Path) -> list[LossPoint]:
         try:

@@ -1,7 +1,6 @@
 """Jobs in the database as people see and change them. Every change is one statement or one transaction."""
 
 import json
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from lib.access import acting_as
 from lib.embedded.store import job_queries
 from lib.embedded.store.configs import ConfigStore
 from lib.embedded.store.database import Database
+from lib.embedded.store.elsewhere import ElsewhereStore, new_job_id, refuse_watched
 from lib.embedded.store.outbox import OutboxStore
 from lib.embedded.store.rows import (
     artifact_from,
@@ -27,7 +27,7 @@ from lib.embedded.trainers.recipe import shown_command
 from lib.errors import InvalidRequest, JobNotFound
 from lib.jobs.annotations import Annotations, checked
 from lib.jobs.highlights import Highlights
-from lib.jobs.job import Artifact, Job, JobStatus, Progress
+from lib.jobs.job import Artifact, Job, JobStatus, Origin, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, search_key
 
@@ -41,7 +41,6 @@ DELETING = "deleting"
 READ_AT_ONCE = 500
 # Columns that repeat others, for lists to search and sort by.
 _FOR_LISTS = frozenset({"search_text", "name_key", "fraction", "loss"})
-_ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 class Store:
@@ -52,6 +51,7 @@ class Store:
         self.configs = ConfigStore(self.database, now)
         self.runs = RunStore(self.database, now)
         self.outbox = OutboxStore(self.database)
+        self.elsewhere = ElsewhereStore(self.database, now)
         self._now = now
 
     def close(self) -> None:
@@ -199,6 +199,7 @@ class Store:
         at = self._now().timestamp()
         with self.database.writing() as connection:
             row = _job_row(connection, job_id)
+            refuse_watched(row["origin"])
             if row["status"] == JobStatus.PENDING:
                 connection.execute(
                     "UPDATE jobs SET status = 'cancelled', finished_at = ?, updated_at = ?, cancelled_by = ? "
@@ -217,7 +218,13 @@ class Store:
     def retry(self, job_id: str) -> Job:
         """Put an ended job at the end of the queue."""
         with self.database.writing() as connection:
-            if not JobStatus.parse(_job_row(connection, job_id)["status"]).is_terminal:
+            row = _job_row(connection, job_id)
+            if row["origin"] != Origin.DASHBOARD:
+                raise InvalidRequest(
+                    "The run was not started by the dashboard, which does not know all it needs.",
+                    hint="Start it again where it was started.",
+                )
+            if not JobStatus.parse(row["status"]).is_terminal:
                 raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
             connection.execute(
                 f"""
@@ -266,10 +273,11 @@ class Store:
         No worker can start the job meanwhile. If the process dies, the next dashboard finishes the deletion.
         """
         with self.database.writing() as connection:
-            former = _job_row(connection, job_id)["status"]
+            row = _job_row(connection, job_id)
+            former = row["status"]
             if former == DELETING:  # by another process, or one that died
                 former = _last_status(connection, job_id)
-            if former == JobStatus.RUNNING:
+            if former == JobStatus.RUNNING and row["origin"] != Origin.WATCHED:  # that only ends the watching
                 raise InvalidRequest("The job is running.", hint="Cancel it first.")
             connection.execute("UPDATE jobs SET status = ? WHERE id = ?", (DELETING, job_id))
         try:
@@ -317,11 +325,6 @@ class Store:
             tuple(values.values()),
         )
         return job_id
-
-
-def new_job_id(now: datetime) -> str:
-    """An id that sorts by time and cannot be guessed: ``20260131-142233-k3v9tq2m``."""
-    return now.strftime("%Y%m%d-%H%M%S-") + "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
 
 
 def _is_there(connection: sqlite3.Connection, job_id: str) -> bool:

@@ -244,6 +244,12 @@ def _add_holds_nan(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE artifacts ADD COLUMN holds_nan INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_origin(connection: sqlite3.Connection) -> None:
+    """Where a job was started, and where its files are when that was not here."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT 'dashboard'")
+    connection.execute("ALTER TABLE jobs ADD COLUMN place TEXT")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -255,4 +261,5 @@ MIGRATIONS = (
     Migration(number=8, what="what the machine does while an attempt runs", apply=_add_machine),
     Migration(number=9, what="the cards of an attempt", apply=_add_gpus),
     Migration(number=10, what="files that hold NaN", apply=_add_holds_nan),
+    Migration(number=11, what="jobs that were started elsewhere", apply=_add_origin),
 )

@@ -8,7 +8,18 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobLink, JobStatus, Progress
+from lib.jobs.job import (
+    Artifact,
+    ArtifactKind,
+    Attempt,
+    Failure,
+    Job,
+    JobLink,
+    JobStatus,
+    Origin,
+    Progress,
+    RunPlace,
+)
 from lib.jobs.machine import GpuUse, MachineUse
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
@@ -56,6 +67,24 @@ def failure_from(text: str | None) -> Failure | None:
     return Failure(**{**values, "evidence": tuple(values.get("evidence", ()))})
 
 
+def place_json(place: RunPlace) -> str:
+    """Where a run keeps its files, as JSON."""
+    return to_json(asdict(place))
+
+
+def place_from(text: str | None) -> RunPlace | None:
+    """Where a run keeps its files, from JSON; None for a job of the dashboard."""
+    if not text:
+        return None
+    values = _known(RunPlace, text)
+    return RunPlace(**{**values, "roots": tuple(values.get("roots", ()))})
+
+
+def origin_from(word: str) -> Origin:
+    """Where a job was started; a word that only newer code knows is somewhere else."""
+    return Origin(word) if word in _ORIGINS else Origin.WATCHED
+
+
 def tags_text(tags: Sequence[str]) -> str:
     """Tags as the database keeps them: a line break before and after each, to be found by."""
     return "".join(f"\n{tag}" for tag in tags) + "\n" if tags else ""
@@ -73,6 +102,8 @@ def job_from(row: sqlite3.Row) -> Job:
         name=row["name"],
         status=JobStatus.parse(row["status"]),
         raw_status=row["status"],
+        origin=origin_from(row["origin"]),
+        place=place_from(row["place"]),
         cancelling=bool(row["cancel_requested"]) and row["status"] == JobStatus.RUNNING,
         attempt=row["attempt"] + _was_cancelled_in_queue(row),
         created_at=to_time(row["created_at"]),
@@ -142,6 +173,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
     )
 
 
+_ORIGINS = frozenset(origin.value for origin in Origin)
 _KINDS = frozenset(kind.value for kind in ArtifactKind)  # a newer version may know more
 
 

@@ -8,10 +8,20 @@ from datetime import datetime
 
 from lib.embedded.store import outbox
 from lib.embedded.store.database import Database
-from lib.embedded.store.rows import failure_json, machine_from, progress_from, progress_json, settings_from, to_json
+from lib.embedded.store.rows import (
+    failure_json,
+    machine_from,
+    origin_from,
+    place_from,
+    place_json,
+    progress_from,
+    progress_json,
+    settings_from,
+    to_json,
+)
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.failures.judge import Verdict
-from lib.jobs.job import Progress
+from lib.jobs.job import Origin, Progress, RunPlace
 from lib.jobs.machine import MachineUse
 from lib.jobs.news import News, Run, end_news, nan_news, stall_news
 from lib.jobs.stalls import is_stalled
@@ -32,6 +42,8 @@ class Claim:
     cancel_requested: bool = False
     notify: bool = True
     gpus: tuple[str, ...] = ()
+    origin: Origin = Origin.DASHBOARD
+    place: RunPlace | None = None
 
     @property
     def mark(self) -> str:
@@ -114,6 +126,11 @@ class RunStore:
                 """
             ).fetchall()
         return [_claim_from(row, json.loads(row["gpus"] or "[]")) for row in rows]
+
+    def move_place(self, claim: Claim, place: RunPlace) -> None:
+        """Record where a run's files are, once that is known."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE jobs SET place = ? WHERE id = ?", (place_json(place), claim.job_id))
 
     def unclaim(self, claim: Claim) -> bool:
         """Undo a claim whose trainer never started; the job keeps its place in the queue.
@@ -286,4 +303,6 @@ def _claim_from(row: sqlite3.Row, gpus: Iterable[str]) -> Claim:
         cancel_requested=bool(row["cancel_requested"]),
         notify=bool(row["notify"]),
         gpus=tuple(gpus),
+        origin=origin_from(row["origin"]),
+        place=place_from(row["place"]),
     )

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,8 +55,13 @@ def collect_kohya(output_dir: Path) -> list[FoundFile]:
     """Files named as sd-scripts names them. Links, hidden (unfinished) files and unreadable names are left out."""
     if output_dir.is_symlink():
         return []
+    paths = (Path(folder, name) for folder, _, names in os.walk(output_dir, onerror=_ignore_gone) for name in names)
+    return found_files(output_dir, paths)
+
+
+def found_files(output_dir: Path, paths: Iterable[Path]) -> list[FoundFile]:
+    """Those of some paths in an output folder that are ordinary, readable files, by path."""
     prompts = _written_prompts(output_dir)
-    paths = [Path(folder, name) for folder, _, names in os.walk(output_dir, onerror=_ignore_gone) for name in names]
     found = []
     for path in sorted(paths):
         relative = path.relative_to(output_dir)

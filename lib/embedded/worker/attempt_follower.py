@@ -13,6 +13,7 @@ from lib.embedded.files.availability import FolderUnavailable, read_file
 from lib.embedded.files.tensorboard import EventFiles
 from lib.embedded.store.runs import AttemptEnd, Claim, RunStore
 from lib.embedded.trainers.recipe import FoundFile, Recipe
+from lib.embedded.watching.runs import collect_watched
 from lib.embedded.worker.artifact_upload import ArtifactUpload, UploadTarget
 from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
 from lib.embedded.worker.limits import WorkerLimits
@@ -61,7 +62,8 @@ class AttemptFollower:
         self._log = LogReader(folder, limits)
         self._known_losses = folder.trim_losses()
         known_s = _measured_s(store.progress_of(claim)) if self._log.is_late else None
-        self._parser = ProgressParser(total_epochs=claim.settings.epochs, pace=StepPace(known_s=known_s))
+        epochs = None if claim.place else claim.settings.epochs  # others choose their own
+        self._parser = ProgressParser(total_epochs=epochs, pace=StepPace(known_s=known_s))
         self._nan_count = 0
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
@@ -89,7 +91,7 @@ class AttemptFollower:
         if exit_ is not None and caught_up:
             return self._finish(exit_)
         if not self._log.is_late:  # until then the recorded progress is ahead
-            self._write_progress(self._parser.progress)
+            self._write_progress(self.progress)
         self._look_for_files()
         return False
 
@@ -97,6 +99,10 @@ class AttemptFollower:
     def progress(self) -> Progress:
         """Its progress according to its log."""
         return self._parser.progress
+
+    def _last_output_at(self) -> float | None:
+        """Unix seconds of its last sign of life."""
+        return self._folder.last_output_at()
 
     @property
     def _alarms(self) -> tuple[str, ...]:
@@ -150,7 +156,7 @@ class AttemptFollower:
 
     def _finish_without_folder(self) -> bool:
         verdict = replace(judge_gone(self._folder), alarms=self._alarms)
-        progress = replace(self._parser.progress, eta_s=None)
+        progress = replace(self.progress, eta_s=None)
         self._store.finish(self.claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time()))
         return True
 
@@ -201,7 +207,7 @@ class AttemptFollower:
 
     def _stop_on_nan(self, losses: Sequence[LossPoint]) -> None:
         """Ask for the end once so many losses in a row are NaN or infinite as the settings say."""
-        limit = self.claim.settings.stop_on_nan
+        limit = 0 if self.claim.place else self.claim.settings.stop_on_nan
         for point in losses:
             self._nan_count = 0 if math.isfinite(point.loss) else self._nan_count + 1
             if limit and self._nan_count == limit:
@@ -232,7 +238,7 @@ class AttemptFollower:
         is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
         if not is_due and progress.stage == self._written_stage:
             return
-        cancelled = self._store.record_progress(self.claim, progress, self._alarms, self._folder.last_output_at())
+        cancelled = self._store.record_progress(self.claim, progress, self._alarms, self._last_output_at())
         self._written_at, self._written_stage = time.monotonic(), progress.stage
         if cancelled and not self._folder.cancel_requested():
             self._folder.request_cancel()  # the dashboard was killed before it wrote the request
@@ -245,12 +251,16 @@ class AttemptFollower:
         found = {file.path: file for file in self._collect()}
         settled = [file for path, file in found.items() if self._seen.get(path) == file]
         self._seen = found
-        self._record_files(settled)
+        if self._look_again_at > -math.inf:  # the first look settles nothing, and another worker recorded some
+            self._record_files(settled)
         # Thousands of files take long to look at: the next look is so far away that little time goes into it.
         self._look_again_at = time.monotonic() + max(self._limits.write_every_s, REST * (time.monotonic() - began))
 
     def _collect(self) -> Sequence[FoundFile]:
-        found = self._recipe.collect(self._folder.output) if self._recipe else ()
+        if self.claim.place and self.claim.place.output:
+            found: Sequence[FoundFile] = collect_watched(self.claim.place)
+        else:
+            found = self._recipe.collect(self._folder.output) if self._recipe else ()
         self._folder.require_available()  # files that cannot be seen are not missing
         return found
 
@@ -263,7 +273,7 @@ class AttemptFollower:
         """Judge the end, upload the files if configured, record it, and return whether that is done."""
         self._keep_losses(self._parser.drain_losses(is_over=True))
         files, verdict = self._judged = self._judged or self._judge(exit_)
-        progress = replace(self._parser.progress, eta_s=None)
+        progress = replace(self.progress, eta_s=None)
         keys: Mapping[str, str] = {}
         alarms = verdict.alarms
         if verdict.status is JobStatus.SUCCEEDED:
@@ -284,7 +294,7 @@ class AttemptFollower:
                 progress=progress,
                 exit_code=exit_.exit_code,
                 finished_at=exit_.finished_at,
-                last_output_at=self._folder.last_output_at(),
+                last_output_at=self._last_output_at(),
                 size_bytes=folder_size(self._folder.path.parent),
             ),
         )

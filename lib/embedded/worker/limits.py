@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lib.embedded.watching.life import LifeLimits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
@@ -16,6 +18,8 @@ class WorkerLimits:
         read_at_once_bytes: How much of a log is read at once.
         read_for_s: How long one look reads a log, however much there is.
         skip_behind_bytes, read_after_skip_bytes: A log that is further behind its end is read again from there.
+        watch_look_s: Between two looks at the processes that write a watched run.
+        life: When a watched run counts as ended.
         upload_pauses_s: Before the second, third, … try of an upload.
     """
 
@@ -28,6 +32,8 @@ class WorkerLimits:
     read_for_s: float = 0.25
     skip_behind_bytes: int = 32 << 20
     read_after_skip_bytes: int = 4 << 20
+    watch_look_s: float = 2.0
+    life: LifeLimits = LifeLimits()  # noqa: RUF009 (frozen)
     upload_pauses_s: tuple[float, ...] = (1.0, 3.0)
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 from lib.embedded.files.attempt_folder import AttemptFolder
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.worker.limits import WorkerLimits
 
 LOG_SKIPPED = "log_skipped"
@@ -19,7 +20,7 @@ class LogReader:
     def __init__(self, folder: AttemptFolder, limits: WorkerLimits) -> None:
         self._folder = folder
         self._limits = limits
-        self._offset, self._late_bytes = 0, folder.log_size()
+        self._offset, self._late_bytes = 0, _size_now(folder)
         self._inode: int | None = None
         self._skips_line = False
         self._is_at_end = False
@@ -72,3 +73,13 @@ class LogReader:
         _, newline, rest = data.partition(b"\n")
         self._skips_line = not newline
         return rest
+
+
+def _size_now(folder: AttemptFolder) -> int:
+    """The size of the log; a log elsewhere may be out of reach, and is read anew once it is back."""
+    try:
+        return folder.log_size()
+    except FolderUnavailable:
+        if folder.place.log:
+            return 0
+        raise

@@ -37,15 +37,17 @@ from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import read_options
 from lib.embedded.worker.processes import find_marked
+from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
-from lib.jobs.job import Progress
+from lib.jobs.job import Origin, Progress
 from lib.jobs.training_settings import TrainingSettings
 from lib.settings import NotifySettings, handed_notify_settings, load_settings
 
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
 BEAT_EVERY_S = 2.0
+ELSEWHERE_EVERY_S = 1.0
 # A job that cannot be followed so many times in a row, with its processes gone, is given up.
 MOST_ERRORS = 25
 # A repeated error is logged at most every 10 minutes.
@@ -96,6 +98,7 @@ class Worker:
         self._beaten_at = -float("inf")
         self._held_until = -float("inf")
         self._part_away_since = float("inf")
+        self._looked_elsewhere_at = -float("inf")
         # Claims to take over; None: not known yet.
         self._left_over: list[Claim] | None = None
 
@@ -138,6 +141,8 @@ class Worker:
         self._beat()
         with self._survived("taking over"):
             self._take_over()
+        with self._survived("runs elsewhere"):
+            self._take_in()
         with self._survived("the queue"):
             self._start_waiting()
         for run in list(self._followed.values()):
@@ -159,8 +164,9 @@ class Worker:
         return has_mail or bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
 
     def _look_at_machine(self) -> None:
-        if self._followed and (use := self._machine.look()) is not None:
-            for run in self._followed.values():
+        here = [run for run in self._followed.values() if run.claim.origin is not Origin.WATCHED]
+        if here and (use := self._machine.look()) is not None:
+            for run in here:
                 self._runs.record_machine(run.claim, use)
 
     def _is_available(self) -> bool:
@@ -243,12 +249,25 @@ class Worker:
                 self._left_over.remove(claim)
                 self._end(claim, END_UNKNOWN)
 
+    def _take_in(self) -> None:
+        """Follow runs that were started elsewhere since the last look."""
+        if self._left_over is None or time.monotonic() - self._looked_elsewhere_at < ELSEWHERE_EVERY_S:
+            return
+        self._looked_elsewhere_at = time.monotonic()
+        known = {*self._followed, *(claim.mark for claim in self._left_over), *(claim.mark for claim, _ in self._ends)}
+        for claim in self._runs.running():
+            if claim.place and claim.mark not in known:
+                self._left_over.append(claim)
+
     def _adopt(self, claim: Claim) -> None:
         folder = self._folder(claim)
+        if claim.origin is Origin.WATCHED:
+            self._followed[claim.mark] = WatchFollower(claim, folder, self._runs, limits=self._limits)
+            return
         if claim.cancel_requested:
             folder.request_cancel()
         if self._was_never_started(claim, folder):
-            if self._runs.unclaim(claim):
+            if claim.origin is Origin.DASHBOARD and self._runs.unclaim(claim):
                 return  # the former worker died between claim and start
             folder.request_cancel()
         self._follow(claim, folder)
@@ -263,7 +282,9 @@ class Worker:
         return time.monotonic() < self._held_until
 
     def _has_room(self) -> bool:
-        return len(self._followed) + len(self._left_over or ()) < self._max_parallel
+        """Whether a job may be started; a run that is only watched takes no room."""
+        claims = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
+        return sum(claim.origin is not Origin.WATCHED for claim in claims) < self._max_parallel
 
     def _start_waiting(self) -> None:
         while self._left_over is not None and self._has_room() and not self._is_held():
@@ -317,7 +338,7 @@ class Worker:
             self._ends.pop(0)
 
     def _folder(self, claim: Claim) -> AttemptFolder:
-        return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt)
+        return AttemptFolder.of(self._data_dir, claim.job_id, claim.attempt, claim.place)
 
 
 def work(data_dir: Path, worker: Worker) -> None:

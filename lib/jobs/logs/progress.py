@@ -52,10 +52,14 @@ class ProgressParser:
     Args:
         total_epochs: What the configuration asks for, until the log says it.
         pace: With what is known of the step times already.
+
+    Attributes:
+        run_count: How many runs that did steps came before this one in the same log.
     """
 
     def __init__(self, *, total_epochs: int | None = None, pace: StepPace | None = None) -> None:
         self.resume_state: str | None = None
+        self.run_count = 0
         self._unwrapper, self._prefix_cutter = Unwrapper(), PrefixCutter()
         self._tail = b""
         self._is_tail_taken = False
@@ -280,6 +284,7 @@ class ProgressParser:
 
     def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
+        self.run_count += self._run.done is not None
         self._run = TrainingRun(numbers=dict(self._run.numbers) if keep_numbers else {})
         self._pace = StepPace()
         self._stage = Stage.LOADING_MODEL

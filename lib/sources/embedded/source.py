@@ -19,7 +19,7 @@ from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidReque
 from lib.jobs.annotations import Annotations
 from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
-from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
+from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, Origin, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.training_settings import TrainingConfig
@@ -27,8 +27,10 @@ from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
 from lib.sources.embedded.planning import Planner
+from lib.sources.embedded.watching import NOTHING_TO_WATCH, Watching
 from lib.sources.protocol import (
     WINDOWS,
+    Action,
     HealthCheck,
     JobSource,
     LocalFile,
@@ -51,6 +53,7 @@ class EmbeddedSource(JobSource):
         trainer_paths: Setting name -> where that trainer is installed.
         trainer_env: Variables that only trainers get.
         rules: What a configuration may run.
+        watch_dirs: Folders in which runs may be watched.
         notify: Who is told of what.
         recipes: ``module:function`` that builds the trainer recipes, here and in the worker.
         files: Where the worker copies artifacts; None keeps them on this machine only.
@@ -68,6 +71,7 @@ class EmbeddedSource(JobSource):
         trainer_paths: Mapping[str, Path] = MappingProxyType({}),
         trainer_env: Mapping[str, str] = MappingProxyType({}),
         rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
+        watch_dirs: Sequence[Path] = (),
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
         recipes: str = DEFAULT_RECIPES,
         files: "ObjectStore | None" = None,
@@ -81,7 +85,11 @@ class EmbeddedSource(JobSource):
         close_to_others(data_dir)
         self.datasets: EmbeddedDatasets = EmbeddedDatasets(data_dir, self._store)
         self.configs = self._store.configs
-        self._files = JobFiles(data_dir)
+        self._files = JobFiles(data_dir, self._store.elsewhere.place_of)
+        self._watch_dirs = tuple(watch_dirs)
+        if not watch_dirs:
+            self.refused = {Action.WATCH: NOTHING_TO_WATCH}
+        self._watching = Watching(self._store, data_dir, now)
         self._object_store = files
         self._notify = notify
         self.notifies = bool(notify.urls)
@@ -189,6 +197,16 @@ class EmbeddedSource(JobSource):
     def annotate_job(self, job_id: str, annotations: Annotations) -> None:
         self._store.annotate(job_id, annotations)
 
+    def watch_job(self, place: str, name: str = "") -> Sequence[Job]:
+        self.require(Action.WATCH)
+        return self.watch(place, name, roots=self._watch_dirs)
+
+    def watch(self, place: str, name: str = "", *, output: str = "", roots: Sequence[Path] | None) -> Sequence[Job]:
+        """The same; ``roots`` None looks anywhere, as whoever has this account may. Raises InvalidRequest."""
+        jobs = [self._store.get_job(job_id) for job_id in self._watching.take_in(place, name, output, roots)]
+        self._start_worker()
+        return jobs
+
     def delete_job(self, job_id: str) -> None:
         # The job's row goes last: while any part is left, the job can be deleted again.
         with self._store.deleting(job_id):
@@ -206,6 +224,9 @@ class EmbeddedSource(JobSource):
             raise no_such_file()
         if (path := self._files.artifact_path(job_id, artifact_id)) is not None:
             return LocalFile(path=path, name=found.download_name)
+        if job.place is not None and job.origin is Origin.WATCHED:
+            where = f"The file {found.name!r} cannot be found in {job.place.output} now"
+            raise ArtifactError(f"{where}.", hint="It was moved or deleted there, or the folder is out of reach.")
         if self._object_store is None or found.key is None:
             raise ArtifactError(f"The file {found.name!r} is gone from the data folder.", hint="Train it again.")
         self._object_store.head(found.key)  # a link to a missing file would open the store's error page
@@ -264,6 +285,7 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         trainer_paths=settings.trainer_paths,
         trainer_env=settings.trainer_env,
         rules=settings.rules,
+        watch_dirs=settings.watch_dirs,
         notify=settings.notify,
         files=_object_store(settings),
     )

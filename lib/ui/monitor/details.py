@@ -9,11 +9,12 @@ import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError
-from lib.jobs.job import Job
+from lib.jobs.job import Job, Origin
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_extra
 from lib.jobs.training_settings import TrainingConfig
 from lib.jobs.words import UNKNOWN, size_text
 from lib.ui.monitor.annotations import show_annotations
+from lib.ui.monitor.watched import show_places
 from lib.ui.parts.format import duration_text, utc_now
 from lib.ui.parts.links import CONFIGS, DATASETS, JOB
 from lib.ui.parts.live_times import show_times
@@ -76,13 +77,16 @@ def show_job_information(job: Job) -> None:
                 st.code(command_text(job.command), language=None, wrap_lines=True)
         _show_payload(job)
     with right:
-        if rows := setting_rows(job.settings, _configuration(job)):
+        if job.origin is not Origin.DASHBOARD:
+            show_places(job)
+        elif rows := setting_rows(job.settings, _configuration(job)):
             st.markdown(settings_table(rows))
 
 
 def _show_facts(job: Job) -> None:
-    _show_link("Dataset", job.dataset_name, job.dataset_id, DATASETS.file)
-    _show_link("Configuration", job.config_name, job.config_id, CONFIGS.file)
+    if job.origin is Origin.DASHBOARD:
+        _show_link("Dataset", job.dataset_name, job.dataset_id, DATASETS.file)
+        _show_link("Configuration", job.config_name, job.config_id, CONFIGS.file)
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     for label, link in (("Retry of", job.retry_of), *(("Retried as", each) for each in job.retried_as)):
         if link:

@@ -12,6 +12,7 @@ from lib.sources.reads import Reading
 from lib.ui.monitor.artifacts import link_state
 from lib.ui.monitor.attempts import choose_attempt
 from lib.ui.monitor.job_menu import show_main_action, show_menu
+from lib.ui.monitor.watched import show_origin
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
 from lib.ui.parts.format import percent_text
 from lib.ui.parts.links import JOBS, OVERVIEW, show_place_link
@@ -86,4 +87,5 @@ def show_header(job: Job) -> Attempt:
         with explained_errors("The files cannot be listed"):
             show_main_action(job)
         show_menu(job)
+    show_origin(job)
     return attempt

@@ -7,7 +7,7 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.annotations import PICKED_KINDS
-from lib.jobs.job import Artifact, Job, JobStatus
+from lib.jobs.job import Artifact, Job, JobStatus, Origin
 from lib.ui.monitor.annotations import show_job_star
 from lib.ui.monitor.artifacts import link_state
 from lib.ui.monitor.failure import TITLES
@@ -60,7 +60,7 @@ def show_main_action(job: Job) -> None:
                 help=escaped(file.name, limit=120) + (" (holds NaN)" if file.holds_nan else ""),
                 key="main-download",
             )
-    elif job.status in TITLES:
+    elif job.status in TITLES and job.origin is Origin.DASHBOARD:
         show_primary_link(NEW_JOB, "Fix and retry", ":material/build:", fix_params(job))
 
 
@@ -69,13 +69,14 @@ def show_menu(job: Job) -> None:
     with st.popover("…", help="More actions", key="job-menu"):
         if not reason_disabled(RETRY, [job]):
             show_action(RETRY, [job], key=KEY, width="stretch")
-        st.page_link(
-            NEW_JOB.file,
-            label="Use this configuration",
-            icon=":material/edit_note:",
-            query_params={"from": job.id},
-            width="stretch",
-        )
+        if job.origin is Origin.DASHBOARD:
+            st.page_link(
+                NEW_JOB.file,
+                label="Use this configuration",
+                icon=":material/edit_note:",
+                query_params={"from": job.id},
+                width="stretch",
+            )
         show_job_star(job)
         for label, name in (("Copy ID", "id"), ("Copy link", "link")):
             # browser.js copies.

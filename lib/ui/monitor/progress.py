@@ -15,6 +15,7 @@ from lib.jobs.stalls import is_stalled_at_start, usual_start_s
 from lib.jobs.words import UNKNOWN
 from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
+from lib.ui.monitor.watched import show_last_sign
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
@@ -45,8 +46,10 @@ ALARMS = {
     "Try a lower learning rate.",
     "nan_latents": "Images became NaN when they were encoded, so the model learns nothing from them. "
     "Try another VAE, or full precision for it.",
-    "log_skipped": "The trainer wrote faster than its log could be read, so a part was skipped: its losses are missing "
+    "log_skipped": "There was more log than could be read in time, so a part was skipped: its losses are missing "
     "in the chart. The log itself is whole.",
+    "watched_away": "The folder of the run cannot be reached now. Shown is what was known last.",
+    "ended_by_files": "There is no log: that the run ended well is told from its final file.",
     "upload_failed": "The files could not be copied to the artifact store: they exist only on the machine that trained "
     "them, and worker.log in its data folder says why. Downloads work while they are there.",
 }
@@ -192,6 +195,8 @@ def show_progress(attempt: Attempt, job: Job) -> None:
             st.metric(fact.label, fact.value, help=fact.note or None, width="content")
     if attempt.status is JobStatus.RUNNING and (text := _machine_line(attempt, now)):
         st.caption(escaped(text, limit=500))
+    if attempt.number == job.attempt:
+        show_last_sign(job)
     if attempt.number == job.attempt and (text := silence_text(job, now)):
         st.warning(text, icon=":material/hourglass_empty:")
 

@@ -13,7 +13,7 @@ import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError
-from lib.jobs.job import Artifact, Job, JobStatus
+from lib.jobs.job import Artifact, Job, JobStatus, Origin
 from lib.jobs.words import count_text, size_text
 from lib.sources.protocol import Action
 from lib.ui.parts.artifact_order import listed_files
@@ -57,8 +57,8 @@ RETRY = JobAction(
     name=Action.RETRY,
     label="Retry",
     icon=":material/replay:",
-    fits=lambda job: job.status.is_terminal,
-    refusal="Only a job that has ended can be retried.",
+    fits=lambda job: job.status.is_terminal and job.origin is Origin.DASHBOARD,
+    refusal="Only a job of the dashboard that has ended can be retried.",
     done="Retried",
     keep="Keep as it is",
 )
@@ -66,8 +66,8 @@ CANCEL = JobAction(
     name=Action.CANCEL,
     label="Cancel",
     icon=":material/stop_circle:",
-    fits=lambda job: job.status.is_active and not job.cancelling,
-    refusal="Only a pending or running job can be cancelled, and only once.",
+    fits=lambda job: job.status.is_active and not job.cancelling and job.origin is not Origin.WATCHED,
+    refusal="Only a pending or running job can be cancelled, and only once; a watched run cannot.",
     done="Cancelling",
     keep="Keep running",
     warning="The training stops. Its log and the files written so far are kept.",
@@ -76,7 +76,7 @@ DELETE = JobAction(
     name=Action.DELETE,
     label="Delete",
     icon=":material/delete:",
-    fits=lambda job: job.status is not JobStatus.RUNNING,
+    fits=lambda job: job.status is not JobStatus.RUNNING or job.origin is Origin.WATCHED,
     refusal="A running job cannot be deleted. Cancel it first.",
     done="Deleted",
     keep="Keep",
@@ -153,6 +153,13 @@ def deletion_text(jobs: Sequence[Job]) -> str:
         return f"{count}, size unknown"
     unknown = len(with_files) - len(sizes)
     return f"{count}, {size_text(sum(sizes))}" + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def deletion_warning(jobs: Sequence[Job]) -> str:
+    """What goes with the jobs: of a watched run nothing but what is shown here."""
+    stays = "Of a watched run only what is shown here goes: its log and its files stay where they are."
+    watched = sum(job.origin is Origin.WATCHED for job in jobs)
+    return " ".join([*([DELETE.warning] if watched < len(jobs) else []), *([stays] if watched else [])])
 
 
 def cancel_text(jobs: Sequence[Job]) -> str:
@@ -329,7 +336,7 @@ def _show_confirmation(asked: _Asked) -> None:
     st.markdown("\n".join(f"- {_line(job, sized=action is DELETE)}" for job in jobs[:SHOWN_NAMES]))
     if len(jobs) > SHOWN_NAMES:
         st.markdown(f"… and {len(jobs) - SHOWN_NAMES} more.")
-    warnings = {Action.DELETE: f"{deletion_text(jobs)}. {action.warning}", Action.RETRY: _retry_text(jobs)}
+    warnings = {Action.DELETE: f"{deletion_text(jobs)}. {deletion_warning(jobs)}", Action.RETRY: _retry_text(jobs)}
     st.markdown(warnings.get(action.name) or cancel_text(jobs))
     with st.container(horizontal=True):
         confirmed = st.button(f"{action.label} {_count(jobs)}", type="primary", icon=action.icon, key="dialog-confirm")

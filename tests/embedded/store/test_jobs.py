@@ -17,7 +17,8 @@ import pytest
 from lib.embedded.store import job_queries
 from lib.embedded.store.connection import DiskFullError
 from lib.embedded.store.database import Database
-from lib.embedded.store.jobs import Store, new_job_id
+from lib.embedded.store.elsewhere import new_job_id
+from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import MIGRATIONS
 from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import FoundFile
