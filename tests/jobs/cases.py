@@ -73,6 +73,6 @@ def verdict_on(case: Case, report: dict[str, Any]) -> set[str]:
         found.add("words")
     if (report["step"], report["total_steps"]) == (case.step, case.total):
         found.add("steps")
-    if report["loss"] == case.loss:
+    if str(report["loss"]) == str(case.loss):  # no NaN equals another
         found.add("loss")
     return found

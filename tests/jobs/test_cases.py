@@ -66,7 +66,8 @@ def test_a_stream_cut_anywhere_comes_to_the_same(name: str) -> None:
         whole = progress_of([log])
         for seed in range(2):
             cuts = sorted(random.Random(seed).choices(range(len(log) + 1), k=40))
-            assert progress_of([log[a:b] for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True)]) == whole
+            pieces = [log[a:b] for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True)]
+            assert repr(progress_of(pieces)) == repr(whole)  # no NaN equals another
 
 
 def progress_of(pieces: list[bytes]) -> tuple[object, ...]:

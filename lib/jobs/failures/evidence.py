@@ -147,7 +147,7 @@ def _last_restart(bars: Sequence[Bar]) -> int:
 
 
 def _without_bars(line: str, index: int, bars: list[Bar]) -> str:
-    if "%" not in line and "it [" not in line and " < " not in line:
+    if "%" not in line and "it [" not in line and "<" not in line:
         return line
     data, end = line.encode("utf-8", "replace"), 0
     for start, stop, match in bar_spans(data):

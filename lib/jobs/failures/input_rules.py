@@ -179,7 +179,7 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     # Arguments and files of settings.
     rule(
         Cause.BAD_ARGUMENT,
-        r"unrecognized arguments: (?P<text>.+)",
+        r"unrecognized arguments: (?P<text>.+)|arguments are not used by the \w+: (?P<text2>.+)",
         "The trainer does not know the arguments {text}.",
     ),
     rule(

@@ -11,8 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lib.jobs.failures.causes import CERTAIN, CRASH_HINT, ECHOES, HINTS, LIKELY, Cause
+from lib.jobs.failures.endings import (
+    DIED,
+    ENDED_WITH,
+    SHELL_WORDS,
+    ends,
+    says_it_died,
+    signal_in_text,
+    stated_code,
+    windows_in_text,
+)
 from lib.jobs.failures.evidence import Entry, LogEnd
-from lib.jobs.failures.exit_codes import code_in, signal_name, windows_sentence, windows_status
+from lib.jobs.failures.exit_codes import signal_name, windows_sentence, windows_status
 from lib.jobs.failures.network import request_of
 from lib.jobs.failures.rules import classify
 from lib.jobs.failures.structure import guess, phase_of, raised_by, refusal_of, refuses
@@ -32,28 +42,15 @@ MAX_EVIDENCE_LINES = 12
 MAX_LINE_LENGTH = 600
 # Of a line whose end proves something.
 MAX_PROOF_LENGTH = 4_000
-# Within so many lines from the end somebody states how the program ended.
-_END_LINES = 12
 # Lines after a survived traceback in a log without bars, when only the log can tell.
 SURVIVED_LINES = 50
 
 NAN_PRINTED = re.compile(r"loss['\"]?[=:] *-?(?:nan|inf)\b", re.IGNORECASE)
-_DIED = re.compile(
-    r"died with <Signals\.SIG\w+: (\d+)>|\bSignal (\d+) \(SIG\w+\) received"
-    r"|(?:exitcode *:|exits with return code =) *-(\d+)\b"
-    r"|is killed by signal: (Killed|Terminated|Bus error|Segmentation fault|Aborted)"
-)
-_SHELL_WORDS = re.compile(
-    r"^(?:\S*sh: )?(?:line \d+: +\d+ )?(Killed|Terminated|Bus error|Segmentation fault|Aborted)"
-    r"(?: *\(core dumped\))?(?: {2,}.*)?$"
-)
-_ENDED_WITH = re.compile(r"(?:exit (?:status|code)|return code =) (-?\d{8,11})\b")
 # What a crash itself says before the signal: the C library, Metal, Python's fault handler, C++.
 _CRASH_WORDS = re.compile(
     r"failed assertion|Assertion .{1,300} failed|^(?:malloc|free|realloc|munmap_chunk)\(\): |stack smashing detected"
     r"|^Fatal Python error: |^terminate called|^ *what\(\): |^zsh: (?:abort|segmentation|bus error|killed|illegal)"
 )
-_SIGNAL_OF_WORD = {"Killed": 9, "Terminated": 15, "Bus error": 7, "Segmentation fault": 11, "Aborted": 6}
 _POLITE = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # Signals by which a process dies of its own fault, so that the log may say more.
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
@@ -112,7 +109,7 @@ def judge_by_log(lines: Sequence[str], *, lora_count: int | None = None, alarms:
     log = LogEnd.read(lines)
     raised = _with_nan(log, alarms)
     suspect = prime_suspect(log)
-    if _says_it_died(log) or (suspect and not _was_survived(log, suspect)):
+    if says_it_died(log) or (suspect and not _was_survived(log, suspect)):
         return _failed(_explain(log, None), raised)
     if _is_finished(log):
         return _judge_exit_zero(log, lora_count, raised)
@@ -146,7 +143,7 @@ def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...
 def _judge_vanished(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
     """Nobody saw the exit code: only what the log proves counts."""
     suspect = prime_suspect(log)
-    if _says_it_died(log) or (suspect and not _was_survived(log, suspect)):
+    if says_it_died(log) or (suspect and not _was_survived(log, suspect)):
         return _failed(_explain(log, None), alarms)
     if lora_count and _is_finished(log):
         return Verdict(status=JobStatus.SUCCEEDED, alarms=(*alarms, EXIT_CODE_UNKNOWN))
@@ -167,11 +164,11 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
     suspect = prime_suspect(log, has_failed=True)
     if exit_code is None or suspect is None:
         exit_code = stated_code(log) or exit_code
-    status = windows_status(exit_code) or _windows_in_text(log)
+    status = windows_status(exit_code) or windows_in_text(log)
     if status is not None and (suspect is None or suspect.cause is Cause.UNKNOWN):
         return _of_windows(log, status)
     told = exit_code is None or exit_code >= 0 or windows_status(exit_code) is not None
-    number = _signal_in_text(log) if told else -(exit_code or 0)
+    number = signal_in_text(log) if told else -(exit_code or 0)
     if number is not None and not _outweighs(log, suspect, number, told=told):
         return _of_signal(log, number, told=told)
     if suspect:
@@ -186,32 +183,8 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
 def _of_windows(log: LogEnd, status: int) -> Failure:
     cause, message = windows_sentence(status)
     hint = CRASH_HINT if cause is Cause.KILLED else ""
-    stated = tuple(match[0] for raised in _ends(log) if (match := _ENDED_WITH.search(raised.text)))
+    stated = tuple(match[0] for raised in ends(log) if (match := ENDED_WITH.search(raised.text)))
     return _failure(cause, message, hint=hint, evidence=(*log.last_lines(3), *stated[-1:]), confidence=CERTAIN)
-
-
-def _ends(log: LogEnd) -> list[Raised]:
-    """What launchers say of the end of the trainer."""
-    return [chain.final for chain in log.chains if chain.final.is_wrapper]
-
-
-def _windows_in_text(log: LogEnd) -> int | None:
-    """The Windows status that a launcher reports."""
-    codes = [match[1] for raised in _ends(log) if (match := _ENDED_WITH.search(raised.text[-MAX_LINE_LENGTH:]))]
-    return windows_status(int(codes[-1])) if codes else None
-
-
-def _says_it_died(log: LogEnd) -> bool:
-    return any(found is not None for found in (_signal_in_text(log), _windows_in_text(log), stated_code(log)))
-
-
-def stated_code(log: LogEnd) -> int | None:
-    """The exit code that a launcher, a shell or a service manager states at the end of the log, other than 0."""
-    for entry in reversed(log.entries[-_END_LINES:]):
-        code = code_in(entry.text[:MAX_LINE_LENGTH])
-        if code and not log.moved_on(entry.first):
-            return code
-    return None
 
 
 def _outweighs(log: LogEnd, suspect: Suspect | None, number: int, *, told: bool) -> bool:
@@ -229,22 +202,9 @@ def _outweighs(log: LogEnd, suspect: Suspect | None, number: int, *, told: bool)
     return number in _CRASHES or (number in _POLITE and (told or ended_by_others))
 
 
-def _signal_in_text(log: LogEnd) -> int | None:
-    """The signal that the log says a process died of, when nothing went on after it."""
-    for entry in reversed(log.entries[-FAR_LINES:]):
-        text = entry.text[:200] + entry.text[-200:]
-        match = _DIED.search(text)
-        if match is None and entry.level not in {"INFO", "WARNING", "WARN", "DEBUG"}:
-            match = _SHELL_WORDS.match(entry.text)
-        if match and not log.moved_on(entry.first):
-            word = next(group for group in match.groups() if group)
-            return _SIGNAL_OF_WORD.get(word) or int(word[:4])
-    return None
-
-
 def _of_signal(log: LogEnd, number: int, *, told: bool) -> Failure:
     name = signal_name(number)
-    proof = [line for line in log.raw if told and (_DIED.search(line) or _SHELL_WORDS.match(line))]
+    proof = [line for line in log.raw if told and (DIED.search(line) or SHELL_WORDS.match(line))]
     words = [line for line in log.lines[-FAR_LINES:] if _CRASH_WORDS.search(line[:MAX_LINE_LENGTH])]
     evidence = tuple(dict.fromkeys([*words[:4], *proof[-3:]])) or log.last_lines(3)
     traceback = _traceback(log, log.chains[-1]) if told and proof and log.chains else ""
@@ -369,7 +329,7 @@ def _excerpt(line: str) -> str:
 
     Of one that is longer still the middle is left out.
     """
-    died = _DIED.search(line, MAX_LINE_LENGTH)
+    died = DIED.search(line, MAX_LINE_LENGTH)
     if died is None or died.end() <= MAX_LINE_LENGTH:
         return line[:MAX_LINE_LENGTH]
     end = line[died.start() : died.start() + MAX_LINE_LENGTH // 2]

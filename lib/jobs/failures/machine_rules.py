@@ -63,8 +63,8 @@ SPACE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.DISK_FULL,
-        r"\[Errno 28\]|Disk quota exceeded|\[Errno 122\]|database or disk is full|not enough space on the disk"
-        r"|WinError 112\b"
+        r"\[Errno 28\] (?!inotify)|Disk quota exceeded|\[Errno 122\]|database or disk is full"
+        r"|not enough space on the disk|WinError 112\b"
         r"|PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos",
         "The disk is full, or a quota is used up.",
     ),

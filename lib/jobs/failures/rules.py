@@ -164,6 +164,11 @@ HARMLESS = re.compile(r"^(?:fatal: not a git repository|(?i:(?:sample_)?prompts?
 SURVIVED = re.compile(r"^ModuleNotFoundError: No module named 'triton'")
 
 
+# A path or a value that was given to the program may read like any error.
+_GIVEN = re.compile(
+    r"(?:\[(?:Errno|WinError) \d{1,5}\] [^'\"\n]{0,200}: |invalid literal for \w{1,20}\(\) with base \d{1,3}: "
+    r"|could not convert string to \w{1,20}: |invalid choice: )(?P<given>'[^'\n]{1,400}'|\"[^\"\n]{1,400}\")"
+)
 # What the first line of a message says of these may be told better by its other lines.
 _VAGUE = frozenset({Cause.NETWORK, Cause.MISSING_FILE, Cause.IMPORT_ERROR})
 
@@ -177,8 +182,10 @@ def classify(text: str) -> Finding | None:
 
 
 def _first_found(text: str) -> Finding | None:
+    given = [match.span("given") for match in _GIVEN.finditer(text, 0, MAX_TEXT)]
     for each in RULES:
-        if match := each.pattern.search(text, 0, MAX_TEXT):
+        match = each.pattern.search(text, 0, MAX_TEXT)
+        if match and not any(start <= match.start() < end for start, end in given):
             return Finding(rule=each, facts=_facts(match))
     return None
 

@@ -24,6 +24,7 @@ _NAMES = {
     "grad_norm": b"grad_norm|grad norm|gradient norm|gradient_norm|train/grad_norm|global_grad_norm",
     "seconds": b"iter time (s)|step_time|step time|time per step",
     "runtime": b"train_runtime",
+    "rate": b"train_steps_per_second",
 }
 _BY_KEY = {key: name for name, keys in _NAMES.items() for key in keys.split(b"|")}
 
@@ -38,6 +39,7 @@ class Facts(NamedTuple):
     grad_norm: float | None = None
     seconds: float | None = None
     is_summary: bool = False
+    counted_steps: int | None = None
 
 
 def read_facts(text: bytes) -> Facts | None:
@@ -62,7 +64,15 @@ def read_facts(text: bytes) -> Facts | None:
         grad_norm=number(found.get("grad_norm")),
         seconds=number(found.get("seconds")),
         is_summary="runtime" in found,
+        counted_steps=_counted(number(found.get("runtime")), number(found.get("rate"))),
     )
+
+
+def _counted(seconds: float | None, per_second: float | None) -> int | None:
+    """How many steps a runtime and a rate with three decimals come to, where that is sure to a step."""
+    if not seconds or not per_second or seconds * 0.0005 >= 0.5:
+        return None
+    return round(seconds * per_second)
 
 
 def number(printed: bytes | None) -> float | None:

@@ -4,8 +4,9 @@ import math
 import re
 
 from lib.jobs.job import LossPoint, Progress, Stage
+from lib.jobs.logs.announcements import is_opening, note_epoch, note_header
 from lib.jobs.logs.eta import StepPace
-from lib.jobs.logs.facts import number, read_facts
+from lib.jobs.logs.facts import Facts, number, read_facts
 from lib.jobs.logs.loss_series import LossSeries
 from lib.jobs.logs.normalise import PrefixCutter, Unwrapper
 from lib.jobs.logs.rich_lines import RichMessages
@@ -21,17 +22,10 @@ from lib.jobs.logs.tqdm_bar import (
     without_escapes,
 )
 from lib.jobs.logs.trainer_words import (
-    EPOCH_INCREMENTED,
-    EPOCH_LINE,
     FACTS,
-    HEADER_NUMBER,
-    HEADER_WORD,
-    HEADERS,
     LEARNING_RATE,
-    OPENING,
     PERCENT,
     RESUME_STATE,
-    SKIPPING,
     STAGE_WORD,
     STAGES,
     TABLE_HEAD,
@@ -39,7 +33,7 @@ from lib.jobs.logs.trainer_words import (
     TRAIN_STATE,
     WORDS,
 )
-from lib.jobs.logs.training_run import TrainingRun
+from lib.jobs.logs.training_run import TrainingRun, begins
 from lib.jobs.stalls import USUAL_S
 
 _SEGMENT_BYTES = 1 << 16
@@ -173,7 +167,7 @@ class ProgressParser:
         again = self._run.repaint.fullmatch(segment) if self._run.repaint else None
         if again and not self._is_tail_taken and self._take_repaint(again):
             return
-        frame = parse_frame(segment) if b"%" in segment or b" < " in segment else None
+        frame = parse_frame(segment)
         if frame is None:
             self._take_text(segment)
             return
@@ -199,64 +193,32 @@ class ProgressParser:
                 run.named_bar = (frame.description, frame.total)
             self._take_whole_run(frame)
         elif frame.kind is BarKind.EPOCHS:
-            self._take_epochs(frame)
+            if run.epochs_bar(frame):
+                self._begin_run()
+            self._run.epochs_total = self._run.numbers["epochs"] = frame.total
         elif frame.kind is BarKind.EPOCH_STEPS:
             self._take_epoch_steps(frame)
         elif (frame.description, frame.total) == run.named_bar:
             self._take_whole_run(frame)
-        elif frame.kind is BarKind.OTHER and self._is_training(frame):
+        elif frame.kind is BarKind.OTHER and run.is_training(frame):
             run.named_bar = (frame.description, frame.total)
             self._take_whole_run(frame)
         else:
             self._take_other_bar(frame)
-
-    def _is_training(self, frame: BarFrame) -> bool:
-        """Whether a bar whose name says nothing is the training."""
-        if frame.total == self._run.numbers.get("steps") or frame.loss is not None:
-            return True
-        return not frame.description and self._run.is_announced and self._run.named_bar is None
 
     def _take_whole_run(self, frame: BarFrame) -> None:
         """A bar that counts the steps of the whole training; the next of its frames are known by its name."""
         self._take_steps(frame)
         self._run.repaint = repaint_of(frame.description, frame.total)
 
-    def _take_epochs(self, frame: BarFrame) -> None:
-        if frame.done > self._run.epochs_done:
-            self._run.epochs_done, self._run.epoch_step = frame.done, 0
-        elif not frame.done and self._run.epochs_done and _begins(frame):
-            self._begin_run()
-        self._run.epochs_total = self._run.numbers["epochs"] = frame.total
-
     def _take_epoch_steps(self, frame: BarFrame) -> None:
-        """Steps counted anew in each epoch: below a bar of epochs (OneTrainer), or in bars with their number."""
-        run = self._run
-        if frame.epoch is not None:
-            self._take_numbered_epoch(frame, frame.epoch)
-            return
-        if frame.done < run.epoch_step:
-            run.epochs_done += 1
-        run.epoch_step = frame.done
-        if run.epochs_total:
-            done = min(run.epochs_done, run.epochs_total - 1) * frame.total + frame.done
-            self._take_steps(frame._replace(done=done, total=run.epochs_total * frame.total))
-
-    def _take_numbered_epoch(self, frame: BarFrame, number_: int) -> None:
-        """Lightning counts epochs from 0 ("Epoch 0"), scripts of the "Epoch 1/10" kind from 1."""
-        run = self._run
-        if run.first_epoch is None:
-            run.first_epoch = 1 if frame.epochs and number_ else 0
-        before = max(0, number_ - run.first_epoch)
-        epochs = frame.epochs or run.numbers.get("epochs")
-        run.is_total_known = bool(epochs)
-        run.epoch_line = max(run.epoch_line, before + 1)
-        total = frame.total * max(epochs or 0, before + 1)
-        self._take_steps(frame._replace(done=before * frame.total + frame.done, total=total))
+        if whole := self._run.over_epochs(frame):
+            self._take_steps(whole)
 
     def _take_steps(self, frame: BarFrame) -> None:
         run = self._run
         if run.done is not None and frame.done < run.done:
-            if frame.done or not _begins(frame):
+            if frame.done or not begins(frame):
                 return
             run = self._begin_run(keep_numbers=True)
         is_new = run.done is None or frame.done > run.done
@@ -346,27 +308,22 @@ class ProgressParser:
         if self._messages.lines or b"resume train" in text or b"train state from" in text:
             for message in self._messages.take(text):
                 self._take_message(message)
-        if self._run.done is not None:
-            self._take_opening(text)
+        if self._run.done is not None and is_opening(text):
+            self._begin_run()
         if self._run.is_in_table or b"raining Loss" in text:
             self._take_table(text)
         if b"poch" in text:
-            self._take_epoch_line(text)
+            note_epoch(self._run, text)
             if frame := parse_rich_bar(text):
                 self._run.first_epoch = 0
                 self._take_epoch_steps(frame)
         if self._run.done is None or b"steps" in text:
-            self._take_header(text)
+            note_header(self._run, text)
         if (b"oss" in text or b"step=" in text) and FACTS.search(text, 0, 2_000):
             self._take_facts(text)
         if b"NaN detected in latents" in text:
             self._alarm("nan_latents")
         self._take_stage_words(text)
-
-    def _take_opening(self, text: bytes) -> None:
-        is_possible = b"unning " in text or b"prepare t" in text or b"Using D" in text or b".py " in text
-        if is_possible and OPENING.match(text, 0, 400):
-            self._begin_run()
 
     def _take_table(self, text: bytes) -> None:
         """The table that transformers prints in a notebook: a step and its loss in each row."""
@@ -391,9 +348,8 @@ class ProgressParser:
             return
         run, bar = self._run, self._run.candidate
         if facts.is_summary:
-            self._stage = Stage.FINISHED
-            if run.loss is not None or run.done is None:
-                return
+            self._take_summary(facts)
+            return
         run.learning_rate = run.learning_rate if facts.learning_rate is None else facts.learning_rate
         run.grad_norm = run.grad_norm if facts.grad_norm is None else facts.grad_norm
         run.stated_s = facts.seconds or run.stated_s
@@ -405,6 +361,15 @@ class ProgressParser:
         if facts.loss is not None:
             self._take_loss(facts.loss)
 
+    def _take_summary(self, facts: Facts) -> None:
+        """transformers' last line: the mean loss, and in its runtime and rate how many steps there were."""
+        run = self._run
+        if run.done is None and (steps := run.numbers.get("steps") or facts.counted_steps):
+            self._take_stated_step(steps, steps)
+        if run.loss is None and run.done is not None and facts.loss is not None:
+            self._take_loss(facts.loss)
+        self._stage = Stage.FINISHED
+
     def _take_stated_step(self, step: int, total: int | None) -> None:
         run = self._run
         if run.done is not None and step < run.done:
@@ -412,24 +377,6 @@ class ProgressParser:
         if run.done is None or step > run.done:
             self._stage = Stage.TRAINING
         run.done, run.total = step, total or run.total
-
-    def _take_epoch_line(self, text: bytes) -> None:
-        run = self._run
-        if match := EPOCH_LINE.match(text):
-            run.epoch_line = max(run.epoch_line, int(match[1]))
-            run.numbers["epochs"] = int(match[2])
-        elif match := EPOCH_INCREMENTED.search(text):
-            run.epoch_line = max(run.epoch_line, int(match[1] or match[2]))
-
-    def _take_header(self, text: bytes) -> None:
-        if not (b"steps" in text or b"um " in text or b"rain" in text):
-            return
-        if (words := HEADER_WORD.search(text)) and (match := HEADER_NUMBER.search(text, max(0, len(text) - 60))):
-            self._run.numbers[HEADERS[words[0]]] = int(match[1].replace(b",", b""))
-            return
-        self._run.is_announced |= b"Running training" in text
-        if SKIPPING.search(text):
-            self._run.skips = True
 
     def _take_stage_words(self, text: bytes) -> None:
         if self._stage is Stage.FINISHED:
@@ -452,8 +399,3 @@ class ProgressParser:
             self.resume_state = match[1].decode("utf-8", "replace").strip()
         if match := TRAIN_STATE.search(message):
             self.resume_from(int(match[1]))
-
-
-def _begins(frame: BarFrame) -> bool:
-    """Whether a bar has just been started: it has taken no time yet."""
-    return not frame.elapsed.strip(b"0:?")

@@ -31,6 +31,10 @@ _RICH = re.compile(
     rb"\s{0,8}Epoch (\d{1,9})/(\d{1,9}) {1,4}[^\s\d]{3,500}(?: [^\s\d]{1,500})? {1,4}(\d{1,12})/(\d{1,12}) "
     rb"(\d[\d:]{1,11}) [^\s\d]{1,4} [-\d:]{1,12}(?: {1,4}([\d.]{1,12}it/s))?"
 )
+# A notebook's that lost bar and percentage:   120/1200 [00:10<01:40, 10.75it/s, loss=0.11]
+_BARE = re.compile(
+    rb"(?<![\d/.])(\d{1,12})/(\d{1,12}) \[([\d:]{4,12})<[\d:?]{1,12},[ ]{1,8}([^,\]]{0,30}(?:it/s|s/it))([^\]]*)\]"
+)
 _COUNT = re.compile(rb"(?<!\S)\d{1,12}it \[[^\]\r\n]*\]")
 _WRAPPER = re.compile(rb"(?:\[[\w.:/ -]{1,40}\]:? ?|[\w.-]{1,40} +\| )")
 # Such as a launcher's and a rank's before one line.
@@ -152,6 +156,8 @@ def bar_spans(line: bytes) -> list[tuple[int, int, re.Match[bytes] | None]]:
         at = line.find(b"%", bar[1].end() if bar else at + 1)
     if b" < " in line:
         found += [(match.start(), match.end(), match) for match in _NOTEBOOK.finditer(line)]
+    if not found and b"<" in line:
+        found += [(match.start(), match.end(), match) for match in _BARE.finditer(line)]
     if b"it [" in line:
         found += [(match.start(), match.end(), None) for match in _COUNT.finditer(line)]
     return sorted(found, key=lambda span: span[0]) if len(found) > 1 else found
@@ -159,7 +165,7 @@ def bar_spans(line: bytes) -> list[tuple[int, int, re.Match[bytes] | None]]:
 
 def parse_frame(segment: bytes) -> BarFrame | None:
     """The first frame in a segment between carriage returns or line feeds; escapes are gone already."""
-    if b"%" not in segment and b" < " not in segment:
+    if b"%" not in segment and not (b"<" in segment and b"it" in segment):
         return None
     match = _FRAME.match(segment)
     if match is not None:
@@ -171,7 +177,7 @@ def parse_frame(segment: bytes) -> BarFrame | None:
         bar = _first_bar(segment)
         if bar is None:
             return None
-        match, name = bar[1], segment[: bar[0]] if bar[1].re is _AFTER_PERCENT else b"steps"
+        match, name = bar[1], b"steps" if bar[1].re is _NOTEBOOK else segment[: bar[0]]
         done, total, elapsed, rate, postfix = match.groups(b"")
     kind, description, loss, epoch, epochs = _described(name.strip(b" \t:"))
     if postfix and loss is None:
@@ -210,6 +216,8 @@ def _first_bar(segment: bytes) -> tuple[int, re.Match[bytes]] | None:
             return bar
         at = segment.find(b"%", at + 1, _LONGEST_DESCRIPTION)
     if b" < " in segment and (match := _NOTEBOOK.search(segment, 0, _LONGEST_DESCRIPTION)):
+        return match.start(), match
+    if match := _BARE.search(segment, 0, _LONGEST_DESCRIPTION):
         return match.start(), match
     return None
 

@@ -43,10 +43,13 @@ OPENING = re.compile(
     rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |Running +\d+ (?:job|process)|# Running job: "
     rb"|(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py )|.{0,60}\*{5} Running training \*{5}"
 )
+JOB_NAME = re.compile(rb"# Running job: (\S.{0,200}?)\s*\Z")
 # No segment without a bar's percent sign or one of these words tells anything.
 PERCENT = b"%"
 WORDS = (
     b" < ",
+    b"it/s",
+    b"s/it",
     b"poch",
     b"step",
     b"oss",

@@ -39,6 +39,7 @@ class TrainingRun:
     # Whether the rows of a notebook's table of losses may follow.
     is_in_table: bool = False
     final_saved: bool = False
+    job_name: bytes = b""
 
     def step(self) -> int | None:
         """Finished steps, those before a resume included."""
@@ -56,6 +57,46 @@ class TrainingRun:
         skipped = self.offset % per_epoch if self.skips else 0
         ahead = (epochs - self.offset // per_epoch) * per_epoch - skipped
         return self.offset + min(self.total, max(ahead, 0))
+
+    def is_training(self, frame: BarFrame) -> bool:
+        """Whether a bar whose name says nothing is the training."""
+        if frame.total == self.numbers.get("steps") or frame.loss is not None:
+            return True
+        if frame.description:
+            return frame.description == self.job_name
+        return self.is_announced and self.named_bar is None
+
+    def epochs_bar(self, frame: BarFrame) -> bool:
+        """Take in a bar that counts epochs; whether it began again."""
+        if frame.done > self.epochs_done:
+            self.epochs_done, self.epoch_step = frame.done, 0
+        return not frame.done and self.epochs_done > 0 and begins(frame)
+
+    def over_epochs(self, frame: BarFrame) -> BarFrame | None:
+        """Steps counted anew in each epoch as steps of the whole run; None while nobody knows how many epochs.
+
+        They stand below a bar of epochs (OneTrainer), or in bars with their number.
+        """
+        if frame.epoch is not None:
+            return self._over_numbered_epochs(frame, frame.epoch)
+        if frame.done < self.epoch_step:
+            self.epochs_done += 1
+        self.epoch_step = frame.done
+        if not self.epochs_total:
+            return None
+        done = min(self.epochs_done, self.epochs_total - 1) * frame.total + frame.done
+        return frame._replace(done=done, total=self.epochs_total * frame.total)
+
+    def _over_numbered_epochs(self, frame: BarFrame, number: int) -> BarFrame:
+        """Lightning counts epochs from 0 ("Epoch 0"), scripts of the "Epoch 1/10" kind from 1."""
+        if self.first_epoch is None:
+            self.first_epoch = 1 if frame.epochs and number else 0
+        before = max(0, number - self.first_epoch)
+        epochs = frame.epochs or self.numbers.get("epochs")
+        self.is_total_known = bool(epochs)
+        self.epoch_line = max(self.epoch_line, before + 1)
+        total = frame.total * max(epochs or 0, before + 1)
+        return frame._replace(done=before * frame.total + frame.done, total=total)
 
     def printed_s(self) -> float | None:
         """Seconds per step as the log states them."""
@@ -82,3 +123,8 @@ class TrainingRun:
             computed = max(1, math.ceil(step / per_epoch), self.offset // per_epoch + 1)
         epoch = max(computed, self.epoch_line)
         return (min(epoch, epochs) if epochs else epoch) or None
+
+
+def begins(frame: BarFrame) -> bool:
+    """Whether a bar has just been started: it has taken no time yet."""
+    return not frame.elapsed.strip(b"0:?")
