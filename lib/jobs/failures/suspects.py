@@ -43,8 +43,8 @@ _ECHO = re.compile(
 # What is printed behind a failure and says nothing new: C++ frames, torchrun ending the other processes, the rest of
 # what a Windows shell says of a program that it does not find.
 _NATIVE = re.compile(
-    r"frame #\d+: |Exception raised from |[WE]\d{4} |operable program|\s*\+ |At \S+:\d+ char:"
-    r"|(?:Current t|T)hread 0x|\s*File \"|Extension modules: "
+    r"frame #\d+: |Exception raised from |[WE]\d{4} |operable program|\+ |At \S+:\d+ char:"
+    r"|(?:Current t|T)hread 0x|File \"|Extension modules: "
 )
 
 
@@ -153,7 +153,9 @@ def _lines_after(log: LogEnd, line: int) -> int:
     ends = [
         chain.first for chain in log.chains if chain.first >= line and all(each.is_wrapper for each in chain.raised)
     ]
-    return sum(bool(text.strip()) and not _NATIVE.match(text) for text in log.lines[line : min(ends, default=None)])
+    return sum(
+        bool(text.strip()) and not _NATIVE.match(text.strip()) for text in log.lines[line : min(ends, default=None)]
+    )
 
 
 def _classify_chain(chain: Chain) -> Finding | None:

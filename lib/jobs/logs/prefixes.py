@@ -220,7 +220,8 @@ def _is_prefix(shape: Shape, members: list[tuple[str, list[str]]], blanks: int, 
     """
     at = len(shape) - 1
     rests = [(tokens[at][blanks:] if blanks else "") + "".join(tokens[at + 1 :]) for _, tokens in members]
-    if sum(map(bool, map(_OWN_LEVEL.match, rests))) > len(rests) / 4:
+    own = sum(map(bool, map(_OWN_LEVEL.match, rests)))
+    if own > len(rests) / 4 and not any(map(_UNPAINTED.match, rests)):
         return False
     has_level, marked, is_all = "level" in shape, _marked(shape), len(rests) >= count
     if len(rests) >= _MIN_LINES and not has_level and marked:

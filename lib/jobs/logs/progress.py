@@ -247,7 +247,10 @@ class ProgressParser:
     def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
         self.run_count += self._run.done is not None
-        self._run = TrainingRun(numbers=dict(self._run.numbers) if keep_numbers else {})
+        before = self._run
+        self._run = TrainingRun()
+        if keep_numbers:
+            self._run.numbers, self._run.named_bar = dict(before.numbers), before.named_bar
         self._pace = StepPace()
         self._stage = Stage.LOADING_MODEL
         self._alarms.clear()

@@ -68,9 +68,10 @@ class TrainingRun:
 
     def epochs_bar(self, frame: BarFrame) -> bool:
         """Take in a bar that counts epochs; whether it began again."""
-        if frame.done > self.epochs_done:
+        did_epochs = self.epochs_done > 0
+        if frame.done >= self.epochs_done:
             self.epochs_done, self.epoch_step = frame.done, 0
-        return not frame.done and self.epochs_done > 0 and begins(frame)
+        return did_epochs and not frame.done and begins(frame)
 
     def over_epochs(self, frame: BarFrame) -> BarFrame | None:
         """Steps counted anew in each epoch as steps of the whole run; None while nobody knows how many epochs.

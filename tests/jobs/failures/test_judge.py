@@ -428,6 +428,13 @@ MESSAGES: list[tuple[str, int, str, str]] = [
     ("/usr/bin/python3: No module named accelerate", 1, "import_error", "accelerate"),
     ("bash: accelerate: command not found", 127, "missing_trainer", "accelerate"),
     (
+        "C:\\lora>accelerate launch x.py\n'accelerate' is not recognized as an internal or external command,\n"
+        "operable program or batch file.",
+        1,
+        "missing_trainer",
+        "accelerate",
+    ),
+    (
         "python: can't open file '/opt/sd/train_network.py': [Errno 2] No such file or directory",
         2,
         "missing_trainer",
