@@ -61,7 +61,7 @@ def lines(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
 @pytest.fixture
 def prepared(embedded: EmbeddedSource, monkeypatch: pytest.MonkeyPatch) -> EmbeddedSource:
     prepare(embedded.datasets, embedded.configs.save)
-    monkeypatch.setattr(embedded, "_start_worker", lambda: None)
+    monkeypatch.setattr(embedded, "start_worker", lambda: None)
     return embedded
 
 

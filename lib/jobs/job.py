@@ -246,7 +246,7 @@ class RunPlace:
         output: Where its LoRA files and samples are; empty when unknown.
         events: Where its TensorBoard files are; empty when unknown.
         stem: Of several runs with one output folder, the one whose files have this name; empty: all files are its own.
-        since: Unix seconds before which no file of ``events`` is its own.
+        since: Unix seconds before which no file of ``output`` and ``events`` is its own.
         roots: Folders outside of which nothing is looked for that only the log names; empty: anywhere.
     """
 

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import signal
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -29,7 +30,8 @@ class RunSpec:
 
     Attributes:
         before: Commands to run first, one after the other; the first that fails ends the attempt.
-        stop_grace_s: The time between SIGTERM and SIGKILL.
+        stop_signal: What asks it to stop.
+        stop_grace_s: The time between that and SIGKILL.
     """
 
     argv: tuple[str, ...]
@@ -38,6 +40,7 @@ class RunSpec:
     environ: Mapping[str, str] = field(default_factory=dict)
     time_limit_s: float | None = None
     stop_grace_s: float = 10.0
+    stop_signal: int = signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ class AttemptFolder:
 
     def require_available(self) -> None:
         """Raise FolderUnavailable when the folder cannot be read."""
-        is_entry(self.output)
+        is_entry(self.path / "output")
 
     def read_log(self, offset: int, limit: int) -> bytes:
         """At most ``limit`` bytes of the log; empty when there is no ordinary file in its place."""

@@ -51,16 +51,19 @@ class ElsewhereStore:
             row = connection.execute("SELECT place FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return place_from(row["place"]) if row else None
 
-    def take_in(self, run: Outsider) -> tuple[str, bool]:
+    def take_in(self, run: Outsider, job_id: str = "") -> tuple[str, bool]:
         """The id of the job of this run, and whether there is something new: a new job, or a new attempt.
 
-        A run is known by its place. One that is known and ended, and has written since, gets its next attempt.
+        A watched run is known by its place. One that is known and ended, and has written since, gets its next attempt.
+
+        Args:
+            job_id: What a new job gets as its id; one is made otherwise.
         """
         with self._database.writing() as connection:
             key = _key(run)
             known = connection.execute("SELECT * FROM jobs WHERE submission_id = ?", (key,)).fetchone()
             if known is None:
-                job_id, attempt = new_job_id(self._now()), 1
+                job_id, attempt = job_id or new_job_id(self._now()), 1
                 values = self._new_row(job_id, run, key)
                 marks = ", ".join("?" * len(values))
                 connection.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))

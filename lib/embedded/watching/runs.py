@@ -109,7 +109,7 @@ def collect_watched(place: RunPlace) -> list[FoundFile]:
     if os.path.realpath(output) != str(output) or not output.is_dir():
         raise folder_unavailable(output, FileNotFoundError())
     found = found_files(output, _own_paths(output))
-    return [file for file in found if _is_own(file, place.stem)]
+    return [file for file in found if _is_own(file, place.stem) and file.modified_at.timestamp() >= place.since]
 
 
 def _own_paths(folder: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from lib.errors import ArtifactError, DashboardError, DatasetError
 from lib.jobs.artifact_names import LORA_KINDS, WEIGHTS
 from lib.jobs.failures.causes import HINTS, Cause
 from lib.jobs.failures.judge import NAN_PRINTED, Verdict, judge
-from lib.jobs.job import ArtifactKind, Failure, JobStatus
+from lib.jobs.job import ArtifactKind, Failure, JobStatus, RunPlace
 from lib.jobs.logs.normalise import unwrapped
 from lib.jobs.logs.terminal import plain_lines
 from lib.jobs.training_settings import SETTINGS
@@ -68,10 +68,11 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
     lines = plain_lines(unwrapped(folder.log_end(JUDGED_TAIL_BYTES)))[-JUDGED_LINES:]
     if exit_.stopped_for == Cause.NAN_LOSS:
         return _stopped_on_nan(folder, lines)
+    is_output_unknown = folder.place != RunPlace() and not folder.place.output
     verdict = judge(
         lines,
         exit_code=exit_.exit_code,
-        lora_count=sum(file.kind in LORA_KINDS for file in files),
+        lora_count=None if is_output_unknown else sum(file.kind in LORA_KINDS for file in files),
         cancelled=exit_.cancelled,
         timed_out=exit_.timed_out,
         alarms=(*alarms, *([NAN_WEIGHTS] if any(file.holds_nan for file in files) else [])),

@@ -257,8 +257,10 @@ class AttemptFollower:
         self._look_again_at = time.monotonic() + max(self._limits.write_every_s, REST * (time.monotonic() - began))
 
     def _collect(self) -> Sequence[FoundFile]:
-        if self.claim.place and self.claim.place.output:
-            found: Sequence[FoundFile] = collect_watched(self.claim.place)
+        if self.claim.place:
+            # The trainer makes its output folder itself, and where none is known nothing is looked for.
+            is_there = self.claim.place.output and self._folder.output.is_dir()
+            found: Sequence[FoundFile] = collect_watched(self.claim.place) if is_there else [*self._seen.values()]
         else:
             found = self._recipe.collect(self._folder.output) if self._recipe else ()
         self._folder.require_available()  # files that cannot be seen are not missing

@@ -15,10 +15,11 @@ TRAINER_VARIABLE = "LORA_TRAINER_ENV_"
 
 
 class GroupStop:
-    """Stops process groups: SIGTERM at the first call, SIGKILL once ``grace_s`` have passed."""
+    """Stops process groups: SIGTERM, or the signal given, at the first call, SIGKILL once ``grace_s`` have passed."""
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, first: int = signal.SIGTERM) -> None:
         self._grace_s = grace_s
+        self._first = signal.Signals(first)
         self._since: float | None = None
 
     @property
@@ -30,7 +31,7 @@ class GroupStop:
         """Call repeatedly until the groups are gone."""
         if self._since is None:
             self._since = time.monotonic()
-            signal_groups(groups, signal.SIGTERM)
+            signal_groups(groups, self._first)
         elif time.monotonic() - self._since >= self._grace_s:
             signal_groups(groups, signal.SIGKILL)
 

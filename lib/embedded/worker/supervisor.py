@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from lib.embedded.files import locks
@@ -122,7 +123,7 @@ def wait_for(
     trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None
 ) -> Exit:
     """Wait for the end; stop the trainer on request or when its time is up."""
-    stop = GroupStop(spec.stop_grace_s)
+    stop = GroupStop(spec.stop_grace_s, spec.stop_signal)
     cancelled = timed_out = was_away = False
     stopped_for = ""
     # WNOWAIT keeps the dead trainer as a zombie, so that its group id cannot be reused before the kill below.
@@ -170,8 +171,10 @@ def _free_bytes(path: Path) -> int | None:
         return None
 
 
-def start_supervisor(folder: AttemptFolder, lock: int, mark: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start this module as its own process in its own session, with the attempt's lock."""
+def start_supervisor(
+    folder: AttemptFolder, lock: int, mark: str, log: Path, cwd: Path, more: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[bytes]:
+    """Start this module as its own process in its own session, with the attempt's lock and ``more`` variables."""
     with log.open("ab") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", "lib.embedded.worker.supervisor", str(folder.path), str(lock)],
@@ -179,7 +182,7 @@ def start_supervisor(folder: AttemptFolder, lock: int, mark: str, log: Path, cwd
             stdout=errors,
             stderr=errors,
             cwd=cwd,
-            env={**os.environ, ATTEMPT_MARK: mark},
+            env={**os.environ, **more, ATTEMPT_MARK: mark},
             start_new_session=True,
             pass_fds=(lock,),
         )
@@ -191,6 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("attempt_dir", type=Path)
     parser.add_argument("lock", type=int)
     options = parser.parse_args(arguments)
+    # What a shell starts in the background ignores it, and so would the trainer.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     supervise(AttemptFolder(options.attempt_dir), options.lock)
 
 

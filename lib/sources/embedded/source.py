@@ -112,6 +112,11 @@ class EmbeddedSource(JobSource):
             with contextlib.suppress(DashboardError):  # the job is then what it was before
                 self.delete_job(job_id)
 
+    @property
+    def store(self) -> Store:
+        """The database, for commands that run beside the dashboard."""
+        return self._store
+
     def close(self) -> None:
         """Close the database and all connections; the worker keeps running."""
         self._store.close()
@@ -153,7 +158,7 @@ class EmbeddedSource(JobSource):
 
     def create_job(self, request: JobRequest) -> Job:
         if (made := self._store.submitted_before(request.submission_id)) is not None:
-            self._start_worker()
+            self.start_worker()
             return made
         dataset = self._dataset_or_none(request.dataset_id)
         problems = self._planner.problems(request, dataset)
@@ -167,7 +172,7 @@ class EmbeddedSource(JobSource):
             dataset_name=dataset.name,
             config_name=config.name if config else None,
         )
-        self._start_worker()
+        self.start_worker()
         return job
 
     def preview(self, request: JobRequest) -> Preview:
@@ -178,7 +183,7 @@ class EmbeddedSource(JobSource):
         attempt = self._store.cancel(job_id)
         if attempt is not None:
             self._files.request_cancel(job_id, attempt)
-            self._start_worker()
+            self.start_worker()
 
     def retry_job(self, job_id: str) -> Job:
         former = self._store.get_job(job_id)
@@ -188,7 +193,7 @@ class EmbeddedSource(JobSource):
                 hint="Start a new job with another dataset.",
             )
         job = self._store.retry(job_id)
-        self._start_worker()
+        self.start_worker()
         return job
 
     def move_job(self, job_id: str, places: int) -> None:
@@ -204,7 +209,7 @@ class EmbeddedSource(JobSource):
     def watch(self, place: str, name: str = "", *, output: str = "", roots: Sequence[Path] | None) -> Sequence[Job]:
         """The same; ``roots`` None looks anywhere, as whoever has this account may. Raises InvalidRequest."""
         jobs = [self._store.get_job(job_id) for job_id in self._watching.take_in(place, name, output, roots)]
-        self._start_worker()
+        self.start_worker()
         return jobs
 
     def delete_job(self, job_id: str) -> None:
@@ -252,7 +257,7 @@ class EmbeddedSource(JobSource):
     def health(self) -> Sequence[HealthCheck]:
         return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now, self._notify)
 
-    def _start_worker(self) -> None:
+    def start_worker(self) -> None:
         """Start a worker for what was just recorded. A failure undoes nothing: starting is tried again."""
         with contextlib.suppress(WorkerError):  # the worker's health check says why
             self._launcher.ensure(at_once=True)
