@@ -19,7 +19,7 @@ _LONGEST_ENVELOPE = 1 << 20
 _DOCKER_PIECE = 16_000
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _RECENT_BYTES = 1 << 16
-_FIRST_CHECK, _LAST_DOUBLING = 4, 64
+_FIRST_CHECK = 4
 # So many lines must agree on words or blanks before it is known that they stand before all.
 _PLAIN_LINES = 8
 
@@ -111,7 +111,7 @@ def _held_text(values: Mapping[str, object]) -> str | None:
 class PrefixCutter:
     """Cuts the prefix of each line once it is known.
 
-    The last lines are looked at whenever there are twice as many, later four times as many, and at the end. Those
+    The last lines are looked at whenever there are four times as many, and at the end. Those
     that taught the prefix are given once more, without it.
     """
 
@@ -133,7 +133,7 @@ class PrefixCutter:
             self._recent = self._recent[-_RECENT_BYTES:]
             done.append(self._cut(part))
             if self._lines == self._check_at:
-                self._check_at *= 2 if self._check_at < _LAST_DOUBLING else 4
+                self._check_at *= 4
                 done.append(self._learn(may_be_plain=_PLAIN_LINES <= self._lines <= WINDOW_LINES))
         return b"".join(done)
 
