@@ -39,7 +39,7 @@ OTHERS = re.compile(
     r"|(?:\S*sh: )?(?:line \d+: +\d+ )?(?:Killed|Terminated|Aborted|Segmentation fault|Bus error)\b|Command exited"
     r"|Exited with|Exception ignored in|\w+@[\w.-]+[:#$~]|\(\w[\w.-]*\) \S+[$#>]|make: \*\*\*|error: Recipe |NVRM: "
     r"|Press any key|(?:.*: )?(?:command )?not found$|Out of memory: Killed|Saving |saving |Epoch |epoch |steps: "
-    r"|\d\d:\d\d:\d\d|[EWI]\d{4} |\S.{0,300}:\d+: \w*Warning: "
+    r"|\d\d:\d\d:\d\d|\[?[EWI]\d{4} |\S.{0,300}:\d+: \w*Warning: "
 )
 # A traceback that Python prints and goes on after, or that a thread or a clean-up at the end prints.
 IGNORED = re.compile(

@@ -131,8 +131,7 @@ class ProgressParser:
         end = data.rfind(b"\r") + 1
         if end:
             self._take_body(data[:end])
-        tail = data[end:]
-        self._tail = tail[:_SEGMENT_BYTES]
+        self._tail = data[end : end + _SEGMENT_BYTES]
         self._take_tail()
         self._note_steps()
         self._note_fraction()
@@ -197,7 +196,8 @@ class ProgressParser:
                 self._begin_run()
             self._run.epochs_total = self._run.numbers["epochs"] = frame.total
         elif frame.kind is BarKind.EPOCH_STEPS:
-            self._take_epoch_steps(frame)
+            if whole := run.over_epochs(frame):
+                self._take_steps(whole)
         elif (frame.description, frame.total) == run.named_bar:
             self._take_whole_run(frame)
         elif frame.kind is BarKind.OTHER and run.is_training(frame):
@@ -210,10 +210,6 @@ class ProgressParser:
         """A bar that counts the steps of the whole training; the next of its frames are known by its name."""
         self._take_steps(frame)
         self._run.repaint = repaint_of(frame.description, frame.total)
-
-    def _take_epoch_steps(self, frame: BarFrame) -> None:
-        if whole := self._run.over_epochs(frame):
-            self._take_steps(whole)
 
     def _take_steps(self, frame: BarFrame) -> None:
         run = self._run
@@ -280,8 +276,7 @@ class ProgressParser:
     def _take_other_bar(self, frame: BarFrame) -> None:
         if frame.kind is BarKind.OTHER and frame.total > 1:
             self._run.candidate = frame
-        description = frame.description
-        if description.startswith(b"Upload"):
+        if (description := frame.description).startswith(b"Upload"):
             self._stage = Stage.UPLOADING
         elif self._run.done is None and b"aching" in description:
             self._stage = Stage.CACHING_LATENTS
@@ -319,7 +314,7 @@ class ProgressParser:
             note_epoch(self._run, text)
             if frame := parse_rich_bar(text):
                 self._run.first_epoch = 0
-                self._take_epoch_steps(frame)
+                self._take_frame(frame)
         if self._run.done is None or b"steps" in text:
             note_header(self._run, text)
         if (b"oss" in text or b"step=" in text) and FACTS.search(text, 0, 2_000):

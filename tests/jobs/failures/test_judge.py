@@ -543,6 +543,17 @@ MESSAGES: list[tuple[str, int, str, str]] = [
 ]
 
 
+def test_what_the_watchdog_says_is_no_part_of_an_exception() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        "OSError: [Errno 28] No space left on device",
+        "[E1105 12:10:00.000 x] y",
+    ]
+    failure = judge(lines, exit_code=1, lora_count=0).failure
+    assert failure
+    assert failure.evidence == (lines[1],)
+
+
 @pytest.mark.parametrize(("log", "exit_code", "cause", "fact"), MESSAGES)
 def test_well_known_messages(log: str, exit_code: int, cause: str, fact: str) -> None:
     bar = "steps:   8%|▊  | 2/24 [00:03<00:43,  1.96s/it, avr_loss=1.03]"
