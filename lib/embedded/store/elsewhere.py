@@ -1,10 +1,10 @@
 """Jobs that the dashboard did not start: runs in a terminal, and runs that are only watched."""
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 
 from lib.access import acting_as
 from lib.embedded.store.database import Database
@@ -60,11 +60,10 @@ class ElsewhereStore:
             job_id: What a new job gets as its id; one is made otherwise.
         """
         with self._database.writing() as connection:
-            key = _key(run)
-            known = connection.execute("SELECT * FROM jobs WHERE submission_id = ?", (key,)).fetchone()
+            known = _known(connection, run)
             if known is None:
                 job_id, attempt = job_id or new_job_id(self._now()), 1
-                values = self._new_row(job_id, run, key)
+                values = self._new_row(job_id, run)
                 marks = ", ".join("?" * len(values))
                 connection.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
             else:
@@ -83,7 +82,7 @@ class ElsewhereStore:
             )
         return job_id, True
 
-    def _new_row(self, job_id: str, run: Outsider, key: str | None) -> dict[str, object]:
+    def _new_row(self, job_id: str, run: Outsider) -> dict[str, object]:
         return {
             "id": job_id,
             "name": run.name,
@@ -99,7 +98,6 @@ class ElsewhereStore:
             "trainer": run.origin.value,
             # No recipe has this name: a worker of older code cannot take it for one of the queue.
             "settings": to_json({"trainer": run.origin.value}),
-            "submission_id": key,
             "queue_rank": 0.0,
             "submitted_by": acting_as.get() or None,
             "notify": run.notify,
@@ -121,9 +119,15 @@ def new_job_id(now: datetime) -> str:
     return now.strftime("%Y%m%d-%H%M%S-") + "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
 
 
-def _key(run: Outsider) -> str | None:
-    """What a watched run is known by; a run in a terminal is always a new one."""
+def _known(connection: sqlite3.Connection, run: Outsider) -> sqlite3.Row | None:
+    """The job of a watched run: it has its log, or its folder where one of the two has no log."""
     if run.origin is not Origin.WATCHED:
         return None
-    place = "\0".join((run.place.log, run.place.output, run.place.stem))
-    return f"watched:{sha256(place.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    jobs = connection.execute("SELECT * FROM jobs WHERE place IS NOT NULL AND origin = 'watched' ORDER BY seq DESC")
+    for job in jobs:
+        place = place_from(job["place"]) or RunPlace()
+        is_same_folder = (place.output, place.stem) == (run.place.output, run.place.stem) and bool(place.output)
+        if place.log == run.place.log if place.log and run.place.log else is_same_folder:
+            found: sqlite3.Row = job
+            return found
+    return None

@@ -200,9 +200,13 @@ def _has_files(run: FoundRun) -> bool:
     return any(map(_is_weights, listed.files)) or any(map(_is_part, listed.folders))
 
 
+def log_in(folder: Path) -> Path | None:
+    """The newest log that lies directly in a folder."""
+    return _log_in(_listed(folder))
+
+
 def _log_in(listed: _Folder) -> Path | None:
-    """The newest log in a folder."""
-    logs = [name for name in listed.files if _LOG.fullmatch(name) and listed.files[name].st_size]
+    logs = [name for name in listed.files if _LOG.fullmatch(name)]
     for name in sorted(logs, key=lambda name: listed.files[name].st_mtime, reverse=True):
         if not is_binary(log_end(listed.path / name)):
             return listed.path / name

@@ -13,11 +13,12 @@ from lib.embedded.files.tensorboard import EventFiles
 from lib.embedded.store.runs import AttemptEnd, Claim, RunStore
 from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.watching.life import SAID, Signs, end_of
-from lib.embedded.watching.runs import collect_watched, output_named_in, placed_in
+from lib.embedded.watching.runs import collect_watched, log_in, output_named_in, placed_in
 from lib.embedded.watching.writers import is_alive, writers_of
 from lib.embedded.worker.attempt_end import JUDGED_LINES, JUDGED_TAIL_BYTES, checked_files
 from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.limits import WorkerLimits
+from lib.embedded.worker.log_reader import LogReader
 from lib.errors import DashboardError
 from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.failures.causes import Cause
@@ -98,6 +99,7 @@ class WatchFollower(AttemptFollower):
             raise FolderUnavailable(f"The folder {Path(self._place.log).parent} cannot be reached.")
         if time.monotonic() >= self._look_due_at:
             self._look_due_at = time.monotonic() + self._limits.watch_look_s
+            self._find_log()
             self._why_over = end_of(self._signs(), self._limits.life)
         if not self._why_over:
             return None
@@ -158,6 +160,13 @@ class WatchFollower(AttemptFollower):
             losses = _of_newest_run(losses, self._parser.progress.step or 0)
         super()._keep_losses(losses)
 
+    def _find_log(self) -> None:
+        """A folder may be watched before its run has begun."""
+        if self._place.log or self._place.stem or (log := log_in(Path(self._place.output))) is None:
+            return
+        self._move(replace(self._place, log=str(log)))
+        self._log = LogReader(self._folder, self._limits)
+
     def _find_output(self) -> None:
         """Look where the log says that a file was saved, once it does."""
         if self.progress.stage not in (Stage.SAVING.value, Stage.FINISHED.value, Stage.SAMPLING.value):
@@ -165,6 +174,9 @@ class WatchFollower(AttemptFollower):
         found = output_named_in(self._folder.log_end(64 << 10))
         if found is None or not (place := placed_in(self._place, found)).output:
             return
+        self._move(place)
+
+    def _move(self, place: RunPlace) -> None:
         self._store.move_place(self.claim, place)
         self.claim = replace(self.claim, place=place)
         self._folder = AttemptFolder(self._folder.path, place)

@@ -48,6 +48,7 @@ def _take_in(place: str, name: str) -> None:
         jobs = services.act(lambda source: source.watch_job(place, name))
         st.success(f"{count_text(len(jobs), 'run is', 'runs are')} watched.")
         for job in jobs[:SHOWN_RUNS]:
-            st.page_link(JOB.file, label=escaped(job.name, limit=80), query_params={"id": job.id})
+            label = escaped(job.name, limit=80)
+            st.page_link(JOB.file, label=label, icon=":material/arrow_forward:", query_params={"id": job.id})
         if len(jobs) > SHOWN_RUNS:
             show_note(f"and {len(jobs) - SHOWN_RUNS} more, in the list")

@@ -236,6 +236,16 @@ def test_files_alone_show_how_far_a_run_is_and_that_it_ended(post: Post) -> None
     assert (job.status, job.alarms) == (JobStatus.SUCCEEDED, ("ended_by_files",))
 
 
+def test_a_folder_is_watched_before_its_run_begins(post: Post) -> None:
+    run = post.runs / "fox"
+    run.mkdir()
+    job = post.watch(run)
+    put(run / "train.log", bar(1) + bar(2))
+    job = post.until(job, lambda now: now.progress.step == 2)
+    assert [each.id for each in (post.watch(run), post.watch(run / "train.log"))] == [job.id, job.id]
+    assert post.source.count_by_status() == {JobStatus.RUNNING: 1}
+
+
 def test_the_output_folder_is_found_once_the_log_names_it(post: Post, tmp_path: Path) -> None:
     out = post.runs / "out"
     put(out / "a-000001.safetensors", WEIGHTS)
