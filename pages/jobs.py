@@ -11,7 +11,7 @@ show_pending()
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.title("LoRA Training Jobs", width="content")
-    with st.container(horizontal=True, width="content"):
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
         show_watch()
         show_primary_link(NEW_JOB, "New Training Job", ":material/add:")
 

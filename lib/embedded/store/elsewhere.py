@@ -61,6 +61,7 @@ class ElsewhereStore:
         """
         with self._database.writing() as connection:
             known = _known(connection, run)
+            started_at = run.started_at
             if known is None:
                 job_id, attempt = job_id or new_job_id(self._now()), 1
                 values = self._new_row(job_id, run)
@@ -71,14 +72,15 @@ class ElsewhereStore:
                 is_over = JobStatus.parse(known["status"]).is_terminal
                 if not is_over or run.last_sign_at <= (known["finished_at"] or 0.0) + LATER_S:
                     return job_id, False
+                started_at = max(started_at, known["finished_at"] or 0.0)
                 connection.execute(
                     "UPDATE jobs SET status = 'running', attempt = ?, started_at = ?, finished_at = NULL, "
                     "updated_at = ?, duration_s = 0 WHERE id = ?",
-                    (attempt, run.started_at, self._now().timestamp(), job_id),
+                    (attempt, started_at, self._now().timestamp(), job_id),
                 )
             connection.execute(
                 "INSERT INTO attempts (job_id, number, status, started_at, command) VALUES (?, ?, 'running', ?, ?)",
-                (job_id, attempt, run.started_at, to_json(list(run.command))),
+                (job_id, attempt, started_at, to_json(list(run.command))),
             )
         return job_id, True
 

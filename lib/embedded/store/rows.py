@@ -119,6 +119,7 @@ def job_from(row: sqlite3.Row) -> Job:
         size_bytes=row["size_bytes"],
         time_limit_s=row["time_limit_s"],
         retry_of=JobLink(id=row["retry_of"]) if row["retry_of"] else None,
+        duration_note=FIRST_SIGN if row["origin"] == Origin.WATCHED else "",
         note=row["note"],
         tags=tags_from(row["tags"]),
         is_starred=bool(row["is_starred"]),
@@ -173,6 +174,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
     )
 
 
+FIRST_SIGN = "At least so long: counted from the oldest file of the run."
 _ORIGINS = frozenset(origin.value for origin in Origin)
 _KINDS = frozenset(kind.value for kind in ArtifactKind)  # a newer version may know more
 
