@@ -210,7 +210,7 @@ class AttemptFollower:
         limit = 0 if self.claim.place else self.claim.settings.stop_on_nan
         for point in losses:
             self._nan_count = 0 if math.isfinite(point.loss) else self._nan_count + 1
-            if limit and self._nan_count == limit:
+            if limit and self._nan_count == limit and not self._folder.stop_requested()[0]:
                 self._nan_count = 0
                 if self._is_last_loss_nan():
                     self._folder.request_stop(Cause.NAN_LOSS, point.step)
