@@ -27,12 +27,14 @@ class Setting(ABC):
         field_label: The label of its form field where that says more.
         hint: What to enter, for the line below its field.
         name: Its field in ``TrainingSettings``.
+        group: The heading it is folded under in forms; empty: always in sight.
     """
 
     label: str
     field_label: str = ""
     hint: str = ""
     name: str = ""
+    group: str = ""
 
     @abstractmethod
     def read(self, value: object) -> Any:
@@ -50,6 +52,14 @@ class Setting(ABC):
     def text(self, value: Any) -> str:
         """The value as ``parse`` reads it."""
 
+    def field_value(self, value: Any) -> Any:
+        """What its form field shows for a stored value."""
+        return self.text(value)
+
+    def from_field(self, entered: Any) -> Any:
+        """The value that its form field says. Raises ValueError, which says what is wrong."""
+        return self.parse(str(entered or ""))
+
     def plain(self, value: Any) -> Any:
         """The value as JSON and TOML know it."""
         return value
@@ -63,23 +73,24 @@ class Setting(ABC):
         text = self.problem(value).removeprefix(f"{self.label} ")
         return text[:1].upper() + text[1:]
 
-    def text_note(self, text: str) -> str:
-        """The same for what was typed."""
+    def field_note(self, entered: Any) -> str:
+        """The same for what the form field says."""
         try:
-            return self.note(self.parse(text))
+            return self.note(self.from_field(entered))
         except ValueError as error:
             return str(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number(Setting):
-    """A number with an inclusive range, its unit, and the unit of a single one."""
+    """A number with an inclusive range, its unit, and the unit of a single one. An optional one may be None: off."""
 
     minimum: float
     maximum: float
     is_integer: bool
     unit: str = ""
     unit_of_one: str = ""
+    is_optional: bool = False
 
     def read(self, value: object) -> float | int | None:
         # A fraction where a whole number belongs is not rounded: what is trained next would be another value.
@@ -90,6 +101,8 @@ class Number(Setting):
         return int(value) if value == int(value) else value
 
     def problem(self, value: Any) -> str:
+        if value is None and self.is_optional:
+            return ""
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             return f"{self.label} must be a number."
         if not self.minimum <= value <= self.maximum:
@@ -98,7 +111,9 @@ class Number(Setting):
             return f"{self.label} must be a whole number."
         return ""
 
-    def parse(self, text: str) -> float | int:
+    def parse(self, text: str) -> float | int | None:
+        if not text and self.is_optional:
+            return None
         with contextlib.suppress(ValueError):
             number = float(text[:40])
             if math.isfinite(number) and not self.is_integer:
@@ -108,11 +123,18 @@ class Number(Setting):
         raise ValueError("Must be a whole number." if self.is_integer else "Must be a number.")
 
     def text(self, value: Any) -> str:
-        return repr(value)
+        return "" if value is None else repr(value)
+
+    def field_value(self, value: Any) -> Any:
+        return self.read(value)  # also one that does not fit; None for what is no number
+
+    def from_field(self, entered: Any) -> Any:
+        return self.read(entered)
 
     def shown(self, value: Any) -> str:
         """``8 images per step``, ``1 image per step``."""
-        return f"{value_text(value)} {self.unit_of_one if value == 1 and self.unit_of_one else self.unit}".strip()
+        unit = self.unit_of_one if value == 1 and self.unit_of_one else self.unit
+        return value_text(value) if value is None else f"{value_text(value)} {unit}".strip()
 
     @property
     def range_text(self) -> str:
@@ -143,6 +165,38 @@ class Text(Setting):
 
     def text(self, value: Any) -> str:
         return str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice(Text):
+    """A word out of those that the chosen trainer knows; empty: the trainer decides, or it is off."""
+
+    max_chars: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch(Setting):
+    """On or off."""
+
+    def read(self, value: object) -> bool | None:
+        return value if isinstance(value, bool) else None
+
+    def problem(self, value: Any) -> str:
+        return "" if isinstance(value, bool) else f"{self.label} must be on or off."
+
+    def parse(self, text: str) -> bool:
+        if text not in ("true", "false"):
+            raise ValueError("Must be true or false.")
+        return text == "true"
+
+    def text(self, value: Any) -> str:
+        return str(value).lower()
+
+    def field_value(self, value: Any) -> Any:
+        return value
+
+    def from_field(self, entered: Any) -> Any:
+        return entered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +284,9 @@ def toml_reason(error: ValueError | RecursionError) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value as people read it: ``0.0001``, ``16``, ``none``; no secret among further options."""
+    """A value as people read it: ``0.0001``, ``16``, ``none``, ``off``; no secret among further options."""
+    if value is None or isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.6g}".replace("e-0", "e-")
     if isinstance(value, tuple | list):

@@ -22,7 +22,7 @@ from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
-from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingConfig, TrainingSettings
 
 WINDOWS = ("24h", "7d", "30d")
 _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}
@@ -264,6 +264,10 @@ class JobSource(ABC):
         usual = TrainingSettings()
         is_there = not self.trainers or usual.trainer in self.trainers
         return usual if is_there else replace(usual, trainer=next(iter(self.trainers)))
+
+    def parameters(self, trainer: str) -> Mapping[str, Parameter]:
+        """Setting -> what the trainer calls it, of all settings that it uses."""
+        return dict.fromkeys(self.used_settings, Parameter())
 
     def in_effect(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings as its trainers take them: those that they do not use are as if not set."""

@@ -225,16 +225,16 @@ def test_foreign_names_are_only_text(filled, open_page):
 
 
 def test_a_fraction_where_a_whole_number_belongs_is_neither_rounded_nor_saved(filled, open_page):
-    odd = replace(filled.configs.kept["c1"].settings, network_alpha=0.5)
+    odd = replace(filled.configs.kept["c1"].settings, network_dim=0.5)
     filled.configs.kept["c1"] = replace(filled.configs.kept["c1"], settings=odd)
     app = open_page("configs", id="c1")
-    assert (field(app, "Network alpha").value, "Unsaved" in texts(app)) == (0.5, False)
+    assert (field(app, "Network dim (rank)").value, "Unsaved" in texts(app)) == (0.5, False)
     app = button(app, "Save configuration").click().run()
-    assert "Network alpha: Must be between 1 and 512." in texts(app)
-    field(app, "Network alpha").set_value(4.0)
+    assert "Network dim (rank): Must be between 1 and 1000000." in texts(app)
+    field(app, "Network dim (rank)").set_value(4.0)
     app = button(app, "Save configuration").click().run()
     assert not app.error
-    assert repr(filled.configs.kept["c1"].settings.network_alpha) == "4"
+    assert repr(filled.configs.kept["c1"].settings.network_dim) == "4"
 
 
 class RefusingConfigs(MemoryConfigs):

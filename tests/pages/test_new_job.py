@@ -534,14 +534,14 @@ def test_what_stands_against_a_configuration_is_said_when_it_is_chosen(filled, o
 
 
 def test_a_fraction_where_a_whole_number_belongs_is_shown_as_it_is(filled, open_wizard):
-    odd = TrainingSettings(network_alpha=0.5)  # type: ignore[arg-type]
+    odd = TrainingSettings(network_dim=0.5)  # type: ignore[arg-type]
     filled.configs.kept["c1"] = TrainingConfig(id="c1", name="Quick", settings=odd)
     app = open_wizard(step="3", datasetId="d1", configId="c1", name="x")
-    assert box(app, "Network alpha").value == 0.5
-    assert "Must be between 1 and 512." in texts(app)
-    app = box(app, "Network alpha").set_value(4.0).run()
+    assert box(app, "Network dim (rank)").value == 0.5
+    assert "Must be between 1 and 1000000." in texts(app)
+    app = box(app, "Network dim (rank)").set_value(4.0).run()
     button(app, "Next").click().run()
-    assert param(app, "network_alpha") == "4"
+    assert param(app, "network_dim") == "4"
 
 
 def test_a_click_right_after_typing_takes_along_what_was_typed(filled, open_wizard):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from lib.embedded.store.rows import artifact_from, job_from, tags_text
+from lib.embedded.store.rows import HOLDS_NAN, artifact_from, job_from, tags_text
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, ArtifactKind, Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, SortBy, search_key
@@ -124,7 +124,7 @@ def highlights(connection: sqlite3.Connection, ids: Sequence[str]) -> Mapping[st
     """Newest sample and LoRA per job, in the order of ``lib.jobs.highlights``; SQLite reads few of many samples."""
     rows = connection.execute(
         f"""
-        SELECT * FROM (
+        SELECT *, {HOLDS_NAN} FROM (
             SELECT *, row_number() OVER (
                 PARTITION BY job_id, kind = 'sample'
                 ORDER BY attempt || '/' || path = (SELECT best FROM jobs WHERE id = job_id) DESC,

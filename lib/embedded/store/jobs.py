@@ -15,6 +15,7 @@ from lib.embedded.store.database import Database
 from lib.embedded.store.elsewhere import ElsewhereStore, new_job_id, refuse_watched
 from lib.embedded.store.outbox import OutboxStore
 from lib.embedded.store.rows import (
+    HOLDS_NAN,
     artifact_from,
     attempt_from,
     job_from,
@@ -352,5 +353,6 @@ def _last_status(connection: sqlite3.Connection, job_id: str) -> str:
 
 
 def _artifacts(connection: sqlite3.Connection, job_id: str) -> tuple[Artifact, ...]:
-    rows = connection.execute("SELECT * FROM artifacts WHERE job_id = ? ORDER BY attempt, path", (job_id,)).fetchall()
+    chosen = f"SELECT *, {HOLDS_NAN} FROM artifacts WHERE job_id = ? ORDER BY attempt, path"
+    rows = connection.execute(chosen, (job_id,)).fetchall()
     return tuple(artifact_from(row) for row in rows)

@@ -240,8 +240,17 @@ def _add_gpus(connection: sqlite3.Connection) -> None:
 
 
 def _add_holds_nan(connection: sqlite3.Connection) -> None:
-    """Whether a file's weights are NaN or infinite somewhere."""
-    connection.execute("ALTER TABLE artifacts ADD COLUMN holds_nan INTEGER NOT NULL DEFAULT 0")
+    """Files whose weights are NaN or infinite somewhere. Workers of the first release write whole rows of artifacts."""
+    connection.execute(
+        """
+        CREATE TABLE nan_files (
+            job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            attempt INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            PRIMARY KEY (job_id, attempt, path)
+        ) WITHOUT ROWID
+        """
+    )
 
 
 def _add_origin(connection: sqlite3.Connection) -> None:

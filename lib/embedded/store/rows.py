@@ -179,6 +179,10 @@ _ORIGINS = frozenset(origin.value for origin in Origin)
 _KINDS = frozenset(kind.value for kind in ArtifactKind)  # a newer version may know more
 
 
+# A column of artifacts for ``artifact_from``.
+HOLDS_NAN = "(job_id, attempt, path) IN (SELECT job_id, attempt, path FROM nan_files) AS holds_nan"
+
+
 def artifact_from(row: sqlite3.Row) -> Artifact:
     """An artifact from its row; its id is ``attempt/path``."""
     kind = ArtifactKind(row["kind"]) if row["kind"] in _KINDS else ArtifactKind.OTHER

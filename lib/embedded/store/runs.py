@@ -235,7 +235,6 @@ class RunStore:
                 "prompt_index": file.prompt_index,
                 "prompt": file.prompt,
                 "key": keys.get(file.path),
-                "holds_nan": file.holds_nan,
             }
             for file in files
             if file not in former or file.path in keys
@@ -250,6 +249,8 @@ class RunStore:
                 columns = rows[0].keys()
                 statement = f"INSERT OR REPLACE INTO artifacts ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"
                 connection.executemany(statement, rows)
+            bad = [(claim.job_id, claim.attempt, file.path) for file in files if file.holds_nan]
+            connection.executemany("INSERT OR IGNORE INTO nan_files VALUES (?, ?, ?)", bad)
 
     def finish(self, claim: Claim, end: AttemptEnd) -> bool:
         """Record how an attempt ended; False if its end was already recorded."""

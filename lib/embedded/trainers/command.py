@@ -18,14 +18,14 @@ from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
 from lib.jobs.dataset import Dataset
 from lib.jobs.setting_kinds import Options
-from lib.jobs.training_settings import SETTINGS, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 
 MOST_FILE_BYTES = 1 << 20
 MOST_ARGUMENTS = 500
 EXPECTED_BYTES = 200_000_000  # what a command writes is unknown
 OWN_PLACEHOLDERS = ("dataset", "output", "name", "prompts")
 _SETTINGS = tuple(name for name, each in SETTINGS.items() if name != "trainer" and not isinstance(each, Options))
-_MODELS = tuple(name for name in ("base_model",) if name in SETTINGS)
+_MODELS = ("base_model", "vae", "clip_l", "clip_g", "t5xxl", "text_encoder", "network_weights")
 _KEYS = frozenset({"label", "argv", "before", "uses_gpu"})
 _TRAINER_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -53,6 +53,7 @@ class CommandRecipe(Recipe):
 
     def __init__(self, command: Command, models: ModelFiles) -> None:
         self.name, self.label, self.uses_gpu = command.name, command.label, command.uses_gpu
+        self.parameters = {name: Parameter() for name in command.placeholders if name in SETTINGS}
         self._command, self._models = command, models
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_value
-from lib.jobs.training_settings import TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings, set_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,13 @@ class Recipe(Protocol):
         name: What configurations and jobs call the trainer.
         label: What people read where they choose it.
         uses_gpu: Whether a card is set aside for it, where the machine has any.
+        parameters: Setting -> what the trainer calls it, of all settings that it uses.
     """
 
     name: str
     label: str
     uses_gpu: bool = True
+    parameters: Mapping[str, Parameter] = MappingProxyType({})
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""
@@ -88,6 +91,24 @@ class Recipe(Protocol):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """About how much a whole run writes, for the check of free disk space."""
+
+
+def all_parameters(recipe: Recipe) -> Mapping[str, Parameter]:
+    """What the recipe's trainer uses, and what the worker does for every trainer."""
+    return {**recipe.parameters, "stop_on_nan": Parameter(), **({"gpus": Parameter()} if recipe.uses_gpu else {})}
+
+
+def unused_problems(recipe: Recipe, settings: TrainingSettings) -> list[str]:
+    """Settings that the trainer would ignore, and words that it does not know; empty when it takes them all."""
+    changed, parameters = set_names(settings), all_parameters(recipe)
+    unused = [SETTINGS[name].label for name in changed if name not in parameters]
+    problems = [f"{recipe.name} does not use: {', '.join(unused)}. Set it back, or choose another trainer."]
+    known = {name: parameters[name].choices for name in changed if name in parameters}
+    wrong = {name: words for name, words in known.items() if words and getattr(settings, name) not in words}
+    return [
+        *(problems if unused else []),
+        *(f"{SETTINGS[name].label} must be one of: {', '.join(words)}." for name, words in wrong.items()),
+    ]
 
 
 def dataset_problems(dataset: Dataset) -> list[str]:

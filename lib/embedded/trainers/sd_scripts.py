@@ -1,4 +1,4 @@
-"""The recipe of kohya's sd-scripts: LoRA for Stable Diffusion 1.5 and SDXL."""
+"""The recipe of kohya's sd-scripts: LoRA for Stable Diffusion, SDXL, FLUX.1, Lumina and Anima."""
 
 import contextlib
 import re
@@ -14,14 +14,26 @@ from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_
 from lib.embedded.trainers.model_files import ModelFiles, expanded
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
 from lib.embedded.trainers.sd_scripts_options import RULES, known_options, prompt_problem
+from lib.embedded.trainers.sd_scripts_settings import (
+    ARCHITECTURES,
+    OPTIONS,
+    PARAMETERS,
+    dataset_values,
+    ignored_problems,
+    mode_arguments,
+    network_arguments,
+    plain_arguments,
+    saving_arguments,
+)
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import TrainingSettings
+from lib.jobs.training_settings import SETTINGS, TrainingSettings, set_names
 
-SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
-BYTES_PER_RANK = {"sd15": 1_200_000, "sdxl": 7_200_000}  # a 16 bit file of rank 128 has 151 MB and 912 MB
-BYTES_PER_SAMPLE = {"sd15": 500_000, "sdxl": 2_000_000}
+BYTES_PER_SAMPLE = 2_000_000
+# A rank beyond it means "full" to LyCORIS and makes no larger file.
+MOST_RANK_COUNTED = 320
 DATASET_FILE = "dataset.toml"
 OWN_KEYS = frozenset({"architecture", "mixed_precision"})
+_CAPTION_FILE = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
 class SdScriptsRecipe(Recipe):
@@ -33,7 +45,8 @@ class SdScriptsRecipe(Recipe):
     """
 
     name = "sd-scripts"
-    label = "sd-scripts (Stable Diffusion 1.5, SDXL)"
+    label = "sd-scripts (SD 1.5 to 3, SDXL, FLUX.1, Lumina, Anima)"
+    parameters = PARAMETERS
 
     def __init__(self, checkout: Path | None, models: ModelFiles | None = None) -> None:
         self._checkout = checkout
@@ -44,8 +57,10 @@ class SdScriptsRecipe(Recipe):
         unchecked = self._models.rules.allow_any_option
         return [
             *_checkout_problems(settings, self._checkout),
-            *self._model_problems(settings.base_model),
+            *self._model_problems(settings),
             *_architecture_problems(settings.extra),
+            *ignored_problems(settings, architecture(settings)),
+            *_said_twice(settings),
             *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
             *([] if unchecked else self._option_problems(settings).values()),
             *dataset_problems(dataset),
@@ -58,21 +73,33 @@ class SdScriptsRecipe(Recipe):
         named = ", ".join(name[:40] for name in sorted(found)[:5]) + (", …" if len(found) > 5 else "")
         return (f"LORA_ALLOW_ANY_OPTION is set, so the trainer gets without a check: {named}.",)
 
-    def _model_problems(self, base_model: str) -> list[str]:
-        if not base_model.strip():
+    def _model_problems(self, settings: TrainingSettings) -> list[str]:
+        if not settings.base_model.strip():
             return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
-        problem = self._models.problem(base_model, "The base model")
-        return [problem] if problem else []
+        kind = ARCHITECTURES[architecture(settings)]
+        missing = [SETTINGS[name].label for name in kind.needed if not getattr(settings, name).strip()]
+        named = {"The base model": settings.base_model}
+        named |= {f"The {SETTINGS[name].label}": getattr(settings, name) for name in kind.parts}
+        named["The LoRA to start from"] = settings.network_weights
+        problems = (self._models.problem(model, what) for what, model in named.items() if model)
+        return [
+            *([f"{kind.label} also needs: {', '.join(missing)}. Give their paths."] if missing else []),
+            *filter(None, problems),
+        ]
 
     def _option_problems(self, settings: TrainingSettings) -> dict[str, str]:
         """Option or prompt -> why it is not passed on; what is always refused is not among them."""
-        known = known_options(self._checkout, SCRIPTS[architecture(settings)])
+        known = known_options(self._checkout, ARCHITECTURES[architecture(settings)].script)
         extra = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name, value)}
         extra.pop("architecture", None)
         found = {
             name: RULES.problem(name, value, known) or self._file_problem(name, value) for name, value in extra.items()
         }
-        found |= {line: prompt_problem(line) for line in prompt_lines(settings)}
+        found |= {line: prompt_problem(line) for line in _prompts(settings)}
+        listed = {name: list(getattr(settings, name)) for name in ("optimizer_args", "network_args")}
+        found |= {name: RULES.problem(name, value, known) for name, value in listed.items() if value}
+        if settings.caption_extension and not _CAPTION_FILE.fullmatch(settings.caption_extension):
+            found["caption_extension"] = "The caption extension must be a dot and letters, such as .txt."
         return {name: problem for name, problem in found.items() if problem}
 
     def _file_problem(self, name: str, value: Any) -> str:
@@ -84,33 +111,36 @@ class SdScriptsRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
-        settings = run.settings
-        kind = architecture(settings)
-        script = str(self._checkout / SCRIPTS[kind]) if self._checkout else SCRIPTS[kind]
-        precision = settings.extra.get("mixed_precision") or ("bf16" if kind == "sdxl" else "fp16")
+        settings, name = run.settings, architecture(run.settings)
+        kind = ARCHITECTURES[name]
+        script = str(self._checkout / kind.script) if self._checkout else kind.script
+        precision = settings.mixed_precision or settings.extra.get("mixed_precision") or kind.precision
+        parts = {option: getattr(settings, setting) for setting, option in kind.parts.items()}
         return [
             *launcher(self._checkout),
             f"--num_processes={run.gpu_count}",
+            "--num_machines=1",
+            f"--mixed_precision={precision}",
+            "--dynamo_backend=no",
             "--num_cpu_threads_per_process=1",
             script,
             f"--pretrained_model_name_or_path={_whole_path(settings.base_model)}",
+            *(f"--{option}={_whole_path(path)}" for option, path in parts.items() if path),
             f"--dataset_config={run.attempt_dir / DATASET_FILE}",
             f"--output_dir={run.output_dir}",
             f"--output_name={file_stem(run.name)}",
             "--save_model_as=safetensors",
-            "--save_precision=fp16",
-            "--network_module=networks.lora",
-            f"--network_dim={settings.network_dim}",
-            f"--network_alpha={settings.network_alpha}",
+            f"--save_precision={settings.save_precision or 'fp16'}",
+            *network_arguments(settings, kind.network),
             f"--learning_rate={settings.learning_rate:g}",
-            f"--max_train_epochs={settings.epochs}",
-            "--save_every_n_epochs=1",
+            _length_argument(settings),
             f"--seed={settings.seed}",
             f"--mixed_precision={precision}",
-            "--gradient_checkpointing",
-            "--cache_latents",
+            *mode_arguments(settings),
             "--sdpa",
-            *(["--no_half_vae"] if kind == "sdxl" else []),
+            *kind.flags,
+            *plain_arguments(settings),
+            *saving_arguments(settings),
             f"--logging_dir={run.attempt_dir / EVENTS_FOLDER}",
             "--log_with=tensorboard",
             *_sample_arguments(run),
@@ -121,24 +151,29 @@ class SdScriptsRecipe(Recipe):
         """Write the dataset file and the prompt file."""
         run.attempt_dir.mkdir(parents=True, exist_ok=True)
         (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
-        write_prompts(run, [_with_options(line, run.settings) for line in prompt_lines(run.settings)])
+        write_prompts(run, _prompts(run.settings))
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
         return collect_kohya(output_dir)
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
-        """One file and one image per prompt and epoch."""
-        kind = architecture(settings)
-        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE[kind]
-        return settings.epochs * (settings.network_dim * BYTES_PER_RANK[kind] + samples)
+        """One file and one image per prompt and epoch, and a state with the optimizer's memory of the network."""
+        kind = ARCHITECTURES[architecture(settings)]
+        file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * kind.bytes_per_rank
+        saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
+        kept = min(saves, settings.keep_last or saves)
+        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
+        return (kept + 6 * settings.save_state) * file_bytes + samples
 
 
 def architecture(settings: TrainingSettings) -> str:
-    """``sdxl`` or ``sd15``: what the settings say, or else the base model's name."""
-    said = str(settings.extra.get("architecture", "")).lower()
-    if said in SCRIPTS:
+    """A key of ``ARCHITECTURES``: what the settings say, or else the base model's name."""
+    said = (settings.architecture or str(settings.extra.get("architecture", ""))).lower()
+    if said in ARCHITECTURES:
         return said
+    if re.search(r"flux[._-]?1|(?<![a-z])flux(?![a-z._-]?2)", settings.base_model, re.IGNORECASE):
+        return "flux"
     return "sdxl" if re.search(r"xl(?![a-z])", settings.base_model, re.IGNORECASE) else "sd15"
 
 
@@ -160,22 +195,59 @@ def launcher(checkout: Path | None) -> list[str]:
 def dataset_toml(run: TrainingRun) -> str:
     """The dataset as sd-scripts' ``--dataset_config`` wants it."""
     settings = run.settings
+    general = {"caption_extension": settings.caption_extension or ".txt", "enable_bucket": settings.buckets}
     subset = {"image_dir": str(run.dataset_path), "num_repeats": settings.repeats}
-    dataset = {"resolution": settings.resolution, "batch_size": settings.batch_size, "subsets": [subset]}
-    return tomli_w.dumps({"general": {"caption_extension": ".txt", "enable_bucket": True}, "datasets": [dataset]})
+    height = settings.resolution_height
+    size = [settings.resolution, height] if height else settings.resolution
+    dataset = {"resolution": size, "batch_size": settings.batch_size, "subsets": [subset]}
+    return tomli_w.dumps({"general": {**general, **dataset_values(settings)}, "datasets": [dataset]})
 
 
 def _sample_arguments(run: TrainingRun) -> list[str]:
-    if not prompt_lines(run.settings):
+    settings = run.settings
+    every = f"epochs={settings.sample_every_epochs}" if settings.sample_every_epochs else ""
+    every = f"steps={settings.sample_every_steps}" if settings.sample_every_steps else every
+    if not every or not prompt_lines(settings):
         return []
     prompts = f"--sample_prompts={run.output_dir / PROMPTS_FILE}"
-    return [prompts, "--sample_every_n_epochs=1", "--sample_sampler=euler_a"]
+    return [prompts, f"--sample_every_n_{every}", f"--sample_sampler={settings.sampler}"]
 
 
-def _with_options(line: str, settings: TrainingSettings) -> str:
-    side = max(64, settings.resolution // 64 * 64)
-    wanted = {"--w": side, "--h": side, "--d": settings.seed}
-    return " ".join([line, *(f"{key} {value}" for key, value in wanted.items() if f" {key} " not in line)])
+def _prompts(settings: TrainingSettings) -> list[str]:
+    """The lines of the prompt file, with the options that every sample is made with and that a line does not have."""
+    width, height = settings.resolution, settings.resolution_height or settings.resolution
+    wanted = {
+        "--w": max(64, width // 64 * 64),
+        "--h": max(64, height // 64 * 64),
+        "--d": settings.seed,
+        "--s": settings.sample_steps,
+        "--l": settings.sample_guidance,
+        "--n": " ".join(settings.negative_prompt.split()) or None,
+    }
+    options = {key: _plain(value) for key, value in wanted.items() if value is not None}
+    return [
+        " ".join([line, *(f"{key} {said}" for key, said in options.items() if f" {key} " not in line)])
+        for line in prompt_lines(settings)
+    ]
+
+
+def _plain(value: float | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _length_argument(settings: TrainingSettings) -> str:
+    if settings.max_steps:
+        return f"--max_train_steps={settings.max_steps}"
+    return f"--max_train_epochs={settings.epochs}"
+
+
+def _said_twice(settings: TrainingSettings) -> list[str]:
+    """Fields whose option is also among the further options, where the last one would win."""
+    twice = [name for name in set_names(settings) if OPTIONS.get(name) in settings.extra]
+    return [
+        f"{SETTINGS[name].label} is set, and so is the further option {OPTIONS[name]}. Remove one of them."
+        for name in twice
+    ]
 
 
 def _extra_arguments(extra: Mapping[str, Any]) -> list[str]:
@@ -201,7 +273,7 @@ def _extra_arguments(extra: Mapping[str, Any]) -> list[str]:
 def _checkout_problems(settings: TrainingSettings, checkout: Path | None) -> list[str]:
     if checkout is None:
         return ["sd-scripts is not set up. Set SD_SCRIPTS_DIR to the folder of a checkout of kohya's sd-scripts."]
-    script = checkout / SCRIPTS[architecture(settings)]
+    script = checkout / ARCHITECTURES[architecture(settings)].script
     if not script.is_file():
         return [f"There is no {script.name} in {checkout}. Set SD_SCRIPTS_DIR to a checkout of sd-scripts."]
     if launcher(checkout)[0] == "accelerate" and shutil.which("accelerate") is None:
@@ -211,6 +283,6 @@ def _checkout_problems(settings: TrainingSettings, checkout: Path | None) -> lis
 
 def _architecture_problems(extra: Mapping[str, Any]) -> list[str]:
     said = extra.get("architecture")
-    if said is not None and str(said).lower() not in SCRIPTS:
-        return [f"The architecture {str(said)[:40]!r} is not known. Use sd15 or sdxl."]
+    if said is not None and str(said).lower() not in ARCHITECTURES:
+        return [f"The architecture {str(said)[:40]!r} is not known. Use one of: {', '.join(ARCHITECTURES)}."]
     return []

@@ -8,7 +8,7 @@ from statistics import median
 from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.store.jobs import Store
-from lib.embedded.trainers.recipe import Recipe, TrainingRun
+from lib.embedded.trainers.recipe import Recipe, TrainingRun, unused_problems
 from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
@@ -46,6 +46,7 @@ class Planner:
         if dataset is None or recipe is None or setting_problems(request.settings):
             return Problems(fields=fields)
         others = recipe.problems(request.settings, dataset) if dataset.image_count != 0 else ()
+        others = (*unused_problems(recipe, request.settings), *others)
         disk = self._disk_problems(recipe.expected_bytes(request.settings))
         return Problems(fields=fields, others=(*others, *disk))
 

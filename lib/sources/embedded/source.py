@@ -12,7 +12,7 @@ from lib.embedded.datasets.sample import prepare
 from lib.embedded.files.job_files import JobFiles
 from lib.embedded.files.privacy import close_to_others
 from lib.embedded.store.jobs import Store
-from lib.embedded.trainers.recipe import shown_command
+from lib.embedded.trainers.recipe import all_parameters, shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
@@ -22,7 +22,7 @@ from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, Origin, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
-from lib.jobs.training_settings import TrainingConfig
+from lib.jobs.training_settings import Parameter, TrainingConfig
 from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
@@ -95,6 +95,7 @@ class EmbeddedSource(JobSource):
         self.notifies = bool(notify.urls)
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}
+        self._parameters = {name: all_parameters(recipe) for name, recipe in known.items()}
         self._planner = Planner(self._store, known, data_dir)
         self._launcher = launcher or WorkerLauncher(
             data_dir,
@@ -124,6 +125,9 @@ class EmbeddedSource(JobSource):
             self._object_store.close()
 
     # Jobs
+
+    def parameters(self, trainer: str) -> Mapping[str, Parameter]:
+        return self._parameters.get(trainer) or super().parameters(trainer)
 
     def list_jobs(self, query: JobQuery) -> JobPage:
         self._keep_worker_going()

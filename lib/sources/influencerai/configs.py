@@ -97,7 +97,7 @@ def read_config(row: object) -> TrainingConfig | None:
 def api_settings(settings: TrainingSettings, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Settings in the API's words, as in a job's inline ``config``; ``meta`` is what it held before."""
     values = settings_payload(settings)
-    kept = {theirs: values[ours] for ours, theirs in META_FIELDS.items()}
+    kept = {theirs: values[ours] for ours, theirs in META_FIELDS.items() if ours in values}
     return {"meta": {**(meta or {}), META_NAME: kept}, **{theirs: values[ours] for ours, theirs in API_FIELDS.items()}}
 
 

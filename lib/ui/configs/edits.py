@@ -8,9 +8,16 @@ import streamlit as st
 
 from lib import services
 from lib.errors import InvalidRequest
-from lib.jobs.setting_kinds import Number, Setting, Text
-from lib.jobs.training_settings import MAX_NAME_LENGTH, SETTINGS, TrainingConfig, TrainingSettings, name_problem
-from lib.ui.parts.settings_form import field_note, field_value
+from lib.jobs.setting_kinds import Setting, Text, value_text
+from lib.jobs.training_settings import (
+    FOLDED,
+    MAX_NAME_LENGTH,
+    SETTINGS,
+    USUAL,
+    TrainingConfig,
+    TrainingSettings,
+    name_problem,
+)
 
 MAX_DESCRIPTION_LENGTH = 500
 DESCRIPTION = Text(
@@ -47,9 +54,14 @@ class ConfigEdit:
         """Whether somebody saved the configuration after this edit began."""
         return self.before != field_values(stored)
 
+    def folded_texts(self) -> dict[str, str]:
+        """Folded setting -> what its field says, of those that are not as usual."""
+        fields = ((each, self.values[each.name]) for each in FOLDED)
+        return {each.name: value_text(said) for each, said in fields if said != each.field_value(USUAL[each.name])}
+
     def problems(self) -> dict[str, str]:
         """Field -> why what it says cannot be saved."""
-        found = {name: field_note(each, self.values[name]) for name, each in FIELDS.items()}
+        found = {name: each.field_note(self.values[name]) for name, each in FIELDS.items()}
         found["name"] = name_problem(self.values["name"])
         return {name: problem for name, problem in found.items() if problem}
 
@@ -58,17 +70,14 @@ class ConfigEdit:
         if problems := self.problems():
             named = {LABELS[name]: problem for name, problem in problems.items()}
             raise InvalidRequest("The configuration cannot be saved.", fields=named)
-        typed: dict[str, Any] = {
-            name: each.read(self.values[name]) if isinstance(each, Number) else each.parse(self.values[name])
-            for name, each in SETTINGS.items()
-        }
+        typed: dict[str, Any] = {name: each.from_field(self.values[name]) for name, each in SETTINGS.items()}
         name, description = self.values["name"].strip(), self.values["description"]
         return replace(stored, name=name, description=description, settings=TrainingSettings(**typed))
 
 
 def field_values(config: TrainingConfig) -> dict[str, Any]:
     """Field -> what it says when it shows this configuration."""
-    settings = {name: field_value(each, getattr(config.settings, name)) for name, each in SETTINGS.items()}
+    settings = {name: each.field_value(getattr(config.settings, name)) for name, each in SETTINGS.items()}
     return {"name": config.name, "description": config.description, **settings}
 
 
@@ -82,8 +91,9 @@ def edit_of(config: TrainingConfig) -> ConfigEdit:
 
 
 def keep_edit(config_id: str, values: Mapping[str, Any]) -> None:
-    """Keep what the fields say now."""
-    _edits()[config_id] = replace(_edits()[config_id], values=values)
+    """Keep what the fields say now; those under a folded heading are not there and say what they said."""
+    edit = _edits()[config_id]
+    _edits()[config_id] = replace(edit, values={**edit.values, **values})
 
 
 def drop_edit(config_id: str) -> None:

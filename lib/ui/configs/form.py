@@ -6,12 +6,20 @@ import streamlit as st
 
 from lib import services
 from lib.errors import InvalidRequest
-from lib.jobs.training_settings import SETTINGS, TEXTS, TrainingConfig, name_problem
+from lib.jobs.setting_kinds import Setting
+from lib.jobs.training_settings import ENTERED, SETTINGS, Parameter, TrainingConfig, name_problem
 from lib.ui.configs.edits import FIELDS, LABELS, ConfigEdit, drop_edit, edit_of, field_values, keep_edit, unsaved_edits
 from lib.ui.parts.browser import ask_before_leaving
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.settings_form import labelled, number_cells, show_field, show_field_note, trainer_options
+from lib.ui.parts.settings_form import (
+    labelled,
+    show_field,
+    show_field_note,
+    show_folded,
+    show_in_rows,
+    trainer_options,
+)
 from lib.ui.parts.text import escaped
 from lib.ui.parts.toasts import announce
 from lib.ui.parts.url import write_params
@@ -66,12 +74,15 @@ def _show_fields(config_id: str, edit: ConfigEdit) -> None:
             LABELS["trainer"], list(names), format_func=names.__getitem__, **_field(config_id, edit, "trainer")
         )
     with right:
-        show_field(TEXTS[0], **_field(config_id, edit, TEXTS[0].name))
-    for number, cell in number_cells():
-        with cell:
-            show_field(number, **_field(config_id, edit, number.name))
-    for text in TEXTS[1:]:
-        show_field(text, **_field(config_id, edit, text.name))
+        show_field(SETTINGS["base_model"], **_field(config_id, edit, "base_model"))
+    parameters = services.source().parameters(edit.values["trainer"])
+
+    def show(setting: Setting) -> None:
+        parameter = parameters.get(setting.name, Parameter())
+        show_field(setting, parameter=parameter, **_field(config_id, edit, setting.name))
+
+    show_in_rows([each for each in ENTERED if not each.group and each.name != "base_model"], show)
+    show_folded(edit.values["trainer"], edit.folded_texts(), show, key=f"config-{config_id or 'new'}")
     extra = _field(config_id, edit, "extra")
     show_field(SETTINGS["extra"], placeholder="clip_skip = 2", help=SECRETS_HELP, **extra)
 
@@ -84,7 +95,8 @@ def _field(config_id: str, edit: ConfigEdit, name: str) -> dict[str, Any]:
 
 
 def _keep_fields(config_id: str) -> None:
-    keep_edit(config_id, {name: st.session_state[_key(config_id, name)] for name in FIELDS})
+    keys = {name: _key(config_id, name) for name in FIELDS}
+    keep_edit(config_id, {name: st.session_state[key] for name, key in keys.items() if key in st.session_state})
 
 
 def _key(config_id: str, name: str) -> str:

@@ -34,7 +34,7 @@ def config_summary(settings: TrainingSettings) -> str:
         settings.base_model,
         count_text(settings.epochs, "epoch", "epochs"),
         f"learning rate {value_text(settings.learning_rate)}",
-        f"dim {settings.network_dim}, alpha {settings.network_alpha}",
+        f"dim {settings.network_dim}, alpha {value_text(settings.network_alpha)}",
         f"batch size {settings.batch_size}",
         f"{settings.resolution} px",
     ]

@@ -19,10 +19,9 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.query import search_key
 from lib.jobs.training_settings import (
+    ENTERED,
     MAX_JOB_NAME_LENGTH,
-    NUMBERS,
     SETTINGS,
-    TEXTS,
     TrainingConfig,
     TrainingSettings,
     job_name_problem,
@@ -33,7 +32,7 @@ from lib.jobs.training_settings import (
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
 TIME_LIMIT, LIMIT = "timeLimit", "Time limit (minutes)"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
-CHANGEABLE = tuple(each.name for each in (*NUMBERS, *TEXTS))
+CHANGEABLE = tuple(each.name for each in ENTERED)
 NOTIFY = "notify"  # "0": nobody is told of the job's events
 _STEPS = ("step", "datasetId", "configId", "name", TIME_LIMIT, NOTIFY, "from", "mark", "draft")
 PARAMETERS = frozenset((*_STEPS, *CHANGEABLE))

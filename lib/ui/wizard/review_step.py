@@ -52,13 +52,18 @@ def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
     """``16 images × 2 repeats × 10 epochs / batch size 4 = 80 steps``."""
     if dataset.image_count is None:
         return "unknown: the source does not say how many images the dataset has"
+    if settings.max_steps:
+        return f"{count_text(settings.max_steps, 'step', 'steps')}, however many epochs that takes"
     factors = [
         count_text(dataset.image_count, "image", "images"),
         count_text(settings.repeats, "repeat", "repeats"),
         count_text(settings.epochs, "epoch", "epochs"),
     ]
     steps = total_steps(dataset.image_count, settings)
-    return f"{' × '.join(factors)} / batch size {settings.batch_size} = {count_text(steps, 'step', 'steps')}"
+    batch = f"batch size {settings.batch_size}"
+    if settings.gradient_accumulation > 1:
+        batch += f" / {settings.gradient_accumulation} batches per step"
+    return f"{' × '.join(factors)} / {batch} = {count_text(steps, 'step', 'steps')}"
 
 
 def estimate_text(preview: Preview) -> str:

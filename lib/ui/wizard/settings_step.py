@@ -4,28 +4,24 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from lib import services
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
-from lib.jobs.setting_kinds import Number, Setting, value_text
+from lib.jobs.setting_kinds import Setting, value_text
 from lib.jobs.training_settings import (
-    NUMBERS,
+    ENTERED,
     SETTINGS,
-    TEXTS,
+    Parameter,
     TrainingConfig,
     TrainingSettings,
+    set_names,
     settings_differences,
 )
 from lib.jobs.words import count_text
 from lib.ui.parts.format import duration_text
 from lib.ui.parts.links import CONFIGS
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.settings_form import (
-    config_obstacles,
-    field_note,
-    field_value,
-    show_field,
-    show_field_note,
-)
+from lib.ui.parts.settings_form import config_obstacles, show_field, show_field_note, show_folded, show_in_rows
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import (
@@ -68,10 +64,9 @@ def show_settings(
         edit_name(draft, entered)
         edit_time_limit(limit_min, entered)
     with right:
-        fields.show_numbers([each for each in NUMBERS if each.name not in draft.marks])
-        for text in TEXTS:
-            if text.name not in draft.marks:
-                fields.show(text)
+        show_in_rows([each for each in ENTERED if not each.group and each.name not in draft.marks], fields.show)
+        said = {name: value_text(getattr(now, name)) for name in set_names(now)}
+        show_folded(now.trainer, said, fields.show, without=draft.marks, key="wizard")
 
 
 def _show_suspects(fields: "_Fields", marks: Sequence[str], origin: Job | None) -> None:
@@ -81,10 +76,7 @@ def _show_suspects(fields: "_Fields", marks: Sequence[str], origin: Job | None) 
             st.badge("Suspected cause", icon=":material/warning:", color="orange")
             if origin is not None and origin.failure is not None:
                 st.markdown(escaped(f"{origin.failure.message} {origin.failure.hint}".strip(), limit=400))
-        fields.show_numbers([each for each in NUMBERS if each.name in marks])
-        for text in TEXTS:
-            if text.name in marks:
-                fields.show(text)
+        show_in_rows([each for each in ENTERED if each.name in marks], fields.show)
 
 
 def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None, draft: Draft) -> None:
@@ -172,8 +164,9 @@ def _problems() -> dict[str, str]:
     """Label -> what is wrong with what the field says now."""
     name = str(st.session_state.get(_NAME_KEY) or "")
     found = {_NAME: name_problem(name)}
-    for setting in (*NUMBERS, *TEXTS):
-        found[setting.label] = field_note(setting, st.session_state.get(_key(setting.name)))
+    for setting in ENTERED:
+        if _key(setting.name) in st.session_state:
+            found[setting.label] = setting.field_note(st.session_state[_key(setting.name)])
     found[LIMIT] = time_limit_problem(st.session_state.get(_LIMIT_KEY))
     return {label: problem for label, problem in found.items() if problem}
 
@@ -205,21 +198,22 @@ class _Fields:
 
     def __init__(self, now: TrainingSettings, config: TrainingConfig | None, entered: Entered) -> None:
         self._now, self._entered = now, entered
+        self._parameters = services.source().parameters(now.trainer)
         differences = settings_differences(config.settings, now) if config else ()
         self._said = {each.name: plain(value_text(each.before), limit=120) for each in differences}
 
     def show(self, setting: Setting) -> None:
         key = _key(setting.name)
-        follow_url(key, field_value(setting, getattr(self._now, setting.name)))
-        said = self._said.get(setting.name, "")
-        show_field(setting, key=key, changed=said, is_dense=True, on_change=write_entered, args=(self._entered,))
-
-    def show_numbers(self, numbers: Sequence[Number]) -> None:
-        """As many beside each other as there is room for, in the order of the keyboard."""
-        with st.grid("auto", min_column_width=200, gap="small"):
-            for number in numbers:
-                with st.container(gap="xsmall"):
-                    self.show(number)
+        follow_url(key, setting.field_value(getattr(self._now, setting.name)))
+        show_field(
+            setting,
+            key=key,
+            parameter=self._parameters.get(setting.name, Parameter()),
+            changed=self._said.get(setting.name, ""),
+            is_dense=True,
+            on_change=write_entered,
+            args=(self._entered,),
+        )
 
 
 def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | None]:
@@ -256,10 +250,10 @@ def _without_changes() -> dict[str, str | None]:
 
 def _parameter(name: str, before: object) -> str | None:
     """A field's value as a parameter of the URL; None when it is as before."""
-    setting, value = SETTINGS[name], st.session_state[_key(name)]
-    if isinstance(value, str):
-        value = setting.parse(value)
-    return None if value is None or value == before else setting.text(value)
+    setting = SETTINGS[name]
+    value = setting.from_field(st.session_state[_key(name)])
+    is_empty = value is None and bool(setting.problem(None))
+    return None if is_empty or value == before else setting.text(value)
 
 
 def _key(name: str) -> str:

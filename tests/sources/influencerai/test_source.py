@@ -298,13 +298,13 @@ def test_values_of_other_types_are_read_as_ours(api: ApiServer, source: Influenc
         "batchSize": True,
         "resolution": 64.0,
         "networkDim": 10**300,
-        "networkAlpha": 0.5,
+        "networkAlpha": -0.5,
     }
     api.configs = [{"id": "odd", "name": "Odd", **odd}]
     found = source.configs.get("odd").settings
     usual = TrainingSettings(trainer="sd-scripts")
     as_read: dict[str, Any] = {"base_model": "7", "epochs": 10, "learning_rate": 2e-4, "resolution": 64}
-    assert found == replace(usual, **as_read, network_alpha=0.5)  # type: ignore[arg-type]
+    assert found == replace(usual, **as_read, network_alpha=-0.5)
     assert [type(each) for each in (found.epochs, found.resolution)] == [int, int]
     assert {"resolution", "network_alpha"} == set(setting_problems(found))  # as the API says, and said to be wrong
     api.add_job("a", payload={"config": {"id": "odd", **odd}})

@@ -1,0 +1,269 @@
+"""What sd-scripts calls the settings, and what each kind of base model needs; read in its source at 48d368f."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.jobs.training_settings import USUAL, Parameter, TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A kind of base model.
+
+    Attributes:
+        parts: Setting -> option, of the models it is trained with beside the base model.
+        needed: The settings among them that must be given.
+        flags: Options that it is always trained with.
+        bytes_per_rank: Size of its LoRA file in 16 bit, per rank.
+    """
+
+    label: str
+    script: str
+    network: str
+    precision: str
+    bytes_per_rank: int
+    parts: Mapping[str, str] = field(default_factory=dict)
+    needed: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+_CLIPS = {"clip_l": "clip_l", "clip_g": "clip_g", "t5xxl": "t5xxl"}
+# A file of rank 128 has 151 MB (SD 1.5) and 912 MB (SDXL); one of rank 16 has 306 MB (FLUX.1, all layers).
+ARCHITECTURES = {
+    "sd15": Architecture(
+        label="Stable Diffusion 1.5", script="train_network.py", network="networks.lora", precision="fp16",
+        bytes_per_rank=1_200_000, parts={"vae": "vae"},
+    ),
+    "sd2": Architecture(
+        label="Stable Diffusion 2", script="train_network.py", network="networks.lora", precision="fp16",
+        bytes_per_rank=1_300_000, parts={"vae": "vae"}, flags=("--v2",),
+    ),
+    "sdxl": Architecture(
+        label="SDXL", script="sdxl_train_network.py", network="networks.lora", precision="bf16",
+        bytes_per_rank=7_200_000, parts={"vae": "vae"}, flags=("--no_half_vae",),
+    ),
+    "flux": Architecture(
+        label="FLUX.1", script="flux_train_network.py", network="networks.lora_flux", precision="bf16",
+        bytes_per_rank=19_200_000, parts={"vae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl"},
+        needed=("vae", "clip_l", "t5xxl"),
+    ),
+    "sd3": Architecture(
+        label="Stable Diffusion 3", script="sd3_train_network.py", network="networks.lora_sd3", precision="bf16",
+        bytes_per_rank=12_000_000, parts={"vae": "vae", **_CLIPS},
+    ),
+    "lumina": Architecture(
+        label="Lumina", script="lumina_train_network.py", network="networks.lora_lumina", precision="bf16",
+        bytes_per_rank=8_000_000, parts={"vae": "ae", "text_encoder": "gemma2"}, needed=("vae", "text_encoder"),
+    ),
+    "anima": Architecture(
+        label="Anima", script="anima_train_network.py", network="networks.lora_anima", precision="bf16",
+        bytes_per_rank=8_000_000, parts={"vae": "vae", "text_encoder": "qwen3"}, needed=("vae", "text_encoder"),
+    ),
+}  # fmt: skip
+
+# Network type -> what LyCORIS calls it.
+LYCORIS = {
+    "LoCon": ("algo=locon",),
+    "LoHa": ("algo=loha",),
+    "LoKr": ("algo=lokr",),
+    "DoRA": ("algo=locon", "dora_wd=True"),
+}
+SAMPLERS = (
+    *("ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver", "dpmsolver++", "dpmsingle"),
+    *("k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a"),
+)
+OPTIMIZERS = (
+    *("AdamW", "AdamW8bit", "PagedAdamW8bit", "Lion", "Lion8bit", "Adafactor", "Prodigy", "DAdaptAdam"),
+    *("DAdaptLion", "DAdaptSGD", "SGDNesterov", "AdamWScheduleFree"),
+)
+SCHEDULES = (
+    *("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "adafactor"),
+    *("inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay"),
+)
+ONLY_UNET, ONLY_TEXT = "U-Net", "text encoder"
+
+# Setting -> option, where a value that is set is passed on as it is and a switch that is on has none.
+OPTIONS = {
+    "gradient_accumulation": "gradient_accumulation_steps",
+    "loader_workers": "max_data_loader_n_workers",
+    "fp8_base": "fp8_base",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "optimizer": "optimizer_type",
+    "optimizer_args": "optimizer_args",
+    "lr_scheduler": "lr_scheduler",
+    "lr_warmup": "lr_warmup_steps",
+    "lr_cycles": "lr_scheduler_num_cycles",
+    "unet_lr": "unet_lr",
+    "text_encoder_lr": "text_encoder_lr",
+    "network_weights": "network_weights",
+    "min_snr_gamma": "min_snr_gamma",
+    "noise_offset": "noise_offset",
+    "multires_iterations": "multires_noise_iterations",
+    "multires_discount": "multires_noise_discount",
+    "scale_weight_norms": "scale_weight_norms",
+    "v_parameterization": "v_parameterization",
+    "clip_skip": "clip_skip",
+    "max_token_length": "max_token_length",
+}
+# Setting -> key of the file of the dataset, which beats the command line.
+DATASET_KEYS = {
+    "bucket_min": "min_bucket_reso",
+    "bucket_max": "max_bucket_reso",
+    "bucket_step": "bucket_reso_steps",
+    "bucket_no_upscale": "bucket_no_upscale",
+    "shuffle_caption": "shuffle_caption",
+    "keep_tokens": "keep_tokens",
+    "caption_dropout": "caption_dropout_rate",
+    "caption_prefix": "caption_prefix",
+    "class_tokens": "class_tokens",
+    "flip_images": "flip_aug",
+}
+_OWN = {
+    "base_model": "pretrained_model_name_or_path",
+    "epochs": "max_train_epochs",
+    "learning_rate": "learning_rate",
+    "batch_size": "batch_size",
+    "resolution": "resolution",
+    "resolution_height": "resolution",
+    "network_dim": "network_dim",
+    "network_alpha": "network_alpha",
+    "repeats": "num_repeats",
+    "seed": "seed",
+    "sample_prompts": "sample_prompts",
+    "extra": "",
+    "vae": "vae, ae",
+    "clip_l": "clip_l",
+    "clip_g": "clip_g",
+    "t5xxl": "t5xxl",
+    "text_encoder": "gemma2, qwen3",
+    "max_steps": "max_train_steps",
+    "network_args": "network_args",
+    "buckets": "enable_bucket",
+    "caption_extension": "caption_extension",
+    "save_every_epochs": "save_every_n_epochs",
+    "save_every_steps": "save_every_n_steps",
+    "keep_last": "save_last_n_epochs, save_last_n_steps",
+    "save_state": "save_state",
+    "sample_every_epochs": "sample_every_n_epochs",
+    "sample_every_steps": "sample_every_n_steps",
+    "sample_steps": "--s",
+    "sample_guidance": "--l",
+    "negative_prompt": "--n",
+}
+PARAMETERS: Mapping[str, Parameter] = {
+    **{setting: Parameter(name=name) for setting, name in {**_OWN, **OPTIONS, **DATASET_KEYS}.items()},
+    "architecture": Parameter(name="", choices=tuple(ARCHITECTURES)),
+    "mixed_precision": Parameter(name="mixed_precision", choices=("no", "fp16", "bf16")),
+    "save_precision": Parameter(name="save_precision", choices=("float", "fp16", "bf16")),
+    "cache_latents": Parameter(name="cache_latents, cache_latents_to_disk", choices=("no", "memory", "disk")),
+    "cache_text_encoder": Parameter(name="cache_text_encoder_outputs", choices=("memory", "disk")),
+    "optimizer": Parameter(name="optimizer_type", choices=OPTIMIZERS),
+    "lr_scheduler": Parameter(name="lr_scheduler", choices=SCHEDULES),
+    "train_only": Parameter(
+        name="network_train_unet_only, network_train_text_encoder_only", choices=(ONLY_UNET, ONLY_TEXT)
+    ),
+    "network_module": Parameter(name="network_module", choices=("LoRA", *LYCORIS)),
+    "max_token_length": Parameter(name="max_token_length", choices=("150", "225")),
+    "sampler": Parameter(name="sample_sampler", choices=SAMPLERS),
+}
+
+
+def plain_arguments(settings: TrainingSettings) -> list[str]:
+    """The options whose values are passed on as they are; none for what is off."""
+    arguments: list[str] = []
+    for setting, option in OPTIONS.items():
+        value = getattr(settings, setting)
+        if value is True:
+            arguments.append(f"--{option}")
+        elif isinstance(value, tuple):
+            arguments += [f"--{option}", *value] if value else []
+        elif value is not None and value is not False and value != "" and not _is_usual_number(setting, value):
+            arguments.append(f"--{option}={value:g}" if isinstance(value, float) else f"--{option}={value}")
+    return arguments
+
+
+def _is_usual_number(setting: str, value: Any) -> bool:
+    return setting == "gradient_accumulation" and value == USUAL[setting]
+
+
+def mode_arguments(settings: TrainingSettings) -> list[str]:
+    """The options that a choice stands for: what is cached, what is trained."""
+    caches = {"memory": "--cache_latents", "disk": "--cache_latents_to_disk"}
+    texts = {"memory": "--cache_text_encoder_outputs", "disk": "--cache_text_encoder_outputs_to_disk"}
+    trained = {ONLY_UNET: "--network_train_unet_only", ONLY_TEXT: "--network_train_text_encoder_only"}
+    found = (
+        caches.get(settings.cache_latents),
+        texts.get(settings.cache_text_encoder),
+        trained.get(settings.train_only),
+    )
+    return [each for each in found if each]
+
+
+def network_arguments(settings: TrainingSettings, usual_module: str) -> list[str]:
+    """Network module, rank, alpha and arguments."""
+    lycoris = LYCORIS.get(settings.network_module, ())
+    arguments = (*lycoris, *settings.network_args)
+    return [
+        f"--network_module={'lycoris.kohya' if lycoris else usual_module}",
+        f"--network_dim={settings.network_dim}",
+        f"--network_alpha={settings.network_alpha:g}",
+        *(["--network_args", *arguments] if arguments else []),
+    ]
+
+
+def saving_arguments(settings: TrainingSettings) -> list[str]:
+    """When files and states are saved, and how many are kept: sd-scripts counts those of steps in steps."""
+    epochs, steps, kept = settings.save_every_epochs, settings.save_every_steps, settings.keep_last
+    arguments = [f"--save_every_n_epochs={epochs}"] if epochs else []
+    arguments += [f"--save_every_n_steps={steps}"] if steps else []
+    if kept:
+        arguments += [f"--save_last_n_epochs={kept}"] if epochs else []
+        arguments += [f"--save_last_n_steps={steps * (kept - 1) or 1}"] if steps else []
+    if settings.save_state:
+        arguments += ["--save_state"] if epochs or steps else ["--save_state_on_train_end"]
+        arguments += ["--save_last_n_epochs_state=1"] if epochs else []
+        arguments += ["--save_last_n_steps_state=1"] if steps else []
+    return arguments
+
+
+def dataset_values(settings: TrainingSettings) -> dict[str, Any]:
+    """The keys of the file of the dataset that a setting was made for."""
+    values = {key: getattr(settings, setting) for setting, key in DATASET_KEYS.items()}
+    return {key: value for key, value in values.items() if value not in (None, "", False)}
+
+
+def ignored_problems(settings: TrainingSettings, kind: str) -> list[str]:
+    """Settings that sd-scripts would ignore, or that contradict each other."""
+    said, architecture = settings, ARCHITECTURES[kind]
+    unused_parts = [name for name in ("vae", "clip_l", "clip_g", "t5xxl", "text_encoder")
+                    if getattr(said, name) and name not in architecture.parts]  # fmt: skip
+    bucket_values = said.bucket_min or said.bucket_max or said.bucket_step or said.bucket_no_upscale
+    faults = {
+        f"{architecture.label} has no part {', '.join(unused_parts)}. Empty the field.": bool(unused_parts),
+        "The text encoder's learning rate has no effect while only the U-Net is trained. Empty it.": (
+            said.text_encoder_lr is not None and said.train_only == ONLY_UNET
+        ),
+        "The U-Net's learning rate has no effect while only the text encoder is trained. Empty it.": (
+            said.unet_lr is not None and said.train_only == ONLY_TEXT
+        ),
+        "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
+            said.lr_cycles is not None and said.lr_scheduler not in ("cosine_with_restarts", "polynomial")
+        ),
+        "The multires noise discount has no effect without iterations. Give both, or empty it.": (
+            said.multires_discount is not None and said.multires_iterations is None
+        ),
+        "The limits of buckets have no effect while buckets are off. Switch them on, or empty them.": (
+            bool(bucket_values) and not said.buckets
+        ),
+        "Text encoder outputs can be cached only where captions stay the same: no shuffling and no dropout.": (
+            bool(said.cache_text_encoder) and (said.shuffle_caption or bool(said.caption_dropout))
+        ),
+        "Text encoder outputs can be cached only while the U-Net alone is trained. Choose that, or do not cache.": (
+            bool(said.cache_text_encoder) and said.train_only != ONLY_UNET
+        ),
+        f"{architecture.label} has no text encoder outputs to cache in sd-scripts. Empty the field.": (
+            bool(said.cache_text_encoder) and architecture.script == "train_network.py"
+        ),
+    }
+    return [problem for problem, is_there in faults.items() if is_there]
