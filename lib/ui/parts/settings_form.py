@@ -51,7 +51,7 @@ def _show_widget(setting: Setting, key: str, parameter: Parameter, options: dict
     if isinstance(setting, Number):
         is_whole = setting.is_integer and not isinstance(st.session_state.get(key), float)
         step = 1 if is_whole else 1.0 if setting.is_integer else 1e-5
-        shown = "off" if setting.is_optional else None
+        shown = "as usual" if setting.is_optional else None
         return st.number_input(
             label, step=step, format="%d" if is_whole else "%g", key=key, placeholder=shown, **options
         )
