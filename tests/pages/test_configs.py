@@ -8,7 +8,7 @@ from lib import services
 from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, JobStatus
-from lib.jobs.training_settings import SETTINGS, TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingConfig, TrainingSettings
 from lib.sources.memory import MemoryConfigs
 from lib.sources.protocol import Action, Preview
 from tests.pages.reading import button, labels, texts
@@ -315,3 +315,15 @@ def test_forms_follow_what_the_trainers_of_the_source_use(source, open_page):
     app = button(app, "Save configuration").click().run()
     (saved,) = source.configs.kept.values()
     assert (saved.name, saved.settings) == ("Mine", TrainingSettings(trainer="kohya"))
+
+
+def test_a_preset_of_another_program_becomes_a_configuration(filled, open_page):
+    filled.parameters = lambda _trainer: {"optimizer": Parameter(name="optimizer_type", choices=("AdamW", "Prodigy"))}
+    app = open_page("configs")
+    preset = b'{"optimizer_type": "prodigy", "max_resolution": "768,768", "odd": 1}'
+    app.file_uploader[0].set_value(("fox.json", preset, "application/json"))
+    app = button(app, "Import").click().run()
+    (saved,) = [each for each in filled.configs.kept.values() if each.name == "fox"]
+    assert (saved.settings.optimizer, saved.settings.resolution) == ("Prodigy", 768)
+    assert saved.description == "Imported from a preset. Not taken over: odd."
+    assert not app.error

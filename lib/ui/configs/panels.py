@@ -8,6 +8,7 @@ import streamlit as st
 from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.config_file import export_config, parse_config
+from lib.jobs.preset_file import is_preset, parse_preset
 from lib.jobs.secret_options import shown_extra
 from lib.jobs.setting_kinds import value_text
 from lib.jobs.training_settings import MAX_NAME_LENGTH, TrainingConfig, TrainingSettings, settings_payload
@@ -95,12 +96,17 @@ def show_new_config() -> None:
         if "" in unsaved_edits():
             _show_unsaved()
     with st.expander("Import a configuration from a file"), st.form("import-config", border=False):
-        uploaded = st.file_uploader("TOML file", type="toml", max_upload_size=1, key="config-file")
+        label = "An export of this page, a preset of kohya_ss (JSON), or a file of sd-scripts (TOML)"
+        uploaded = st.file_uploader(label, type=["toml", "json"], max_upload_size=1, key="config-file")
         if st.form_submit_button("Import"):
             with explained_errors("The configuration was not imported"):
                 if uploaded is None:
                     raise InvalidRequest("No file was chosen.")
-                save_and_open(parse_config(uploaded.getvalue()))
+                content = uploaded.getvalue()
+                if is_preset(content):
+                    parameters = services.source().parameters("sd-scripts")
+                    save_and_open(parse_preset(content, uploaded.name, parameters))
+                save_and_open(parse_config(content))
 
 
 def _show_unsaved() -> None:

@@ -1,0 +1,149 @@
+import json
+from typing import Any
+
+import pytest
+
+from lib.embedded.trainers.sd_scripts_settings import PARAMETERS
+from lib.errors import InvalidRequest
+from lib.jobs.preset_file import is_preset, parse_preset
+from lib.jobs.training_settings import set_names, setting_problems
+
+# The keys and kinds of values that kohya_ss writes, not one of its presets.
+KOHYA_SS: dict[str, Any] = {
+    "LoRA_type": "LyCORIS/LoKr",
+    "pretrained_model_name_or_path": "owner/model",
+    "sdxl": True,
+    "epoch": 12,
+    "learning_rate": 1.0,
+    "unet_lr": 0.5,
+    "text_encoder_lr": 0,
+    "lr_scheduler": "cosine",
+    "lr_scheduler_num_cycles": "3",
+    "lr_warmup": 10,
+    "optimizer": "prodigy",
+    "optimizer_args": "decouple=True weight_decay=0.01",
+    "max_resolution": "1024,768",
+    "train_batch_size": 2,
+    "network_dim": 100000,
+    "network_alpha": 0.5,
+    "conv_dim": 8,
+    "factor": -1,
+    "mixed_precision": "bf16",
+    "cache_latents": True,
+    "cache_latents_to_disk": True,
+    "gradient_checkpointing": False,
+    "min_snr_gamma": 5,
+    "noise_offset": 0,
+    "enable_bucket": True,
+    "bucket_no_upscale": True,
+    "keep_tokens": "2",
+    "max_token_length": "225",
+    "prior_loss_weight": 1.0,
+    "additional_parameters": "--zero_terminal_snr",
+    "wandb_api_key": "S3CRET",
+    "output_dir": "/home/ann/out",
+    "xformers": "xformers",
+    "vae": "",
+}
+
+
+def read(told: dict[str, Any], name: str = "fox.json") -> Any:
+    return parse_preset(json.dumps(told).encode(), name, PARAMETERS)
+
+
+def test_a_preset_of_kohya_ss() -> None:
+    config = read(KOHYA_SS)
+    settings = config.settings
+    assert (config.name, settings.trainer, settings.base_model) == ("fox", "sd-scripts", "owner/model")
+    assert {name: getattr(settings, name) for name in set_names(settings)} == {
+        "architecture": "sdxl",
+        "resolution_height": 768,
+        "mixed_precision": "bf16",
+        "gradient_checkpointing": False,
+        "cache_latents": "disk",
+        "optimizer": "Prodigy",
+        "optimizer_args": ("decouple=True", "weight_decay=0.01"),
+        "lr_scheduler": "cosine",
+        "lr_warmup": 0.1,
+        "unet_lr": 0.5,
+        "network_module": "LoKr",
+        "network_args": ("conv_dim=8", "factor=-1"),
+        "min_snr_gamma": 5.0,
+        "bucket_no_upscale": True,
+        "keep_tokens": 2,
+        "max_token_length": "225",
+    }
+    assert (settings.epochs, settings.learning_rate, settings.batch_size, settings.resolution) == (12, 1.0, 2, 1024)
+    assert (settings.network_dim, settings.network_alpha) == (100_000, 0.5)
+    assert config.description == (
+        "Imported from a preset. Not taken over: additional_parameters, wandb_api_key. "
+        "Secrets belong to LORA_TRAINER_ENV."
+    )
+
+
+def test_a_file_of_sd_scripts() -> None:
+    text = """
+    [model]
+    pretrained_model_name_or_path = "owner/model"
+    [training]
+    max_train_steps = 1_600
+    optimizer_type = "AdamW8bit"
+    network_module = "lycoris.kohya"
+    network_args = ["algo=loha", "conv_dim=4"]
+    network_train_unet_only = true
+    resolution = "768"
+    save_every_n_steps = 200
+    loss_type = "huber"
+    """
+    assert is_preset(text.encode())
+    config = parse_preset(text.encode(), "C:\\train\\my config.toml", PARAMETERS)
+    said = {name: getattr(config.settings, name) for name in set_names(config.settings)}
+    assert said == {
+        "max_steps": 1600,
+        "optimizer": "AdamW8bit",
+        "train_only": "U-Net",
+        "network_module": "LoHa",
+        "network_args": ("conv_dim=4",),
+        "save_every_steps": 200,
+    }
+    assert (config.name, config.settings.resolution) == ("my config", 768)
+    assert config.description == "Imported from a preset. Not taken over: loss_type."
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": "many", "network_dim": -4, "optimizer": "os.system", "lr_scheduler": ["x"], "mixed_precision": 7},
+        {"epoch": float("nan"), "learning_rate": 10**400, "keep_tokens": True, "vae": ["a"], "max_resolution": "a,b,c"},
+        {"optimizer_args": 'unclosed "', "network_args": 3, "base": None, "LoRA_type": "iA3", "caption_prefix": "a\0b"},
+    ],
+)
+def test_what_does_not_fit_is_named_and_the_rest_is_taken(changes: dict[str, Any]) -> None:
+    config = read({**KOHYA_SS, **changes})
+    assert setting_problems(config.settings) == {}
+    assert config.settings.batch_size == 2
+    wrong = [
+        key for key in changes if key in ("epoch", "network_dim", "optimizer", "LoRA_type", "learning_rate", "vae")
+    ]
+    assert all(key in config.description for key in wrong), config.description
+
+
+def test_a_preset_of_two_thousand_keys_is_named_briefly() -> None:
+    config = read({**KOHYA_SS, **{f"unknown_{number}": "x" for number in range(2_000)}})
+    assert len(config.description) < 500
+    assert "and more, 2002 in all" in config.description
+    assert "S3CRET" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1]", b"\xff\xfe", b"x = 1", b"{" * 5_000, b'{"a": {"b": 1}}', b"not toml"]
+)
+def test_what_is_no_preset_is_refused_in_a_sentence(content: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_preset(content, "x.json", PARAMETERS)
+    assert str(caught.value).endswith(".")
+
+
+def test_an_export_of_ours_is_no_preset() -> None:
+    assert not is_preset(b'name = "x"\n[settings]\nepochs = 3')
+    assert not is_preset(b"\xff")
