@@ -300,7 +300,9 @@ def test_a_lora_is_inspected_from_its_job_from_outside_and_on_a_phone(
     page.get_by_label("A file of this computer").set_input_files(hostile)
     expect(page.get_by_role("heading", level=1, name="outside.safetensors")).to_be_visible()
     expect(page).to_have_url(f"{monitor.url}/inspect")
-    expect(page.locator("code", has_text="<img src=http://evil.test/i.png>")).to_be_visible()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="<img src=http://evil.test/i.png>").click()
+    assert page.evaluate("navigator.clipboard.readText()") == phrase
     expect(page.get_by_text("Effective scale").locator("xpath=../..")).to_contain_text("0.5")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert [url for url in asked if "evil.test" in url] == []

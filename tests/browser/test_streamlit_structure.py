@@ -60,7 +60,6 @@ ON_A_JOB = {
     ".st-key-copied-lines-all button": "copies them",
 }
 ON_A_LORA = {
-    "[class*=st-key-chips-] pre": "words as chips",
     ".st-key-lora-settings td": "long values are broken",
     ".st-key-lora-folders td": "long names are broken",
 }

@@ -7,10 +7,11 @@ import streamlit as st
 
 from lib.jobs.lora_report import DatasetFolder, LoraReport, Setting, Tags
 from lib.jobs.words import count_text
+from lib.ui.inspect.tables import MAX_CHARS, Bar, bar_table, copy_buttons, markdown_table
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.text import plain
 
-SHOWN_TAGS, COPIED_TAGS, SHOWN_ENTRIES, MAX_CHARS = 500, 24, 300, 600
+SHOWN_TAGS, COPIED_TAGS, SHOWN_ENTRIES = 100, 24, 300
 
 
 def tag_rows(tags: Tags, needle: str) -> list[tuple[str, int]]:
@@ -75,13 +76,9 @@ def show_tags(tags: Tags) -> None:
     found = count_text(len(rows), "tag", "tags")
     show_note(found if len(rows) <= SHOWN_TAGS else f"The {SHOWN_TAGS} most frequent of {found}")
     if rows:
-        table = pd.DataFrame(rows[:SHOWN_TAGS], columns=["Tag", "Captions"])
-        table["Tag"] = [plain(tag, limit=200) for tag in table["Tag"]]
-        most = max(1, rows[0][1])
-        bar = st.column_config.ProgressColumn("Captions", format="%d", min_value=0, max_value=most)
-        st.dataframe(table, hide_index=True, width="stretch", height=320, column_config={"Captions": bar})
-        copied = ", ".join(plain(tag, limit=200) for tag, _ in rows[:COPIED_TAGS])
-        st.code(copied, language=None, wrap_lines=True)
+        bars = [Bar(label=tag, value=count, text=f"{count:,}") for tag, count in rows[:SHOWN_TAGS]]
+        st.html(bar_table("Tag", "Captions", bars))
+        st.html(copy_buttons([", ".join(tag for tag, _ in rows[:COPIED_TAGS])]))
         if len(rows) > COPIED_TAGS:
             show_note(f"The first {COPIED_TAGS} tags, to copy.")
 
@@ -105,12 +102,6 @@ def show_datasets(report: LoraReport) -> None:
             st.markdown(markdown_table(("Folder", "Images", "Repeats", "Per epoch"), folder_rows(report.folders)))
 
 
-def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A small table as Markdown: a browser draws it at once, and a data grid only after a megabyte of scripts."""
-    lines = [titles, ["---"] * len(titles), *([escaped(cell, limit=MAX_CHARS) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 @st.fragment
 def show_metadata(report: LoraReport) -> None:
     """Everything that stands in the header, with a search."""
@@ -118,8 +109,16 @@ def show_metadata(report: LoraReport) -> None:
     if not report.metadata:
         show_note("The header holds no metadata.")
         return
+    label = f"All {count_text(len(report.metadata), 'entry', 'entries')}"
+    shown = st.expander(label, icon=":material/data_object:", key="metadata-shown", on_change="rerun")
+    if shown.open:
+        with shown:
+            _show_entries(report.metadata)
+
+
+def _show_entries(metadata: Mapping[str, str]) -> None:
     needle = st.text_input("Search the metadata", key="metadata-search", max_chars=100).strip()
-    rows = entries_with(report.metadata, needle)
+    rows = entries_with(metadata, needle)
     show_note(count_text(len(rows), "entry", "entries"))
     if rows:
         table = pd.DataFrame(rows[:SHOWN_ENTRIES], columns=["Key", "Value"])

@@ -7,6 +7,7 @@ import streamlit as st
 from lib.jobs.job import Job
 from lib.jobs.lora_report import LoraPlace, LoraReport, Words
 from lib.jobs.words import count_text
+from lib.ui.inspect.tables import copy_buttons
 from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.links import JOB
 from lib.ui.parts.lora_facts import fact_rows
@@ -51,9 +52,7 @@ def show_words(words: Sequence[Words]) -> None:
 
 
 def _show_chips(words: Words) -> None:
-    with st.container(horizontal=True, gap="small", key=f"chips-{words.origin[:20]}"):
-        for word in words.words[:SHOWN_WORDS]:
-            st.code(plain(word, limit=300), language=None, width="content", wrap_lines=True)
+    st.html(copy_buttons(words.words[:SHOWN_WORDS]))
     more = len(words.words) - SHOWN_WORDS
     note = f"From {words.origin}." + (f" {more:,} more are not shown." if more > 0 else "")
     show_note(note if words.are_proven else f"{note} {_NOT_PROVEN}")

@@ -3,16 +3,13 @@
 Only pages import it: a component declared outside a script run is never served.
 """
 
-from typing import Any
-
-import pandas as pd
 import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
 from lib import services
 from lib.jobs.lora_report import LoraPlace, LoraReport, NormsReport, NormsState
 from lib.jobs.words import count_text, size_text
-from lib.ui.inspect.modules import bars
+from lib.ui.inspect.tables import Bar, bar_table, markdown_table
 from lib.ui.parts.errors import show_error
 from lib.ui.parts.format import percent_text
 from lib.ui.parts.notes import show_note
@@ -22,16 +19,17 @@ POLL_MS = 1_000
 COMMAND = "uv run python -m lib.artifacts.lora.inspect FILE --norms"
 
 
-def norm_rows(norms: NormsReport) -> list[dict[str, Any]]:
-    """A row per block in the order of the report's blocks, without those that have no norm."""
+def norm_bars(norms: NormsReport) -> list[Bar]:
+    """A bar per block in the order of the report's blocks, without those that have no norm."""
     order = {f"{block.component}/{block.name}": place for place, block in enumerate(norms.report.blocks)}
     several = len(norms.by_component) > 1
     return [
-        {
-            "block": name if several else name.partition("/")[2],
-            "component": name.partition("/")[0],
-            "norm": norm,
-        }
+        Bar(
+            label=name if several else name.partition("/")[2],
+            value=norm,
+            text=f"{norm:.4g}",
+            kind=name.partition("/")[0],
+        )
         for name, norm in sorted(norms.by_block.items(), key=lambda each: order.get(each[0], len(order)))
     ]
 
@@ -105,18 +103,8 @@ def _show_result(norms: NormsReport) -> None:
         show_note("No module has a norm that the file alone defines.")
     else:
         st.markdown(f"Norm of the whole change: **{norms.total:.4g}**", help="Frobenius norm of scale · ΔW")
-        rows = norm_rows(norms)
-        summary = ", ".join(f"{row['block']} {row['norm']:.3g}" for row in rows[:40])
-        chart = bars(rows, "norm", "Norm", ".4~g")
-        st.vega_lite_chart(
-            chart, width="stretch", key="norms-chart", alt=plain(f"Norms by block: {summary}", limit=1500)
-        )
-        with st.expander("As a table", icon=":material/table:"):
-            table = pd.DataFrame([(row["component"], row["block"], row["norm"]) for row in rows])
-            table.columns = ["Component", "Block", "Norm"]
-            st.dataframe(table, hide_index=True, width="stretch")
-            st.markdown("Modules that change most")
-            largest = [(plain(name, limit=200), norm) for name, norm in norms.largest]
-            st.dataframe(pd.DataFrame(largest, columns=["Module", "Norm"]), hide_index=True, width="stretch")
+        st.html(bar_table("Block", "Norm", norm_bars(norms)))
+        with st.expander("Modules that change most", icon=":material/table:"):
+            st.markdown(markdown_table(("Module", "Norm"), [(name, f"{norm:.4g}") for name, norm in norms.largest]))
     for reason, count in norms.without.items():
         show_note(f"{count_text(count, 'module has', 'modules have')} no norm: {reason}.")

@@ -100,16 +100,31 @@ document.addEventListener("click", (event) => {
   document.execCommand("copy");
 });
 
-// "Copy ID" and "Copy link" in a job's menu: the address has both.
-document.addEventListener("click", (event) => {
-  const place = event.target.closest?.("[class*=st-key-copy-job-]");
-  if (!place) return;
+function copyText(text, place) {
   const field = document.createElement("textarea");
-  field.value = place.matches(".st-key-copy-job-id") ? new URLSearchParams(location.search).get("id") : location.href;
+  field.value = text;
   place.append(field);
   field.select();
   document.execCommand("copy");
   field.remove();
+}
+
+// "Copy ID" and "Copy link" in a job's menu: the address has both.
+document.addEventListener("click", (event) => {
+  const place = event.target.closest?.("[class*=st-key-copy-job-]");
+  if (!place) return;
+  const { search, href } = location;
+  copyText(place.matches(".st-key-copy-job-id") ? new URLSearchParams(search).get("id") : href, place);
+});
+
+// A chip copies its text.
+document.addEventListener("click", (event) => {
+  const chip = event.target.closest?.("button[data-copy]");
+  if (!chip) return;
+  copyText(chip.textContent, chip.parentElement);
+  chip.focus();
+  chip.classList.add("copied");
+  setTimeout(() => chip.classList.remove("copied"), 1500);
 });
 
 // A click on a sample shows it in full size, and the arrow keys walk on to the ones beside it. Not a dialog of the

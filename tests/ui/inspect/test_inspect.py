@@ -1,5 +1,7 @@
 """What the page about a LoRA file says, as data."""
 
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,9 +10,10 @@ from lib.errors import ArtifactError
 from lib.jobs.job import Artifact, ArtifactKind
 from lib.jobs.lora_report import Block, DatasetFolder, LoraReport, ModuleGroup, NormsReport, NormsState, Tags
 from lib.ui.inspect.checkpoints import Checkpoint, chart_rows, checkpoints_of, state_text
-from lib.ui.inspect.contents import around, entries_with, folder_rows, markdown_table, tag_rows
-from lib.ui.inspect.modules import block_rows, group_rows
-from lib.ui.inspect.norms import damage_text, norm_rows, progress_text
+from lib.ui.inspect.contents import around, entries_with, folder_rows, tag_rows
+from lib.ui.inspect.modules import block_bars, group_rows
+from lib.ui.inspect.norms import damage_text, norm_bars, progress_text
+from lib.ui.inspect.tables import Bar, bar_table, markdown_table
 from lib.ui.parts.lora_facts import base_model_text, fact_rows
 
 GROUP = ModuleGroup(kind="LoRA", rank=16, alpha=8.0, alpha_from="tensor", scale=0.5, modules=200)
@@ -51,7 +54,7 @@ def test_mixed_ranks_are_counted_and_an_unknown_alpha_is_unknown() -> None:
     assert facts["Alpha"] == "8 (200 modules), unknown (10 modules)"
     assert facts["Effective scale"] == "0.5 (200 modules), 1 (10 modules)"
     assert (facts["Step"], facts["Size"]) == ("–", "1 MB, F16")
-    assert group_rows([other])["Alpha"].tolist() == ["–"]
+    assert group_rows([other]) == [("10", "LoRA", "8", "–", "absent (loaders then use scale 1)", "1")]
 
 
 def test_a_base_model_from_the_names_of_modules_is_a_guess() -> None:
@@ -61,12 +64,30 @@ def test_a_base_model_from_the_names_of_modules_is_a_guess() -> None:
 
 
 def test_blocks_and_norms_keep_the_order_of_the_model() -> None:
-    assert [row["block"] for row in block_rows(REPORT.blocks[:2])] == ["down_blocks.2", "down_blocks.10"]
-    assert [row["block"] for row in norm_rows(NORMS)] == [
-        "unet/down_blocks.2",
-        "unet/down_blocks.10",
-        "text_encoder/layers.0",
+    assert [bar.label for bar in block_bars(REPORT.blocks[:2])] == ["down_blocks.2", "down_blocks.10"]
+    assert [(bar.label, bar.value, bar.kind) for bar in norm_bars(NORMS)] == [
+        ("unet/down_blocks.2", 2.0, "unet"),
+        ("unet/down_blocks.10", 3.0, "unet"),
+        ("text_encoder/layers.0", 1.0, "text_encoder"),
     ]
+
+
+def test_bars_are_as_long_as_their_values_and_foreign_labels_are_text() -> None:
+    table = bar_table(
+        "Block",
+        "Modules",
+        [
+            Bar(label="<img src=x onerror=alert(1)>", value=4, text="4", kind="unet"),
+            Bar(label="b", value=1, text="1", kind="te"),
+        ],
+    )
+    assert table.count("<tr>") == 3
+    assert "width: 100.0%; background: #3b78c4" in table
+    assert "width: 25.0%; background: #c8641e" in table
+    assert "<img" not in table
+    assert "&lt;img src=x onerror=alert(1)&gt;" in table
+    odd = [Bar(label="a", value=value, text="") for value in (0.0, math.inf, math.nan)]
+    assert re.findall("width: (.+?)%", bar_table("Block", "Norm", odd)) == ["0.0", "100.0", "0.0"]
 
 
 def test_damage_is_said_with_its_place() -> None:
