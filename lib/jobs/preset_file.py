@@ -26,7 +26,7 @@ from lib.jobs.training_settings import (
 
 MOST_NAMED_CHARS = 400
 # kohya_ss' own names, beside sd-scripts' options.
-_KOHYA_SS = {"epoch": "epochs", "optimizer": "optimizer", "max_grad_norm": "", "LoRA_type": "", "max_resolution": ""}
+_KOHYA_SS = {"epoch": "epochs", "optimizer": "optimizer", "LoRA_type": "", "max_resolution": ""}
 _OPTIONS = {"train_batch_size": "batch_size", "dataset_repeats": "repeats", "resolution": ""}
 _NETWORKS = {
     "Standard": "LoRA",
@@ -43,13 +43,15 @@ _MODULES = {"networks.lora": "LoRA", "networks.lora_flux": "LoRA", "networks.lor
 _NOT_SETTINGS = frozenset(
     {
         *("output_dir", "output_name", "logging_dir", "train_data_dir", "reg_data_dir", "model_list", "save_model_as"),
-        *("folders", "dataset_config", "sample_prompts", "log_with", "xformers", "sdpa", "mem_eff_attn"),
+        *("folders", "dataset_config", "log_with", "xformers", "sdpa", "mem_eff_attn"),
         "training_comment",
         *("no_half_vae", "pretrained_model_name_or_path_list", "num_cpu_threads_per_process", "dynamo_backend"),
         *("num_processes", "num_machines", "main_process_port", "gpu_ids", "multi_gpu"),
     }
 )  # fmt: skip
 
+# kohya_ss' switches of LyCORIS, which no setting here means.
+_LYCORIS = ("use_cp", "decompose_both", "train_norm")
 # Keys that are understood together with others, and LyCORIS' own, which say nothing about another network.
 _TOGETHER = frozenset(
     {
@@ -67,7 +69,7 @@ _USUAL = {
         "prior_loss_weight": 1,
         "lr_scheduler_power": 1,
     },
-    **{"loss_type": "l2", "dynamo_mode": "default", "huber_schedule": "snr", "huber_c": 0.1},
+    **{"max_grad_norm": 1, "loss_type": "l2", "dynamo_mode": "default", "huber_schedule": "snr", "huber_c": 0.1},
 }
 
 
@@ -208,6 +210,7 @@ def _take_network(told: Mapping[str, Any], reading: _Reading) -> None:
     if kind in ("LoCon", "LoHa", "LoKr", "DoRA"):
         keys = ("conv_dim", "conv_alpha", *(("factor",) if kind == "LoKr" else ()))
         arguments += [f"{key}={told[key]}" for key in keys if _number(str(told.get(key, "")))]
+        reading.rest += [key for key in _LYCORIS if told.get(key) is True]
     kept = tuple(each for each in arguments if each not in _ALGORITHMS and each != "dora_wd=True")
     if kept:
         reading.take("network_args", "network_args", kept)
@@ -231,6 +234,9 @@ def _converted(setting: Setting, value: Any) -> Any:
         return None if setting.is_optional and not number else setting.read(number)
     if isinstance(setting, Switch):
         return setting.read(value)
+    if setting.name == "sample_prompts":  # kohya_ss has their text, sd-scripts the name of a file
+        is_file = isinstance(value, str) and value.strip().endswith((".txt", ".json", ".toml"))
+        return setting.parse(value) if isinstance(value, str) and not is_file else None
     if isinstance(setting, Lines):
         return _texts(value) or None
     return value.strip() if isinstance(value, str) else str(value) if isinstance(value, int) and value else None

@@ -147,3 +147,12 @@ def test_what_is_no_preset_is_refused_in_a_sentence(content: bytes) -> None:
 def test_an_export_of_ours_is_no_preset() -> None:
     assert not is_preset(b'name = "x"\n[settings]\nepochs = 3')
     assert not is_preset(b"\xff")
+
+
+def test_prompts_are_lines_and_a_file_of_them_is_named() -> None:
+    assert read({**KOHYA_SS, "sample_prompts": "a cat, red\na dog"}).settings.sample_prompts == ("a cat, red", "a dog")
+    config = read({**KOHYA_SS, "sample_prompts": "/home/ann/prompts.txt", "max_grad_norm": 0.5, "train_norm": True})
+    assert config.settings.sample_prompts == ()
+    assert "sample_prompts" in config.description
+    assert "max_grad_norm" in config.description
+    assert "train_norm" in config.description
