@@ -57,6 +57,7 @@ CURVE_POINTS = 400
 SHORT_LOG_LINES = 500
 # What a chart of half a page's width can show; every tick of it sends all of them.
 RAW_POINTS, SMOOTH_POINTS = 400, 200
+BESIDE_LOSS = ("learning_rate", "grad_norm", "validation_loss")
 MAX_UPLOAD_BYTES = 8 << 30
 # A form on another site cannot send a header of ours: the browser would ask us first, and we never agree.
 UPLOAD_HEADER = "X-Lora-Upload"
@@ -250,12 +251,16 @@ def latest_log(job_id: str, attempt: int, keep_lines: int = SHORT_LOG_LINES) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnLoss:
-    """What a loss chart draws: thinned raw losses with those not finite, the smoothed line, range and mean."""
+    """What a loss chart draws: thinned raw losses with those not finite, the smoothed line, range and mean.
+
+    ``beside`` names what else was recorded: it may be too rare to be found among the thinned points.
+    """
 
     raw: DrawnPoints
     smooth: tuple[LossPoint, ...]
     range: LossRange | None = None
     mean: float | None = None
+    beside: frozenset[str] = frozenset()
 
 
 def latest_loss(job_id: str, attempt: int, *, is_over: bool, weight: float = SMOOTHING) -> Reading[DrawnLoss]:
@@ -269,13 +274,14 @@ def latest_loss(job_id: str, attempt: int, *, is_over: bool, weight: float = SMO
         points = source().loss_points(job_id, attempt=attempt)
         smooth = drawn_points(smoothed(points, weight), SMOOTH_POINTS).line if weight else ()
         raw = drawn_points(points, RAW_POINTS)
-        return DrawnLoss(raw=raw, smooth=smooth, range=loss_range(points), mean=mean_loss(points))
+        beside = frozenset(name for name in BESIDE_LOSS if any(getattr(each, name) is not None for each in points))
+        return DrawnLoss(raw=raw, smooth=smooth, range=loss_range(points), mean=mean_loss(points), beside=beside)
 
     return _reads.latest(("loss", job_id, attempt, weight), draw, ttl_s=SHARED_LOSS_READ_S, version=is_over)
 
 
 def latest_beside(job_id: str, attempt: int, field: str, *, is_over: bool) -> Reading[tuple[LossPoint, ...]]:
-    """What was printed beside the losses, thinned: ``learning_rate`` or ``grad_norm``, in place of each loss."""
+    """What was recorded beside the losses, thinned: one of ``BESIDE_LOSS``, in place of each loss."""
 
     def draw() -> tuple[LossPoint, ...]:
         found = [(point, getattr(point, field)) for point in loss_points(job_id, attempt)]

@@ -94,6 +94,7 @@ class LossPoint:
 
     Attributes:
         at: Unix seconds when it was seen, None if unknown.
+        validation_loss: The last one measured after this step and before the next point's.
     """
 
     step: int
@@ -101,6 +102,7 @@ class LossPoint:
     at: float | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
+    validation_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

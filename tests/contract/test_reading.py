@@ -194,7 +194,7 @@ def test_a_log_that_is_not_there_yet_is_empty(house: House) -> None:
     assert tuple(house.source.loss_points(pending.id, attempt=1)) == ()
 
 
-def test_learning_rate_and_gradient_norm_come_with_the_losses_where_they_are_known(house: House) -> None:
+def test_what_is_recorded_beside_the_losses_comes_with_the_losses_where_they_are_known(house: House) -> None:
     job = known_jobs()[0]
     house.put_jobs([job])
     house.put_losses(
@@ -203,15 +203,15 @@ def test_learning_rate_and_gradient_norm_come_with_the_losses_where_they_are_kno
             LossPoint(step=1, loss=0.5, at=10.0, learning_rate=1e-4, grad_norm=0.7),
             LossPoint(step=2, loss=0.4, learning_rate=9e-5),
             LossPoint(step=3, loss=0.3, grad_norm=0.6),
-            LossPoint(step=4, loss=0.2),
+            LossPoint(step=4, loss=0.2, validation_loss=0.25),
         ],
     )
     points = house.source.loss_points(job.id, attempt=1)
-    assert [(point.learning_rate, point.grad_norm) for point in points] == [
-        (1e-4, 0.7),
-        (9e-5, None),
-        (None, 0.6),
-        (None, None),
+    assert [(point.learning_rate, point.grad_norm, point.validation_loss) for point in points] == [
+        (1e-4, 0.7, None),
+        (9e-5, None, None),
+        (None, 0.6, None),
+        (None, None, 0.25),
     ]
 
 

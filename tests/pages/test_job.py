@@ -255,6 +255,19 @@ def test_the_url_says_how_the_loss_is_drawn(full: MemorySource, open_page: Open)
     assert '"what": "sample' in chart.proto.spec
 
 
+def test_a_rare_validation_loss_of_a_long_run_has_a_chart(full: MemorySource, open_page: Open) -> None:
+    measured = {1_000: 0.5, 2_000: 0.4, 3_000: 0.45}
+    full.losses["run", 1] = [
+        LossPoint(step=step, loss=0.1 + step % 7, validation_loss=measured.get(step)) for step in range(1, 4_001)
+    ]
+    _, chart = open_page("job", id="run", panel="val").get("vega_lite_chart")
+    assert '"point": true' in chart.proto.spec
+    reading = services.latest_loss("run", 1, is_over=False)
+    assert reading.value.beside == {"validation_loss"}
+    shown = services.latest_beside("run", 1, "validation_loss", is_over=False).value
+    assert {point.step: point.loss for point in shown} == measured
+
+
 def test_an_axis_that_is_not_known_is_said(full: MemorySource, open_page: Open) -> None:
     full.losses["run", 1] = [LossPoint(step=step, loss=0.1) for step in range(1, 9)]
     app = open_page("job", id="run", x="time", panel="grad")

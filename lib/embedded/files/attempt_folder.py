@@ -80,6 +80,7 @@ class AttemptFolder:
         self.output = Path(place.output or path / "output")
         self.losses = path / "losses"
         self._rates = path / "rates"
+        self._validation = path / "validation"
         self.event_logs = Path(place.events or path / EVENTS_FOLDER)
         self.lock = path / "lock"
         self._spec = path / "spec.json"
@@ -230,10 +231,19 @@ class AttemptFolder:
             self._rates,
             [_RATES.pack(each.step, _packed(each.learning_rate), _packed(each.grad_norm)) for each in rated],
         )
+        _append(
+            self._validation,
+            [
+                _LOSS.pack(point.step, point.validation_loss, _packed(point.at))
+                for point in points
+                if point.validation_loss is not None
+            ],
+        )
         _append(self.losses, [_LOSS.pack(point.step, point.loss, _packed(point.at)) for point in points])
 
     def read_losses(self) -> list[LossPoint]:
         """Every loss in order; a half-written last one is left out."""
+        validation = {step: loss for step, loss, _ in _records(self._validation, _LOSS)}
         rates = {step: (learning_rate, norm) for step, learning_rate, norm in _records(self._rates, _RATES)}
         return [
             LossPoint(
@@ -242,18 +252,20 @@ class AttemptFolder:
                 at=_unpacked(at),
                 learning_rate=_unpacked(rates[step][0]) if step in rates else None,
                 grad_norm=_unpacked(rates[step][1]) if step in rates else None,
+                validation_loss=validation.get(step),
             )
             for step, loss, at in _records(self.losses, _LOSS)
         ]
 
     def clear_losses(self) -> None:
         """Forget the losses: the log goes on with another run."""
-        for path in (self._rates, self.losses):
+        for path in (self._rates, self._validation, self.losses):
             path.unlink(missing_ok=True)
 
     def trim_losses(self) -> int:
         """Cut off a half-written last loss and return the number of whole ones."""
         _trim(self._rates, _RATES)
+        _trim(self._validation, _LOSS)
         return _trim(self.losses, _LOSS)
 
 

@@ -2,7 +2,9 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,14 @@ LOSS_TAGS = ("loss/current", "loss/train_step", "train_loss", "step_loss", "loss
 # sd-scripts, transformers, diffusers and SimpleTuner, ai-toolkit and OneTrainer.
 LEARNING_RATE_TAGS = ("lr/unet", "lr/group0", "train/learning_rate", "learning_rate", "lr")
 GRAD_NORM_TAGS = ("norm/avg_grad_norm", "train/grad_norm", "grad_norm")
+# sd-scripts, OneTrainer (several concepts), transformers, Lightning and other scripts.
+VALIDATION_TAGS = (
+    *("loss/validation/step_average", "loss/validation_step/total_average", "eval/loss", "eval_loss", "val_loss"),
+    *("validation_loss", "loss/val", "loss/validation", "val/loss"),
+)
+_CONCEPT = "loss/validation_step/"  # OneTrainer with one concept, whose name follows
+# sd-scripts' own steps of this one are epochs: only its time says after which step it was measured.
+_EPOCH_VALIDATION_TAG = "loss/validation/epoch_average"
 _INSTALL_HINT = "Install the optional reader: uv sync --extra tensorboard"
 _FILE_NAMES = "events.out.tfevents.*"
 
@@ -70,6 +80,7 @@ class EventFiles:
             raise
         except Exception as error:  # the package raises errors of several libraries for damaged files
             raise DashboardError(f"The event file {path.name} cannot be read ({type(error).__name__}).") from error
+        validation_at = _validation(events, tags, scalars)
         rate_at, norm_at = ({scalar.step: scalar.value for scalar in series} for series in (rates, norms))
         return [
             LossPoint(
@@ -78,9 +89,23 @@ class EventFiles:
                 at=scalar.wall_time,
                 learning_rate=rate_at.get(scalar.step),
                 grad_norm=norm_at.get(scalar.step),
+                validation_loss=validation_at.get(scalar.step),
             )
             for scalar in scalars
         ]
+
+
+def _validation(events: Any, tags: Sequence[str], losses: Sequence[Any]) -> Mapping[int, float]:
+    """Step of a loss -> the validation loss that was measured after it and before the next one."""
+    concepts = [tag for tag in tags if tag.startswith(_CONCEPT)]
+    found, place = _scalars(events, tags, (*VALIDATION_TAGS, *(concepts if len(concepts) == 1 else ()))), "step"
+    if not found:
+        found, place = _scalars(events, tags, (_EPOCH_VALIDATION_TAG,)), "wall_time"
+    ordered = sorted(losses, key=attrgetter(place))
+    places = [getattr(loss, place) for loss in ordered]
+    return {
+        ordered[max(0, bisect_right(places, getattr(each, place)) - 1)].step: each.value for each in found if ordered
+    }
 
 
 def _scalars(events: Any, tags: Sequence[str], names: Sequence[str]) -> Sequence[Any]:

@@ -22,6 +22,8 @@ _NAMES = {
     "step": b"step|steps|global_step|global step|iteration|iter|train_step|global_step/max_steps|current_step",
     "learning_rate": b"lr|learning_rate|learning rate|train/learning_rate",
     "grad_norm": b"grad_norm|grad norm|gradient norm|gradient_norm|train/grad_norm|global_grad_norm",
+    "validation_loss": b"eval_loss|val_loss|valid_loss|validation_loss|validation loss|val loss|eval/loss|val/loss|"
+    b"loss/val|loss/validation",
     "seconds": b"iter time (s)|step_time|step time|time per step",
     "runtime": b"train_runtime",
     "rate": b"train_steps_per_second",
@@ -37,13 +39,14 @@ class Facts(NamedTuple):
     total: int | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
+    validation_loss: float | None = None
     seconds: float | None = None
     is_summary: bool = False
     counted_steps: int | None = None
 
 
 def read_facts(text: bytes) -> Facts | None:
-    """The facts of a line; None when it states neither a step nor a loss."""
+    """The facts of a line; None when it states neither a step with its rate nor a loss."""
     found: dict[str, bytes] = {}
     total: bytes | None = None
     for match in _FACT.finditer(text, 0, 2_000):
@@ -54,7 +57,7 @@ def read_facts(text: bytes) -> Facts | None:
     if "step" not in found and (counted := _STEP_OF.search(text, 0, 2_000)):
         found["step"] = counted["step"]
         total = counted["total"]
-    if "loss" not in found and not ("step" in found and "learning_rate" in found):
+    if not {"loss", "validation_loss"} & found.keys() and not ("step" in found and "learning_rate" in found):
         return None
     return Facts(
         loss=found.get("loss"),
@@ -62,6 +65,7 @@ def read_facts(text: bytes) -> Facts | None:
         total=_whole(total),
         learning_rate=number(found.get("learning_rate")),
         grad_norm=number(found.get("grad_norm")),
+        validation_loss=number(found.get("validation_loss")),
         seconds=number(found.get("seconds")),
         is_summary="runtime" in found,
         counted_steps=_counted(number(found.get("runtime")), number(found.get("rate"))),

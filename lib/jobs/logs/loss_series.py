@@ -20,6 +20,7 @@ class LossSeries:
         self.is_diverged = False
         self._last: tuple[int, float, float | None, float | None, float | None] | None = None
         self._before: float | None = None
+        self._validation: float | None = None
         self._frames = 0
         self._first: list[float] = []
         self._limit = math.inf
@@ -40,6 +41,10 @@ class LossSeries:
         self._frames += 1
         self._last = (step, loss, at, learning_rate, grad_norm)
 
+    def validated(self, loss: float | None) -> None:
+        """Take in a validation loss, if it is one: it belongs to the step before."""
+        self._validation = self._validation if loss is None else loss
+
     def drain(self, *, is_over: bool) -> list[LossPoint]:
         """The points that became known; with ``is_over`` the last one, too, unless it is only carried over."""
         if is_over and self._last is not None and (self._frames > 1 or self._last[1] != self._before):
@@ -52,8 +57,17 @@ class LossSeries:
         if self._last is None:
             return
         step, loss, at, learning_rate, grad_norm = self._last
-        self._ready.append(LossPoint(step=step, loss=loss, at=at, learning_rate=learning_rate, grad_norm=grad_norm))
-        self._before = loss
+        self._ready.append(
+            LossPoint(
+                step=step,
+                loss=loss,
+                at=at,
+                learning_rate=learning_rate,
+                grad_norm=grad_norm,
+                validation_loss=self._validation,
+            )
+        )
+        self._before, self._validation = loss, None
         self._watch(loss)
 
     def _watch(self, loss: float) -> None:

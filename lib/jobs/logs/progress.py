@@ -31,6 +31,7 @@ from lib.jobs.logs.trainer_words import (
     TABLE_HEAD,
     TABLE_ROW,
     TRAIN_STATE,
+    VALIDATION_LOSS,
     WORDS,
 )
 from lib.jobs.logs.training_run import TrainingRun, begins
@@ -76,8 +77,7 @@ class ProgressParser:
 
     def finish(self) -> None:
         """Say that nothing more will come: what was held back is taken in, too."""
-        rest = self._prefix_cutter.feed(self._unwrapper.flush()) + self._prefix_cutter.flush()
-        self._feed_plain(rest + b"\n")
+        self._feed_plain(self._prefix_cutter.feed(self._unwrapper.flush()) + self._prefix_cutter.flush() + b"\n")
 
     def resume_from(self, step: int) -> None:
         """Say at which step the training went on, as ``train_state.json`` has it."""
@@ -243,8 +243,7 @@ class ProgressParser:
     def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
         self.run_count += self._run.done is not None
-        before = self._run
-        self._run = TrainingRun()
+        before, self._run = self._run, TrainingRun()
         if keep_numbers:
             self._run.numbers, self._run.named_bar = dict(before.numbers), before.named_bar
         self._pace = StepPace()
@@ -257,15 +256,11 @@ class ProgressParser:
     def _take_loss(self, printed: bytes) -> None:
         run = self._run
         if printed != run.loss_printed:
-            try:
-                run.loss = float(printed)
-            except ValueError:
+            if (loss := number(printed)) is None:
                 return
-            run.loss_printed = printed
-            if math.isnan(run.loss):
-                self._alarm("nan_loss")
-            elif math.isinf(run.loss):
-                self._alarm("inf_loss")
+            run.loss, run.loss_printed = loss, printed
+            if not math.isfinite(loss):
+                self._alarm("nan_loss" if math.isnan(loss) else "inf_loss")
         if run.loss is not None and run.done is not None:
             self._losses.add(run.offset + run.done, run.loss, self._at, run.learning_rate, run.grad_norm)
 
@@ -276,6 +271,8 @@ class ProgressParser:
     def _take_other_bar(self, frame: BarFrame) -> None:
         if frame.kind is BarKind.OTHER and frame.total > 1:
             self._run.candidate = frame
+        if printed := VALIDATION_LOSS.search(frame.postfix):
+            self._losses.validated(number(printed[1]))
         if (description := frame.description).startswith(b"Upload"):
             self._stage = Stage.UPLOADING
         elif self._run.done is None and b"aching" in description:
@@ -347,6 +344,9 @@ class ProgressParser:
         run, bar = self._run, self._run.candidate
         if facts.is_summary:
             self._take_summary(facts)
+            return
+        self._losses.validated(facts.validation_loss)
+        if facts.loss is None and facts.validation_loss is not None:
             return
         run.learning_rate = run.learning_rate if facts.learning_rate is None else facts.learning_rate
         run.grad_norm = run.grad_norm if facts.grad_norm is None else facts.grad_norm

@@ -77,4 +77,6 @@ TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})"
 SKIPPING = re.compile(rb"skipping (\d+) steps")
 # A loss with a number, or a step: most words with "oss" in them are none.
 FACTS = re.compile(rb"(?i)loss[\w/]{0,12}['\"]?\s?[:=]\s?['\"]?\s*[-\d ni]|step=")
+# The average so far, in the postfix of sd-scripts' validation bars.
+VALIDATION_LOSS = re.compile(rb"\bval_(?:epoch_)?avg_loss=(\d{1,9}(?:\.\d{0,20})?(?:e-?\d{1,3})?|nan|inf)")
 LEARNING_RATE = re.compile(rb"\blr(?:=|: )([\d.eE+-]{1,20})")

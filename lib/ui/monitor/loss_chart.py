@@ -10,7 +10,7 @@ from lib import services
 from lib.jobs.job import Attempt, Job, LossPoint, Progress
 from lib.jobs.logs.losses import DrawnPoints, LossRange
 from lib.ui.monitor.attempts import shown_attempt
-from lib.ui.monitor.loss_controls import BESIDE, ChartChoice, offered_beside, read_choice, show_options
+from lib.ui.monitor.loss_controls import BESIDE, ChartChoice, read_choice, show_options
 from lib.ui.monitor.loss_spec import (
     band_name,
     band_row,
@@ -29,6 +29,7 @@ from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.url import mirror_url, url_reader, write_params
 
 MAX_LAG_S = 5
+FEW_POINTS = 40
 LINEAR, LOG = "linear", "log"
 
 
@@ -97,7 +98,7 @@ def show_loss(job: Job, attempt: Attempt) -> bool:
     reading = services.latest_loss(job.id, attempt.number, is_over=is_over, weight=choice.percent / 100)
     st.session_state[_read_key(job)] = reading.read_at
     drawn, raw = reading.value, reading.value.raw
-    log_scale = _show_bar(job, attempt, choice, raw, wants_log_scale(drawn.range))
+    log_scale = _show_bar(job, attempt, choice, drawn)
     show_age_note(reading.problem, reading.read_at)
     if not raw.line and not raw.marks:
         is_known = attempt.progress.loss is not None
@@ -127,14 +128,15 @@ def show_loss(job: Job, attempt: Attempt) -> bool:
     return reading.problem is None
 
 
-def _show_bar(job: Job, attempt: Attempt, choice: ChartChoice, raw: DrawnPoints, proposed: bool) -> bool:
+def _show_bar(job: Job, attempt: Attempt, choice: ChartChoice, drawn: services.DrawnLoss) -> bool:
     """The header and the controls. Returns whether the scale is logarithmic."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.header("Loss", anchor=False, width="content")
-        if not raw.line:
+        if not drawn.raw.line:
             return False
-        log_scale = _show_switch("Log scale", "scale", LOG, proposed, LINEAR)
-        show_options(job.id, attempt.number, choice, offered_beside(raw.line))
+        log_scale = _show_switch("Log scale", "scale", LOG, wants_log_scale(drawn.range), LINEAR)
+        offered = [word for word, (field, _) in BESIDE.items() if field in drawn.beside]
+        show_options(job.id, attempt.number, choice, offered)
     return log_scale
 
 
@@ -168,7 +170,8 @@ def _show_beside(job: Job, attempt: Attempt, word: str, axis: LossAxis, progress
     last = points[-1]
     words = f"{name} {last.loss:.3g} at step {last.step:,}"
     show_note(words)
-    spec = beside_spec(name, axis=axis.name, end=_end(axis, progress))
+    few = len(points) <= FEW_POINTS
+    spec = beside_spec(name, axis=axis.name, end=_end(axis, progress), with_points=few)
     key = f"beside-{word}-{job.id}-{attempt.number}"
     st.vega_lite_chart(beside_rows(points, axis), spec, key=key, alt=f"{words}, over {AXES[axis.name].lower()}.")
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,8 +15,12 @@ from lib.ui.parts.url import mirror_url, url_reader, write_params
 
 NO_PANEL = "none"
 # The URL's word, the field of a loss point, and its name.
-BESIDE = {"lr": ("learning_rate", "Learning rate"), "grad": ("grad_norm", "Gradient norm")}
-_COLUMNS = ("step", "loss", "time", "learning_rate", "grad_norm")
+BESIDE = {
+    "lr": ("learning_rate", "Learning rate"),
+    "grad": ("grad_norm", "Gradient norm"),
+    "val": ("validation_loss", "Validation loss"),
+}
+_COLUMNS = ("step", "loss", "time", "learning_rate", "grad_norm", "validation_loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +51,6 @@ def read_choice() -> ChartChoice:
     )
 
 
-def offered_beside(points: Iterable[LossPoint]) -> list[str]:
-    """What else was recorded with the losses and can be drawn below them."""
-    kept = list(points)
-    return [word for word, (field, _) in BESIDE.items() if any(getattr(point, field) is not None for point in kept)]
-
-
 def losses_csv(points: Sequence[LossPoint]) -> str:
     """Every loss as CSV; times in UTC, what is unknown is empty."""
     text = io.StringIO()
@@ -60,7 +58,7 @@ def losses_csv(points: Sequence[LossPoint]) -> str:
     rows.writerow(_COLUMNS)
     for point in points:
         at = "" if point.at is None else datetime.fromtimestamp(point.at, UTC).isoformat(timespec="milliseconds")
-        rows.writerow([point.step, point.loss, at, point.learning_rate, point.grad_norm])
+        rows.writerow([point.step, point.loss, at, point.learning_rate, point.grad_norm, point.validation_loss])
     return text.getvalue()
 
 

@@ -132,8 +132,8 @@ def x_encoding(axis: str, end: float | None = None) -> dict[str, Any]:
     return {"field": "x", "type": "quantitative", "title": AXES[axis], "axis": ticks, "scale": scale}
 
 
-def beside_spec(title: str, *, axis: str, end: float | None) -> dict[str, Any]:
-    """A second, lower chart over the same x axis, without its rows."""
+def beside_spec(title: str, *, axis: str, end: float | None, with_points: bool = False) -> dict[str, Any]:
+    """A second, lower chart over the same x axis, without its rows. Few values are drawn as points too."""
     y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}, "axis": {"format": ".2~e"}}
     tooltip = [
         {"field": "step", "type": "quantitative", "title": "Step", "format": ",d"},
@@ -141,7 +141,7 @@ def beside_spec(title: str, *, axis: str, end: float | None) -> dict[str, Any]:
     ]
     return {
         "height": BESIDE_HEIGHT_PX,
-        "mark": {"type": "line", "clip": True, "strokeWidth": 1.6, "color": "#2e8b57"},
+        "mark": {"type": "line", "clip": True, "strokeWidth": 1.6, "color": "#2e8b57", "point": with_points},
         "encoding": {"x": x_encoding(axis, end), "y": y, "tooltip": tooltip},
         "padding": {"top": 0, "bottom": 0, "left": 0, "right": 5},
     }

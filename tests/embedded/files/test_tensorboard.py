@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lib.embedded.files.tensorboard import EventFiles
 from lib.errors import DashboardError
@@ -47,3 +50,24 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(DashboardError) as caught:
         EventFiles(FOLDER / "sd-scripts-success").losses()
     assert "tensorboard" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tag", "at_step"),
+    [
+        ("loss/validation/step_average", 20),
+        ("loss/validation/epoch_average", 2),  # an epoch; its time tells the step
+        ("loss/validation_step/portraits", 20),
+        ("eval/loss", 25),
+        ("loss/validation_step/total_average", 20),
+    ],
+)
+def test_a_validation_loss_comes_with_the_loss_before_it(tmp_path: Path, tag: str, at_step: int) -> None:
+    writer = EventFileWriter(str(tmp_path))
+    scalars = [("loss/current", step, 1000.0 + step, step / 100) for step in (10, 20, 30)]
+    for name, step, at, value in (*scalars, (tag, at_step, 1025.0, 0.75)):
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+        writer.add_event(Event(step=step, wall_time=at, summary=summary))
+    writer.close()
+    points = EventFiles(tmp_path).losses()
+    assert [(point.step, point.validation_loss) for point in points] == [(10, None), (20, 0.75), (30, None)]

@@ -365,6 +365,24 @@ def test_the_table_of_a_notebook_is_the_loss_by_step() -> None:
     assert (parser.progress.step, parser.progress.total_steps, parser.progress.loss) == (30, 500, 1.5)
 
 
+def test_a_validation_loss_belongs_to_the_step_before_it() -> None:
+    parser = fed(bar("steps", 1, 8, ", avr_loss=0.5"), bar("steps", 2, 8, ", avr_loss=0.4"))
+    for done, average in ((1, "0.9"), (2, "0.75")):
+        fed(bar("validation steps", done, 2, f", val_avg_loss={average}, timestep=500"), parser=parser)
+    fed(bar("steps", 3, 8, ", avr_loss=0.3"), bar("steps", 4, 8, ", avr_loss=0.2"), parser=parser)
+    points = parser.drain_losses(is_over=True)
+    assert [(point.step, point.validation_loss) for point in points] == [(1, None), (2, 0.75), (3, None), (4, None)]
+
+    lines = (
+        "{'loss': 1.2, 'step': 10}",
+        "{'eval_loss': 1.5, 'eval_runtime': 3.1, 'epoch': 1.0}",
+        "{'loss': 1.1, 'step': 20}",
+    )
+    parser = fed(*(f"{line}\n" for line in lines))
+    points = parser.drain_losses(is_over=True)
+    assert [(point.step, point.loss, point.validation_loss) for point in points] == [(10, 1.2, 1.5), (20, 1.1, None)]
+
+
 def test_a_table_counts_steps_where_there_is_no_bar() -> None:
     parser = ProgressParser()
     parser.feed(b"Step\tTraining Loss\tValidation Loss\n10\t2.300000\t2.4\n20\t1.900000\t2.1\n", None)

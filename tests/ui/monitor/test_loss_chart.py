@@ -9,7 +9,7 @@ import pytest
 from lib.jobs.job import Artifact, ArtifactKind, LossPoint, Progress
 from lib.jobs.logs.losses import LossRange, drawn_points, loss_range, mean_loss, smoothed
 from lib.ui.monitor.loss_chart import loss_summary, outside_text, short_summary
-from lib.ui.monitor.loss_controls import losses_csv, offered_beside
+from lib.ui.monitor.loss_controls import losses_csv
 from lib.ui.monitor.loss_spec import (
     band_name,
     band_row,
@@ -143,14 +143,15 @@ def test_saves_and_samples_lie_where_they_were_made() -> None:
 
 
 def test_the_losses_as_csv() -> None:
-    points = [LossPoint(step=1, loss=0.5, at=0.25, learning_rate=1e-4), LossPoint(step=2, loss=math.nan, grad_norm=2.0)]
-    assert losses_csv(points).splitlines() == [
-        "step,loss,time,learning_rate,grad_norm",
-        "1,0.5,1970-01-01T00:00:00.250+00:00,0.0001,",
-        "2,nan,,,2.0",
+    points = [
+        LossPoint(step=1, loss=0.5, at=0.25, learning_rate=1e-4, validation_loss=0.75),
+        LossPoint(step=2, loss=math.nan, grad_norm=2.0),
     ]
-    assert offered_beside(points) == ["lr", "grad"]
-    assert offered_beside(POINTS) == []
+    assert losses_csv(points).splitlines() == [
+        "step,loss,time,learning_rate,grad_norm,validation_loss",
+        "1,0.5,1970-01-01T00:00:00.250+00:00,0.0001,,0.75",
+        "2,nan,,,2.0,",
+    ]
 
 
 def test_the_figures_beside_the_chart() -> None:
