@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lib.errors import SettingsError
+from lib.path_settings import Folder, TrainerPaths, absolute
 from lib.sign_in_settings import (
     SignInGiven,
     SignInSettings,
@@ -116,7 +117,7 @@ class Settings:
         max_parallel: Trainers at once on this machine (LORA_MAX_PARALLEL).
         gpus: The cards that trainers get, by CUDA's number or id; empty: all there are (LORA_GPUS).
         trainer_paths: Setting's name -> where a trainer is installed, for the recipes that ask for it; the known names
-            are the fields of ``_TrainerPaths``.
+            are the fields of ``TrainerPaths``.
         trainer_env: Variables for trainers only, such as WANDB_API_KEY; secrets (LORA_TRAINER_ENV).
         rules: What a configuration may run.
         watch_dirs: Folders in which runs that others started may be watched (LORA_WATCH_DIRS).
@@ -164,7 +165,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         max_parallel=given.LORA_MAX_PARALLEL,
         gpus=tuple(given.LORA_GPUS),
         trainer_paths={
-            name: Path(path) for name in _TrainerPaths.model_fields if (path := getattr(given, name)) is not None
+            name: Path(path) for name in TrainerPaths.model_fields if (path := getattr(given, name)) is not None
         },
         trainer_env=given.LORA_TRAINER_ENV,
         rules=TrainingRules(
@@ -186,27 +187,6 @@ def _bucket(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", text):
         raise ValueError("is not a bucket name (3 to 63 letters, digits, dots and hyphens)")
     return text
-
-
-def _absolute(text: str) -> str:
-    try:
-        return str(Path(text).expanduser().resolve()) if text else ""
-    except (RuntimeError, OSError, ValueError):  # ~name of an unknown user, circular links, a NUL
-        raise ValueError("is not a folder on this machine; ~name needs a user of that name") from None
-
-
-def _existing_folder(text: str) -> str:
-    path = _absolute(text)
-    if not Path(path).is_dir():
-        raise ValueError("is a folder that does not exist")
-    return path
-
-
-def _existing_file(text: str) -> str:
-    path = _absolute(text)
-    if not Path(path).is_file():
-        raise ValueError("is a file that does not exist")
-    return path
 
 
 def _parts(separator: str | None) -> Callable[[object], object]:
@@ -256,8 +236,6 @@ Address = Annotated[str, AfterValidator(http_address)]
 Header = Annotated[str, BeforeValidator(_without_bearer), AfterValidator(one_line)]
 
 
-Folder = Annotated[str, AfterValidator(_existing_folder)]
-File = Annotated[str, AfterValidator(_existing_file)]
 ServiceAddress = Annotated[str, AfterValidator(_service_address)]
 KnownEvent = Annotated[str, AfterValidator(_known_event)]
 Card = Annotated[str, AfterValidator(_card)]
@@ -265,20 +243,13 @@ VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
 
 
-class _TrainerPaths(BaseModel):
-    """Where trainers are: a line per trainer that is not part of the dashboard, and the file of commands."""
-
-    SD_SCRIPTS_DIR: Folder | None = None
-    LORA_COMMANDS: File | None = None
-
-
-class _Given(_TrainerPaths, SignInGiven):
+class _Given(TrainerPaths, SignInGiven):
     """The settings by the names that people write."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, coerce_numbers_to_str=True)
 
     LORA_SOURCE: Annotated[Literal["embedded", "influencerai"], BeforeValidator(lowered)] = "embedded"
-    LORA_DATA_DIR: Annotated[str, AfterValidator(_absolute)] = ""
+    LORA_DATA_DIR: Annotated[str, AfterValidator(absolute)] = ""
     LORA_MAX_PARALLEL: int = Field(default=1, ge=1, le=64)
     LORA_GPUS: Annotated[list[Card], BeforeValidator(_parts(","))] = Field(default=[])
     LORA_MODEL_DIRS: Annotated[list[Folder], BeforeValidator(_parts(os.pathsep))] = Field(default=[])

@@ -40,6 +40,7 @@ ROOM_OF = {
     "lib.embedded": EMBEDDED,
     "lib.artifacts": ARTIFACTS,
     "lib.settings": SETTINGS,
+    "lib.path_settings": SETTINGS,
     "lib.sign_in_settings": SETTINGS,
     "lib.jobs": JOBS,
     "lib.jobs.explain": COMMAND,  # looks at the files of a trainer, too

@@ -1,6 +1,7 @@
 """Settings: where they come from, and errors that say which one, what and where, but never a secret."""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def test_the_environment_wins_over_the_file_and_streamlit_keeps_its_tables(no_fi
         ({"LORA_NOTIFY_EVENTS": "failed, disk"}, "LORA_NOTIFY_EVENTS has an entry that is none of finished, failed"),
         ({"LORA_MAX_PARALLEL": "many"}, "LORA_MAX_PARALLEL is wrong"),
         ({"LORA_MAX_PARALLEL": "0"}, "LORA_MAX_PARALLEL is wrong: it should be greater than or equal to 1"),
+        ({"SD_SCRIPTS_PYTHON": "/does/not/exist"}, "SD_SCRIPTS_PYTHON is a program that does not exist"),
+        ({"SD_SCRIPTS_PYTHON": "~nobody-of-this-name/x"}, "SD_SCRIPTS_PYTHON is not a program on this machine"),
         ({"SD_SCRIPTS_DIR": "/does/not/exist"}, "SD_SCRIPTS_DIR is a folder that does not exist"),
         ({"SD_SCRIPTS_DIR": "~nobody-of-this-name/x"}, "SD_SCRIPTS_DIR is not a folder on this machine"),
         ({"LORA_DATA_DIR": "~nobody-of-this-name/x"}, "LORA_DATA_DIR is not a folder on this machine"),
@@ -172,3 +175,9 @@ def test_mistakes_in_what_a_configuration_may_run(no_file: Path, content: str, w
         load_settings({"LORA_TRAINER_ENV_X": "y"} if "perhaps" in content else {}, no_file)
     assert words in str(caught.value)
     assert SECRET not in str(caught.value) + repr(caught.value.__context__)
+
+
+def test_the_python_of_an_environment_stays_the_link_that_it_is(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    given = {"SD_SCRIPTS_PYTHON": str(tmp_path / "python")}
+    assert load_settings(given, tmp_path / "none.toml").trainer_paths == {"SD_SCRIPTS_PYTHON": tmp_path / "python"}

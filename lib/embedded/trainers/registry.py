@@ -15,10 +15,11 @@ DEFAULT_RECIPES = f"{__name__}:recipes"
 
 def recipes(settings: Settings) -> tuple[Recipe, ...]:
     """Every recipe, built from the settings it needs, in the order people choose from."""
+    paths = settings.trainer_paths
     models = ModelFiles(rules=settings.rules, data_dir=settings.data_dir)
     shipped: tuple[Recipe, ...] = (
         TinyRecipe(),
-        SdScriptsRecipe(settings.trainer_paths.get("SD_SCRIPTS_DIR"), models),
+        SdScriptsRecipe(paths.get("SD_SCRIPTS_DIR"), models, paths.get("SD_SCRIPTS_PYTHON")),
     )
     # A command cannot take the name of a trainer that is known.
     known = {recipe.name for recipe in shipped}

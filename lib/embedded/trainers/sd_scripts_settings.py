@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.jobs.training_settings import USUAL, Parameter, TrainingSettings
+from lib.jobs.training_settings import Parameter, TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,24 +169,6 @@ PARAMETERS: Mapping[str, Parameter] = {
 }
 
 
-def plain_arguments(settings: TrainingSettings) -> list[str]:
-    """The options whose values are passed on as they are; none for what is off."""
-    arguments: list[str] = []
-    for setting, option in OPTIONS.items():
-        value = getattr(settings, setting)
-        if value is True:
-            arguments.append(f"--{option}")
-        elif isinstance(value, tuple):
-            arguments += [f"--{option}", *value] if value else []
-        elif value is not None and value is not False and value != "" and not _is_usual_number(setting, value):
-            arguments.append(f"--{option}={value:g}" if isinstance(value, float) else f"--{option}={value}")
-    return arguments
-
-
-def _is_usual_number(setting: str, value: Any) -> bool:
-    return setting == "gradient_accumulation" and value == USUAL[setting]
-
-
 def mode_arguments(settings: TrainingSettings) -> list[str]:
     """The options that a choice stands for: what is cached, what is trained."""
     caches = {"memory": "--cache_latents", "disk": "--cache_latents_to_disk"}
@@ -210,21 +192,6 @@ def network_arguments(settings: TrainingSettings, usual_module: str) -> list[str
         f"--network_alpha={settings.network_alpha:g}",
         *(["--network_args", *arguments] if arguments else []),
     ]
-
-
-def saving_arguments(settings: TrainingSettings) -> list[str]:
-    """When files and states are saved, and how many are kept: sd-scripts counts those of steps in steps."""
-    epochs, steps, kept = settings.save_every_epochs, settings.save_every_steps, settings.keep_last
-    arguments = [f"--save_every_n_epochs={epochs}"] if epochs else []
-    arguments += [f"--save_every_n_steps={steps}"] if steps else []
-    if kept:
-        arguments += [f"--save_last_n_epochs={kept}"] if epochs else []
-        arguments += [f"--save_last_n_steps={steps * (kept - 1) or 1}"] if steps else []
-    if settings.save_state:
-        arguments += ["--save_state"] if epochs or steps else ["--save_state_on_train_end"]
-        arguments += ["--save_last_n_epochs_state=1"] if epochs else []
-        arguments += ["--save_last_n_steps_state=1"] if steps else []
-    return arguments
 
 
 def dataset_values(settings: TrainingSettings) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""What the command lines of sd-scripts and musubi-tuner have in common: their parsers share these options."""
+
+import contextlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lib.embedded.trainers.kohya_files import PROMPTS_FILE, prompt_lines
+from lib.embedded.trainers.model_files import expanded
+from lib.embedded.trainers.recipe import TrainingRun
+from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.jobs.training_settings import SETTINGS, USUAL, TrainingSettings, set_names
+
+
+def launch(folder: TrainerFolder, precision: str, cards: int) -> list[str]:
+    """``accelerate launch`` up to the script. What is left out there is asked of the machine, with warnings."""
+    return [
+        *folder.accelerate(),
+        f"--num_processes={cards}",
+        "--num_machines=1",
+        f"--mixed_precision={precision}",
+        "--dynamo_backend=no",
+        "--num_cpu_threads_per_process=1",
+    ]
+
+
+def plain_arguments(settings: TrainingSettings, options: Mapping[str, str]) -> list[str]:
+    """The options whose values are passed on as they are; none for what is off.
+
+    Args:
+        options: Setting -> option.
+    """
+    arguments: list[str] = []
+    for setting, option in options.items():
+        value = getattr(settings, setting)
+        if value is True:
+            arguments.append(f"--{option}")
+        elif isinstance(value, tuple):
+            arguments += [f"--{option}", *value] if value else []
+        elif value is not None and value is not False and value != "" and not _is_usual_number(setting, value):
+            arguments.append(f"--{option}={plain(value)}")
+    return arguments
+
+
+def _is_usual_number(setting: str, value: Any) -> bool:
+    return setting == "gradient_accumulation" and value == USUAL[setting]
+
+
+def plain(value: float | str) -> str:
+    """A value as a command line has it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def length_argument(settings: TrainingSettings) -> str:
+    """Steps or epochs."""
+    if settings.max_steps:
+        return f"--max_train_steps={settings.max_steps}"
+    return f"--max_train_epochs={settings.epochs}"
+
+
+def saving_arguments(settings: TrainingSettings) -> list[str]:
+    """When files and states are saved, and how many are kept: those of steps are counted in steps."""
+    epochs, steps, kept = settings.save_every_epochs, settings.save_every_steps, settings.keep_last
+    arguments = [f"--save_every_n_epochs={epochs}"] if epochs else []
+    arguments += [f"--save_every_n_steps={steps}"] if steps else []
+    if kept:
+        arguments += [f"--save_last_n_epochs={kept}"] if epochs else []
+        arguments += [f"--save_last_n_steps={steps * (kept - 1) or 1}"] if steps else []
+    if settings.save_state:
+        arguments += ["--save_state"] if epochs or steps else ["--save_state_on_train_end"]
+        arguments += ["--save_last_n_epochs_state=1"] if epochs else []
+        arguments += ["--save_last_n_steps_state=1"] if steps else []
+    return arguments
+
+
+def sample_arguments(run: TrainingRun) -> list[str]:
+    """When samples are made, and the file of their prompts; empty when none are."""
+    settings = run.settings
+    every = f"epochs={settings.sample_every_epochs}" if settings.sample_every_epochs else ""
+    every = f"steps={settings.sample_every_steps}" if settings.sample_every_steps else every
+    if not every or not prompt_lines(settings):
+        return []
+    return [f"--sample_prompts={run.output_dir / PROMPTS_FILE}", f"--sample_every_n_{every}"]
+
+
+def prompts_with_options(settings: TrainingSettings, guidance: str = "l") -> list[str]:
+    """The lines of the prompt file, with the options that every sample is made with and that a line does not have."""
+    width, height = settings.resolution, settings.resolution_height or settings.resolution
+    wanted = {
+        "--w": max(64, width // 64 * 64),
+        "--h": max(64, height // 64 * 64),
+        "--d": settings.seed,
+        "--s": settings.sample_steps,
+        f"--{guidance}": settings.sample_guidance,
+        "--n": " ".join(settings.negative_prompt.split()) or None,
+    }
+    options = {key: plain(value) for key, value in wanted.items() if value is not None}
+    return [
+        " ".join([line, *(f"{key} {said}" for key, said in options.items() if f" {key} " not in line)])
+        for line in prompt_lines(settings)
+    ]
+
+
+def extra_arguments(extra: Mapping[str, Any], files: Collection[str] = ()) -> list[str]:
+    """The further options; ``~`` is spelled out in those that name files."""
+    arguments: list[str] = []
+    for key, value in extra.items():
+        if value is None or value is False:
+            continue
+        if value is True:
+            arguments.append(f"--{key}")
+        elif isinstance(value, list | tuple):
+            arguments += [f"--{key}", *(whole_path(str(each)) if key in files else str(each) for each in value)]
+        else:
+            arguments.append(f"--{key}={whole_path(str(value)) if key in files else value}")
+    return arguments
+
+
+def whole_path(model: str) -> str:
+    """A model's path without ``~``."""
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        return str(expanded(model)) if model.startswith("~") else model
+    return model
+
+
+def said_twice(settings: TrainingSettings, options: Mapping[str, str]) -> list[str]:
+    """Fields whose option is also among the further options, where the last one would win."""
+    twice = [name for name in set_names(settings) if options.get(name) in settings.extra]
+    return [
+        f"{SETTINGS[name].label} is set, and so is the further option {options[name]}. Remove one of them."
+        for name in twice
+    ]
