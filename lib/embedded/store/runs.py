@@ -80,31 +80,44 @@ class RunStore:
         self._now = now
         self.told: Collection[str] = ()
 
-    def claim_next(self, free_gpus: Callable[[TrainingSettings], Sequence[str] | None] = lambda _: ()) -> Claim | None:
+    def claim_next(self, room: Callable[[TrainingSettings], Sequence[str] | None] = lambda _: ()) -> Claim | None:
         """Claim the first job of the queue. No two callers get the same job.
 
         Args:
-            free_gpus: The cards for a job with these settings; None while it has to wait for them.
+            room: The cards for a job with these settings; None while it has to wait for them.
 
         Returns:
             None when the queue is empty, or its first job has to wait.
         """
-        at = self._now().timestamp()
-        with self._database.writing() as connection:
-            first = connection.execute(
-                "SELECT id, settings FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT 1"
-            ).fetchone()
-            gpus = None if first is None else free_gpus(settings_from(first["settings"]))
+        while (first := self._first_waiting()) is not None:
+            gpus = room(settings_from(first["settings"]))
             if gpus is None:
                 return None
+            if (claim := self._claim(first["id"], gpus)) is not None:
+                return claim
+        return None
+
+    def _first_waiting(self) -> sqlite3.Row | None:
+        with self._database.reading() as connection:
+            row: sqlite3.Row | None = connection.execute(
+                "SELECT id, settings FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT 1"
+            ).fetchone()
+        return row
+
+    def _claim(self, job_id: str, gpus: Sequence[str]) -> Claim | None:
+        """None when it is no longer pending."""
+        at = self._now().timestamp()
+        with self._database.writing() as connection:
             row = connection.execute(
                 """
                 UPDATE jobs SET status = 'running', attempt = attempt + 1, started_at = ?, updated_at = ?,
                     finished_at = NULL, duration_s = 0
-                WHERE id = ? RETURNING *
+                WHERE id = ? AND status = 'pending' RETURNING *
                 """,
-                (at, at, first["id"]),
+                (at, at, job_id),
             ).fetchone()
+            if row is None:
+                return None
             connection.execute(
                 "INSERT INTO attempts (job_id, number, status, started_at, gpus) VALUES (?, ?, 'running', ?, ?)",
                 (row["id"], row["attempt"], at, to_json(list(gpus))),

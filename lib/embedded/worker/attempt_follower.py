@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
 from lib.embedded.files.availability import FolderUnavailable, read_file
 from lib.embedded.files.tensorboard import EventFiles
@@ -16,9 +15,9 @@ from lib.embedded.trainers.recipe import FoundFile, Recipe
 from lib.embedded.watching.runs import collect_watched
 from lib.embedded.worker.artifact_upload import ArtifactUpload, UploadTarget
 from lib.embedded.worker.attempt_end import checked_files, judge_end, judge_gone
+from lib.embedded.worker.executor import Run
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.log_reader import LOG_SKIPPED, LogReader
-from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked
 from lib.errors import DashboardError
 from lib.jobs.failures.causes import Cause
 from lib.jobs.failures.judge import Verdict
@@ -27,8 +26,6 @@ from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step
 
-# A living supervisor ends a training in time; this much later it counts as dead.
-LATE_LIMIT_S = 2.0
 # Between two looks for files, in multiples of what one look takes.
 REST = 20.0
 
@@ -45,6 +42,7 @@ class AttemptFollower:
         self,
         claim: Claim,
         folder: AttemptFolder,
+        run: Run,
         recipe: Recipe | None,
         store: RunStore,
         *,
@@ -53,6 +51,7 @@ class AttemptFollower:
     ) -> None:
         self.claim = claim
         self._folder = folder
+        self._run = run
         self._recipe = recipe
         self._store = store
         self._limits = limits
@@ -71,8 +70,6 @@ class AttemptFollower:
         self._recorded: list[FoundFile] | None = None
         self._written_at = -float("inf")
         self._written_stage: str | None = None
-        self._stop = GroupStop(limits.stop_grace_s)
-        self._leftovers = GroupStop(limits.stop_grace_s)
         self._judged: tuple[list[FoundFile], Verdict] | None = None
         self._upload: ArtifactUpload | None = None
         self._look_again_at = -float("inf")
@@ -110,45 +107,16 @@ class AttemptFollower:
 
     def is_alive(self) -> bool:
         """Whether one of its processes is alive."""
-        return locks.is_held(self._folder.lock)
+        return self._run.is_alive()
 
     def _exit(self) -> Exit | None:
         """How it ended; None while one of its processes is alive."""
-        if (exit_ := self._folder.read_exit()) is not None:
-            return exit_
-        if locks.is_held(self._folder.lock):
-            if self._has_lost_its_leaders():
-                self._leftovers.press(groups_of_marked(self.claim.mark))
-            else:
-                self._stop_orphan()
-            return None
-        # The supervisor may have recorded the end between the two checks.
-        if (exit_ := self._folder.read_exit()) is not None:
-            return exit_
-        exit_ = self._unrecorded_exit()
-        # The folder seen may be one that was created in the place of an unavailable one.
-        self._store.require_available()
-        kill_marked(self.claim.mark)
-        return exit_
-
-    def _unrecorded_exit(self) -> Exit:
-        cancelled = self._folder.cancel_requested()
-        stopped_for = "" if cancelled else self._folder.stop_requested()[0]
-        last_output_at = self._folder.last_output_at()
-        never_started = last_output_at is None and self._folder.was_never_started() and not cancelled
-        return Exit(
-            exit_code=None,
-            finished_at=last_output_at or time.time(),
-            cancelled=cancelled,
-            timed_out=self._stop.is_asked and not cancelled and not stopped_for,
-            stopped_for=stopped_for,
-            start_error="its supervisor ended before the trainer began (see worker.log)" if never_started else "",
-        )
+        return self._run.exit()
 
     def _is_gone(self) -> bool:
         """Whether the folder was deleted: it is missing, the data folder is not, and no process works on it."""
         self._store.require_available()
-        if self._folder.is_made() or find_marked(self.claim.mark):
+        if self._folder.is_made() or self._run.has_processes():
             self._missing_since = None
             return False
         self._missing_since = self._missing_since or time.monotonic()
@@ -159,29 +127,6 @@ class AttemptFollower:
         progress = replace(self.progress, eta_s=None)
         self._store.finish(self.claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time()))
         return True
-
-    def _has_lost_its_leaders(self) -> bool:
-        """Whether supervisor and trainer are dead, and only what the trainer started holds the lock.
-
-        Without /proc that is unknown: no process is known by its mark there, not even a living one.
-        """
-        facts = self._folder.started() or {}
-        if "trainer" not in facts or not find_marked(self.claim.mark):
-            return False
-        return not any(is_marked(facts.get(name), self.claim.mark) for name in ("supervisor", "trainer"))
-
-    def _stop_orphan(self) -> None:
-        """Stop a trainer that outlived its supervisor, as the supervisor would have."""
-        limit_s = self.claim.time_limit_s
-        is_late = limit_s is not None and time.time() - self.claim.started_at > limit_s + LATE_LIMIT_S
-        if not is_late and not self._folder.cancel_requested() and not self._folder.stop_requested()[0]:
-            return
-        facts = self._folder.started() or {}
-        if is_marked(facts.get("supervisor"), self.claim.mark):
-            return
-        # Without /proc there are no marks; the held lock proves that the group id is still the trainer's.
-        leader = {facts["trainer"]} if "trainer" in facts else set()
-        self._stop.press(groups_of_marked(self.claim.mark) or leader)
 
     def _read_log(self) -> bool:
         """Feed new output to the parser and return whether the end of the log was reached."""
@@ -304,7 +249,7 @@ class AttemptFollower:
 
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:
         """Files and verdict, determined once: an upload takes many rounds, and nothing changes any more."""
-        kill_marked(self.claim.mark)  # what left the trainer's group would go on writing and hold the GPU
+        self._run.clear()
         files = checked_files(self._folder.output, self._collect(), self._alarms)
         verdict = judge_end(self._folder, exit_, files, self._alarms)
         self._folder.require_available()  # the verdict would be wrong

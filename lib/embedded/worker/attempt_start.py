@@ -1,39 +1,30 @@
-"""Starts an attempt: what the trainer needs is written, and a supervisor runs it."""
+"""Starts an attempt: what the trainer needs is written, and an executor runs it."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lib.embedded.datasets.library import DatasetFolder
-from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
 from lib.embedded.trainers.recipe import Recipe, TrainingRun
 from lib.embedded.worker.attempt_end import NotRunnable
+from lib.embedded.worker.executor import Executor
 from lib.embedded.worker.gpus import Gpus
-from lib.embedded.worker.launcher import LOG_NAME
-from lib.embedded.worker.processes import let_end
-from lib.embedded.worker.supervisor import start_supervisor
 from lib.errors import WorkerError
 from lib.settings import ROOT
-
-# Probing a lock takes it briefly, so waiting a moment is normal.
-LOCK_PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStart:
     """What every attempt of a data folder is started with."""
 
-    data_dir: Path
     datasets: DatasetFolder
     runs: RunStore
     gpus: Gpus
     stop_grace_s: float
 
-    def start(self, claim: Claim, folder: AttemptFolder, recipe: Recipe | None) -> None:
-        """Start a supervisor, which starts the trainer. Raises NotRunnable, WorkerError, or what a recipe raises."""
+    def start(self, claim: Claim, folder: AttemptFolder, recipe: Recipe | None, executor: Executor) -> None:
+        """Let the executor start the trainer. Raises NotRunnable, WorkerError, or what a recipe raises."""
         if recipe is None:
             raise WorkerError(f"There is no trainer named {claim.settings.trainer[:80]!r}.")
         folder.make()
@@ -45,7 +36,9 @@ class AttemptStart:
         recipe.prepare(training)
         command = recipe.command(training)
         self.runs.record_command(claim, command)
-        folder.write_spec(
+        executor.start(
+            claim,
+            folder,
             RunSpec(
                 argv=tuple(command),
                 before=tuple(map(tuple, recipe.commands_before(training))),
@@ -53,16 +46,8 @@ class AttemptStart:
                 environ={**self.gpus.environ(claim.gpus), **recipe.environ(training)},
                 time_limit_s=claim.time_limit_s,
                 stop_grace_s=self.stop_grace_s,
-            )
+            ),
         )
-        lock = locks.take(folder.lock, patience_s=LOCK_PATIENCE_S)
-        if lock is None:
-            raise WorkerError("Another process holds the lock of this attempt.")
-        try:
-            # Handed over while held, so that the attempt never looks abandoned.
-            let_end(start_supervisor(folder, lock, claim.mark, self.data_dir / LOG_NAME, ROOT))
-        finally:
-            os.close(lock)
 
     def _training(self, claim: Claim, folder: AttemptFolder) -> TrainingRun:
         return TrainingRun(

@@ -17,6 +17,7 @@ from lib.embedded.watching.runs import collect_watched, log_in, output_named_in,
 from lib.embedded.watching.writers import is_alive, writers_of
 from lib.embedded.worker.attempt_end import JUDGED_LINES, JUDGED_TAIL_BYTES, checked_files
 from lib.embedded.worker.attempt_follower import AttemptFollower
+from lib.embedded.worker.executor import Run
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.log_reader import LogReader
 from lib.errors import DashboardError
@@ -32,12 +33,12 @@ ENDED_BY_FILES = "ended_by_files"
 _HINT = "Look where it was started. If it goes on after all, watch it again."
 
 
-class WatchFollower(AttemptFollower):
-    """A watched run until it counts as ended."""
+class WatchFollower(AttemptFollower, Run):
+    """A watched run until it counts as ended. No executor started it, so it is its own ``Run``."""
 
     def __init__(self, claim: Claim, folder: AttemptFolder, store: RunStore, *, limits: WorkerLimits) -> None:
         folder.make()
-        super().__init__(claim, folder, None, store, limits=limits)
+        super().__init__(claim, folder, self, None, store, limits=limits)
         self._former = store.progress_of(claim)
         self._look_due_at = -float("inf")
         self._why_over = ""
@@ -77,6 +78,13 @@ class WatchFollower(AttemptFollower):
         """Whether it counts as running."""
         return not self._why_over
 
+    def has_processes(self) -> bool:
+        """Never asked: what counts is the folder."""
+        return False
+
+    def clear(self) -> None:
+        """Its processes are not ours."""
+
     @property
     def _alarms(self) -> tuple[str, ...]:
         return (*super()._alarms, *([AWAY] if self._is_away else []))
@@ -93,8 +101,8 @@ class WatchFollower(AttemptFollower):
         self._store.require_available()
         return not self._folder.is_made()
 
-    def _exit(self) -> Exit | None:
-        """Looks at most every other second, for it goes through all processes."""
+    def exit(self) -> Exit | None:
+        """How it ended. Looks at most every other second, for it goes through all processes."""
         if self._place.log and not is_straight(Path(self._place.log)):
             raise FolderUnavailable(f"The folder {Path(self._place.log).parent} cannot be reached.")
         if time.monotonic() >= self._look_due_at:

@@ -28,15 +28,15 @@ from lib.embedded.trainers.registry import load_recipes
 from lib.embedded.worker.artifact_upload import UploadTarget
 from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
-from lib.embedded.worker.attempt_start import LOCK_PATIENCE_S, AttemptStart
+from lib.embedded.worker.attempt_start import AttemptStart
 from lib.embedded.worker.disk_reserve import DiskReserve
 from lib.embedded.worker.gpus import Gpus, find_gpus
 from lib.embedded.worker.launcher import BEAT_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
+from lib.embedded.worker.local_executor import LOCK_PATIENCE_S, LocalExecutor
 from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import read_options
-from lib.embedded.worker.processes import find_marked
 from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
@@ -73,7 +73,6 @@ class Worker:
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
-        self._max_parallel, self._gpus = max_parallel, gpus
         self._upload_to = upload_to
         self._limits = limits
         self._reserve = DiskReserve(data_dir)
@@ -84,8 +83,10 @@ class Worker:
         self._runs.told = notify.told
         self._machine = Machine()
         self._notifications = Notifications(self._store.outbox, data_dir, notify) if notify.urls else None
+        self._executor = LocalExecutor(
+            data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
+        )
         self._start = AttemptStart(
-            data_dir=data_dir,
             datasets=DatasetFolder(data_dir / "datasets"),
             runs=self._runs,
             gpus=gpus,
@@ -218,7 +219,7 @@ class Worker:
         """Whether the end of a run cannot be determined; it must not stay "running" forever."""
         errors = self._errors.get(claim.mark, 0)
         try:
-            if errors and locks.is_held(self._folder(claim).lock):
+            if errors and self._executor.run_of(claim, self._folder(claim)).is_alive():
                 self._errors[claim.mark] = 0  # its end is still to come
                 return False
         except FolderUnavailable:
@@ -266,35 +267,24 @@ class Worker:
             return
         if claim.cancel_requested:
             folder.request_cancel()
-        if self._was_never_started(claim, folder):
+        if self._executor.was_never_started(claim, folder):
             if claim.origin is Origin.DASHBOARD and self._runs.unclaim(claim):
                 return  # the former worker died between claim and start
             folder.request_cancel()
         self._follow(claim, folder)
 
-    def _was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
-        """Whether the claim can be undone."""
-        if not folder.is_made():
-            return not find_marked(claim.mark)  # if it is, the disk of the jobs folder is unavailable
-        return folder.was_never_started() and not folder.cancel_requested()
-
     def _is_held(self) -> bool:
         return time.monotonic() < self._held_until
 
-    def _has_room(self) -> bool:
-        """Whether a job may be started; a run that is only watched takes no room."""
-        claims = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
-        return sum(claim.origin is not Origin.WATCHED for claim in claims) < self._max_parallel
-
     def _start_waiting(self) -> None:
-        while self._left_over is not None and self._has_room() and not self._is_held():
-            if (claim := self._runs.claim_next(self._free_gpus)) is None:
+        while self._left_over is not None and not self._is_held():
+            if (claim := self._runs.claim_next(self._room)) is None:
                 return
             # Until it is followed: if anything fails here, the next round takes it over.
             self._left_over.append(claim)
             folder = self._folder(claim)
             try:
-                self._start.start(claim, folder, self._recipes.get(claim.settings.trainer))
+                self._start.start(claim, folder, self._recipes.get(claim.settings.trainer), self._executor)
             except Exception as error:
                 self._say(claim.mark, error)
                 if self._may_pass(error):
@@ -306,12 +296,12 @@ class Worker:
                 self._follow(claim, folder)
             self._left_over.remove(claim)
 
-    def _free_gpus(self, settings: TrainingSettings) -> tuple[str, ...] | None:
-        """Cards for the next job; None while too few are free."""
+    def _room(self, settings: TrainingSettings) -> tuple[str, ...] | None:
+        """Cards for the next job; None while it has to wait. A run that is only watched takes no room."""
         recipe = self._recipes.get(settings.trainer)
-        running = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
-        wanted = settings.gpus if recipe is None or recipe.uses_gpu else 0
-        return self._gpus.free(wanted, (gpu for claim in running for gpu in claim.gpus))
+        claims = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
+        running = [claim for claim in claims if claim.origin is not Origin.WATCHED]
+        return self._executor.room(settings, recipe is None or recipe.uses_gpu, running)
 
     def _may_pass(self, error: Exception) -> bool:
         """Whether the start failed for a reason that may pass."""
@@ -324,8 +314,9 @@ class Worker:
 
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
+        run = self._executor.run_of(claim, folder)
         self._followed[claim.mark] = AttemptFollower(
-            claim, folder, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
+            claim, folder, run, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
         )
 
     def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:

@@ -14,6 +14,7 @@ from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.worker import Worker
 from lib.errors import ArtifactError, InvalidRequest, JobNotFound, NotSupported, StoreError
 from lib.jobs.job import Job, JobStatus, Origin
+from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.protocol import Action
 from tests.contract.houses import IdleLauncher
@@ -274,7 +275,7 @@ def test_nothing_can_be_done_to_a_watched_run_but_to_stop_watching(post: Post) -
 def test_a_watched_run_takes_no_room_in_the_queue(post: Post) -> None:
     post.until(post.watch(put(post.runs / "a.log", bar(1))), lambda now: now.progress.step)
     assert post.worker
-    assert post.worker._has_room()
+    assert post.worker._room(TrainingSettings()) is not None
 
 
 def test_without_a_folder_that_is_open_nothing_is_watched_from_the_page(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lib.embedded.worker.worker import Worker
 from lib.errors import InvalidRequest
 from lib.jobs.command_line import Told, told_by
 from lib.jobs.job import Job, JobStatus, Origin, RunPlace
+from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from tests.contract.houses import IdleLauncher
 from tests.embedded.scripted import TRAIN, script_argv
@@ -128,7 +129,7 @@ except KeyboardInterrupt:
 def test_it_is_cancelled_from_the_page_and_takes_a_place_in_the_queue(terminal: Terminal) -> None:
     folder, job_id = terminal.type("print('ready', flush=True)\ntime.sleep(600)")
     terminal.step(job_id, lambda now: now.progress.stage)
-    assert not terminal.worker._has_room()
+    assert terminal.worker._room(TrainingSettings()) is None
     terminal.source.cancel_job(job_id)
     assert terminal.run.show(folder, terminal.shown) == 128 + signal.SIGINT
     assert terminal.step(job_id, lambda now: now.status.is_terminal).status is JobStatus.CANCELLED

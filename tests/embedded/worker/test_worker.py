@@ -19,10 +19,10 @@ from lib.embedded.files import locks
 from lib.embedded.store.migrations import MIGRATIONS, OutdatedCodeError
 from lib.embedded.trainers.recipe import FoundFile, TrainingRun
 from lib.embedded.worker import worker
-from lib.embedded.worker.attempt_start import LOCK_PATIENCE_S
 from lib.embedded.worker.gpus import Gpus
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.embedded.worker.limits import WorkerLimits
+from lib.embedded.worker.local_executor import LOCK_PATIENCE_S
 from lib.embedded.worker.processes import find_marked
 from lib.embedded.worker.worker import Worker, work
 from lib.errors import ArtifactError, StoreError

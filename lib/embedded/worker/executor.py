@@ -1,0 +1,50 @@
+"""Where attempts run: the worker claims, follows and judges them, an executor starts and stops their processes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
+from lib.embedded.store.runs import Claim
+from lib.jobs.training_settings import TrainingSettings
+
+
+class Run(Protocol):
+    """One attempt as its executor sees it. Nothing here blocks for long.
+
+    Raises:
+        FolderUnavailable: By every method, when the attempt's folder cannot be read.
+    """
+
+    def exit(self) -> Exit | None:
+        """How it ended; None while it may still run. It is also what stops it where that was requested."""
+
+    def is_alive(self) -> bool:
+        """Whether one of its processes may be alive, as far as is known."""
+
+    def has_processes(self) -> bool:
+        """The same, for an attempt whose folder is missing."""
+
+    def clear(self) -> None:
+        """End what is left of an attempt whose trainer has ended."""
+
+
+class Executor(Protocol):
+    """Starts attempts in one place.
+
+    Attributes:
+        name: What settings and jobs call it.
+    """
+
+    name: str
+
+    def room(self, settings: TrainingSettings, uses_gpu: bool, running: Sequence[Claim]) -> tuple[str, ...] | None:
+        """The cards for the next job, beside the attempts that run here; None while it has to wait."""
+
+    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec) -> None:
+        """Start an attempt whose folder is ready. Raises WorkerError."""
+
+    def was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
+        """Whether it is certain that an attempt did not and will not run, so that its claim can be undone."""
+
+    def run_of(self, claim: Claim, folder: AttemptFolder) -> Run:
+        """An attempt that this worker, or a former one, started."""
