@@ -25,7 +25,10 @@ def main(arguments: list[str]) -> int:
     for name in ("network_alpha", "learning_rate"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--sample_prompts", type=_absolute)
+    for name in ("sample_prompts", "resume", "network_weights"):
+        parser.add_argument(f"--{name}", type=_absolute)
+    parser.add_argument("--initial_step", type=int)
+    parser.add_argument("--save_state", action="store_true")
     plan = Plan(**vars(parser.parse_args(arguments)))
     plan.output_dir.mkdir(exist_ok=True)  # what it is in has to be there, or the data folder is away
     os.chdir(plan.output_dir)  # from within, it is found even while the data folder is moved away

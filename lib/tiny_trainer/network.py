@@ -130,16 +130,16 @@ class Adam:
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
         self.step_count = 0
-        self._moments: list[tuple[Array, Array]] = []
+        self.moments: list[tuple[Array, Array]] = []
 
     def step(self, network: PatchDenoiser) -> None:
         """Change every adapter by its gradient."""
         self.step_count += 1
         rate = self.learning_rate * np.sqrt(1 - 0.999**self.step_count) / (1 - 0.9**self.step_count)
         for number, (values, gradient) in enumerate(network.parameters()):
-            if number == len(self._moments):
-                self._moments.append((np.zeros_like(values), np.zeros_like(values)))
-            first, second = self._moments[number]
+            if number == len(self.moments):
+                self.moments.append((np.zeros_like(values), np.zeros_like(values)))
+            first, second = self.moments[number]
             first += np.float32(0.1) * (gradient - first)
             second += np.float32(0.001) * (gradient * gradient - second)
             values -= np.float32(rate) * first / (np.sqrt(second) + np.float32(1e-8))

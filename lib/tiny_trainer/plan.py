@@ -28,6 +28,10 @@ class Plan:
     dataset_repeats: int
     seed: int
     sample_prompts: Path | None = None
+    save_state: bool = False
+    resume: Path | None = None
+    network_weights: Path | None = None
+    initial_step: int | None = None
 
     @property
     def side_px(self) -> int:

@@ -1,5 +1,6 @@
 """The training loop. It prints what sd-scripts prints, and makes the files sd-scripts makes."""
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from lib.tiny_trainer.patches import (
     to_pixels,
 )
 from lib.tiny_trainer.plan import Plan, metadata
+from lib.tiny_trainer.state import TRAIN_STATE, Trained, UnusableState, load_state, load_weights, save_state
 
 TOKENS_PER_IMAGE = 256  # at most so many patches of an image per step, so that large pictures cost no more
 SAMPLING_STEPS = 16
@@ -64,27 +66,55 @@ class Training:
         self.prompts = read_prompts(plan)
 
     def run(self) -> bool:
-        """Train; False when there is nothing to train on."""
+        """Train; False when there is nothing to train on, or the state to go on from cannot be used."""
         say(f"{len(self.images) * self.plan.dataset_repeats} train images with repeats.")
         if not self.images:
             say(f"ERROR    No data found. Please verify arguments: {self.plan.train_data_dir} has no images")
             return False
         self._cache_latents()
+        batches, epochs = self.plan.batches(len(self.images)), self.plan.max_train_epochs
+        try:
+            finished_epochs = self._resume() // batches
+        except UnusableState as problem:
+            say(f"ERROR    The training cannot go on: {problem}")
+            return False
+        if finished_epochs >= epochs:
+            say(f"ERROR    max_train_epochs should be greater than the {finished_epochs} epochs that are finished")
+            return False
         self._announce()
-        batches = self.plan.batches(len(self.images))
         averages = Averages(batches, [])
-        bar = tqdm(total=batches * self.plan.max_train_epochs, desc="steps", mininterval=FRAME_INTERVAL_S, smoothing=0)
-        for epoch in range(1, self.plan.max_train_epochs + 1):
-            say(f"\nepoch {epoch}/{self.plan.max_train_epochs}")
+        # sd-scripts too counts from 0 after a resume, up to the steps of the whole training.
+        bar = tqdm(total=batches * epochs, desc="steps", mininterval=FRAME_INTERVAL_S, smoothing=0)
+        for epoch in range(finished_epochs + 1, epochs + 1):
+            say(f"\nepoch {epoch}/{epochs}")
             for index, chosen in enumerate(self._batches(batches)):
                 loss = self._step(chosen)
                 # No refresh: update() draws the frame, at most ten times a second.
                 bar.set_postfix(avr_loss=averages.add(loss, index), refresh=False)
                 bar.update(1)
             bar.refresh()
-            self._end_epoch(epoch, epoch * batches)
+            self._end_epoch(epoch, (epoch - finished_epochs) * batches)
         bar.close()
         return True
+
+    def _resume(self) -> int:
+        """Take over the state or the weights that the plan names; the steps that are finished. Raises UnusableState."""
+        plan, step = self.plan, 0
+        if plan.network_weights is not None:
+            load_weights(plan.network_weights, self.network)
+            say(f"load network weights from {plan.network_weights}: <All keys matched successfully>")
+        if plan.resume is not None:
+            say(f"INFO     resume training from local state: {plan.resume}")
+            facts = load_state(plan.resume, self._trained)
+            say(f"INFO     load train state from {plan.resume / TRAIN_STATE}: {facts}")
+            step = facts["current_step"]
+            if plan.initial_step is not None:
+                say("WARNING  steps from the state is ignored because initial_step is specified")
+        return step if plan.initial_step is None else plan.initial_step
+
+    @property
+    def _trained(self) -> Trained:
+        return Trained(network=self.network, adam=self.adam, chance=self.chance)
 
     def _cache_latents(self) -> None:
         say("caching latents...")
@@ -140,12 +170,24 @@ class Training:
         say(f"\nsaving checkpoint: {self.plan.output_dir / path}")
         values = metadata(self.plan, self.images, epoch=epoch, step=step)
         write_lora(path, self.network.tensors(self.plan.network_alpha), values)
+        if self.plan.save_state:
+            self._save_state(name, epoch, step)
         if is_last:
             say("model saved.")
         if self.prompts:
             say(f"generating sample images at step / サンプル画像生成 ステップ: {step}")
             for index, prompt in enumerate(self.prompts):
                 self._write_sample(index, prompt, epoch)
+
+    def _save_state(self, name: str, epoch: int, step: int) -> None:
+        """Write the state and remove the one before."""
+        former = list(Path().glob("*-state"))
+        say(f"INFO     saving state at epoch {epoch}")
+        alpha = self.plan.network_alpha
+        save_state(Path(f"{name}-state"), self._trained, alpha=alpha, epoch=epoch, step=step)
+        for folder in former:
+            if folder != Path(f"{name}-state"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _write_sample(self, index: int, prompt: str, epoch: int) -> None:
         say(f"prompt: {prompt}")

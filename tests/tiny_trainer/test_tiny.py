@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from PIL import Image
 from safetensors import safe_open
 
 from lib.embedded.datasets.sample import STARTER
-from lib.embedded.trainers.recipe import TrainingRun
+from lib.embedded.trainers.recipe import EndedRun, TrainingRun
 from lib.embedded.trainers.tiny import TinyRecipe
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import TrainingSettings, total_steps
 from lib.tiny_trainer.network import Adam, PatchDenoiser
 from lib.tiny_trainer.patches import embed, to_patches, to_pixels
@@ -48,7 +50,7 @@ def dataset_path(tmp_path: Path) -> Path:
 
 
 def start(
-    tmp_path: Path, dataset_path: Path, name: str = "v1", settings: TrainingSettings = SETTINGS
+    tmp_path: Path, dataset_path: Path, name: str = "v1", settings: TrainingSettings = SETTINGS, **values: Any
 ) -> tuple["subprocess.Popen[bytes]", TrainingRun]:
     attempt_dir = tmp_path / name / "attempt"
     run = TrainingRun(
@@ -59,6 +61,7 @@ def start(
         dataset_path=dataset_path,
         attempt_dir=attempt_dir,
         output_dir=attempt_dir / "output",
+        **values,
     )
     TINY.prepare(run)
     environ = {**os.environ, **TINY.environ(run), "PYTHONUNBUFFERED": "1", "COLUMNS": "240"}
@@ -98,6 +101,7 @@ def test_a_whole_run_prints_and_writes_what_sd_scripts_does(tmp_path: Path, data
     assert [(file.kind, file.epoch, file.prompt) for file in found] == [
         *((ArtifactKind.SAMPLE, epoch, prompt) for epoch in (1, 2) for prompt in SETTINGS.sample_prompts),
         (ArtifactKind.CHECKPOINT, 1, None),
+        *[(ArtifactKind.STATE, None, None)] * 3,
         (ArtifactKind.LORA, None, None),
     ]
     with Image.open(run.output_dir / found[0].path) as sample:
@@ -219,3 +223,54 @@ def test_patches_and_captions_are_what_they_say() -> None:
     assert np.array_equal(embed("Red circle, ring"), embed("red circle , ring"))
     assert not np.array_equal(embed("red circle"), embed("blue circle"))
     assert not embed("").any()
+
+
+def test_a_run_that_goes_on_from_a_state_ends_with_the_same_weights_as_one_without_a_break(
+    tmp_path: Path, dataset_path: Path
+) -> None:
+    settings = replace(SETTINGS, sample_prompts=(), epochs=3)
+    whole, whole_run = start(tmp_path, dataset_path, "whole", settings)
+    first, first_run = start(tmp_path, dataset_path, "first", replace(settings, epochs=1))
+    finish(whole)
+    finish(first)
+    (state,) = TINY.states(EndedRun(output_dir=first_run.output_dir, settings=settings, steps_per_epoch=5))
+    assert (state.path, state.step, state.epoch, state.problem) == ("sks кот v1-state", 5, 1, "")
+    begun = Start(attempt=1, path=state.path, step=state.step, epoch=state.epoch)
+    values = {"start": begun, "start_path": first_run.output_dir / state.path}
+    second, second_run = start(tmp_path, dataset_path, "second", settings, **values)
+    text = finish(second)
+    assert second.returncode == 0, text
+    assert (
+        f"load train state from {values['start_path']}/train_state.json: {{'current_epoch': 1, 'current_step': 5}}"
+        in text
+    )
+    assert re.findall(r"^epoch \d/\d$", text, re.MULTILINE) == ["epoch 2/3", "epoch 3/3"]
+    assert "10/15 [" in text
+    last = "sks кот v1.safetensors"
+    assert tensors_of(second_run.output_dir / last) == tensors_of(whole_run.output_dir / last)
+    (state,) = TINY.states(
+        EndedRun(output_dir=second_run.output_dir, settings=settings, start=begun, steps_per_epoch=5)
+    )
+    assert (state.step, state.epoch, state.problem) == (15, 3, "")
+
+
+def test_weights_and_broken_states(tmp_path: Path, dataset_path: Path) -> None:
+    settings = replace(SETTINGS, sample_prompts=())
+    process, run = start(tmp_path, dataset_path, "first", settings)
+    finish(process)
+    weights = Start(attempt=1, path="sks кот v1-000001.safetensors", is_state=False, step=5, epoch=1)
+    at = run.output_dir / weights.path
+    process, _ = start(tmp_path, dataset_path, "weights", settings, start=weights, start_path=at)
+    assert f"load network weights from {at}" in finish(process)
+    assert process.returncode == 0
+    process, _ = start(tmp_path, dataset_path, "rank", replace(settings, network_dim=8), start=weights, start_path=at)
+    assert "ERROR    The training cannot go on: in " in finish(process)
+    assert process.returncode == 1
+    gone = replace(weights, is_state=True)
+    process, _ = start(tmp_path, dataset_path, "gone", settings, start=gone, start_path=tmp_path / "gone-state")
+    assert "ERROR    The training cannot go on: the weights " in finish(process)
+
+
+def tensors_of(path: Path) -> dict[str, bytes]:
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
+from lib.jobs.resume import Start
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_value
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings, set_names
 
@@ -23,6 +24,8 @@ class TrainingRun:
         attempt_dir: Where a recipe may write files of its own.
         output_dir: Where the trainer writes checkpoints and ``sample/``.
         gpu_count: How many cards it is given; 1 also where there is none.
+        start: What it goes on from; None begins at step 0.
+        start_path: Where that state or file is, which belongs to a former attempt; None without ``start``.
     """
 
     job_id: str
@@ -33,6 +36,8 @@ class TrainingRun:
     attempt_dir: Path
     output_dir: Path
     gpu_count: int = 1
+    start: Start | None = None
+    start_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,44 @@ class FoundFile:
     holds_nan: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """An attempt that has ended, as its recipe needs it to find its states.
+
+    Attributes:
+        start: What it went on from; None: it began at step 0.
+        steps_per_epoch: None when unknown.
+    """
+
+    output_dir: Path
+    settings: TrainingSettings
+    start: Start | None = None
+    steps_per_epoch: int | None = None
+
+    @property
+    def first_step(self) -> int:
+        """Steps of the whole training that were finished before it."""
+        return self.start.step if self.start else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundState:
+    """What a trainer left to go on from.
+
+    Attributes:
+        path: Folder or file, relative to the output folder.
+        step: Finished steps of the whole training, those before ``EndedRun.first_step`` included.
+        epoch: Finished epochs of the whole training; None unless it was saved at the end of one.
+        problem: Why it cannot be used, as a sentence; empty when it is whole.
+    """
+
+    path: str
+    step: int
+    modified_at: datetime
+    epoch: int | None = None
+    problem: str = ""
+
+
 class Recipe(Protocol):
     """How one trainer is run. A recipe holds its own settings and no other state; recipes subclass this.
 
@@ -58,12 +101,18 @@ class Recipe(Protocol):
         label: What people read where they choose it.
         uses_gpu: Whether a card is set aside for it, where the machine has any.
         parameters: Setting -> what the trainer calls it, of all settings that it uses.
+        takes_weights: Whether ``command`` also goes on from a LoRA file (``run.start`` that is no state).
+        counts_anew: What the names of its files count from 0 again after a resume: ``step``, ``epoch``. A trainer with
+            ``epoch`` is told only the rest of the training, ``settings.epochs - run.start.epoch``; any other is told
+            the length of the whole one.
     """
 
     name: str
     label: str
     uses_gpu: bool = True
     parameters: Mapping[str, Parameter] = MappingProxyType({})
+    takes_weights: bool = False
+    counts_anew: frozenset[str] = frozenset()
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""
@@ -88,6 +137,10 @@ class Recipe(Protocol):
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far, by path."""
+
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        """What an attempt left to go on from, in any order; it looks at the disk. None: it cannot be continued."""
+        return ()
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """About how much a whole run writes, for the check of free disk space."""

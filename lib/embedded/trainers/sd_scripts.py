@@ -20,8 +20,9 @@ from lib.embedded.trainers.kohya_arguments import (
     whole_path,
 )
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
+from lib.embedded.trainers.kohya_states import going_on, kohya_states, start_arguments
 from lib.embedded.trainers.model_files import ModelFiles
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
+from lib.embedded.trainers.recipe import EndedRun, FoundFile, FoundState, Recipe, TrainingRun, dataset_problems
 from lib.embedded.trainers.sd_scripts_options import RULES, known_options, prompt_problem
 from lib.embedded.trainers.sd_scripts_settings import (
     ARCHITECTURES,
@@ -56,6 +57,8 @@ class SdScriptsRecipe(Recipe):
     name = "sd-scripts"
     label = "sd-scripts (SD 1.5 to 3, SDXL, FLUX.1, Lumina, Anima)"
     parameters = PARAMETERS
+    takes_weights = True
+    counts_anew = frozenset({"step"})
 
     def __init__(self, checkout: Path | None, models: ModelFiles | None = None, python: Path | None = None) -> None:
         self._folder = TrainerFolder(name=self.name, setting="SD_SCRIPTS", path=checkout, given_python=python)
@@ -120,7 +123,7 @@ class SdScriptsRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
-        settings, name = run.settings, architecture(run.settings)
+        settings, name = going_on(run), architecture(run.settings)
         kind = ARCHITECTURES[name]
         precision = settings.mixed_precision or settings.extra.get("mixed_precision") or kind.precision
         parts = {option: getattr(settings, setting) for setting, option in kind.parts.items()}
@@ -148,6 +151,7 @@ class SdScriptsRecipe(Recipe):
             "--log_with=tensorboard",
             *_sample_arguments(run),
             *extra_arguments({key: value for key, value in settings.extra.items() if key not in OWN_KEYS}, RULES.files),
+            *start_arguments(run),
         ]
 
     def prepare(self, run: TrainingRun) -> None:
@@ -159,6 +163,10 @@ class SdScriptsRecipe(Recipe):
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
         return collect_kohya(output_dir)
+
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        """Its newest states: of an epoch, of a number of steps, of the end."""
+        return kohya_states(ended)
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory of the network."""

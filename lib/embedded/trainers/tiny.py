@@ -4,11 +4,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
+from lib.embedded.trainers.kohya_states import kohya_states, start_arguments
+from lib.embedded.trainers.recipe import EndedRun, FoundFile, FoundState, Recipe, TrainingRun, dataset_problems
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import TrainingSettings
+from lib.jobs.training_settings import Parameter, TrainingSettings
 from lib.settings import ROOT
 
 BYTES_PER_RANK = 14_700  # both matrices of all layers in 32 bit; see lib.tiny_trainer.network
@@ -22,6 +24,8 @@ class TinyRecipe(Recipe):
     name = "tiny"
     label = "tiny (CPU check, not an image model)"
     uses_gpu = False
+    takes_weights = True
+    parameters: Mapping[str, Parameter] = MappingProxyType({"save_state": Parameter(name="save_state")})
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """A dataset that cannot be used, or options that would be ignored silently."""
@@ -46,6 +50,8 @@ class TinyRecipe(Recipe):
             f"--dataset_repeats={settings.repeats}",
             f"--seed={settings.seed}",
             *([f"--sample_prompts={run.output_dir / PROMPTS_FILE}"] if prompt_lines(settings) else []),
+            *(["--save_state"] if settings.save_state else []),
+            *start_arguments(run),
         ]
 
     def prepare(self, run: TrainingRun) -> None:
@@ -61,10 +67,14 @@ class TinyRecipe(Recipe):
         """The files written so far."""
         return collect_kohya(output_dir)
 
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        """Its newest state."""
+        return kohya_states(ended, needed=("optimizer.npz",))
+
     def expected_bytes(self, settings: TrainingSettings) -> int:
-        """One file and one image per prompt and epoch."""
-        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE
-        return settings.epochs * (settings.network_dim * BYTES_PER_RANK + samples)
+        """One file and one image per prompt and epoch, and two states: Adam keeps two values for each weight."""
+        samples, file_bytes = len(settings.sample_prompts) * BYTES_PER_SAMPLE, settings.network_dim * BYTES_PER_RANK
+        return settings.epochs * (file_bytes + samples) + 6 * settings.save_state * file_bytes
 
 
 def _option_problems(extra: Mapping[str, object]) -> list[str]:
