@@ -1,4 +1,7 @@
-"""/inspect: what a LoRA file is and holds. ``?job&artifact``, ``?path``, or a file of the visitor's computer."""
+"""/inspect: what a LoRA file is and holds. ``?job&artifact``, ``?path``, or a file of the visitor's computer.
+
+``?job`` alone lists the LoRA files of the job.
+"""
 
 import streamlit as st
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from streamlit.testing.v1 import AppTest
 
 from lib import services
-from lib.errors import ArtifactError
+from lib.errors import ArtifactError, SourceUnavailable
 from lib.jobs.job import Artifact, ArtifactKind, PresignedUrl
 from lib.jobs.lora_report import LoraPlace
 from lib.sources.memory import MemorySource
@@ -23,6 +23,7 @@ from tests.artifacts.lora.files import RECORDED, framed, pair
 from tests.making import NOW, make_job
 from tests.monitor_jobs import HOSTILE, fill
 from tests.pages.reading import button, labels, markdown, texts
+from tests.pages.reading import plain as plain_text
 from tests.waiting import wait_for
 
 SERIES = "aria_v2.safetensors"
@@ -91,6 +92,31 @@ def test_every_artifact_that_may_be_a_lora_leads_to_the_page(
     fill(source, NOW, tmp_path)
     shown = texts(open_page("job", id="done"))
     assert "Inspect => inspect?job=done&artifact=1%2Faria.safetensors" in shown
+
+
+def test_a_job_without_a_file_lists_its_loras(open_page: OpenPage, source: MemorySource, tmp_path: Path) -> None:
+    fill(source, NOW, tmp_path)
+    app = open_page("inspect", job="done")
+    files = [plain_text(label) for label in labels(app) if label.endswith("safetensors")]
+    assert files == ["aria.safetensors", *(f"aria-{epoch:06d}.safetensors" for epoch in range(7, 0, -1))]
+    assert "LoRA · 500 MB" in texts(app)
+    button(app, "aria-000003.safetensors").click().run()
+    assert "1/aria-000003.safetensors" in app.query_params["artifact"]
+    assert app.title[0].value.replace("\\", "") == "aria-000003.safetensors"
+    assert "The job has no LoRA file yet." in texts(open_page("inspect", job="run"))
+    source.failing = SourceUnavailable("No answer within 10 s.")
+    services.forget_reads()
+    assert "The LoRA files of the job cannot be listed" in texts(open_page("inspect", job="cancelled"))
+
+
+def test_the_best_file_is_picked_where_it_is_inspected(
+    open_page: OpenPage, source: MemorySource, tmp_path: Path
+) -> None:
+    fill(source, NOW, tmp_path)
+    app = button(open_page("inspect", job="done", artifact="1/aria-000003.safetensors"), "☆").click().run()
+    assert source.jobs["done"].best == "1/aria-000003.safetensors"
+    assert "★" in labels(app)
+    assert plain_text(labels(open_page("inspect", job="done"))[0]) == "★ aria-000003.safetensors"
 
 
 def test_a_path_below_an_open_folder(open_page: OpenPage, folder: Path, tmp_path: Path) -> None:
@@ -217,7 +243,6 @@ def test_the_checkpoints_of_a_job_beside_each_other(open_page: OpenPage, source:
     fill(source, NOW, tmp_path)
     app = open_page("inspect", job="done", artifact="1/aria-000003.safetensors")
     app.toggle[0].set_value(True).run()
-    assert "Epoch 7: aria-000007.safetensors => inspect?job=done&artifact=1%2Faria-000007.safetensors" in texts(app)
     assert texts(app).count("Norm not computed") == 8
     start = next(each for each in app.button if each.label.startswith("Compute norms of 8 checkpoints"))
     start.click().run()
@@ -227,6 +252,8 @@ def test_the_checkpoints_of_a_job_beside_each_other(open_page: OpenPage, source:
 
     wait_for(all_known, "not all norms")
     assert "Norm 0.4608, no NaN" in texts(app)
+    button(app, "Epoch 7: aria-000007.safetensors").click().run()
+    assert app.title[0].value.replace("\\", "") == "aria-000007.safetensors"
 
 
 def test_only_the_header_of_a_visitors_file_is_read(open_page: OpenPage, source: MemorySource) -> None:

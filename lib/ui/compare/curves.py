@@ -16,6 +16,7 @@ from lib.ui.compare.choice import COLORS
 from lib.ui.parts.errors import show_error
 from lib.ui.parts.format import duration_text, loss_text, utc_now
 from lib.ui.parts.loss_axes import AXES, MOST_PERCENT, SMOOTHING_PERCENT, axis_label, loss_axis
+from lib.ui.parts.machine import peak_text
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.text import plain
 from lib.ui.parts.theme import status_text
@@ -94,6 +95,7 @@ def curves_spec(
 def result_rows(jobs: Sequence[Job], names: Sequence[str], curves: Sequence[LossCurve]) -> list[dict[str, str]]:
     """What each job came to, in words."""
     now = utc_now()
+    peaks = [peak_text(job.attempts[-1].machine) if job.attempts else "" for job in jobs]
     return [
         {
             "Job": name,
@@ -105,8 +107,9 @@ def result_rows(jobs: Sequence[Job], names: Sequence[str], curves: Sequence[Loss
             "Duration": duration_text(job.duration_s(now)),
             "Speed": _speed(job.progress.seconds_per_step),
             "Size": size_text(job.size_bytes),
+            **({"GPU memory at its peak": peak or UNKNOWN} if any(peaks) else {}),
         }
-        for job, name, curve in zip(jobs, names, curves, strict=True)
+        for job, name, curve, peak in zip(jobs, names, curves, peaks, strict=True)
     ]
 
 

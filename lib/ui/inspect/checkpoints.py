@@ -15,7 +15,7 @@ from lib.jobs.lora_report import LoraPlace, NormsState
 from lib.jobs.words import UNKNOWN, count_text, size_text
 from lib.ui.inspect.norms import POLL_MS, progress_text
 from lib.ui.parts.errors import explained_errors
-from lib.ui.parts.links import INSPECT
+from lib.ui.parts.links import show_place_link
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.samples import sample_url
 from lib.ui.parts.text import escaped, plain
@@ -193,7 +193,7 @@ def _show_checkpoint(job_id: str, checkpoint: Checkpoint) -> None:
             url = sample_url(st.context.url, job_id, checkpoint.sample.id)
             if url.startswith("http"):
                 st.image(url, width="stretch", link=url, alt=f"Sample at {title.lower()}")
-        params = {"job": job_id, "artifact": file.id}
-        st.page_link(INSPECT.file, label=f"{title}: {escaped(file.name, limit=60)}", query_params=params)
+        if show_place_link(f"{title}: {escaped(file.name, limit=60)}", {"job": job_id, "artifact": file.id}):
+            st.rerun()
         is_bad = bool(checkpoint.problem) or (checkpoint.state is not None and _is_damaged(checkpoint.state))
         show_note(state_text(checkpoint), color="red" if is_bad else "gray")

@@ -7,11 +7,14 @@ import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError
+from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.job import Job
 from lib.jobs.lora_report import LoraPlace, LoraReport
-from lib.ui.parts.errors import show_error, show_retry
-from lib.ui.parts.links import JOB
+from lib.ui.parts.artifact_order import file_text, listed_files
+from lib.ui.parts.errors import explained_errors, show_error, show_retry
+from lib.ui.parts.links import JOB, show_place_link
 from lib.ui.parts.notes import show_age, show_note
+from lib.ui.parts.text import escaped
 from lib.ui.parts.url import follow_url, write_params
 
 _HTML, _CSS, _JS = (Path(__file__).with_name(f"own_file.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
@@ -31,6 +34,9 @@ def place_in_url() -> LoraPlace | None:
 def opened_file(place: LoraPlace | None) -> LoraReport | None:
     """What the header of the file tells; None after saying why there is nothing to show."""
     if place is None:
+        if job_id := st.query_params.get("job"):
+            show_files_of(job_id)
+            return None
         sent: LoraReport | None = st.session_state.get(_SENT)
         if sent is None:
             st.title("Inspect a LoRA", anchor=False)
@@ -47,6 +53,25 @@ def opened_file(place: LoraPlace | None) -> LoraReport | None:
         return None
     show_age(reading.problem, reading.read_at)
     return reading.value
+
+
+def show_files_of(job_id: str) -> None:
+    """The LoRA files of a job that the URL names without a file."""
+    st.title("Inspect a LoRA", anchor=False)
+    with explained_errors("The LoRA files of the job cannot be listed", retry=True):
+        job = services.latest_job(job_id).value
+        reading = services.latest_artifacts(job)
+        show_age(reading.problem, reading.read_at)
+        label = f"Job {escaped(job.name or job.id, limit=60)}"
+        st.page_link(JOB.file, label=label, icon=":material/monitoring:", query_params={"id": job.id})
+        files = [file for file in listed_files(reading.value, best=job.best) if file.kind in LORA_KINDS]
+        if not files:
+            show_note("The job has no LoRA file yet." if job.status.is_active else "The job has no LoRA file.")
+        for file in files:
+            star = "★ " if file.id == job.best else ""
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                show_place_link(f"{star}{escaped(file.name, limit=120)}", {"job": job.id, "artifact": file.id})
+                show_note(file_text(file))
 
 
 def job_of(place: LoraPlace | None) -> Job | None:

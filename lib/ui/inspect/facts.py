@@ -12,6 +12,7 @@ from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.links import JOB
 from lib.ui.parts.lora_facts import fact_rows
 from lib.ui.parts.notes import show_note
+from lib.ui.parts.picked_file import show_best_button
 from lib.ui.parts.text import escaped, plain
 
 SHOWN_WORDS, MAX_CHARS = 24, 120
@@ -27,6 +28,10 @@ def show_heading(report: LoraReport, place: LoraPlace | None, job: Job | None) -
             name = job.name if job else ""
             label = f"Job {escaped(name or place.job_id, limit=60)}"
             st.page_link(JOB.file, label=label, icon=":material/monitoring:", query_params={"id": place.job_id})
+            if job:
+                for file in job.artifacts:
+                    if file.id == place.artifact_id:
+                        show_best_button(job, file)
             path = download_path(place.job_id, place.artifact_id)
             st.link_button("Download", path, icon=":material/download:")
 

@@ -1,16 +1,15 @@
-"""What people write on a job: star and best file as buttons; name, tags and note as texts with one small form."""
+"""What people write on a job: the star as a button; name, tags and note as texts with one small form."""
 
 import streamlit as st
 
 from lib import services
-from lib.jobs.annotations import MAX_NOTE_LENGTH, PICKED_KINDS, Annotations, tags_from
-from lib.jobs.job import Artifact, Job
+from lib.jobs.annotations import MAX_NOTE_LENGTH, Annotations, tags_from
+from lib.jobs.job import Job
 from lib.jobs.training_settings import MAX_JOB_NAME_LENGTH
 from lib.sources.protocol import Action
-from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.links import JOBS
+from lib.ui.parts.picked_file import annotate
 from lib.ui.parts.text import escaped
-from lib.ui.parts.toasts import announce
 
 
 def show_job_star(job: Job) -> None:
@@ -19,18 +18,7 @@ def show_job_star(job: Job) -> None:
         return
     label = "Remove star" if job.is_starred else "Star"
     if st.button(label, icon=":material/star:", key="job-star", width="stretch"):
-        _annotate(job, Annotations(is_starred=not job.is_starred), "Star removed" if job.is_starred else "Starred")
-
-
-def show_best_button(job: Job, file: Artifact) -> None:
-    """Pick this LoRA file as the best one, or take that back; nothing where that cannot be done."""
-    if file.kind not in PICKED_KINDS or services.reason_against(Action.ANNOTATE):
-        return
-    is_best = file.id == job.best
-    help_text = "No longer the best file" if is_best else "Mark as the best file: Download offers it first"
-    # A filled star for the picked one.
-    if st.button("★" if is_best else "☆", help=help_text, key=f"best-{job.id}-{file.id}", type="tertiary"):
-        _annotate(job, Annotations(best="" if is_best else file.id), "No longer the best" if is_best else "Best file")
+        annotate(job, Annotations(is_starred=not job.is_starred), "Star removed" if job.is_starred else "Starred")
 
 
 def show_annotations(job: Job) -> None:
@@ -54,7 +42,7 @@ def _show_form(job: Job) -> None:
         tags = st.text_input("Tags", ", ".join(job.tags), placeholder="portrait, client a")
         note = st.text_area("Note", job.note, max_chars=MAX_NOTE_LENGTH)
         if st.form_submit_button("Save"):
-            _annotate(job, _changes(job, name, tags, note), "Saved")
+            annotate(job, _changes(job, name, tags, note), "Saved")
 
 
 def _changes(job: Job, name: str, tags: str, note: str) -> Annotations:
@@ -65,10 +53,3 @@ def _changes(job: Job, name: str, tags: str, note: str) -> Annotations:
         tags=None if typed == job.tags else typed,
         note=None if note == job.note else note,
     )
-
-
-def _annotate(job: Job, annotations: Annotations, done: str) -> None:
-    with explained_errors("The change could not be saved"):
-        services.act(lambda source: source.annotate_job(job.id, annotations))
-        announce(done)
-        st.rerun()

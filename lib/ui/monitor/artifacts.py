@@ -7,14 +7,14 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
-from lib.jobs.words import count_text, size_text
-from lib.ui.monitor.annotations import show_best_button
-from lib.ui.parts.artifact_order import KINDS, listed_files
+from lib.jobs.words import count_text
+from lib.ui.parts.artifact_order import file_text, listed_files
 from lib.ui.parts.format import absolute_time, utc_now, viewer_zone
 from lib.ui.parts.job_actions import download_path
 from lib.ui.parts.links import INSPECT
 from lib.ui.parts.live_times import show_timed_note
 from lib.ui.parts.notes import show_age_note, show_note
+from lib.ui.parts.picked_file import show_best_button
 from lib.ui.parts.text import escaped
 
 SHOWN_FILES = 8
@@ -47,14 +47,6 @@ def link_state(artifact: Artifact, now: datetime) -> LinkState:
     if left < WARN_BEFORE:
         return LinkState(text=f"URL expires in {_minutes(left)}", needs_care=True)
     return LinkState(text=f"URL works until {absolute_time(link.expires_at, viewer_zone())}")
-
-
-def file_text(artifact: Artifact) -> str:
-    """``Checkpoint · 500 MB · epoch 3 · step 1,200``."""
-    parts = [KINDS[artifact.kind], size_text(artifact.size_bytes) if artifact.size_bytes is not None else ""]
-    parts.append(f"epoch {artifact.epoch}" if artifact.epoch is not None else "")
-    parts.append(f"step {artifact.step:,}" if artifact.step is not None else "")
-    return " · ".join(part for part in parts if part)
 
 
 def show_files(job: Job, attempt: Attempt) -> bool:

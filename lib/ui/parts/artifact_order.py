@@ -1,8 +1,9 @@
-"""Which files of a job are listed, in which order, and what their kinds are called."""
+"""Which files of a job are listed, in which order, and what is said of each."""
 
 from collections.abc import Sequence
 
 from lib.jobs.job import Artifact, ArtifactKind, Attempt
+from lib.jobs.words import size_text
 
 KINDS = {
     ArtifactKind.LORA: "LoRA",
@@ -24,6 +25,14 @@ def listed_files(artifacts: Sequence[Artifact], attempt: Attempt | None = None, 
     of_attempt = [file for file in artifacts if attempt is None or file.attempt == attempt.number]
     files = [file for file in of_attempt if file.kind is not ArtifactKind.SAMPLE]
     return sorted(files, key=lambda file: (file.id != best, *_rank(file)))
+
+
+def file_text(artifact: Artifact) -> str:
+    """``Checkpoint · 500 MB · epoch 3 · step 1,200``."""
+    parts = [KINDS[artifact.kind], size_text(artifact.size_bytes) if artifact.size_bytes is not None else ""]
+    parts.append(f"epoch {artifact.epoch}" if artifact.epoch is not None else "")
+    parts.append(f"step {artifact.step:,}" if artifact.step is not None else "")
+    return " · ".join(part for part in parts if part)
 
 
 def _rank(file: Artifact) -> tuple[int, int, float, str]:

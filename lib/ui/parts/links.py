@@ -63,14 +63,14 @@ def fix_params(job: Job) -> dict[str, str]:
     return {**wizard_params(job), "step": "2", **({"mark": ",".join(suspects)} if suspects else {})}
 
 
-def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str | None = None) -> None:
+def show_place_link(label: str, params: Mapping[str, str | None], *, icon: str | None = None) -> bool:
     """Change parameters of this page's URL, with a history entry; None takes one away.
 
     ``st.page_link`` to the current page shows the other place but does not change the address bar: the next rerun would
-    go back.
+    go back. Returns whether it was followed: a fragment then draws the whole page again.
     """
     key = f"place {sorted(params.items(), key=str)}"
-    st.button(label, key=key, icon=icon, type="tertiary", on_click=write_params, args=(params,))
+    return st.button(label, key=key, icon=icon, type="tertiary", on_click=write_params, args=(params,))
 
 
 def show_primary_link(page: Page, label: str, icon: str, params: Mapping[str, str] | None = None) -> None:

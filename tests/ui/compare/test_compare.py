@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from lib.jobs.job import Artifact, ArtifactKind, JobStatus, LossPoint, Progress
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, JobStatus, LossPoint, Progress
 from lib.jobs.logs.loss_curve import LossCurve, loss_curve
 from lib.jobs.logs.losses import smoothed
 from lib.jobs.lora_report import LoraReport
+from lib.jobs.machine import GpuUse, MachineUse
 from lib.ui.compare.choice import ids_in, names_of
 from lib.ui.compare.curves import curve_frame, curves_spec, readable_domain, result_rows, x_values
 from lib.ui.compare.loras import different_rows, final_lora
@@ -109,6 +110,12 @@ def test_results_say_what_is_unknown() -> None:
     assert (rows[0]["Speed"], rows[0]["Size"], rows[0]["Steps"]) == ("2 steps per second", "5 MB", "2,000")
     assert rows[0]["Lowest loss"].endswith("at step 2,000")
     assert {rows[1][name] for name in ("Final loss", "Lowest loss", "Speed", "Size", "NaN or infinite")} == {"–"}
+    assert "GPU memory at its peak" not in rows[0]
+    gpu = GpuUse(index=0, name="RTX", memory_bytes=1 << 30, total_bytes=24 << 30, peak_bytes=11 << 30)
+    use = MachineUse(at=0, cpu_percent=1, memory_bytes=1, memory_total_bytes=2, gpus=(gpu,))
+    done = replace(done, attempts=(Attempt(number=1, status=done.status, machine=use),))
+    rows = result_rows([done, new], ["a", "b"], [LossCurve(), LossCurve()])
+    assert [row["GPU memory at its peak"] for row in rows] == ["11 GB of 24 GB (RTX)", "–"]
 
 
 def sample(epoch: int, index: int, prompt: str | None = None, attempt: int = 1) -> Artifact:

@@ -7,10 +7,10 @@ import pytest
 
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, JobStatus, PresignedUrl
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
-from lib.ui.monitor.artifacts import LinkState, file_text, link_state
+from lib.ui.monitor.artifacts import LinkState, link_state
 from lib.ui.monitor.details import command_text, without_secrets
 from lib.ui.monitor.samples import sample_caption, sample_rows
-from lib.ui.parts.artifact_order import listed_files
+from lib.ui.parts.artifact_order import file_text, listed_files
 from lib.ui.parts.samples import sample_url
 from lib.ui.parts.settings_table import setting_rows, settings_table
 
