@@ -19,6 +19,7 @@ from lib.ui.wizard.draft import (
     read_draft,
     settings_problem,
     starting_settings,
+    swept_values,
     time_limit_minutes,
     unknown_parameters,
 )
@@ -43,7 +44,12 @@ if reason := services.reason_against(Action.CREATE):
 with explained_errors("Failed to load what the wizard needs", retry=True):
     params, origin = st.query_params.to_dict(), load_origin()
     is_unnamed = origin is not None and "name" not in params
-    draft = read_draft(params, origin, suggested_name=suggested_name(origin) if origin and is_unnamed else "")
+    draft = read_draft(
+        params,
+        origin,
+        suggested_name=suggested_name(origin) if origin and is_unnamed else "",
+        can_sweep=not services.source().reason_against(Action.SWEEP),
+    )
     datasets, configs = services.list_datasets(), services.list_configs()
     usual = "" if draft.dataset_id else usual_dataset(datasets)
     dataset_id = chosen_id(draft.dataset_id, [each.id for each in datasets], usual)
@@ -52,12 +58,15 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     config = next((each for each in configs if each.id == config_id), None)
     before = starting_settings(config, origin)
     settings, bad_parameters = changed_settings(before, draft.changes)
+    settings, swept, sweep_problem = swept_values(settings, draft.swept)
     limit_min, bad_limit = time_limit_minutes(draft.time_limit)
 
     takes_uploads = not services.reason_against(Action.CHANGE_DATASETS)
     no_dataset = dataset_problem(dataset, takes_uploads=takes_uploads)
     has_settings = config is not None or origin is not None
-    unfinished = settings_problem(draft.name, settings, limit_min, has_settings=has_settings)
+    unfinished = settings_problem(
+        draft.name, settings, limit_min, has_settings=has_settings, sweep_problem=sweep_problem
+    )
     step = min(draft.step, 1 if no_dataset else 2 if unfinished else 3)
     bar = st.bottom.container(gap="xsmall")
     st.header(STEPS[step - 1], anchor=False)
@@ -103,7 +112,7 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
             retry_of=origin.id if origin and is_retry(origin) else None,
             notify=draft.notify,
         )
-        has_problems = show_review(request, dataset, config, origin)
+        has_problems = show_review(request, swept, dataset, config, origin)
         edit_notify(draft.notify)
         with bar:
-            show_start(request, blocked=has_problems or bool(reason))
+            show_start(request, swept, blocked=has_problems or bool(reason))

@@ -225,7 +225,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobLink:
-    """Another job. ``name`` is empty where it is not known, or the job is gone."""
+    """Another job, or a sweep. ``name`` is empty where it is not known, or the job is gone."""
 
     id: str
     name: str = ""
@@ -287,6 +287,7 @@ class Job:
         size_bytes: What deleting the job frees, None when unknown.
         retry_of: The job whose values it was started with, to try again.
         retried_as: The jobs that were started with its values; empty in lists.
+        sweep: The sweep that it belongs to: id and name; None for a single job.
         note, tags, is_starred: What people wrote on it (``lib.jobs.annotations``).
         best: The id of the file that somebody picked; empty for none.
         submitted_by, cancelled_by, retried_by: Who did so last, where people sign in; None when unknown.
@@ -325,6 +326,7 @@ class Job:
     size_bytes: int | None = None
     retry_of: JobLink | None = None
     retried_as: tuple[JobLink, ...] = ()
+    sweep: JobLink | None = None
     note: str = ""
     tags: tuple[str, ...] = ()
     is_starred: bool = False

@@ -34,6 +34,7 @@ class JobQuery:
         statuses: Only jobs in one of these; empty means all.
         search: Case-insensitive part of name, id, dataset or configuration name; empty means all.
         tag: Only jobs that have this tag; empty means all.
+        sweep: Only the jobs of the sweep with this id; empty means all.
         created_from, created_until: Half-open span of creation times, aware UTC.
         finished_from, finished_until: The same for the end of the job.
         skip, take: First row and number of rows; take is in [1, 100].
@@ -42,6 +43,7 @@ class JobQuery:
     statuses: frozenset[JobStatus] = frozenset()
     search: str = ""
     tag: str = ""
+    sweep: str = ""
     created_from: datetime | None = None
     created_until: datetime | None = None
     finished_from: datetime | None = None
@@ -93,6 +95,8 @@ def matches(job: Job, query: JobQuery) -> bool:
     if query.statuses and job.status not in query.statuses:
         return False
     if query.tag and search_key(query.tag) not in job.tags:
+        return False
+    if query.sweep and (job.sweep is None or job.sweep.id != query.sweep):
         return False
     if not _within(job.created_at, query.created_from, query.created_until):
         return False

@@ -11,6 +11,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobLink, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, select_jobs
+from lib.jobs.sweep import SweepValues, sweep_requests
 from lib.jobs.training_settings import CONFIG_NAME_TAKEN, TrainingConfig, config_problems, setting_problems
 from lib.sources.protocol import (
     Action,
@@ -182,6 +183,19 @@ class MemorySource(JobSource):
         self.add(job)
         self.submissions[request.submission_id] = job.id
         return job
+
+    def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
+        self._called("create_sweep")
+        before = dict(self.jobs), dict(self.submissions)
+        try:
+            made = [self.create_job(each) for each in sweep_requests(request, values)]
+        except SourceError:
+            self.jobs, self.submissions = before
+            raise
+        sweep = JobLink(id=f"sweep-{made[0].id}", name=request.name)
+        made = [replace(job, sweep=sweep) for job in made]
+        self.add(*made)
+        return made
 
     def preview(self, request: JobRequest) -> Preview:
         self._called("preview")

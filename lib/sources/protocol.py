@@ -22,6 +22,7 @@ from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
+from lib.jobs.sweep import SweepValues
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingConfig, TrainingSettings
 
 WINDOWS = ("24h", "7d", "30d")
@@ -29,18 +30,25 @@ _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1),
 
 
 class Action(StrEnum):
-    """What a source may be unable to do. ``RETRY_IN_PLACE``: a retry is the next attempt of the same job."""
+    """What a source may be unable to do.
+
+    ``RETRY_IN_PLACE``: a retry is the next attempt of the same job; ``SWEEP``: all jobs of a sweep are made at once.
+    """
 
     CREATE = "create"
     CANCEL = "cancel"
     RETRY = "retry"
     RETRY_IN_PLACE = "retry in place"
+    SWEEP = "start a sweep"
     MOVE = "move"
     DELETE = "delete"
     ANNOTATE = "annotate"
     WATCH = "watch"
     CHANGE_DATASETS = "change datasets"
     CHANGE_CONFIGS = "change configurations"
+
+
+_NOT_OF_JOBS = (Action.SWEEP, Action.CHANGE_DATASETS, Action.CHANGE_CONFIGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +361,13 @@ class JobSource(ABC):
         """Submit a job. Raises InvalidRequest with field messages."""
         raise self._refusal(Action.CREATE)
 
+    def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
+        """Submit a job for each combination of these values, all or none, in the order they will run.
+
+        Raises InvalidRequest with field messages.
+        """
+        raise self._refusal(Action.SWEEP)
+
     def cancel_job(self, job_id: str) -> None:
         """Stop a pending or running job."""
         raise self._refusal(Action.CANCEL)
@@ -387,7 +402,7 @@ class JobSource(ABC):
         """Why the source cannot do ``action``; empty when it can."""
         if action in self.refused:
             return self.refused[action]
-        what = action if action in (Action.CHANGE_DATASETS, Action.CHANGE_CONFIGS) else f"{action} jobs"
+        what = action if action in _NOT_OF_JOBS else f"{action} jobs"
         return "" if self._implements(action) else f"The source {self.name} cannot {what}."
 
     def require(self, action: Action) -> None:
@@ -400,7 +415,7 @@ class JobSource(ABC):
             return type(self.datasets).create is not Datasets.create
         if action is Action.CHANGE_CONFIGS:
             return type(self.configs).save is not Configs.save
-        method = f"{action}_job"
+        method = "create_sweep" if action is Action.SWEEP else f"{action}_job"
         return action is Action.RETRY_IN_PLACE or getattr(type(self), method) is not getattr(JobSource, method)
 
     def _refusal(self, action: Action) -> NotSupported:

@@ -66,6 +66,32 @@ def test_a_submission_makes_one_job(house: House, able: Callable[..., None]) -> 
     assert house.source.list_jobs(JobQuery()).total == 2
 
 
+def test_a_sweep_makes_all_its_jobs_once_and_is_found_again(house: House, able: Callable[..., None]) -> None:
+    able(Action.SWEEP)
+    house.source.create_job(request_for(house, "single"))
+    values = {"network_dim": (4, 8), "learning_rate": (1e-4, 2e-4)}
+    made = house.source.create_sweep(request_for(house), values)
+    assert [job.name for job in made] == [
+        f"Aria v1: Learning rate {rate}, Network dim {dim}" for rate in ("0.0001", "0.0002") for dim in (4, 8)
+    ]
+    assert {job.sweep for job in made} == {JobLink(id=made[0].sweep.id, name="Aria v1")}
+    assert [job.id for job in house.source.queued_jobs(9)][1:] == [job.id for job in made]
+    again = house.source.create_sweep(request_for(house), values)
+    assert [job.id for job in again] == [job.id for job in made]
+    found = house.source.list_jobs(JobQuery(sweep=made[0].sweep.id, search="Dim 8"))
+    assert {job.id for job in found.jobs} == {made[1].id, made[3].id}
+    assert house.source.list_jobs(JobQuery()).total == 5
+    assert house.source.list_jobs(JobQuery(sweep="another")).total == 0
+
+
+def test_of_a_sweep_with_a_bad_value_nothing_is_queued(house: House, able: Callable[..., None]) -> None:
+    able(Action.SWEEP)
+    with pytest.raises(InvalidRequest) as caught:
+        house.source.create_sweep(request_for(house), {"learning_rate": (1e-4, 7.0)})
+    assert "learning_rate" in caught.value.fields
+    assert house.source.list_jobs(JobQuery()).total == 0
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [

@@ -53,7 +53,7 @@ def list_jobs(connection: sqlite3.Connection, query: JobQuery) -> JobPage:
         is_all = query.skip == 0 and len(ids) < query.take
         total = len(ids) if is_all else _count(connection, "INDEXED BY jobs_search", where, values)
     else:
-        index = "INDEXED BY jobs_tagged" if query.tag else ""
+        index = "INDEXED BY jobs_swept" if query.sweep else "INDEXED BY jobs_tagged" if query.tag else ""
         total = _count(connection, index, where, values) if where else sum(count_by_status(connection).values())
         ids = _page_ids(connection, query, _best_index(query, total), where, values) if query.skip < total else []
     return JobPage(jobs=read_jobs(connection, ids), total=total)
@@ -65,12 +65,14 @@ def all_ids(connection: sqlite3.Connection, query: JobQuery) -> list[str]:
     query = replace(query, skip=0, take=_NO_LIMIT)
     if query.search.strip():
         return _found_ids(connection, query, where, values)
-    index = "jobs_tagged" if query.tag else _SORT_INDEX[query.sort_by]
+    index = "jobs_swept" if query.sweep else "jobs_tagged" if query.tag else _SORT_INDEX[query.sort_by]
     return _page_ids(connection, query, index, where, values)
 
 
 def _best_index(query: JobQuery, total: int) -> str:
     """The index to use. SQLite's planner knows neither how many rows match nor that one page is enough."""
+    if query.sweep:
+        return "jobs_swept"
     if query.tag:
         return "jobs_tagged"  # few jobs have tags
     if query.finished_from or query.finished_until:
@@ -111,6 +113,15 @@ def read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, 
     rows = connection.execute(f"{_LISTED_COLUMNS} WHERE jobs.id IN ({marks})", ids)
     jobs = {row["id"]: job_from(row) for row in rows}
     return tuple(jobs[job_id] for job_id in ids if job_id in jobs)
+
+
+def sweep_of(connection: sqlite3.Connection, submission_id: str) -> tuple[Job, ...]:
+    """All jobs of the sweep with a job of this submission, in the order they were made."""
+    rows = connection.execute(
+        "SELECT id FROM jobs WHERE sweep_id = (SELECT sweep_id FROM jobs WHERE submission_id = ?) ORDER BY seq",
+        (submission_id,),
+    )
+    return read_jobs(connection, [row["id"] for row in rows])
 
 
 def queued_jobs(connection: sqlite3.Connection, take: int) -> tuple[Job, ...]:
@@ -168,6 +179,9 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
         words = others if is_unknown else sorted(query.statuses)
         parts.append(f"status {'NOT IN' if is_unknown else 'IN'} ({', '.join('?' * len(words))})")
         values += words
+    if query.sweep:
+        parts.append("sweep_id = ?")
+        values.append(query.sweep)
     if query.tag:
         parts += ["tags <> ''", "instr(tags, ?)"]
         values.append(tags_text([search_key(query.tag)]))

@@ -189,6 +189,26 @@ class Store:
             job_id = known["id"] if known else self._insert(connection, request, dataset_name, config_name)
         return self.get_job(job_id)
 
+    def submit_sweep(
+        self, requests: Sequence[JobRequest], name: str, *, dataset_name: str, config_name: str | None
+    ) -> tuple[Job, ...]:
+        """Put all jobs of a sweep in the queue or none, or return those that this submission made before."""
+        with self.database.writing() as connection:
+            if known := job_queries.sweep_of(connection, requests[0].submission_id):
+                return known
+            sweep_id = new_job_id(self._now())
+            for request in requests:
+                job_id = self._insert(connection, request, dataset_name, config_name)
+                connection.execute(
+                    "UPDATE jobs SET sweep_id = ?, sweep_name = ? WHERE id = ?", (sweep_id, name, job_id)
+                )
+            return job_queries.sweep_of(connection, requests[0].submission_id)
+
+    def sweep_submitted_before(self, submission_id: str) -> tuple[Job, ...]:
+        """The jobs of the sweep whose first one a submission made before; empty if it made none."""
+        with self.database.reading() as connection:
+            return job_queries.sweep_of(connection, submission_id)
+
     def submitted_before(self, submission_id: str) -> Job | None:
         """The job that a submission made before."""
         with self.database.reading() as connection:

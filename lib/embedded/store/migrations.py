@@ -259,6 +259,15 @@ def _add_origin(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE jobs ADD COLUMN place TEXT")
 
 
+def _add_sweeps(connection: sqlite3.Connection) -> None:
+    """The sweep that a job belongs to; the index is for its list, and holds only such jobs."""
+    for column in ("sweep_id", "sweep_name"):
+        connection.execute(f"ALTER TABLE jobs ADD COLUMN {column} TEXT")
+    connection.execute(
+        "CREATE INDEX jobs_swept ON jobs (sweep_id, created_at, id, status, finished_at) WHERE sweep_id IS NOT NULL"
+    )
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -271,4 +280,5 @@ MIGRATIONS = (
     Migration(number=9, what="the cards of an attempt", apply=_add_gpus),
     Migration(number=10, what="files that hold NaN", apply=_add_holds_nan),
     Migration(number=11, what="jobs that were started elsewhere", apply=_add_origin),
+    Migration(number=12, what="sweeps", apply=_add_sweeps),
 )

@@ -119,6 +119,7 @@ def job_from(row: sqlite3.Row) -> Job:
         size_bytes=row["size_bytes"],
         time_limit_s=row["time_limit_s"],
         retry_of=JobLink(id=row["retry_of"]) if row["retry_of"] else None,
+        sweep=JobLink(id=row["sweep_id"], name=row["sweep_name"]) if row["sweep_id"] else None,
         duration_note=FIRST_SIGN if row["origin"] == Origin.WATCHED else "",
         note=row["note"],
         tags=tags_from(row["tags"]),

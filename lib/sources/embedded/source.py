@@ -22,6 +22,7 @@ from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, Origin, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.sweep import SweepValues, sweep_requests
 from lib.jobs.training_settings import Parameter, TrainingConfig
 from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
@@ -164,13 +165,7 @@ class EmbeddedSource(JobSource):
         if (made := self._store.submitted_before(request.submission_id)) is not None:
             self.start_worker()
             return made
-        dataset = self._dataset_or_none(request.dataset_id)
-        problems = self._planner.problems(request, dataset)
-        if problems or dataset is None:
-            first, *more = problems.others or ("",)
-            reason = f"The job cannot be created. {first}".rstrip()
-            raise InvalidRequest(reason, fields=problems.fields, hint=" ".join(more))
-        config = self._config_or_none(request.config_id)
+        dataset, config = self._checked([request]), self._config_or_none(request.config_id)
         job = self._store.submit(
             replace(request, name=request.name.strip()),
             dataset_name=dataset.name,
@@ -178,6 +173,32 @@ class EmbeddedSource(JobSource):
         )
         self.start_worker()
         return job
+
+    def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
+        requests = sweep_requests(request, values)
+        jobs = self._store.sweep_submitted_before(requests[0].submission_id)
+        if not jobs:
+            dataset, config = self._checked(requests), self._config_or_none(request.config_id)
+            jobs = self._store.submit_sweep(
+                requests,
+                request.name.strip(),
+                dataset_name=dataset.name,
+                config_name=config.name if config else None,
+            )
+        self.start_worker()
+        return jobs
+
+    def _checked(self, requests: Sequence[JobRequest]) -> Dataset:
+        """The dataset of these requests. Raises InvalidRequest for the first one that cannot be accepted."""
+        dataset = self._dataset_or_none(requests[0].dataset_id)
+        for request in requests:
+            problems = self._planner.problems(request, dataset)
+            if problems or dataset is None:
+                what = "The job cannot be created." if len(requests) == 1 else f"No job was created: {request.name!r}."
+                first, *more = problems.others or ("",)
+                raise InvalidRequest(f"{what} {first}".rstrip(), fields=problems.fields, hint=" ".join(more))
+        assert dataset is not None
+        return dataset
 
     def preview(self, request: JobRequest) -> Preview:
         found = self._planner.preview(request, self._dataset_or_none(request.dataset_id))

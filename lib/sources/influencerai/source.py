@@ -48,6 +48,7 @@ REFUSED = {
     Action.RETRY_IN_PLACE: NO_WAY.format(
         "run a job again as its next attempt; a retry makes a new job with the same values"
     ),
+    Action.SWEEP: NO_WAY.format("start all jobs of a sweep, or none; start them one by one"),
     Action.CHANGE_DATASETS: NO_WAY.format("fill a dataset from here; its own web pages do that"),
 }
 SLOW_TTL_S, NAME_TTL_S = 10.0, 60.0

@@ -150,6 +150,13 @@ COLUMNS = (
         is_shown=False,
     ),
     Column(
+        key="sweep",
+        label="Sweep",
+        cell=lambda job, _: plain(job.sweep.name, limit=100) if job.sweep else None,
+        config=_text(130),
+        is_shown=False,
+    ),
+    Column(
         key="rate",
         label="Learning rate",
         cell=_learning_rate,

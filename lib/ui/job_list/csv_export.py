@@ -55,6 +55,7 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
         "starred": "yes" if job.is_starred else None,
         "best_file": job.best,
         "tags": ", ".join(job.tags),
+        "sweep": job.sweep.name if job.sweep else "",
         "note": job.note,
         "submitted_by": job.submitted_by,
         "retried_by": job.retried_by,

@@ -19,12 +19,13 @@ from lib.ui.job_list.columns import SAMPLE
 from lib.ui.job_list.csv_export import jobs_csv
 from lib.ui.job_list.grid import ROW_HEIGHT_PX, rows_key, show_table, shown_columns
 from lib.ui.job_list.queue import show_moves
+from lib.ui.job_list.sweep import SWEEP_ICON, show_sweep
 from lib.ui.parts.browser import is_narrow
 from lib.ui.parts.errors import explained_errors, show_error, show_retry
 from lib.ui.parts.format import utc_now
 from lib.ui.parts.job_actions import download_path, show_actions
 from lib.ui.parts.job_filters import TAKES, clear_filters, job_query, show_filters
-from lib.ui.parts.links import NEW_JOB
+from lib.ui.parts.links import NEW_JOB, show_place_link
 from lib.ui.parts.live_times import show_moment
 from lib.ui.parts.notes import show_age, show_bad_parameters, show_incomplete
 from lib.ui.parts.pace import PACE, in_turn
@@ -84,6 +85,8 @@ def show_jobs(bar: DeltaGenerator) -> None:
     show_bad_parameters(url.problems)
     # Skeleton and age share a place: an empty container would leave a gap until the next run, and the table would jump.
     head = st.empty()
+    if query.sweep:
+        show_sweep(query.sweep)
     with explained_errors("Failed to load jobs"):
         try:
             reading, query = _read(query, head)
@@ -253,4 +256,6 @@ def _show_selection(selected: Sequence[Job]) -> None:
     one = escaped(selected[0].name or selected[0].id, limit=80)
     st.markdown(f"**Selected:** {one if len(selected) == 1 else f'{len(selected)} jobs'}")
     show_moves(selected)
+    if len(sweeps := {job.sweep for job in selected}) == 1 and (sweep := sweeps.pop()):
+        show_place_link("Its sweep", {"sweep": sweep.id, "skip": None}, icon=SWEEP_ICON)
     show_actions(selected, key="jobs")

@@ -75,6 +75,10 @@ def show_header(job: Job) -> Attempt:
         for page in (OVERVIEW, JOBS):
             st.page_link(page.file, label=page.title)
             st.markdown(":small[/]", width="content")
+        if job.sweep:
+            label = escaped(job.sweep.name or job.sweep.id, limit=60)
+            st.page_link(JOBS.file, label=label, query_params={"sweep": job.sweep.id})
+            st.markdown(":small[/]", width="content")
         show_note(job.id[:60])
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job-header"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="stretch"):

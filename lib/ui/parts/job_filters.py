@@ -17,7 +17,7 @@ MAX_SKIP = 10_000_000
 # Within what datetime can express in any time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
-FILTER_PARAMS = ("status", "q", "tag", *SPAN_PARAMS)
+FILTER_PARAMS = ("status", "q", "tag", "sweep", *SPAN_PARAMS)
 PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take", "columns")
 STATUS_ORDER = tuple(JobStatus)
 TAKES = (DEFAULT_TAKE, 50, MAX_TAKE)
@@ -47,6 +47,7 @@ def job_query(reader: UrlReader) -> JobQuery:
         statuses=_statuses(reader),
         search=reader.text("q"),
         tag=reader.text("tag", limit=MAX_TAG_LENGTH),
+        sweep=reader.text("sweep"),
         created_from=_time(reader, "createdFrom"),
         created_until=_time(reader, "createdUntil"),
         finished_from=_time(reader, "finishedFrom"),
@@ -65,6 +66,7 @@ def query_params(query: JobQuery) -> dict[str, str]:
         "status": status_param(query.statuses),
         "q": query.search,
         "tag": query.tag,
+        "sweep": query.sweep,
         **{name: time_param(at) if at else "" for name, at in zip(SPAN_PARAMS, spans, strict=True)},
         "sortBy": "" if query.sort_by is SortBy.CREATED_AT else query.sort_by.value,
         "sortOrder": "" if query.descending else "asc",

@@ -1,9 +1,9 @@
 """A half-filled wizard, kept in the URL, so that it can be shared, reloaded, and undone with Back.
 
 Parameters: ``step``, ``datasetId``, ``configId``, ``name``, ``timeLimit`` (minutes), one per changed value
-(``epochs=5``), ``from`` (the job whose dataset, name and settings are taken where nothing else is said), ``mark``
-(names of settings that may have made that job fail, ``learning_rate,batch_size``) and ``draft`` (names the submission,
-so that it makes one job however often it is sent).
+(``epochs=5``, with commas several of a sweep: ``epochs=5,10``), ``from`` (the job whose dataset, name and settings are
+taken where nothing else is said), ``mark`` (names of settings that may have made that job fail,
+``learning_rate,batch_size``) and ``draft`` (names the submission, so that it makes one job however often it is sent).
 """
 
 import math
@@ -18,6 +18,7 @@ import streamlit as st
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.query import search_key
+from lib.jobs.sweep import SEPARATOR, SWEEPABLE, SweepValues, count_problem, values_from
 from lib.jobs.training_settings import (
     ENTERED,
     MAX_JOB_NAME_LENGTH,
@@ -45,6 +46,8 @@ _NUMBERED = re.compile(r"(?P<base>.*) \((?P<number>[2-9]|[1-9]\d{1,3})\)", re.DO
 class Draft:
     """What was chosen so far. ``time_limit`` and the values of ``changes`` (by setting) are texts, as in the URL.
 
+    ``swept`` are the texts of settings that have several values, or are to have some: with a comma.
+
     ``marks`` are the names of settings that may have made the former job fail.
     """
 
@@ -58,10 +61,15 @@ class Draft:
     from_job: str = ""
     marks: tuple[str, ...] = ()
     changes: Mapping[str, str] = field(default_factory=dict)
+    swept: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_draft(params: Mapping[str, str], job: Job | None = None, *, suggested_name: str = "") -> Draft:
+def read_draft(
+    params: Mapping[str, str], job: Job | None = None, *, suggested_name: str = "", can_sweep: bool = True
+) -> Draft:
     """The draft in the URL; missing parameters are taken from ``job``, whose dataset is settled already."""
+    names = [each.name for each in SWEEPABLE] if can_sweep else []
+    swept = {name: params[name] for name in names if SEPARATOR in params.get(name, "")}
     step = params.get("step", "2" if job else "1")
     return Draft(
         step=int(step) if step in ("1", "2", "3") else 1,
@@ -73,7 +81,8 @@ def read_draft(params: Mapping[str, str], job: Job | None = None, *, suggested_n
         submission_id=params.get("draft", "")[:100],
         from_job=params.get("from", "")[:300],
         marks=tuple(name for name in _marked(params) if name in CHANGEABLE),
-        changes={name: params[name] for name in CHANGEABLE if name in params},
+        changes={name: params[name] for name in CHANGEABLE if name in params and name not in swept},
+        swept=swept,
     )
 
 
@@ -120,7 +129,9 @@ def dataset_problem(dataset: Dataset | None, *, takes_uploads: bool) -> str:
     return f"The dataset has no images. {way_out}" if dataset.image_count == 0 else ""
 
 
-def settings_problem(name: str, settings: TrainingSettings, limit_min: int | None, *, has_settings: bool) -> str:
+def settings_problem(
+    name: str, settings: TrainingSettings, limit_min: int | None, *, has_settings: bool, sweep_problem: str = ""
+) -> str:
     """Why the second step is not complete; empty when it is.
 
     ``has_settings`` says that a configuration was chosen, or a job to start from.
@@ -128,7 +139,12 @@ def settings_problem(name: str, settings: TrainingSettings, limit_min: int | Non
     if not has_settings:
         return "Choose a configuration first."
     limit = time_limit_problem(limit_min)
-    problems = (name_problem(name), *setting_problems(settings).values(), f"{LIMIT}: {limit}" if limit else "")
+    problems = (
+        name_problem(name),
+        *setting_problems(settings).values(),
+        sweep_problem,
+        f"{LIMIT}: {limit}" if limit else "",
+    )
     return next((problem for problem in problems if problem), "")
 
 
@@ -152,6 +168,20 @@ def changed_settings(before: TrainingSettings, changes: Mapping[str, str]) -> tu
         except ValueError:
             problems.append(f"{name}={text[:40]}")
     return replace(before, **values), problems
+
+
+def swept_values(settings: TrainingSettings, texts: Mapping[str, str]) -> tuple[TrainingSettings, SweepValues, str]:
+    """The settings with the single values of these texts, the several ones by setting, and what is wrong first."""
+    values: dict[str, tuple[Any, ...]] = {}
+    problems = []
+    for name, text in texts.items():
+        try:
+            values[name] = values_from(name, text)
+        except ValueError as error:
+            problems.append(f"{SETTINGS[name].label}: {error}")
+    single = {name: found[0] for name, found in values.items() if len(found) == 1}
+    several = {name: found for name, found in values.items() if name not in single}
+    return replace(settings, **single), several, next(iter(problems), count_problem(several))
 
 
 def time_limit_minutes(text: str) -> tuple[int | None, list[str]]:

@@ -1,7 +1,7 @@
 """Step 3 of the wizard: what will run, the problems with it, and starting it."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +13,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import value_text
+from lib.jobs.sweep import NO_SWEEP, SweepValues, job_count, sweep_requests, values_text
 from lib.jobs.training_settings import (
     SETTINGS,
     TrainingConfig,
@@ -26,7 +27,7 @@ from lib.jobs.words import count_text
 from lib.sources.protocol import Preview
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import duration_text, relative_time
-from lib.ui.parts.links import JOB, follow_link
+from lib.ui.parts.links import JOB, JOBS, follow_link
 from lib.ui.parts.settings_form import labelled, trainer_options
 from lib.ui.parts.settings_table import MAX_VALUE_CHARS, setting_rows, settings_table
 from lib.ui.parts.text import escaped
@@ -75,6 +76,35 @@ def estimate_text(preview: Preview) -> str:
     return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
 
 
+def merged_preview(requests: Sequence[JobRequest], previews: Sequence[Preview]) -> Preview:
+    """The previews of all jobs of a sweep as one, with the first one's command; what stands against one names it."""
+    if len(previews) == 1:
+        return previews[0]
+    said: dict[str, list[str]] = {}
+    for request, preview in zip(requests, previews, strict=True):
+        for problem in preview.problems:
+            said.setdefault(problem, []).append(request.name)
+    estimates = [each.estimate_s for each in previews if each.estimate_s is not None]
+    return replace(
+        previews[0],
+        problems=tuple(
+            problem if len(names) == len(requests) else f"{names[0]}: {problem}" for problem, names in said.items()
+        ),
+        warnings=tuple(dict.fromkeys(warning for each in previews for warning in each.warnings)),
+        estimate_s=sum(estimates) if len(estimates) == len(previews) else None,
+        estimate_basis="All jobs one after the other, at the pace of former jobs with this configuration.",
+    )
+
+
+def sweep_steps_text(requests: Sequence[JobRequest], dataset: Dataset) -> str:
+    """The steps of each job, or from the least to the most."""
+    effective = [services.source().in_effect(each.settings) for each in requests]
+    if dataset.image_count is None or len({steps_text(dataset, each) for each in effective}) == 1:
+        return steps_text(dataset, effective[0])
+    counts = sorted(total_steps(dataset.image_count, each) for each in effective)
+    return f"{counts[0]:,} to {count_text(counts[-1], 'step', 'steps')} per job"
+
+
 def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
     """Says that the time limit (seconds) would end the job before its estimated end; empty when it would not."""
     if limit_s is None or estimate_s is None or limit_s >= estimate_s:
@@ -100,9 +130,12 @@ def review_facts(
     }
 
 
-def changes_table(now: TrainingSettings, others: Mapping[str, TrainingSettings]) -> str:
-    """A Markdown table of the settings in which the job differs from one of ``others``, by their headings; or empty."""
-    differing = {each.name for other in others.values() for each in settings_differences(other, now)}
+def changes_table(now: TrainingSettings, others: Mapping[str, TrainingSettings], swept: SweepValues = NO_SWEEP) -> str:
+    """A Markdown table of the settings in which the job differs from one of ``others``, by their headings; or empty.
+
+    What is ``swept`` differs, and is shown with all its values.
+    """
+    differing = {each.name for other in others.values() for each in settings_differences(other, now)} | swept.keys()
     if not differing:
         return ""
     columns = {"This job": now, **others}
@@ -110,34 +143,51 @@ def changes_table(now: TrainingSettings, others: Mapping[str, TrainingSettings])
     for name, setting in SETTINGS.items():
         if name in differing:
             values = [value_text(getattr(each, name)) for each in columns.values()]
+            if name in swept:
+                values[0] = values_text(swept[name])
             mine, *theirs = (escaped(value, limit=MAX_VALUE_CHARS) for value in values)
             shown = [f"**{mine}**", *(f":gray[{each}]" if each == mine else each for each in theirs)]
             lines.append(f"| {escaped(setting.label)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
-def show_review(request: JobRequest, dataset: Dataset, config: TrainingConfig | None, origin: Job | None) -> bool:
+def show_review(
+    request: JobRequest, values: SweepValues, dataset: Dataset, config: TrainingConfig | None, origin: Job | None
+) -> bool:
     """What differs and what stands against it beside what was chosen; all values and the command line are folded.
 
     Returns whether something stands against it.
     """
-    preview, settings = services.source().preview(request), request.settings
+    settings = request.settings
+    requests = sweep_requests(request, values) if values else (request,)
+    previews = [services.source().preview(each) for each in requests]
+    preview = merged_preview(requests, previews)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        _show_changes(settings, config, origin)
+        _show_changes(settings, values, config, origin)
         for problem in preview.problems:
             st.error(escaped(problem), icon=":material/error:")
-        too_short = limit_warning(request.time_limit_s, preview.estimate_s)
+        longest_s = max((each.estimate_s for each in previews if each.estimate_s is not None), default=None)
+        too_short = limit_warning(request.time_limit_s, longest_s)
         for warning in (*preview.warnings, *filter(None, [too_short])):
             st.warning(escaped(warning), icon=":material/warning:")
     with right:
         facts = review_facts(request, dataset, config, preview)
+        if values:
+            facts |= {
+                "Jobs": f"{len(requests)}, one for each combination",
+                "Steps": sweep_steps_text(requests, dataset),
+            }
         st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
+        if values:
+            with st.expander(f"The {len(requests)} jobs", icon=":material/list:"):
+                st.markdown("\n".join(f"1. {escaped(each.name, limit=300)}" for each in requests))
         with st.expander("All settings", icon=":material/tune:"):
             rows = setting_rows(settings_payload(settings), config, trainer_options(settings.trainer))
             st.markdown(settings_table(rows))
         if preview.command:
-            with st.expander("Command line", icon=":material/terminal:"):
+            label = "Command line of the first job" if values else "Command line"
+            with st.expander(label, icon=":material/terminal:"):
                 st.code(shlex.join(preview.command), language=None, wrap_lines=True)
     return bool(preview.problems)
 
@@ -159,12 +209,14 @@ def _write_notify() -> None:
     write_draft({NOTIFY: None if st.session_state[_NOTIFY_KEY] else "0"})
 
 
-def _show_changes(settings: TrainingSettings, config: TrainingConfig | None, origin: Job | None) -> None:
+def _show_changes(
+    settings: TrainingSettings, swept: SweepValues, config: TrainingConfig | None, origin: Job | None
+) -> None:
     others = {"Configuration": config.settings} if config else {}
     if origin is not None and origin.settings:
         others["Job before"] = settings_from_payload(origin.settings)
     st.subheader("What is different", anchor=False)
-    if table := changes_table(settings, others):
+    if table := changes_table(settings, others, swept):
         st.markdown(table)
     elif config:
         st.markdown(f"Nothing: all values are those of the configuration **{escaped(config.name, limit=80)}**.")
@@ -172,8 +224,8 @@ def _show_changes(settings: TrainingSettings, config: TrainingConfig | None, ori
         st.markdown("Nothing: all values are those of the job before.")
 
 
-def show_start(request: JobRequest, *, blocked: bool) -> None:
-    """The button that makes one job, however often it is clicked; then the job's page opens."""
+def show_start(request: JobRequest, values: SweepValues, *, blocked: bool) -> None:
+    """The button that makes one job, or those of a sweep, however often it is clicked; then its page or list opens."""
     draft = st.query_params.get("draft", "")
     if made := _made().get(draft):
         _show_made(made)
@@ -191,7 +243,7 @@ def show_start(request: JobRequest, *, blocked: bool) -> None:
         if is_unsure:
             _show_another()
         st.button(
-            "Creating job…" if sending else "Start training",
+            "Creating…" if sending else f"Start {job_count(values)} trainings" if values else "Start training",
             key="wizard-start",
             type="primary",
             disabled=sending or blocked,
@@ -199,7 +251,7 @@ def show_start(request: JobRequest, *, blocked: bool) -> None:
             icon=":material/play_arrow:",
         )
     if sending:
-        _create(replace(request, submission_id=draft))
+        _create(replace(request, submission_id=draft), values)
 
 
 def _begin() -> None:
@@ -209,36 +261,46 @@ def _begin() -> None:
     write_draft({"draft": draft})
 
 
-def _create(request: JobRequest) -> None:
+def _create(request: JobRequest, values: SweepValues) -> None:
     draft = request.submission_id
-    job: Job | None = None
+    jobs: Sequence[Job] = ()
     with explained_errors(NOT_KNOWN):
         try:
-            job = services.act(lambda source: source.create_job(request))
+            jobs = services.act(
+                lambda source: source.create_sweep(request, values) if values else [source.create_job(request)]
+            )
         except DashboardError as error:
             st.session_state[_FAILED] = {draft: error}
         finally:
             st.session_state.pop(_SENDING, None)
-        if job is not None:
-            _made()[draft] = job
-            if job.created_at is None or datetime.now(UTC) - job.created_at < FRESH:
-                follow_link(JOB.file, {"id": job.id})
+        if jobs:
+            _made()[draft] = jobs
+            if jobs[0].created_at is None or datetime.now(UTC) - jobs[0].created_at < FRESH:
+                follow_link(*_place_of(jobs))
                 return
         st.rerun()
 
 
-def _made() -> dict[str, Job]:
-    """Submission -> the job it made in this session."""
-    made: dict[str, Job] = st.session_state.setdefault(_MADE, {})
+def _place_of(jobs: Sequence[Job]) -> tuple[str, dict[str, str]]:
+    """Where to look at them: the page of a job, the list of a sweep."""
+    first = jobs[0]
+    return (JOBS.file, {"sweep": first.sweep.id}) if first.sweep else (JOB.file, {"id": first.id})
+
+
+def _made() -> dict[str, Sequence[Job]]:
+    """Submission -> the jobs it made in this session."""
+    made: dict[str, Sequence[Job]] = st.session_state.setdefault(_MADE, {})
     return made
 
 
-def _show_made(job: Job) -> None:
+def _show_made(jobs: Sequence[Job]) -> None:
     """The draft was sent before: after Back, or from a kept link."""
-    st.info(f"This was started already, {relative_time(job.created_at, datetime.now(UTC))}, and made one job.")
+    first, many = jobs[0], count_text(len(jobs), "job", "jobs") if len(jobs) > 1 else "one job"
+    st.info(f"This was started already, {relative_time(first.created_at, datetime.now(UTC))}, and made {many}.")
     with st.container(horizontal=True, vertical_alignment="center"):
-        name = escaped(job.name, limit=80)
-        st.page_link(JOB.file, label=f"Open {name}", icon=":material/open_in_new:", query_params={"id": job.id})
+        name = escaped(first.sweep.name if first.sweep else first.name, limit=80)
+        page, params = _place_of(jobs)
+        st.page_link(page, label=f"Open {name}", icon=":material/open_in_new:", query_params=params)
         _show_another()
 
 

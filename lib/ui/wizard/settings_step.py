@@ -35,6 +35,7 @@ from lib.ui.wizard.draft import (
     write_draft,
 )
 from lib.ui.wizard.navigation import Entered, write_entered
+from lib.ui.wizard.sweep_fields import SEVERAL, edit_sweep, swept_parameters, typed_problem
 
 _CONFIG_KEY, _NAME_KEY, _LIMIT_KEY = "wizard-config", "wizard-name", "wizard-time-limit"
 _NAME = "Job name"
@@ -54,8 +55,8 @@ def show_settings(
 ) -> None:
     """All fields: suspect values first, then what to train with and the name beside the numbers."""
     fields = _Fields(now, config, entered)
-    if draft.marks:
-        _show_suspects(fields, draft.marks, origin)
+    if marks := [name for name in draft.marks if name not in draft.swept]:
+        _show_suspects(fields, marks, origin)
     left, right = st.columns([2, 3], gap="large")
     with left:
         show_note(f"Dataset: {dataset.name} ({count_text(dataset.image_count, 'image', 'images')})")
@@ -63,10 +64,12 @@ def show_settings(
         show_obstacles(config, now, dataset)
         edit_name(draft, entered)
         edit_time_limit(limit_min, entered)
+        edit_sweep(now.trainer, draft.swept, entered)
     with right:
-        show_in_rows([each for each in ENTERED if not each.group and each.name not in draft.marks], fields.show)
-        said = {name: value_text(getattr(now, name)) for name in set_names(now)}
-        show_folded(now.trainer, said, fields.show, without=draft.marks, key="wizard")
+        elsewhere = {*draft.marks, *draft.swept}
+        show_in_rows([each for each in ENTERED if not each.group and each.name not in elsewhere], fields.show)
+        said = {name: value_text(getattr(now, name)) for name in set_names(now) if name not in draft.swept}
+        show_folded(now.trainer, said, fields.show, without=elsewhere, key="wizard")
 
 
 def _show_suspects(fields: "_Fields", marks: Sequence[str], origin: Job | None) -> None:
@@ -167,6 +170,7 @@ def _problems() -> dict[str, str]:
     for setting in ENTERED:
         if _key(setting.name) in st.session_state:
             found[setting.label] = setting.field_note(st.session_state[_key(setting.name)])
+    found[SEVERAL] = typed_problem()
     found[LIMIT] = time_limit_problem(st.session_state.get(_LIMIT_KEY))
     return {label: problem for label, problem in found.items() if problem}
 
@@ -233,8 +237,10 @@ def entered_values(config_id: str, before: TrainingSettings) -> dict[str, str | 
     # When the wizard starts from a job, an empty field goes into the URL too; otherwise the job's value would be used.
     empty = "" if "from" in st.query_params else None
     entered = {"step": "2", **{name: value or empty for name, value in _name_and_limit().items()}}
-    fields = (name for name in CHANGEABLE if _key(name) in st.session_state)
-    return {**entered, **{name: _parameter(name, getattr(before, name)) for name in fields}}
+    fields = [name for name in CHANGEABLE if _key(name) in st.session_state]
+    said = {name: _parameter(name, getattr(before, name)) for name in fields}
+    starts = {**st.query_params.to_dict(), **{name: text for name, text in said.items() if text is not None}}
+    return {**entered, **said, **swept_parameters(starts, before)}
 
 
 def _name_and_limit() -> dict[str, str | None]:

@@ -206,7 +206,15 @@ def test_values_the_api_has_no_field_for_are_sent_and_named(api: ApiServer, sour
 
 @pytest.mark.parametrize(
     "action",
-    [Action.CANCEL, Action.DELETE, Action.MOVE, Action.ANNOTATE, Action.RETRY_IN_PLACE, Action.CHANGE_DATASETS],
+    [
+        Action.CANCEL,
+        Action.DELETE,
+        Action.MOVE,
+        Action.ANNOTATE,
+        Action.RETRY_IN_PLACE,
+        Action.SWEEP,
+        Action.CHANGE_DATASETS,
+    ],
 )
 def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: Action) -> None:
     assert source.reason_against(action).startswith("The InfluencerAI API has no way to ")
@@ -215,6 +223,7 @@ def test_what_the_api_cannot_do_has_a_reason(source: InfluencerSource, action: A
         Action.DELETE: lambda: source.delete_job("a"),
         Action.MOVE: lambda: source.move_job("a", 1),
         Action.ANNOTATE: lambda: source.annotate_job("a", Annotations(is_starred=True)),
+        Action.SWEEP: lambda: source.create_sweep(request(), {"learning_rate": (1e-4, 2e-4)}),
     }
     if action in calls:
         with pytest.raises(NotSupported, match="no way to"):
