@@ -186,7 +186,7 @@ def shortened(found: Any, levels: int = DEEPEST_KEPT) -> Any:
 def our_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the dashboard stored in a configuration's ``meta``; values of the wrong kind are left out."""
     kept = _mapping(_mapping(config.get("meta")).get(META_NAME))
-    found = {ours: SETTINGS[ours].read(kept.get(theirs)) for ours, theirs in META_FIELDS.items()}
+    found = {ours: SETTINGS[ours].read(kept[theirs]) for ours, theirs in META_FIELDS.items() if theirs in kept}
     return {name: value for name, value in found.items() if value is not None}
 
 
