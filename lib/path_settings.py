@@ -50,4 +50,6 @@ class TrainerPaths(BaseModel):
 
     SD_SCRIPTS_DIR: Folder | None = None
     SD_SCRIPTS_PYTHON: Program | None = None
+    MUSUBI_TUNER_DIR: Folder | None = None
+    MUSUBI_TUNER_PYTHON: Program | None = None
     LORA_COMMANDS: File | None = None

@@ -203,7 +203,7 @@ def test_the_options_are_read_from_the_source_of_the_checkout(tmp_path: Path) ->
         "choice": Option(choices=("a", "b")),
         "many": Option(kind=Kind.NUMBER, is_list=True),
         "either": Option(kind=Kind.NUMBER),
-        "text": Option(),
+        "text": Option(default="''"),
     }
     assert read_options(tmp_path, "train_network.py") == expected
     assert read_options(tmp_path, "sdxl_train_network.py") == {**expected, "xl": Option(kind=Kind.INTEGER)}

@@ -40,6 +40,15 @@ class TrainingRun:
     start_path: Path | None = None
 
 
+def tried_run(settings: TrainingSettings, dataset: Dataset) -> TrainingRun:
+    """A run that will not be made, to look at the command that its settings lead to."""
+    folder = Path("attempt")
+    return TrainingRun(
+        job_id="job", name="lora", settings=settings, dataset=dataset, dataset_path=Path("dataset"),
+        attempt_dir=folder, output_dir=folder / "output",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
     """A file a trainer wrote. ``path`` is relative to the output folder, with ``/`` between its parts."""
@@ -172,6 +181,17 @@ def dataset_problems(dataset: Dataset) -> list[str]:
         named = ", ".join(dataset.undecodable[:3]) + (", …" if len(dataset.undecodable) > 3 else "")
         return [f"{len(dataset.undecodable)} of the dataset's images cannot be decoded: {named}. Delete them first."]
     return []
+
+
+def caption_problems(dataset: Dataset, trainer: str) -> list[str]:
+    """Why a trainer that leaves out images without a caption cannot use the dataset as it is."""
+    if not dataset.uncaptioned:
+        return []
+    named = ", ".join(dataset.uncaptioned[:3]) + (", …" if len(dataset.uncaptioned) > 3 else "")
+    return [
+        f"{len(dataset.uncaptioned)} of the dataset's images have no caption: {named}. {trainer} would leave them out. "
+        "Caption them, or delete them."
+    ]
 
 
 def shown_command(command: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What a configuration may say to sd-scripts, read in its source at 48d368f.
 
-``sd_scripts_options.json`` is what ``python -m lib.embedded.trainers.parser_source CHECKOUT`` printed there
-for ``train_network.py`` and those of SDXL, FLUX.1, SD3, Lumina and Anima; it is used where a checkout's
+``sd_scripts_options.json`` is what ``python -m lib.embedded.trainers.parser_source CHECKOUT setup_parser SCRIPT…``
+printed there for ``train_network.py`` and those of SDXL, FLUX.1, SD3, Lumina and Anima; it is used where a checkout's
 own parser cannot be read.
 """
 

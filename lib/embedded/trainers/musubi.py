@@ -1,0 +1,287 @@
+"""The recipe of kohya's musubi-tuner: LoRA for Qwen-Image, Z-Image, FLUX.2, Krea 2, Wan 2.1 and HunyuanVideo."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.kohya_arguments import (
+    extra_arguments,
+    launch,
+    length_argument,
+    plain_arguments,
+    prompts_with_options,
+    said_twice,
+    sample_arguments,
+    saving_arguments,
+    whole_path,
+)
+from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
+from lib.embedded.trainers.model_files import ModelFiles
+from lib.embedded.trainers.musubi_settings import (
+    ARCHITECTURES,
+    LYCORIS,
+    OPTIMIZERS,
+    OPTIONS,
+    PARAMETERS,
+    MusubiArchitecture,
+    ignored_problems,
+)
+from lib.embedded.trainers.option_rules import OptionRules
+from lib.embedded.trainers.parser_source import Option, read_options, version_problems
+from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, caption_problems, dataset_problems, tried_run
+from lib.embedded.trainers.sd_scripts import BYTES_PER_SAMPLE, MOST_RANK_COUNTED
+from lib.embedded.trainers.sd_scripts_options import RANGES, REFUSED, TEXTS
+from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import SETTINGS, TrainingSettings
+
+DATASET_FILE = "dataset.toml"
+CACHE_FOLDER = "cache"
+PRECISION = "bf16"
+RULES = OptionRules(
+    set_by_dashboard=frozenset(
+        {
+            *("dit", "vae", "text_encoder", "text_encoder1", "text_encoder2", "t5", "task", "model_version"),
+            *("dataset_config", "config_file", "logging_dir", "log_with", "output_dir", "output_name"),
+            *("network_module", "network_dim", "network_alpha", "learning_rate", "seed", "optimizer_type"),
+            *("max_train_epochs", "max_train_steps", "save_every_n_epochs", "sample_prompts", "mixed_precision"),
+        }
+    ),
+    refused={
+        **REFUSED,
+        **dict.fromkeys(("show_timesteps", "debug_mode"), "shows a picture instead of training"),
+        "compile_backend": "names a program to run",
+    },
+    texts={
+        **TEXTS,
+        **dict.fromkeys(("vae_dtype", "dit_dtype", "text_encoder_dtype"), re.compile(r"(b?float(16|32)|fp16|bf16)")),
+        "device": re.compile(r"cpu|cuda(:\d{1,2})?"),
+    },
+    ranges={**RANGES, "discrete_flow_shift": (0, 100), "logit_mean": (-10, 10)},
+    files=frozenset({"base_weights", "resume", "dit_high_noise", "image_encoder", "clip"}),
+)
+# musubi-tuner takes a line that begins so for an option, also without hyphens, and opens what the last ones name.
+_TAKEN_FOR_OPTION = re.compile(r"((w|h|f|d|s) \d|(g|fs|l) [\d.]|n .|(i|ei|cn|ci|of) .)", re.IGNORECASE)
+_PROMPT_OPTIONS = frozenset({"w", "h", "f", "d", "s", "g", "fs", "l", "n"})
+
+
+class MusubiRecipe(Recipe):
+    """Caches latents and text encoder outputs, then runs ``accelerate launch …_train_network.py``.
+
+    Args:
+        folder: Where musubi-tuner is installed.
+        models: Which models may be opened, and whether options are checked.
+    """
+
+    name = "musubi-tuner"
+    label = "musubi-tuner (Qwen-Image, Z-Image, FLUX.2, Krea 2, Wan, HunyuanVideo)"
+    parameters = PARAMETERS
+
+    def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
+        self._folder = folder
+        self._models = models or ModelFiles()
+
+    def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
+        """What is missing (checkout, scripts, environment, models, captions), and what may not be passed on."""
+        kind = ARCHITECTURES.get(settings.architecture)
+        if kind is None:
+            return ["No architecture is chosen. Choose under Model parts which one the base model has."]
+        folder = self._folder.problems(kind.scripts, ("torch", "accelerate"))
+        return [
+            *folder,
+            *self._model_problems(settings, kind),
+            *ignored_problems(settings, kind),
+            *said_twice(settings, OPTIONS),
+            *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
+            *([] if folder else self._parser_problems(settings, dataset)),
+            *filter(None, map(prompt_problem, prompts_with_options(settings, kind.guidance))),
+            *([] if settings.caption_extension else caption_problems(dataset, self.name)),
+            *dataset_problems(dataset),
+        ]
+
+    def warnings(self, settings: TrainingSettings) -> Sequence[str]:
+        """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
+        if not self._models.rules.allow_any_option or not settings.extra:
+            return ()
+        return ("LORA_ALLOW_ANY_OPTION is set, so the further options reach the trainer without a check.",)
+
+    def _model_problems(self, settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
+        needed = ("base_model", "vae", *kind.texts)
+        missing = [SETTINGS[name].label for name in needed if not getattr(settings, name).strip()]
+        given = {name: getattr(settings, name) for name in (*needed, "network_weights")}
+        problems = (
+            self._models.problem(path, f"The {SETTINGS[name].label}", may_be_hub=False)
+            for name, path in given.items()
+            if path.strip()
+        )
+        return [
+            *([f"{kind.label} needs: {', '.join(missing)}. Give their paths."] if missing else []),
+            *filter(None, problems),
+        ]
+
+    def _parser_problems(self, settings: TrainingSettings, dataset: Dataset) -> list[str]:
+        parsers = self._parsers(_kind(settings))
+        unread = [script for script, options in parsers.items() if not options]
+        if unread:
+            return [f"The options of {unread[0]} cannot be read: this musubi-tuner is of another version. Update it."]
+        found = [] if self._models.rules.allow_any_option else self._option_problems(settings, parsers)
+        if found:
+            return found
+        run = tried_run(settings, dataset)
+        scripts = zip(parsers.values(), (*self.commands_before(run), self.command(run)), strict=True)
+        arguments = ((options, command[_after_script(command) :]) for options, command in scripts)
+        return [each for options, given in arguments for each in version_problems(given, options, self.name)]
+
+    def _option_problems(self, settings: TrainingSettings, parsers: Mapping[str, Mapping[str, Option]]) -> list[str]:
+        known = {name: option for options in parsers.values() for name, option in options.items()}
+        given = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name, value)}
+        given |= {name: getattr(settings, name) for name in ("optimizer_args", "network_args")}
+        problems = (RULES.problem(*item, known) or self._file_problem(*item) for item in given.items())
+        return [each for each in problems if each]
+
+    def _file_problem(self, name: str, value: Any) -> str:
+        if name not in RULES.files:
+            return ""
+        files = value if isinstance(value, list | tuple) else [value]
+        problems = (self._models.problem(str(each), f"The option {name}", may_be_hub=False) for each in files)
+        return next(filter(None, problems), "")
+
+    def _parsers(self, kind: MusubiArchitecture) -> dict[str, Mapping[str, Option]]:
+        """Script -> its options; none where they cannot be read."""
+        root = self._folder.path
+        return {
+            script: (read_options(root / "src", script.removeprefix("src/"), "main") if root else None) or {}
+            for script in kind.scripts
+        }
+
+    def commands_before(self, run: TrainingRun) -> Sequence[Sequence[str]]:
+        """The argv that caches latents, and the one that caches text encoder outputs."""
+        kind = _kind(run.settings)
+        latents, texts, _ = kind.scripts
+        vae = [f"--vae={whole_path(run.settings.vae)}", *kind.latent_flags]
+        return [
+            self._launched(run, latents, [*vae, *kind.flags]),
+            self._launched(run, texts, [*_text_arguments(run.settings, kind), *kind.flags]),
+        ]
+
+    def command(self, run: TrainingRun) -> list[str]:
+        """The argv of the training."""
+        settings, kind = run.settings, _kind(run.settings)
+        fp8 = ("--fp8_base", *(("--fp8_scaled",) if kind.has_fp8_scaled else ()))
+        arguments = [
+            f"--dit={whole_path(settings.base_model)}",
+            f"--vae={whole_path(settings.vae)}",
+            *_text_arguments(settings, kind),
+            *kind.flags,
+            *kind.train_flags,
+            f"--output_dir={run.output_dir}",
+            f"--output_name={file_stem(run.name)}",
+            f"--network_module={LYCORIS.get(settings.network_module, kind.network)}",
+            f"--network_dim={settings.network_dim}",
+            f"--network_alpha={settings.network_alpha:g}",
+            f"--learning_rate={settings.learning_rate:g}",
+            # Without one musubi-tuner looks for an optimizer that has no name.
+            f"--optimizer_type={settings.optimizer or OPTIMIZERS[0]}",
+            length_argument(settings),
+            f"--seed={settings.seed}",
+            f"--mixed_precision={settings.mixed_precision or PRECISION}",
+            *([f"--save_precision={settings.save_precision}"] if settings.save_precision else []),
+            "--sdpa",
+            *kind.sampling,
+            *(fp8 if settings.fp8_base else ()),
+            *plain_arguments(settings, OPTIONS),
+            *saving_arguments(settings),
+            f"--logging_dir={run.attempt_dir / EVENTS_FOLDER}",
+            "--log_with=tensorboard",
+            *sample_arguments(run),
+        ]
+        return self._launched(run, kind.scripts[2], arguments, run.gpu_count)
+
+    def _launched(self, run: TrainingRun, script: str, arguments: Sequence[str], cards: int = 1) -> list[str]:
+        """A script with its arguments and those of the further options that it has."""
+        settings, kind = run.settings, _kind(run.settings)
+        options = self._parsers(kind)
+        is_training = script == kind.scripts[2]
+        elsewhere = {name for other, known in options.items() if other != script for name in known}
+        # An option that no parser has goes to the training, which then names it.
+        own = {
+            name: value
+            for name, value in settings.extra.items()
+            if name in options[script] or (is_training and name not in elsewhere)
+        }
+        return [
+            *launch(self._folder, settings.mixed_precision or PRECISION, cards),
+            self._folder.at(script),
+            f"--dataset_config={run.attempt_dir / DATASET_FILE}",
+            *arguments,
+            *extra_arguments(own, RULES.files),
+        ]
+
+    def prepare(self, run: TrainingRun) -> None:
+        """Make the folder of the caches, and write the dataset file and the prompt file."""
+        (run.attempt_dir / CACHE_FOLDER).mkdir(parents=True, exist_ok=True)
+        (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
+        kind = _kind(run.settings)
+        write_prompts(run, prompts_with_options(run.settings, kind.guidance))
+
+    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
+        """The files written so far, named as sd-scripts names them."""
+        return collect_kohya(output_dir)
+
+    def expected_bytes(self, settings: TrainingSettings) -> int:
+        """One file and one image per prompt and epoch, and a state with the optimizer's memory; no caches."""
+        kind = _kind(settings)
+        file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * kind.bytes_per_rank
+        saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
+        kept = min(saves, settings.keep_last or saves)
+        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
+        return (kept + 6 * settings.save_state) * file_bytes + samples
+
+
+def _kind(settings: TrainingSettings) -> MusubiArchitecture:
+    """The architecture that is chosen; while none is, a preview shows the first one."""
+    return ARCHITECTURES.get(settings.architecture) or next(iter(ARCHITECTURES.values()))
+
+
+def dataset_toml(run: TrainingRun) -> str:
+    """The dataset as musubi-tuner's ``--dataset_config`` wants it; its caches go into the attempt's folder."""
+    settings = run.settings
+    general = {
+        "resolution": [settings.resolution, settings.resolution_height or settings.resolution],
+        "caption_extension": settings.caption_extension or ".txt",
+        "batch_size": settings.batch_size,
+        "enable_bucket": settings.buckets,
+        "bucket_no_upscale": settings.bucket_no_upscale,
+    }
+    dataset = {
+        "image_directory": str(run.dataset_path),
+        "cache_directory": str(run.attempt_dir / CACHE_FOLDER),
+        "num_repeats": settings.repeats,
+    }
+    return tomli_w.dumps({"general": general, "datasets": [dataset]})
+
+
+def prompt_problem(prompt: str) -> str:
+    """Why musubi-tuner may not get a sample prompt: it would take a part of it for an option, or open a file."""
+    first, *parts = prompt.split(" --")
+    if _TAKEN_FOR_OPTION.match(first):
+        return (
+            f"A sample prompt cannot begin with {' '.join(first.split()[:1])[:20]!r} and a space: musubi-tuner would "
+            "take it for an option. Rephrase it."
+        )
+    for part in parts:
+        if (option := part.partition(" ")[0]).lower() not in _PROMPT_OPTIONS:
+            return f"The sample prompt option --{option[:20]} is not passed on. Remove it from the prompt."
+    return ""
+
+
+def _text_arguments(settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
+    return [f"--{option}={whole_path(getattr(settings, name))}" for name, option in kind.texts.items()]
+
+
+def _after_script(command: Sequence[str]) -> int:
+    return next(index for index, part in enumerate(command) if part.endswith(".py")) + 1

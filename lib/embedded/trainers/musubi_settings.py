@@ -1,0 +1,182 @@
+"""What musubi-tuner calls the settings, and what each kind of base model needs; read in its source at 30c658c."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lib.embedded.trainers.sd_scripts_settings import SCHEDULES
+from lib.jobs.training_settings import Parameter, TrainingSettings
+
+SOURCES = "src/musubi_tuner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MusubiArchitecture:
+    """A kind of base model.
+
+    Attributes:
+        stem: Beginning of the names of its scripts.
+        network: Its LoRA module.
+        texts: Setting -> option, of its text encoders.
+        sampling: How its documentation samples timesteps.
+        flags: Options that all three scripts get.
+        latent_flags, train_flags: Options of the script that caches latents, and of the one that trains.
+        guidance: The option of a sample prompt that means its guidance.
+        bytes_per_rank: Size of its LoRA file in 16 bit, per rank: an estimate from the widths of its layers.
+    """
+
+    label: str
+    stem: str
+    network: str
+    texts: Mapping[str, str]
+    sampling: tuple[str, ...]
+    bytes_per_rank: int
+    flags: tuple[str, ...] = ()
+    latent_flags: tuple[str, ...] = ()
+    train_flags: tuple[str, ...] = ()
+    guidance: str = "l"
+    has_lycoris: bool = True
+    has_fp8_scaled: bool = True
+
+    @property
+    def scripts(self) -> tuple[str, str, str]:
+        """Paths of the scripts that cache latents, cache text encoder outputs, and train; from the checkout."""
+        cache = "" if self.stem == "hv" else f"{self.stem}_"
+        names = (f"{cache}cache_latents", f"{cache}cache_text_encoder_outputs", f"{self.stem}_train_network")
+        latents, texts, training = (f"{SOURCES}/{name}.py" for name in names)
+        return latents, texts, training
+
+
+_VAE_TILES = ("--vae_tiling", "--vae_chunk_size=32")
+_TEXT = {"text_encoder": "text_encoder"}
+
+
+def _shift(shift: float) -> tuple[str, ...]:
+    return ("--timestep_sampling=shift", "--weighting_scheme=none", f"--discrete_flow_shift={shift:g}")
+
+
+def _flux2(version: str, bytes_per_rank: int) -> MusubiArchitecture:
+    return MusubiArchitecture(
+        label=f"FLUX.2 {version}", stem="flux_2", network="networks.lora_flux_2", texts=_TEXT,
+        sampling=("--timestep_sampling=flux2_shift", "--weighting_scheme=none"), bytes_per_rank=bytes_per_rank,
+        flags=(f"--model_version={version}",), guidance="g",
+    )  # fmt: skip
+
+
+def _wan(task: str, bytes_per_rank: int) -> MusubiArchitecture:
+    return MusubiArchitecture(
+        label=f"Wan 2.1 {task}", stem="wan", network="networks.lora_wan", texts={"t5xxl": "t5"}, sampling=_shift(3),
+        bytes_per_rank=bytes_per_rank, train_flags=(f"--task={task}",),
+    )  # fmt: skip
+
+
+# FLUX.1 Kontext, FramePack and the editing models are trained on pairs of images or on videos, which datasets here
+# do not hold.
+ARCHITECTURES = {
+    "qwen-image": MusubiArchitecture(
+        label="Qwen-Image", stem="qwen_image", network="networks.lora_qwen_image", texts=_TEXT, sampling=_shift(2.2),
+        bytes_per_rank=13_300_000, flags=("--model_version=original",),
+    ),
+    "z-image": MusubiArchitecture(
+        label="Z-Image", stem="zimage", network="networks.lora_zimage", texts=_TEXT, sampling=_shift(2),
+        bytes_per_rank=5_000_000,
+    ),
+    "flux2-dev": _flux2("dev", 12_200_000),
+    "flux2-klein-4b": _flux2("klein-base-4b", 2_900_000),
+    "flux2-klein-9b": _flux2("klein-base-9b", 5_200_000),
+    "krea2": MusubiArchitecture(
+        label="Krea 2", stem="krea2", network="networks.lora_krea2", texts=_TEXT, sampling=_shift(2.5),
+        bytes_per_rank=8_000_000, has_lycoris=False,
+    ),
+    "wan-1.3b": _wan("t2v-1.3B", 2_700_000),
+    "wan-14b": _wan("t2v-14B", 9_600_000),
+    "wan-t2i-14b": _wan("t2i-14B", 9_600_000),
+    "hunyuan-video": MusubiArchitecture(
+        label="HunyuanVideo", stem="hv", network="networks.lora",
+        texts={"text_encoder": "text_encoder1", "clip_l": "text_encoder2"}, sampling=_shift(7),
+        bytes_per_rank=7_400_000, latent_flags=_VAE_TILES, train_flags=_VAE_TILES, guidance="g", has_fp8_scaled=False,
+    ),
+}  # fmt: skip
+
+LYCORIS = {"LoHa": "networks.loha", "LoKr": "networks.lokr"}
+# A path names a class of a library; other words are those of torch.optim.
+OPTIMIZERS = (
+    *("AdamW", "AdamW8bit", "Adafactor", "SGD", "RAdam", "NAdam", "prodigyopt.Prodigy"),
+    *("prodigyplus.ProdigyPlusScheduleFree", "schedulefree.AdamWScheduleFree"),
+)
+# Setting -> option, where a value that is set is passed on as it is and a switch that is on has none.
+OPTIONS = {
+    "gradient_accumulation": "gradient_accumulation_steps",
+    "loader_workers": "max_data_loader_n_workers",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "optimizer_args": "optimizer_args",
+    "lr_scheduler": "lr_scheduler",
+    "lr_warmup": "lr_warmup_steps",
+    "lr_cycles": "lr_scheduler_num_cycles",
+    "network_weights": "network_weights",
+    "network_args": "network_args",
+    "scale_weight_norms": "scale_weight_norms",
+}
+_OWN = {
+    "base_model": "dit",
+    "epochs": "max_train_epochs",
+    "max_steps": "max_train_steps",
+    "learning_rate": "learning_rate",
+    "batch_size": "batch_size",
+    "resolution": "resolution",
+    "resolution_height": "resolution",
+    "network_dim": "network_dim",
+    "network_alpha": "network_alpha",
+    "repeats": "num_repeats",
+    "seed": "seed",
+    "sample_prompts": "sample_prompts",
+    "extra": "",
+    "vae": "vae",
+    "text_encoder": "text_encoder, text_encoder1",
+    "clip_l": "text_encoder2",
+    "t5xxl": "t5",
+    "fp8_base": "fp8_base, fp8_scaled",
+    "buckets": "enable_bucket",
+    "bucket_no_upscale": "bucket_no_upscale",
+    "caption_extension": "caption_extension",
+    "save_every_epochs": "save_every_n_epochs",
+    "save_every_steps": "save_every_n_steps",
+    "keep_last": "save_last_n_epochs, save_last_n_steps",
+    "save_state": "save_state",
+    "sample_every_epochs": "sample_every_n_epochs",
+    "sample_every_steps": "sample_every_n_steps",
+    "sample_steps": "--s",
+    "sample_guidance": "--l, --g",
+    "negative_prompt": "--n",
+}
+PARAMETERS: Mapping[str, Parameter] = {
+    **{setting: Parameter(name=name) for setting, name in {**_OWN, **OPTIONS}.items()},
+    "architecture": Parameter(name="", choices=tuple(ARCHITECTURES)),
+    "mixed_precision": Parameter(name="mixed_precision", choices=("no", "fp16", "bf16")),
+    "save_precision": Parameter(name="save_precision", choices=("float", "fp16", "bf16")),
+    "optimizer": Parameter(name="optimizer_type", choices=OPTIMIZERS),
+    "lr_scheduler": Parameter(name="lr_scheduler", choices=(*SCHEDULES, "rex")),
+    "network_module": Parameter(name="network_module", choices=("LoRA", *LYCORIS)),
+}
+
+
+def ignored_problems(settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
+    """Settings that musubi-tuner would ignore or refuse, or that contradict each other."""
+    said = settings
+    unused_parts = [name for name in ("clip_l", "t5xxl", "text_encoder")
+                    if getattr(said, name) and name not in kind.texts]  # fmt: skip
+    faults = {
+        f"{kind.label} has no part {', '.join(unused_parts)}. Empty the field.": bool(unused_parts),
+        "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
+            said.lr_cycles is not None and said.lr_scheduler not in ("cosine_with_restarts", "polynomial")
+        ),
+        "The schedule constant has no warm-up. Choose constant_with_warmup, or empty the warm-up.": (
+            bool(said.lr_warmup) and said.lr_scheduler in ("", "constant")
+        ),
+        "Upscaling belongs to buckets, which are off. Switch them on, or the limit off.": (
+            said.bucket_no_upscale and not said.buckets
+        ),
+        f"{kind.label} is not trained with {said.network_module} in musubi-tuner. Choose LoRA.": (
+            said.network_module in LYCORIS and not kind.has_lycoris
+        ),
+    }
+    return [problem for problem, is_there in faults.items() if is_there]

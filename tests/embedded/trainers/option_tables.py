@@ -1,0 +1,89 @@
+"""The options that trainers' own parsers take, kept as data: name, kind, choices, default, whether it is required.
+
+A table is read anew from a checkout with ``python -m tests.embedded.trainers.option_tables TRAINER CHECKOUT COMMIT``.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.embedded.trainers.musubi_settings import ARCHITECTURES as MUSUBI
+from lib.embedded.trainers.parser_source import Kind, Option, options_from, plain_options, read_options
+
+FOLDER = Path(__file__).with_name("options")
+# Trainer -> the folder its modules are found from, the function that makes a parser, and the scripts.
+SOURCES: Mapping[str, tuple[str, str, Sequence[str]]] = {
+    "musubi-tuner": ("src", "main", sorted({script for kind in MUSUBI.values() for script in kind.scripts})),
+}
+
+
+class Refused(Exception):
+    """The parser would have ended the trainer."""
+
+
+class Parser(ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise Refused(message)
+
+
+def read_table(trainer: str) -> dict[str, dict[str, Option]]:
+    """Script -> its options."""
+    kept = json.loads((FOLDER / f"{trainer}.json").read_text("utf-8"))
+    tables: dict[str, dict[str, Any]] = {script: {} for script in kept["scripts"]}
+    for name, option, numbers in kept["options"]:
+        for number in numbers:
+            tables[kept["scripts"][number]][name] = option
+    return {script: options_from(table) for script, table in tables.items()}
+
+
+def write_checkout(trainer: str, folder: Path) -> None:
+    """Scripts whose parsers are those of a table, where a checkout would be."""
+    _, entry, _ = SOURCES[trainer]
+    for script, options in read_table(trainer).items():
+        lines = [f"def {entry}():", "    parser = ArgumentParser()"]
+        for name, option in options.items():
+            given = [f'"--{name}"']
+            given += ["action='store_true'"] if option.kind is Kind.SWITCH else []
+            words = {Kind.INTEGER: "int", Kind.NUMBER: "float"}
+            given += [f"type={words[option.kind]}"] if option.kind in words else []
+            given += [f"choices={list(option.choices)!r}"] if option.choices else []
+            given += ["nargs='*'"] if option.is_list else []
+            given += ["required=True"] if option.is_required else []
+            lines.append(f"    parser.add_argument({', '.join(given)})")
+        (folder / script).parent.mkdir(parents=True, exist_ok=True)
+        (folder / script).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def parser(options: Mapping[str, Option]) -> ArgumentParser:
+    """A parser that takes what the trainer's takes, without abbreviations."""
+    made = Parser(allow_abbrev=False)
+    for name, option in options.items():
+        kind = {Kind.INTEGER: int, Kind.NUMBER: float}.get(option.kind, str)
+        if option.kind is Kind.SWITCH:
+            made.add_argument(f"--{name}", action="store_true")
+        else:
+            choices = [kind(each) for each in option.choices] or None
+            nargs = "*" if option.is_list else None
+            made.add_argument(f"--{name}", type=kind, nargs=nargs, choices=choices, required=option.is_required)
+    return made
+
+
+def main() -> None:
+    """Write the table of a trainer."""
+    trainer, checkout, commit = sys.argv[1:]
+    root, entry, scripts = SOURCES[trainer]
+    found: dict[str, list[int]] = {}
+    for number, script in enumerate(scripts):
+        options = read_options(Path(checkout) / root, str(Path(script).relative_to(root)), entry)
+        for name, option in plain_options(options or {}).items():
+            found.setdefault(json.dumps([name, option]), []).append(number)
+    lines = [f"  {line[:-1]}, {json.dumps(numbers)}]" for line, numbers in sorted(found.items())]
+    head = f'{{"commit": {json.dumps(commit)},\n "scripts": {json.dumps(scripts, indent=1)},\n "options": [\n'
+    (FOLDER / f"{trainer}.json").write_text(head + ",\n".join(lines) + "\n]}\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
