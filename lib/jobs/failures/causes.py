@@ -107,10 +107,11 @@ def rule(cause: Cause, pattern: str, message: str, vague: str = "", *, hint: str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a rule concludes from a text."""
+    """What a rule concludes from a text; sure only when the text says it first, not in passing."""
 
     rule: Rule
     facts: dict[str, str]
+    is_sure: bool = True
 
     def sentence(self, file: str = "") -> str:
         """One plain sentence with the facts that are known."""

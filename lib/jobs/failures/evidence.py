@@ -8,22 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from lib.jobs.failures.tracebacks import LEVEL, OTHERS, Chain, read_chains
+from lib.jobs.logs.announcements import is_opening
 from lib.jobs.logs.prefixes import without_prefixes
-from lib.jobs.logs.rich_lines import joined
+from lib.jobs.logs.rich_lines import joined, source_of
 from lib.jobs.logs.tqdm_bar import bar_spans
 
 RANK_PREFIX = re.compile(r"^\[(?:rank|default)\d+\]:\s?")
 # rich's log line: time or 19 blanks, the level in 8 columns, the text, the file name flush right.
 RICH = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +(?P<text>\S.*)$")
 RICH_INDENT = 29
-# A trainer's first words: what stands before them in a file that was appended to is history.
-OPENING = re.compile(
-    r"^\s*(?:prepare tokenizer$|Using DreamBooth method|running training / |Running +\d+ (?:job|process)"
-    r"|# Running job: )|^.{0,60}\*{5} Running training \*{5}"
-    r"|^\s*(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py\b"
-)
-
-_OPENING_WORD = re.compile(r"unning |prepare tok|Using Dream|\.py\b")
 # A training bar that did at least one step.
 _STARTED = re.compile(
     r"(?:[Ss]teps?|Train\w*|[Ee]poch[^|]{0,30}): +\d+%\|[^|]*\| *[1-9]\d*/\d+ \[|(?:loss|lr)['\"]?[=:] ?['\"]?[\d.]"
@@ -37,12 +30,16 @@ BAD_LEVELS = frozenset({"ERROR", "CRITICAL", "FATAL"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One message of the log, unwrapped, and its lines ``[first, last)``; ``level`` may be empty."""
+    """One message of the log, unwrapped, and its lines ``[first, last)``; ``level`` and ``source`` may be empty.
+
+    ``source`` is the file and line that rich prints behind a message.
+    """
 
     text: str
     level: str
     first: int
     last: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +122,7 @@ def _last_run(lines: Sequence[str]) -> int:
     for index, line in enumerate(lines):
         if ("%" in line or "loss" in line) and _STARTED.search(line):
             started = True
-        opens = bool(_OPENING_WORD.search(line, 0, 300) and OPENING.match(line[:300]))
+        opens = is_opening(line[:400].encode("utf-8", "replace"))
         if opens and started and not said:
             begins, started = index, False
         said = opens or (said and not line.strip())
@@ -175,11 +172,12 @@ def _read_entries(lines: Sequence[str]) -> Iterator[Entry]:
             continue
         rich = RICH.match(line)
         last = index + 1
-        text = line.strip()
+        text, source = line.strip(), ""
         if rich:
             last, text = _unwrap(lines, index)
+            source = source_of(line)
         level = LEVEL.search(line[:80])
-        yield Entry(text=text, level=level[1] if level else "", first=index, last=last)
+        yield Entry(text=text, level=level[1] if level else "", first=index, last=last, source=source)
         index = last
 
 

@@ -34,6 +34,11 @@ DATA_RULES: tuple[Rule, ...] = (
         r"(?i)\bloss (?:is|was|became|=) ?(?:nan|inf)|\bnan loss\b|loss diverged",
         "The loss became NaN or infinite, so the training was stopped.",
     ),
+    rule(
+        Cause.NAN_LOSS,
+        r"loss scale already at minimum",
+        "The gradients were infinite step after step: the loss scale of fp16 cannot be lowered any more.",
+    ),
     # Images.
     rule(
         Cause.CORRUPT_IMAGE,

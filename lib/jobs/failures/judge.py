@@ -26,7 +26,7 @@ from lib.jobs.failures.exit_codes import signal_name, windows_sentence, windows_
 from lib.jobs.failures.network import request_of
 from lib.jobs.failures.rules import classify
 from lib.jobs.failures.structure import guess, phase_of, raised_by, refusal_of, refuses
-from lib.jobs.failures.suspects import FAR_LINES, Suspect, frames_of, prime_suspect
+from lib.jobs.failures.suspects import FAR_LINES, Suspect, frames_of, last_report, prime_suspect
 from lib.jobs.failures.tracebacks import Chain, Raised
 from lib.jobs.job import Failure, JobStatus
 
@@ -177,7 +177,11 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
         return _of_signal(log, exit_code - 128, told=False)
     code = "without an exit code" if exit_code is None else f"with exit code {exit_code}"
     message = f"The trainer ended {code}, and its log does not say why: the cause is unknown."
-    return _failure(Cause.UNKNOWN, message, hint=_NOTHING_SAID, evidence=log.last_lines(8))
+    evidence = log.last_lines(8)
+    if (report := last_report(log)) and log.lines[report.first] not in evidence:
+        message += f" The last error it reported: {_short(report.text)}"
+        evidence = (*_raw(log, report.first, report.last)[:4], *evidence)
+    return _failure(Cause.UNKNOWN, message, hint=_NOTHING_SAID, evidence=evidence)
 
 
 def _of_windows(log: LogEnd, status: int) -> Failure:
@@ -224,7 +228,8 @@ def _of_suspect(log: LogEnd, suspect: Suspect) -> Failure:
     chain = suspect.chain
     evidence = _lines_of(log, suspect)
     if chain is None:
-        return _of_rule(log, suspect, evidence) if suspect.finding else _of_report(log, suspect, evidence)
+        failure = _of_rule(log, suspect, evidence) if suspect.finding else _of_report(log, suspect, evidence)
+        return replace(failure, raised_by=suspect.entry.source if suspect.entry else "")
     phase, did_step = phase_of("\n".join(log.raw[: chain.first]), frames_of(chain))
     who = raised_by(chain.final)
     if suspect.finding:
@@ -262,7 +267,8 @@ def _of_rule(log: LogEnd, suspect: Suspect, evidence: tuple[str, ...]) -> Failur
         message, hint, cause = request.sentence, request.hint, request.cause
         if request.direction == "upload" and _seems_saved(log):
             message = f"The LoRA was saved. {message}"
-    return _failure(cause, message, hint=hint, evidence=evidence, confidence=CERTAIN)
+    confidence = CERTAIN if suspect.is_sure and finding.is_sure else LIKELY
+    return _failure(cause, message, hint=hint, evidence=evidence, confidence=confidence)
 
 
 def _telling(chain: Chain | None) -> Raised | None:

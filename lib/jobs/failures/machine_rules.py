@@ -12,7 +12,8 @@ SPACE_RULES: tuple[Rule, ...] = (
     # Memory, the graphics card's first: its text also appears inside longer ones.
     rule(
         Cause.OUT_OF_MEMORY,
-        r"(?:CUDA|HIP|MPS backend|XPU) out of memory\.?(?:.*?Tried to allocate (?P<size>[\d.]+ ?[KMGT]i?B))?",
+        r"(?:CUDA|HIP|MPS backend|XPU)(?: driver error:)? out of memory\.?"
+        r"(?:.*?Tried to allocate (?P<size>[\d.]+ ?[KMGT]i?B))?",
         "The graphics card ran out of memory when {size} more were asked for.",
         "The graphics card ran out of memory.",
     ),
@@ -85,7 +86,7 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
     rule(
         Cause.IMPORT_ERROR,
         r"(?P<name>\S{1,300}): cannot open shared object file|DLL load failed while importing (?P<name2>\S+?):"
-        r"|undefined symbol: \S+",
+        r"|undefined symbol: \S+|\[WinError 12[67]\](?:.{0,200}Error loading \"(?P<name3>[^\"]+)\")?",
         "The library {name} cannot be loaded.",
         "A library that the trainer needs cannot be loaded.",
     ),
@@ -159,7 +160,7 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
         r"\"\w+\" not implemented for '(?P<text>Half|BFloat16|Float8\w*)'"
         r"|Attempting to unscale (?P<text2>FP16) gradients"
         r"|cannot be converted to type at::(?P<text3>Half) without overflow|Promotion for (?P<text4>Float8) Types"
-        r"|doesn't support (?P<text5>bf16)"
+        r"|doesn't support (?P<text5>bf16)|[Uu]nsupported ScalarType (?P<text7>BFloat16|Float8\w*|Half)"
         r"|(?P<text6>bf16|fp16|fp8) (?:(?:mixed precision )?is not supported|mixed precision requires PyTorch)",
         "An operation cannot be done in the precision {text}.",
     ),

@@ -169,24 +169,62 @@ _GIVEN = re.compile(
     r"(?:\[(?:Errno|WinError) \d{1,5}\] [^'\"\n]{0,200}: |invalid literal for \w{1,20}\(\) with base \d{1,3}: "
     r"|could not convert string to \w{1,20}: |invalid choice: )(?P<given>'[^'\n]{1,400}'|\"[^\"\n]{1,400}\")"
 )
+# Words before a failure that did not happen: what may, and what to do against it.
+_SUPPOSED = re.compile(
+    r"(?i)\b(?:if|in case|whether|unless|otherwise|(?:may|might|could)(?! (?:be|have|not)\b)|would"
+    r"|can (?:lead|cause|also)|avoid\w*|prevent\w*|instead of|e\.g\.|such as|try|consider|tip|please|potential\w*"
+    r"|when (?:you|using)|(?:help|useful) (?:with|for|against))\b"
+)
+# Words before what a library takes for the reason.
+_GUESSED = re.compile(r"(?i)\b(?:possibl[ey]|likely|probably|perhaps|(?:may|might|could) (?:be|have))\b")
+_SENTENCE_END = re.compile(r"[.;!?](?=\s)|\n")
+# A mistake in code says nothing of the machine, whatever names it quotes; nor does a file that is not there.
+_OF_CODE = re.compile(
+    r"(?:[\w.]+\.)?(?:AttributeError|NameError|UnboundLocalError|KeyError|IndexError|TypeError|SyntaxError"
+    r"|IndentationError|TabError|ZeroDivisionError|RecursionError|StopIteration|Unicode\w+Error|FileNotFoundError"
+    r"|JSONDecodeError)\b"
+)
+_OF_MACHINE = frozenset(
+    {
+        Cause.OUT_OF_MEMORY,
+        Cause.DISK_FULL,
+        Cause.KILLED,
+        Cause.TIMEOUT,
+        Cause.NETWORK,
+        Cause.MISSING_LOGIN,
+        Cause.PERMISSION_DENIED,
+        Cause.CUDA_ERROR,
+        Cause.DISTRIBUTED,
+    }
+)
 # What the first line of a message says of these may be told better by its other lines.
 _VAGUE = frozenset({Cause.NETWORK, Cause.MISSING_FILE, Cause.IMPORT_ERROR})
 
 
 def classify(text: str) -> Finding | None:
     """The first rule whose words stand in ``text``: in its first line, else in what that quotes or adds."""
-    found, whole = _first_found(text.partition("\n")[0]), _first_found(text)
+    head = text.partition("\n")[0]
+    found, whole = _first_found(head, len(head)), _first_found(text, len(head))
     if found is None or whole is None or found.rule.cause in {*_VAGUE, whole.rule.cause}:
         return whole
     return found
 
 
-def _first_found(text: str) -> Finding | None:
+def _first_found(text: str, head: int) -> Finding | None:
+    """The first rule that fits; it is sure when its words begin in the first sentence, before ``head``."""
     given = [match.span("given") for match in _GIVEN.finditer(text, 0, MAX_TEXT)]
+    is_of_code = bool(_OF_CODE.match(text))
     for each in RULES:
-        match = each.pattern.search(text, 0, MAX_TEXT)
-        if match and not any(start <= match.start() < end for start, end in given):
-            return Finding(rule=each, facts=_facts(match))
+        if is_of_code and each.cause in _OF_MACHINE:
+            continue
+        for match in each.pattern.finditer(text, 0, MAX_TEXT):
+            if any(start <= match.start() < end for start, end in given):
+                continue
+            ends = [end.end() for end in _SENTENCE_END.finditer(text, 0, match.start())]
+            before = ends[-1] if ends else 0, match.start()
+            if not _SUPPOSED.search(text, *before):
+                is_sure = not ends and match.start() <= head and not _GUESSED.search(text, *before)
+                return Finding(rule=each, facts=_facts(match), is_sure=is_sure)
     return None
 
 

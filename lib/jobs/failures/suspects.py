@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib.jobs.failures.causes import ECHOES, Cause, Finding
 from lib.jobs.failures.evidence import BAD_LEVELS, Entry, LogEnd
 from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_line
 from lib.jobs.failures.structure import guess, phase_of_frames
-from lib.jobs.failures.tracebacks import Chain, Frame, Raised
+from lib.jobs.failures.tracebacks import Chain, Frame
 
 # A traceback this far above another one is most likely a survived one.
 FAR_LINES = 200
@@ -44,18 +44,23 @@ _ECHO = re.compile(
 # what a Windows shell says of a program that it does not find.
 _NATIVE = re.compile(
     r"frame #\d+: |Exception raised from |[WE]\d{4} |operable program|\+ |At \S+:\d+ char:"
-    r"|(?:Current t|T)hread 0x|File \"|Extension modules: "
+    r"|(?:Current t|T)hread 0x|File \"|Extension modules: |wandb: |={20,}$|-{20,}$|Result:$|- \d+ (?:completed|failure)"
+    r"|(?:slurmstepd|srun): |Press any key|\[ERROR\] \[launch\.py:"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A place of the log that may be the cause; ``finding`` is None when no rule knows it."""
+    """A place of the log that may be the cause; ``finding`` is None when no rule knows it.
+
+    ``is_sure`` is whether the program ended there, and said so itself.
+    """
 
     line: int
     finding: Finding | None
     chain: Chain | None = None
     entry: Entry | None = None
+    is_sure: bool = True
 
     @property
     def cause(self) -> Cause:
@@ -105,7 +110,17 @@ def _thread_suspect(log: LogEnd) -> Suspect | None:
     chain = log.chains[-1] if log.chains else None
     if chain is None or not chain.is_of_thread or log.moved_on(chain.last - 1):
         return None
-    return Suspect(line=chain.last - 1, finding=_classify_chain(chain), chain=chain)
+    return Suspect(line=chain.last - 1, finding=_classify_chain(chain), chain=chain, is_sure=False)
+
+
+def last_report(log: LogEnd) -> Entry | None:
+    """The last line marked as an error, whatever was said after it: no cause, but worth a look."""
+    return next((each for each in reversed(log.entries) if _is_marked(each) and not log.moved_on(each.first)), None)
+
+
+def _is_marked(entry: Entry) -> bool:
+    is_error = entry.level in BAD_LEVELS or (not entry.level and bool(REPORTED.match(entry.text)))
+    return is_error and not HARMLESS.match(entry.text) and not _LIVED.search(entry.text[:2_000])
 
 
 def _is_machine(suspect: Suspect) -> bool:
@@ -128,7 +143,8 @@ def _suspects(log: LogEnd) -> Iterator[Suspect]:
         # Trainers go on when sampling failed, so there one step more is enough to tell that they did.
         moved_on = log.moved_on(chain.last - 1, by=1 if phase_of_frames(frames_of(chain)) == "sampling" else 2)
         if is_telling and not SURVIVED.match(chain.final.text) and not moved_on:
-            yield Suspect(line=chain.last - 1, finding=finding, chain=chain)
+            is_last = _lines_after(log, chain.last) <= CONTEXT_LINES
+            yield Suspect(line=chain.last - 1, finding=finding, chain=chain, is_sure=is_last)
     for entry in log.entries:
         if entry.first in inside:
             continue
@@ -136,8 +152,10 @@ def _suspects(log: LogEnd) -> Iterator[Suspect]:
         if not is_report or log.moved_on(entry.first):
             continue
         suspect = Suspect(line=entry.first, finding=finding, entry=entry)
-        if _is_machine(suspect) or _may_be_last(log, suspect, entry):
+        if _is_machine(suspect):
             yield suspect
+        elif _may_be_last(log, suspect, entry):
+            yield replace(suspect, is_sure=_lines_after(log, entry.last) <= 1)
 
 
 def _may_be_last(log: LogEnd, suspect: Suspect, entry: Entry) -> bool:
@@ -162,16 +180,19 @@ def _classify_chain(chain: Chain) -> Finding | None:
     """What reached the top counts first; where it says nothing, what led to it."""
     for raised in reversed(chain.raised):
         finding = None if raised.is_wrapper or raised.is_key else classify(raised.text)
-        if finding and (raised is chain.final or finding.rule.cause not in _SURVIVABLE or not chain.final.message):
-            return finding
-        if finding and _is_caused(chain, raised):
-            return finding
+        if finding is None or raised is chain.final:
+            if finding:
+                return finding
+            continue
+        is_silent = chain.final.is_wrapper or not chain.final.message
+        if finding.rule.cause not in _SURVIVABLE or is_silent or _is_caused(chain):
+            return replace(finding, is_sure=finding.is_sure and is_silent)
     return None
 
 
-def _is_caused(chain: Chain, raised: Raised) -> bool:
+def _is_caused(chain: Chain) -> bool:
     """Whether what reached the top says less than what led to it, and nothing of its own."""
-    return chain.final.is_wrapper or guess(chain.final, "", did_step=False).cause is Cause.UNKNOWN
+    return guess(chain.final, "", did_step=False).cause is Cause.UNKNOWN
 
 
 def _classify_entry(entry: Entry) -> tuple[bool, Finding | None]:

@@ -33,6 +33,8 @@ _CELL_FRAME = re.compile(
     r"|^(?P<cell>Cell In ?\[\d+\]), line (?P<line2>\d+)|^(?P<cell2><ipython-input-\S+>) in "
 )
 _ARROW = re.compile(r"^-{1,6}> ?(?P<line>\d+) (?P<code>.*)")
+# The hub's answers: what they mean stands in a paragraph of its own.
+_HAS_PARAGRAPH = re.compile(r"\(Request ID: [^)]*\)$")
 # What follows an exception and is none of its message: machines, launchers and shells speaking.
 OTHERS = re.compile(
     r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$"
@@ -185,6 +187,8 @@ def _frames_above(lines: Sequence[str], index: int) -> list[Frame]:
 
 def _message_end(lines: Sequence[str], start: int) -> int:
     end = start
+    if _HAS_PARAGRAPH.search(lines[start - 1][-100:]) and end + 1 < len(lines) and not lines[end].strip():
+        end += 1
     while end < len(lines) and end - start < MAX_MESSAGE_LINES and _continues(lines[end]):
         end += 1
     return end

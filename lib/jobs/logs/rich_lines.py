@@ -30,6 +30,12 @@ def joined(lines: Sequence[bytes]) -> bytes:
     return message
 
 
+def source_of(line: str) -> str:
+    """The file and line that rich prints behind a message; empty when there is none."""
+    match = _SOURCE.search(line.encode("utf-8", "replace")[-_LONGEST_SOURCE:])
+    return match[0].decode("utf-8", "replace").strip() if match else ""
+
+
 class RichMessages:
     """Puts the messages that contain certain words together again, line by line.
 

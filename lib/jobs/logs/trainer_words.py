@@ -38,7 +38,7 @@ HEADERS = {
     b"otal training steps": "steps",
 }
 HEADER_WORD = re.compile(b"|".join(HEADERS))
-# What a trainer says first: when steps were done before, another run was appended to the same file.
+# A trainer's first words: when steps were done before, another run was appended to the same file.
 OPENING = re.compile(
     rb"\s*(?:prepare tokenizer|Using DreamBooth method|running training / |Running +\d+ (?:job|process)|# Running job: "
     rb"|(?:\+ )?(?:accelerate launch|torchrun|deepspeed|python[\d.]*) [^:]*\.py )|.{0,60}\*{5} Running training \*{5}"

@@ -37,13 +37,14 @@ def fact_and_guess(sentence: str) -> tuple[str, str]:
 
 
 def cause_text(failure: Failure | None) -> str:
-    """``Cause: out of memory``, or ``Cause: unknown``."""
+    """``Cause: out of memory (certain)``, or ``Cause: unknown``."""
     cause = (failure.cause if failure else "").replace("_", " ").strip()
-    return f"Cause: {cause or 'unknown'}"
+    sure = f" ({failure.confidence})" if failure and failure.confidence else ""
+    return f"Cause: {cause or 'unknown'}{sure}"
 
 
 def place_texts(failure: Failure | None) -> list[str]:
-    """Where it broke, who raised it and how sure the cause is: ``Broke at step 12``, ``Raised by torch``."""
+    """Where it broke and who raised it: ``Broke at step 12``, ``Raised by torch``."""
     if failure is None:
         return []
     named = f"at {failure.phase}" if failure.phase.startswith("step ") else f"while {failure.phase}"
@@ -51,7 +52,6 @@ def place_texts(failure: Failure | None) -> list[str]:
     texts = {
         f"Broke {where}": failure.phase,
         f"Raised by {failure.raised_by}": failure.raised_by,
-        "The cause is likely, not certain": failure.confidence == "likely",
     }
     return [text for text, is_known in texts.items() if is_known]
 

@@ -653,3 +653,43 @@ def test_a_long_line_of_a_logger_is_read_in_one_go() -> None:
     started = time.process_time()
     assert judge([line] * 4, exit_code=1, lora_count=0).status is JobStatus.FAILED
     assert time.process_time() - started < 10  # a pattern that looks back at every blank takes minutes
+
+
+@pytest.mark.parametrize(
+    ("raised", "cause", "confidence"),
+    [
+        ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB", "out_of_memory", "certain"),
+        (
+            "RuntimeError: unable to write. It is possible that workers are out of shared memory.",
+            "out_of_memory",
+            "likely",
+        ),
+        ("RuntimeError: The step failed. CUDA out of memory.", "out_of_memory", "likely"),
+        ("RuntimeError: The step failed. If you see CUDA out of memory, lower the resolution.", "unknown", ""),
+        ("AttributeError: module 'torch' has no attribute 'OutOfMemoryError'", "library_mismatch", "likely"),
+        ("KeyError: 'No space left on device'", "unknown", ""),
+        ("FileNotFoundError: /data/CUDA out of memory/1.png does not exist", "missing_file", "certain"),
+    ],
+)
+def test_a_cause_is_certain_only_when_the_exception_says_it_first(raised: str, cause: str, confidence: str) -> None:
+    log = f'running training\nTraceback (most recent call last):\n  File "/x/train.py", line 7, in main\n{raised}'
+    failure = judge(log.splitlines(), exit_code=1, lora_count=0).failure
+    assert failure
+    assert (failure.cause, failure.confidence) == (cause, confidence)
+
+
+def test_an_exception_that_the_program_spoke_on_after_is_no_certain_cause() -> None:
+    log = ["Traceback (most recent call last):", '  File "/x/t.py", line 7, in f', "RuntimeError: CUDA out of memory"]
+    after = [f"2026-03-01 10:00:0{number} INFO     encoded caption {number}" for number in range(9)]
+    failure = judge([*log, *after], exit_code=1, lora_count=0).failure
+    assert failure
+    assert (failure.cause, failure.confidence) == ("out_of_memory", "likely")
+
+
+def test_the_last_error_in_a_log_that_does_not_say_why_is_shown() -> None:
+    log = ["2026-03-01 10:00:00 ERROR    the cache is stale", *(f"encoded caption {number}" for number in range(20))]
+    failure = judge(log, exit_code=1, lora_count=0).failure
+    assert failure
+    assert failure.cause == "unknown"
+    assert "the cache is stale" in failure.message
+    assert "ERROR    the cache is stale" in failure.evidence[0]

@@ -7,16 +7,16 @@ from lib.ui.monitor.failure import place_texts
 
 
 @pytest.mark.parametrize(
-    ("phase", "raised_by", "confidence", "texts"),
+    ("phase", "raised_by", "texts"),
     [
-        ("step 12", "torch", "certain", ["Broke at step 12", "Raised by torch"]),
-        ("loading", "train.py:7", "likely", ["Broke while loading", "Raised by train.py:7", "likely"]),
-        ("after the last step", "", "certain", ["Broke after the last step"]),
-        ("", "", "", []),
+        ("step 12", "torch", ["Broke at step 12", "Raised by torch"]),
+        ("loading", "train.py:7", ["Broke while loading", "Raised by train.py:7"]),
+        ("after the last step", "", ["Broke after the last step"]),
+        ("", "", []),
     ],
 )
-def test_where_it_broke_and_who_raised_it(phase: str, raised_by: str, confidence: str, texts: list[str]) -> None:
-    failure = Failure(cause="unknown", message="", phase=phase, raised_by=raised_by, confidence=confidence)
+def test_where_it_broke_and_who_raised_it(phase: str, raised_by: str, texts: list[str]) -> None:
+    failure = Failure(cause="unknown", message="", phase=phase, raised_by=raised_by)
     said = place_texts(failure)
     assert len(said) == len(texts)
     assert all(part in text for part, text in zip(texts, said, strict=True))

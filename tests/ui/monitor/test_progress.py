@@ -160,6 +160,7 @@ def test_how_an_attempt_ended_in_words() -> None:
         "Ended by signal 99",
     ]
     assert cause_text(Failure(cause="out_of_memory", message="")) == "Cause: out of memory"
+    assert cause_text(Failure(cause="precision", message="", confidence="likely")) == "Cause: precision (likely)"
     assert cause_text(None) == "Cause: unknown"
     assert wizard_params(JOB) == {"from": "j"}
 
