@@ -42,7 +42,7 @@ def test_two_jobs(open_page: OpenPage, filled: MemorySource) -> None:
     shown = texts(app)
     assert "The jobs have the same parameters." in shown
     assert len(app.get("vega_lite_chart")) == 1
-    assert "Aria done: no sample yet at this epoch." in shown
+    assert "No samples with an epoch: Aria done." in shown
     app.toggle(key="compare-all").set_value(True).run()
     assert app.query_params["all"] == "1"
     assert columns(app)[0] == ["Group", "Parameter", "Aria run", "Aria done"]

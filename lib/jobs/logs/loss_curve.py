@@ -14,7 +14,7 @@ class LossCurve:
     Attributes:
         steps, losses: The smoothed line, thinned; as long as each other.
         times: Unix seconds of each point; None where unknown.
-        minimum, final: Lowest and last loss as they were logged, None without any.
+        minimum, final: Lowest and last loss as they were logged, None without any. The last one may be NaN.
         minimum_step: Where the lowest is.
         not_finite: How many losses were NaN or infinite.
     """
@@ -39,7 +39,7 @@ def loss_curve(points: Sequence[LossPoint], *, weight: float, most_points: int) 
     finite = [point for point in points if math.isfinite(point.loss)]
     not_finite = len(points) - len(finite)
     if not finite:
-        return LossCurve(not_finite=not_finite)
+        return LossCurve(not_finite=not_finite, final=points[-1].loss if points else None)
     losses = [point.loss for point in finite]
     smooth = _smoothed(losses, weight)
     kept = _kept(smooth, most_points)
@@ -50,7 +50,7 @@ def loss_curve(points: Sequence[LossPoint], *, weight: float, most_points: int) 
         times=tuple(finite[at].at for at in kept),
         minimum=lowest.loss,
         minimum_step=lowest.step,
-        final=finite[-1].loss,
+        final=points[-1].loss,
         not_finite=not_finite,
     )
 

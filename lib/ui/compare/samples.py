@@ -15,6 +15,8 @@ from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import UrlReader, mirror_url, write_params
 
 MOST_PROMPTS = 12
+# Of two jobs, too, so that pictures are small enough to see several prompts at once.
+FEWEST_COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +74,13 @@ def show_samples(jobs: Sequence[Job], names: Sequence[str], reader: UrlReader) -
         mirror_url("compare-epoch", epoch)
         st.select_slider("Epoch", epochs, key="compare-epoch", on_change=_write_epoch)
     prompts = prompts_of(sets)
+    if without := [name for name, each in zip(names, sets, strict=True) if not each.epochs]:
+        show_note(f"No samples with an epoch: {', '.join(without)}.")
+    columns = [each for each in zip(jobs, names, sets, strict=True) if each[2].epochs]
     for prompt in prompts[:MOST_PROMPTS]:
         st.markdown(f"**{escaped(prompt, limit=200)}**")
-        with st.grid(len(jobs), min_column_width=140, gap="small"):
-            for job, name, each in zip(jobs, names, sets, strict=True):
+        with st.grid(max(len(columns), FEWEST_COLUMNS), min_column_width=140, gap="small"):
+            for job, name, each in columns:
                 _show_sample(job, name, each.at(prompt, epoch), epoch)
     if len(prompts) > MOST_PROMPTS:
         show_note(f"The first {MOST_PROMPTS} of {len(prompts)} prompts.")
@@ -84,7 +89,7 @@ def show_samples(jobs: Sequence[Job], names: Sequence[str], reader: UrlReader) -
 def _show_sample(job: Job, name: str, found: tuple[int, Artifact] | None, epoch: int) -> None:
     with st.container(gap="xsmall"):
         if found is None:
-            show_note(f"{name}: no sample yet at this epoch.")
+            show_note(f"{name}: no sample of this prompt up to this epoch.")
             return
         at, sample = found
         url = sample_url(st.context.url, job.id, sample.id)

@@ -67,11 +67,12 @@ def show_files_of(job_id: str) -> None:
         files = [file for file in listed_files(reading.value, best=job.best) if file.kind in LORA_KINDS]
         if not files:
             show_note("The job has no LoRA file yet." if job.status.is_active else "The job has no LoRA file.")
-        for file in files:
-            star = "★ " if file.id == job.best else ""
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                show_place_link(f"{star}{escaped(file.name, limit=120)}", {"job": job.id, "artifact": file.id})
-                show_note(file_text(file))
+        with st.container(gap=None):
+            for file in files:
+                star = "★ " if file.id == job.best else ""
+                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                    show_place_link(f"**{star}{escaped(file.name, limit=120)}**", {"job": job.id, "artifact": file.id})
+                    show_note(file_text(file))
 
 
 def job_of(place: LoraPlace | None) -> Job | None:

@@ -73,8 +73,8 @@ def test_a_curve_is_smoothed_as_everywhere_and_keeps_its_extremes() -> None:
 def test_a_curve_counts_what_is_no_number() -> None:
     points = [LossPoint(step=1, loss=math.nan), LossPoint(step=2, loss=1.0), LossPoint(step=3, loss=math.inf)]
     curve = loss_curve(points, weight=0.5, most_points=10)
-    assert (curve.steps, curve.not_finite, curve.final) == ((2,), 2, 1.0)
-    assert loss_curve(points[:1], weight=0.5, most_points=10) == LossCurve(not_finite=1)
+    assert (curve.steps, curve.not_finite, curve.final) == ((2,), 2, math.inf)
+    assert loss_curve(points[2:], weight=0.5, most_points=10) == LossCurve(not_finite=1, final=math.inf)
 
 
 def test_the_axis_is_step_epoch_or_time() -> None:
