@@ -52,4 +52,6 @@ class TrainerPaths(BaseModel):
     SD_SCRIPTS_PYTHON: Program | None = None
     MUSUBI_TUNER_DIR: Folder | None = None
     MUSUBI_TUNER_PYTHON: Program | None = None
+    DIFFUSERS_DIR: Folder | None = None
+    DIFFUSERS_PYTHON: Program | None = None
     LORA_COMMANDS: File | None = None

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -30,7 +30,7 @@ from lib.embedded.trainers.musubi_settings import (
     MusubiArchitecture,
     ignored_problems,
 )
-from lib.embedded.trainers.option_rules import OptionRules
+from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, caption_problems, dataset_problems, tried_run
 from lib.embedded.trainers.sd_scripts import BYTES_PER_SAMPLE, MOST_RANK_COUNTED
@@ -91,13 +91,14 @@ class MusubiRecipe(Recipe):
         if kind is None:
             return ["No architecture is chosen. Choose under Model parts which one the base model has."]
         folder = self._folder.problems(kind.scripts, ("torch", "accelerate"))
+        options = self._option_problems(settings)
         return [
             *folder,
             *self._model_problems(settings, kind),
             *ignored_problems(settings, kind),
             *said_twice(settings, OPTIONS),
-            *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
-            *([] if folder else self._parser_problems(settings, dataset)),
+            *options,
+            *([] if folder or options else self._parser_problems(settings, dataset)),
             *filter(None, map(prompt_problem, prompts_with_options(settings, kind.guidance))),
             *([] if settings.caption_extension else caption_problems(dataset, self.name)),
             *dataset_problems(dataset),
@@ -105,9 +106,7 @@ class MusubiRecipe(Recipe):
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
-        if not self._models.rules.allow_any_option or not settings.extra:
-            return ()
-        return ("LORA_ALLOW_ANY_OPTION is set, so the further options reach the trainer without a check.",)
+        return unchecked_warnings(settings.extra, self._models)
 
     def _model_problems(self, settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
         needed = ("base_model", "vae", *kind.texts)
@@ -128,27 +127,17 @@ class MusubiRecipe(Recipe):
         unread = [script for script, options in parsers.items() if not options]
         if unread:
             return [f"The options of {unread[0]} cannot be read: this musubi-tuner is of another version. Update it."]
-        found = [] if self._models.rules.allow_any_option else self._option_problems(settings, parsers)
-        if found:
-            return found
-        run = tried_run(settings, dataset)
+        run = tried_run(replace(settings, extra={}), dataset)
         scripts = zip(parsers.values(), (*self.commands_before(run), self.command(run)), strict=True)
         arguments = ((options, command[_after_script(command) :]) for options, command in scripts)
         return [each for options, given in arguments for each in version_problems(given, options, self.name)]
 
-    def _option_problems(self, settings: TrainingSettings, parsers: Mapping[str, Mapping[str, Option]]) -> list[str]:
+    def _option_problems(self, settings: TrainingSettings) -> list[str]:
+        parsers = self._parsers(_kind(settings))
         known = {name: option for options in parsers.values() for name, option in options.items()}
-        given = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name, value)}
-        given |= {name: getattr(settings, name) for name in ("optimizer_args", "network_args")}
-        problems = (RULES.problem(*item, known) or self._file_problem(*item) for item in given.items())
-        return [each for each in problems if each]
-
-    def _file_problem(self, name: str, value: Any) -> str:
-        if name not in RULES.files:
-            return ""
-        files = value if isinstance(value, list | tuple) else [value]
-        problems = (self._models.problem(str(each), f"The option {name}", may_be_hub=False) for each in files)
-        return next(filter(None, problems), "")
+        listed = {name: getattr(settings, name) for name in ("optimizer_args", "network_args")}
+        problems = (RULES.problem(name, list(value), known) for name, value in listed.items() if value and known)
+        return [*extra_problems(settings.extra, RULES, known, self._models), *filter(None, problems)]
 
     def _parsers(self, kind: MusubiArchitecture) -> dict[str, Mapping[str, Option]]:
         """Script -> its options; none where they cannot be read."""

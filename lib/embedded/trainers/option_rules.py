@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.parser_source import Kind, Option
 
 MOST_TEXT_CHARS = 500
@@ -94,6 +95,38 @@ class OptionRules:
             return f"The option {name} may name a file or a program, so it is not passed on. {_LIFT}"
         fits = self.texts[name].fullmatch(item) is not None
         return "" if fits else f"The option {name} cannot be {item[:40]!r}: that is not a plain value. {_LIFT}"
+
+
+def extra_problems(
+    extra: Mapping[str, Any], rules: OptionRules, known: Mapping[str, Option], models: ModelFiles
+) -> list[str]:
+    """Why further options are not passed on: those that are always refused, and unless that is lifted, the others.
+
+    Args:
+        known: The options of the trainer's parser; none: it could not be read, and nothing is checked against it.
+    """
+    always = {name: rules.always_refused(name, value) for name, value in extra.items()}
+    problems = [each for each in always.values() if each]
+    if models.rules.allow_any_option or not known:
+        return problems
+    checked = {name: value for name, value in extra.items() if not always[name]}
+    found = (rules.problem(*item, known) or _file_problem(*item, rules, models) for item in checked.items())
+    return [*problems, *filter(None, found)]
+
+
+def _file_problem(name: str, value: Any, rules: OptionRules, models: ModelFiles) -> str:
+    if name not in rules.files:
+        return ""
+    files = value if isinstance(value, list | tuple) else [value]
+    problems = (models.problem(str(each), f"The option {name}", may_be_hub=False) for each in files)
+    return next(filter(None, problems), "")
+
+
+def unchecked_warnings(extra: Mapping[str, Any], models: ModelFiles) -> tuple[str, ...]:
+    """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
+    if not models.rules.allow_any_option or not extra:
+        return ()
+    return ("LORA_ALLOW_ANY_OPTION is set, so the further options reach the trainer without a check.",)
 
 
 def _is_choice(item: Any, option: Option) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lib.embedded.trainers.command import command_recipes
+from lib.embedded.trainers.diffusers import DiffusersRecipe
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.musubi import MusubiRecipe
 from lib.embedded.trainers.recipe import Recipe
@@ -24,6 +25,7 @@ def recipes(settings: Settings) -> tuple[Recipe, ...]:
         TinyRecipe(),
         SdScriptsRecipe(paths.get("SD_SCRIPTS_DIR"), models, paths.get("SD_SCRIPTS_PYTHON")),
         MusubiRecipe(_folder(paths, "musubi-tuner", "MUSUBI_TUNER"), models),
+        DiffusersRecipe(_folder(paths, "diffusers", "DIFFUSERS"), models),
     )
     # A command cannot take the name of a trainer that is known.
     known = {recipe.name for recipe in shipped}

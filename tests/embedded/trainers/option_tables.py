@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.embedded.trainers.diffusers import ARCHITECTURES as DIFFUSERS
 from lib.embedded.trainers.musubi_settings import ARCHITECTURES as MUSUBI
 from lib.embedded.trainers.parser_source import Kind, Option, options_from, plain_options, read_options
+from lib.embedded.trainers.trainer_folder import TrainerFolder
 
 FOLDER = Path(__file__).with_name("options")
 # Trainer -> the folder its modules are found from, the function that makes a parser, and the scripts.
 SOURCES: Mapping[str, tuple[str, str, Sequence[str]]] = {
+    "diffusers": ("examples/dreambooth", "parse_args", sorted(kind.script for kind in DIFFUSERS.values())),
     "musubi-tuner": ("src", "main", sorted({script for kind in MUSUBI.values() for script in kind.scripts})),
 }
 
@@ -55,6 +58,15 @@ def write_checkout(trainer: str, folder: Path) -> None:
             lines.append(f"    parser.add_argument({', '.join(given)})")
         (folder / script).parent.mkdir(parents=True, exist_ok=True)
         (folder / script).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def installed(trainer: str, setting: str, tmp_path: Path) -> TrainerFolder:
+    """A checkout with an environment, as far as it is looked at before a start."""
+    checkout = tmp_path / trainer
+    write_checkout(trainer, checkout)
+    (checkout / "venv/bin").mkdir(parents=True)
+    (checkout / "venv/bin/python").symlink_to(sys.executable)
+    return TrainerFolder(name=trainer, setting=setting, path=checkout)
 
 
 def parser(options: Mapping[str, Option]) -> ArgumentParser:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.job import ArtifactKind
 from lib.jobs.training_settings import FOLDED, TrainingSettings
 from lib.settings import TrainingRules
-from tests.embedded.trainers.option_tables import parser, read_table, write_checkout
+from tests.embedded.trainers.option_tables import installed, parser, read_table
 from tests.embedded.trainers.test_recipes import READY, make_run
 
 TABLE = read_table("musubi-tuner")
@@ -61,14 +60,6 @@ CHANGED: Mapping[str, Any] = {
     "negative_prompt": "blurry",
 }
 NOWHERE = MusubiRecipe(TrainerFolder(name="musubi-tuner", setting="MUSUBI_TUNER"))
-
-
-def installed(tmp_path: Path) -> TrainerFolder:
-    checkout = tmp_path / "musubi"
-    write_checkout("musubi-tuner", checkout)
-    (checkout / "venv/bin").mkdir(parents=True)
-    (checkout / "venv/bin/python").symlink_to(sys.executable)
-    return TrainerFolder(name="musubi-tuner", setting="MUSUBI_TUNER", path=checkout)
 
 
 def models(tmp_path: Path, **rules: bool) -> tuple[TrainingSettings, ModelFiles]:
@@ -136,7 +127,7 @@ def test_the_first_run_of_a_configuration_without_changes(tmp_path: Path) -> Non
 
 def test_a_further_option_goes_to_every_script_that_has_it(tmp_path: Path) -> None:
     settings, rules = models(tmp_path)
-    recipe = MusubiRecipe(installed(tmp_path), rules)
+    recipe = MusubiRecipe(installed("musubi-tuner", "MUSUBI_TUNER", tmp_path), rules)
     wanted = replace(settings, extra={"fp8_vl": True, "num_workers": 2, "blocks_to_swap": 4})
     assert recipe.problems(wanted, READY) == []
     run = make_run(tmp_path, wanted)
@@ -173,7 +164,7 @@ def test_a_further_option_goes_to_every_script_that_has_it(tmp_path: Path) -> No
 )
 def test_what_is_wrong_is_said_before_anything_is_queued(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     settings, rules = models(tmp_path)
-    recipe = MusubiRecipe(installed(tmp_path), rules)
+    recipe = MusubiRecipe(installed("musubi-tuner", "MUSUBI_TUNER", tmp_path), rules)
     assert recipe.problems(settings, READY) == []
     problems = recipe.problems(replace(settings, **changes), READY)
     assert any(words in each for each in problems), problems
@@ -181,7 +172,7 @@ def test_what_is_wrong_is_said_before_anything_is_queued(changes: dict[str, Any]
 
 def test_images_without_a_caption_would_be_left_out(tmp_path: Path) -> None:
     settings, rules = models(tmp_path)
-    recipe = MusubiRecipe(installed(tmp_path), rules)
+    recipe = MusubiRecipe(installed("musubi-tuner", "MUSUBI_TUNER", tmp_path), rules)
     (problem,) = recipe.problems(settings, replace(READY, uncaptioned=("a.png",)))
     assert problem.startswith("1 of the dataset's images have no caption: a.png.")
 
@@ -193,7 +184,7 @@ def test_ordinary_prompts_are_taken(prompt: str) -> None:
 
 def test_a_checkout_of_another_version_is_told_before_the_start(tmp_path: Path) -> None:
     settings, rules = models(tmp_path)
-    folder = installed(tmp_path)
+    folder = installed("musubi-tuner", "MUSUBI_TUNER", tmp_path)
     recipe = MusubiRecipe(folder, rules)
     assert folder.path
     script = folder.path / "src/musubi_tuner/qwen_image_train_network.py"
@@ -217,7 +208,7 @@ def test_only_what_musubi_tuner_uses_is_offered() -> None:
 @pytest.mark.slow
 def test_the_three_steps_run_and_what_they_write_is_found(tmp_path: Path) -> None:
     settings, rules = models(tmp_path)
-    folder = installed(tmp_path)
+    folder = installed("musubi-tuner", "MUSUBI_TUNER", tmp_path)
     module = tmp_path / "fake" / "accelerate" / "commands" / "launch.py"
     module.parent.mkdir(parents=True)
     # Stands for accelerate: notes what was launched, and the training leaves its file.
