@@ -16,9 +16,9 @@ FILE_NAME = "audit.jsonl"
 MAX_TEXT_LENGTH = 200
 # What a source can be asked to change; everything else only reads.
 CHANGES = frozenset(
-    "create_job create_sweep cancel_job retry_job move_job delete_job annotate_job watch_job datasets.create "
-    "datasets.import_file datasets.set_caption datasets.delete_image datasets.delete_stray_captions datasets.delete "
-    "configs.save configs.delete".split()
+    "create_job create_sweep cancel_job retry_job continue_job move_job delete_job annotate_job watch_job "
+    "datasets.create datasets.import_file datasets.set_caption datasets.delete_image datasets.delete_stray_captions "
+    "datasets.delete configs.save configs.delete".split()
 )
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from lib.jobs.machine import MachineUse
+from lib.jobs.resume import Start
 
 
 class JobStatus(StrEnum):
@@ -74,6 +75,8 @@ class Progress:
         learning_rate: Last one printed.
         seconds_per_step: Median of recent plain steps.
         eta_s: Estimated seconds until the training ends.
+        resumed_from: The state or file that the trainer says it has loaded to go on from.
+        resumed_step: The step at which the trainer itself says it went on; None also where it does not say.
     """
 
     fraction: float | None = None
@@ -86,6 +89,8 @@ class Progress:
     learning_rate: float | None = None
     seconds_per_step: float | None = None
     eta_s: float | None = None
+    resumed_from: str | None = None
+    resumed_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +208,7 @@ class Attempt:
     """One run of a job. ``number`` counts from 1; a negative exit code is a signal, as in subprocess.
 
     ``gpus`` are the cards set aside for it, as CUDA names them; empty where there are none, or it is unknown.
+    ``start`` is what it goes on from; None for one from the beginning.
     """
 
     number: int
@@ -215,6 +221,7 @@ class Attempt:
     alarms: tuple[str, ...] = ()
     machine: MachineUse | None = None
     gpus: tuple[str, ...] = ()
+    start: Start | None = None
 
     @property
     def never_began(self) -> bool:
@@ -285,6 +292,7 @@ class Job:
         runs_again_until: Until when the source may run a failed job again by itself; None: it will not.
         duration_note: Set when the duration is not what it seems ("including time in the queue").
         size_bytes: What deleting the job frees, None when unknown.
+        start: What its next attempt goes on from while it is pending, else what its latest one went on from.
         retry_of: The job whose values it was started with, to try again.
         retried_as: The jobs that were started with its values; empty in lists.
         sweep: The sweep that it belongs to: id and name; None for a single job.
@@ -324,6 +332,7 @@ class Job:
     runs_again_until: datetime | None = None
     duration_note: str = ""
     size_bytes: int | None = None
+    start: Start | None = None
     retry_of: JobLink | None = None
     retried_as: tuple[JobLink, ...] = ()
     sweep: JobLink | None = None

@@ -52,6 +52,11 @@ class Start:
     max_steps: int | None = None
     by_itself: bool = False
 
+    @property
+    def point_id(self) -> str:
+        """The id of its ``ResumePoint``."""
+        return f"{self.attempt}/{self.path}"
+
     def applied(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings with the length of the whole training."""
         epochs, max_steps = self.epochs or settings.epochs, self.max_steps or settings.max_steps

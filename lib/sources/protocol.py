@@ -22,6 +22,7 @@ from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
+from lib.jobs.resume import ResumePoint
 from lib.jobs.sweep import SweepValues
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingConfig, TrainingSettings
 
@@ -38,6 +39,7 @@ class Action(StrEnum):
     CREATE = "create"
     CANCEL = "cancel"
     RETRY = "retry"
+    CONTINUE = "continue"
     RETRY_IN_PLACE = "retry in place"
     SWEEP = "start a sweep"
     MOVE = "move"
@@ -375,6 +377,24 @@ class JobSource(ABC):
     def retry_job(self, job_id: str) -> Job:
         """Run an ended job again with the same settings: its next attempt, or a new job."""
         raise self._refusal(Action.RETRY)
+
+    def resume_points(self, job_id: str) -> Sequence[ResumePoint]:
+        """Where an ended job can go on, what can be used before what cannot, states before weights, newest first.
+
+        Empty where there is nothing.
+        """
+        return ()
+
+    def continue_job(self, job_id: str, point_id: str, more: int) -> Job:
+        """Go on with an ended job from one of its resume points: its next attempt, or a new job.
+
+        Args:
+            more: Epochs to add to the whole training, or steps where the job counts those; 0 only finishes it.
+
+        Raises:
+            InvalidRequest: With a message for ``more`` where nothing would be left to train.
+        """
+        raise self._refusal(Action.CONTINUE)
 
     def move_job(self, job_id: str, places: int) -> None:
         """Move a pending job in the queue: -1 is one place nearer to the front."""

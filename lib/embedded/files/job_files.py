@@ -6,6 +6,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from lib.embedded.files.attempt_folder import AttemptFolder
@@ -14,6 +15,7 @@ from lib.embedded.files.tensorboard import EventFiles
 from lib.embedded.trainers.kohya_files import file_stem
 from lib.errors import ArtifactError, DashboardError, StoreError
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job, LossPoint, RunPlace
+from lib.jobs.resume import Start
 
 MOST_KEPT_EVENT_FILES = 8  # attempts that are looked at now
 ELSEWHERE_HINT = "It was written elsewhere: see that its folder is there and may be read."
@@ -55,12 +57,17 @@ class JobFiles:
         except OSError as error:
             raise StoreError(f"The log cannot be read ({error.strerror or error}).") from error
 
-    def loss_points(self, job_id: str, attempt: int) -> Sequence[LossPoint]:
-        """The losses by step: from event files where they exist, otherwise the log's averages."""
+    def loss_points(self, job_id: str, attempt: int, start: Start | None = None) -> Sequence[LossPoint]:
+        """The losses by step: from event files where they exist, otherwise the log's averages.
+
+        Args:
+            start: What the attempt goes on from: event files of many trainers count their steps from 1 again.
+        """
         folder = self.attempt(job_id, attempt)
         is_folder = folder.event_logs.is_dir() and not folder.event_logs.is_symlink()
         if is_folder and (points := self._event_losses(folder)):
-            return tuple(points)
+            offset = start.step if start and points[0].step <= start.step else 0
+            return tuple(replace(point, step=offset + point.step) for point in points) if offset else tuple(points)
         try:
             points = folder.read_losses() if folder.path.is_dir() else []
         except OSError as error:

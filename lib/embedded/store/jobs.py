@@ -21,6 +21,8 @@ from lib.embedded.store.rows import (
     job_from,
     progress_from,
     settings_json,
+    start_from,
+    start_json,
     tags_text,
 )
 from lib.embedded.store.runs import RunStore
@@ -31,6 +33,7 @@ from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, Origin, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, search_key
+from lib.jobs.resume import Start
 
 # Behind every pending job; the second part keeps ranks growing while the queue is empty.
 _LAST_RANK = """(
@@ -125,6 +128,13 @@ class Store:
         with self.database.reading() as connection:
             return _artifacts(connection, job_id)
 
+    def starts(self, job_id: str) -> Mapping[int, Start]:
+        """What the attempts of a job that do not begin at step 0 go on from. Raises JobNotFound."""
+        self.require(job_id)
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT number, start FROM attempts WHERE job_id = ?", (job_id,)).fetchall()
+        return {row["number"]: start for row in rows if (start := start_from(row["start"]))}
+
     def has_copies(self, job_id: str) -> bool:
         """Whether the object store has files of the job."""
         with self.database.reading() as connection:
@@ -172,7 +182,8 @@ class Store:
                 """
                 SELECT jobs.duration_s, a.progress
                 FROM jobs JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
-                WHERE config_id = ? AND jobs.status = 'succeeded' ORDER BY jobs.finished_at DESC LIMIT ?
+                WHERE config_id = ? AND jobs.status = 'succeeded' AND a.start IS NULL
+                ORDER BY jobs.finished_at DESC LIMIT ?
                 """,
                 (config_id, limit),
             ).fetchall()
@@ -236,8 +247,8 @@ class Store:
             )
             return int(row["attempt"])
 
-    def retry(self, job_id: str) -> Job:
-        """Put an ended job at the end of the queue."""
+    def retry(self, job_id: str, start: Start | None = None) -> Job:
+        """Put an ended job at the end of the queue. Its next attempt goes on from ``start``, or begins at step 0."""
         with self.database.writing() as connection:
             row = _job_row(connection, job_id)
             if row["origin"] != Origin.DASHBOARD:
@@ -250,10 +261,11 @@ class Store:
             connection.execute(
                 f"""
                 UPDATE jobs SET status = 'pending', started_at = NULL, finished_at = NULL, duration_s = -1,
-                    cancel_requested = 0, updated_at = ?, cancelled_by = NULL, retried_by = ?, queue_rank = {_LAST_RANK}
+                    cancel_requested = 0, updated_at = ?, cancelled_by = NULL, retried_by = ?, start = ?,
+                    queue_rank = {_LAST_RANK}
                 WHERE id = ?
                 """,
-                (self._now().timestamp(), _person(), job_id),
+                (self._now().timestamp(), _person(), start_json(start), job_id),
             )
         return self.get_job(job_id)
 

@@ -268,6 +268,12 @@ def _add_sweeps(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_starts(connection: sqlite3.Connection) -> None:
+    """What an attempt goes on from, as JSON; of a job what its latest or next attempt does. NULL: step 0."""
+    for table in ("jobs", "attempts"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN start TEXT")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -281,4 +287,5 @@ MIGRATIONS = (
     Migration(number=10, what="files that hold NaN", apply=_add_holds_nan),
     Migration(number=11, what="jobs that were started elsewhere", apply=_add_origin),
     Migration(number=12, what="sweeps", apply=_add_sweeps),
+    Migration(number=13, what="what attempts go on from", apply=_add_starts),
 )

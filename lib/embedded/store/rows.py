@@ -21,6 +21,7 @@ from lib.jobs.job import (
     RunPlace,
 )
 from lib.jobs.machine import GpuUse, MachineUse
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
 
@@ -65,6 +66,16 @@ def failure_from(text: str | None) -> Failure | None:
         return None
     values = _known(Failure, text)
     return Failure(**{**values, "evidence": tuple(values.get("evidence", ()))})
+
+
+def start_json(start: Start | None) -> str | None:
+    """What an attempt goes on from, as JSON; None for one from the beginning."""
+    return None if start is None else to_json(asdict(start))
+
+
+def start_from(text: str | None) -> Start | None:
+    """What an attempt goes on from, from JSON."""
+    return Start(**_known(Start, text)) if text else None
 
 
 def place_json(place: RunPlace) -> str:
@@ -117,6 +128,7 @@ def job_from(row: sqlite3.Row) -> Job:
         settings=json.loads(row["settings"]),
         trainer=row["trainer"],
         size_bytes=row["size_bytes"],
+        start=start_from(row["start"]),
         time_limit_s=row["time_limit_s"],
         retry_of=JobLink(id=row["retry_of"]) if row["retry_of"] else None,
         sweep=JobLink(id=row["sweep_id"], name=row["sweep_name"]) if row["sweep_id"] else None,
@@ -172,6 +184,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
         alarms=_words_from(row["alarms"]),
         machine=machine_from(row["machine"]),
         gpus=_words_from(row["gpus"]),
+        start=start_from(row["start"]),
     )
 
 

@@ -17,6 +17,7 @@ from lib.embedded.store.rows import (
     progress_from,
     progress_json,
     settings_from,
+    start_from,
     to_json,
 )
 from lib.embedded.trainers.recipe import FoundFile
@@ -24,13 +25,19 @@ from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress, RunPlace
 from lib.jobs.machine import MachineUse
 from lib.jobs.news import News, Run, end_news, nan_news, stall_news
+from lib.jobs.resume import Start
 from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """An attempt that the worker holds: what it needs to run and to follow it. ``gpus`` are the cards it has."""
+    """An attempt that the worker holds: what it needs to run and to follow it.
+
+    Attributes:
+        settings: With the length of the whole training where it goes on from ``start``.
+        gpus: The cards it has.
+    """
 
     job_id: str
     attempt: int
@@ -44,6 +51,7 @@ class Claim:
     gpus: tuple[str, ...] = ()
     origin: Origin = Origin.DASHBOARD
     place: RunPlace | None = None
+    start: Start | None = None
 
     @property
     def mark(self) -> str:
@@ -119,8 +127,9 @@ class RunStore:
             if row is None:
                 return None
             connection.execute(
-                "INSERT INTO attempts (job_id, number, status, started_at, gpus) VALUES (?, ?, 'running', ?, ?)",
-                (row["id"], row["attempt"], at, to_json(list(gpus))),
+                "INSERT INTO attempts (job_id, number, status, started_at, gpus, start) "
+                "VALUES (?, ?, 'running', ?, ?, ?)",
+                (row["id"], row["attempt"], at, to_json(list(gpus)), row["start"]),
             )
         return _claim_from(row, gpus)
 
@@ -306,11 +315,12 @@ class RunStore:
 
 
 def _claim_from(row: sqlite3.Row, gpus: Iterable[str]) -> Claim:
+    start, settings = start_from(row["start"]), settings_from(row["settings"])
     return Claim(
         job_id=row["id"],
         attempt=row["attempt"],
         name=row["name"],
-        settings=settings_from(row["settings"]),
+        settings=start.applied(settings) if start else settings,
         dataset_id=row["dataset_id"],
         time_limit_s=row["time_limit_s"],
         started_at=row["started_at"],
@@ -319,4 +329,5 @@ def _claim_from(row: sqlite3.Row, gpus: Iterable[str]) -> Claim:
         gpus=tuple(gpus),
         origin=origin_from(row["origin"]),
         place=place_from(row["place"]),
+        start=start,
     )

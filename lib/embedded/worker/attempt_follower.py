@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
 from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
-from lib.jobs.logs.resume import STATE_FILE, resumed_step
+from lib.jobs.logs.resume import STATE_FILE, resumed_step, went_on
+from lib.jobs.resume import Start
 
 # Between two looks for files, in multiples of what one look takes.
 REST = 20.0
@@ -62,7 +63,11 @@ class AttemptFollower:
         self._known_losses = folder.trim_losses()
         known_s = _measured_s(store.progress_of(claim)) if self._log.is_late else None
         epochs = None if claim.place else claim.settings.epochs  # others choose their own
-        self._parser = ProgressParser(total_epochs=epochs, pace=StepPace(known_s=known_s))
+        # A trainer that is told only the rest is read as if it began, and put behind what was before.
+        self._before = claim.start if recipe and claim.start and "epoch" in recipe.counts_anew else None
+        first_step = claim.start.step if claim.start and not self._before else 0
+        epochs = None if self._before else epochs
+        self._parser = ProgressParser(total_epochs=epochs, pace=StepPace(known_s=known_s), first_step=first_step)
         self._nan_count = 0
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
@@ -95,7 +100,7 @@ class AttemptFollower:
     @property
     def progress(self) -> Progress:
         """Its progress according to its log."""
-        return self._parser.progress
+        return went_on(self._parser.progress, self._before) if self._before else self._parser.progress
 
     def _last_output_at(self) -> float | None:
         """Unix seconds of its last sign of life."""
@@ -135,10 +140,14 @@ class AttemptFollower:
                 self._known_losses = 0  # those in the skipped part never come
             self._parser.feed(data, None if is_late else time.time())
             self._note_resumed()
-            losses = self._parser.drain_losses()
+            losses = self._drain_losses()
             self._stop_on_nan(losses)
             self._keep_losses(losses)
         return self._log.is_at_end
+
+    def _drain_losses(self, *, is_over: bool = False) -> list[LossPoint]:
+        points, offset = self._parser.drain_losses(is_over=is_over), self._before.step if self._before else 0
+        return [replace(point, step=offset + point.step) for point in points] if offset else points
 
     def _note_resumed(self) -> None:
         """Tell the parser at which step a resumed run continued, which the log does not say."""
@@ -208,6 +217,8 @@ class AttemptFollower:
             found: Sequence[FoundFile] = collect_watched(self.claim.place) if is_there else [*self._seen.values()]
         else:
             found = self._recipe.collect(self._folder.output) if self._recipe else ()
+            if self._recipe and self.claim.start:
+                found = went_on_files(found, self.claim.start, self._recipe.counts_anew)
         self._folder.require_available()  # files that cannot be seen are not missing
         return found
 
@@ -218,7 +229,7 @@ class AttemptFollower:
 
     def _finish(self, exit_: Exit) -> bool:
         """Judge the end, upload the files if configured, record it, and return whether that is done."""
-        self._keep_losses(self._parser.drain_losses(is_over=True))
+        self._keep_losses(self._drain_losses(is_over=True))
         files, verdict = self._judged = self._judged or self._judge(exit_)
         progress = replace(self.progress, eta_s=None)
         keys: Mapping[str, str] = {}
@@ -255,6 +266,20 @@ class AttemptFollower:
         self._folder.require_available()  # the verdict would be wrong
         self._store.require_available()
         return files, verdict
+
+
+def went_on_files(files: Sequence[FoundFile], start: Start, counts_anew: Collection[str]) -> list[FoundFile]:
+    """The files with the steps and epochs of the whole training, where their names count from 0 again."""
+    steps = start.step if "step" in counts_anew else 0
+    epochs = (start.epoch or 0) if "epoch" in counts_anew else 0
+    return [
+        replace(
+            file,
+            step=None if file.step is None else file.step + steps,
+            epoch=None if file.epoch is None else file.epoch + epochs,
+        )
+        for file in files
+    ]
 
 
 def _measured_s(progress: Progress) -> float | None:

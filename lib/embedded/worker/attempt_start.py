@@ -1,7 +1,8 @@
 """Starts an attempt: what the trainer needs is written, and an executor runs it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
@@ -11,6 +12,7 @@ from lib.embedded.worker.attempt_end import NotRunnable
 from lib.embedded.worker.executor import Executor
 from lib.embedded.worker.gpus import Gpus
 from lib.errors import WorkerError
+from lib.jobs.resume import ResumePoint, Start
 from lib.settings import ROOT
 
 
@@ -22,6 +24,7 @@ class AttemptStart:
     runs: RunStore
     gpus: Gpus
     stop_grace_s: float
+    points: Callable[[str, Recipe], Sequence[ResumePoint]]
 
     def start(self, claim: Claim, folder: AttemptFolder, recipe: Recipe | None, executor: Executor) -> None:
         """Let the executor start the trainer. Raises NotRunnable, WorkerError, or what a recipe raises."""
@@ -30,7 +33,11 @@ class AttemptStart:
         folder.make()
         training = self._training(claim, folder)
         # Again: the files, the dataset or the rules may have changed since the job was submitted.
-        problems = [*_gpu_problems(claim), *recipe.problems(claim.settings, training.dataset)]
+        problems = [
+            *_gpu_problems(claim),
+            *self._start_problems(claim, recipe),
+            *recipe.problems(claim.settings, training.dataset),
+        ]
         if problems:
             raise NotRunnable(problems)
         recipe.prepare(training)
@@ -59,7 +66,23 @@ class AttemptStart:
             attempt_dir=folder.path,
             output_dir=folder.output,
             gpu_count=max(1, len(claim.gpus)),
+            start=claim.start,
+            start_path=_start_path(claim.start, folder) if claim.start else None,
         )
+
+    def _start_problems(self, claim: Claim, recipe: Recipe) -> list[str]:
+        """Why the attempt cannot go on from what it was to; empty when it can, or begins at step 0."""
+        if claim.start is None:
+            return []
+        points = {point.id: point for point in self.points(claim.job_id, recipe)}
+        found, what_now = points.get(claim.start.point_id), "Continue from another state, or retry from step 0."
+        if found is None:
+            return [f"{claim.start.path}, from which it was to go on, is gone.", what_now]
+        return [f"It was to go on from {found.path}. {found.problem}", what_now] if found.problem else []
+
+
+def _start_path(start: Start, folder: AttemptFolder) -> Path:
+    return AttemptFolder(folder.path.parent / str(start.attempt)).output / start.path
 
 
 def _gpu_problems(claim: Claim) -> Sequence[str]:

@@ -25,6 +25,7 @@ from lib.embedded.store.migrations import OutdatedCodeError
 from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.registry import load_recipes
+from lib.embedded.trainers.resume_points import resume_points
 from lib.embedded.worker.artifact_upload import UploadTarget
 from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
@@ -41,6 +42,7 @@ from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress
+from lib.jobs.resume import ResumePoint
 from lib.jobs.training_settings import TrainingSettings
 from lib.settings import NotifySettings, handed_notify_settings, load_settings
 
@@ -91,6 +93,7 @@ class Worker:
             runs=self._runs,
             gpus=gpus,
             stop_grace_s=limits.stop_grace_s,
+            points=self._points,
         )
         self._followed: dict[str, AttemptFollower] = {}
         self._ends: list[tuple[Claim, AttemptEnd]] = []
@@ -318,6 +321,10 @@ class Worker:
         self._followed[claim.mark] = AttemptFollower(
             claim, folder, run, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
         )
+
+    def _points(self, job_id: str, recipe: Recipe) -> Sequence[ResumePoint]:
+        job = self._store.get_job(job_id)
+        return resume_points(job, recipe, lambda attempt: AttemptFolder.of(self._data_dir, job_id, attempt).output)
 
     def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:
         self._ends.append((claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time())))

@@ -7,8 +7,13 @@ from lib.jobs.logs.trainer_words import (
     HEADER_WORD,
     HEADERS,
     JOB_NAME,
+    LOADED,
     OPENING,
+    RESUME_STATE,
     SKIPPING,
+    STEP_IGNORED,
+    STEP_OF_LOADED,
+    TRAIN_STATE,
 )
 from lib.jobs.logs.training_run import TrainingRun
 
@@ -34,10 +39,32 @@ def note_header(run: TrainingRun, text: bytes) -> None:
         run.skips = True
 
 
+def note_loaded(run: TrainingRun, text: bytes) -> None:
+    """Note what a line says of the state or file that the trainer goes on from."""
+    if not (b"from" in text or b"FROM" in text):
+        return
+    if STEP_IGNORED in text:
+        run.resumed_step, run.is_told_step = None, True
+    if match := LOADED.search(text):
+        run.resumed_from = match[1].decode("utf-8", "replace")
+    if match := STEP_OF_LOADED.search(text):
+        run.resumed_step = int(match[1] or match[2])
+
+
+def note_state(run: TrainingRun, message: bytes) -> None:
+    """Note what sd-scripts and musubi-tuner say of their state, in a message that may be wrapped over lines."""
+    if match := RESUME_STATE.search(message):
+        run.resumed_from = match[1].decode("utf-8", "replace").strip()
+    if match := TRAIN_STATE.search(message):
+        run.resumed_step = int(match[1])
+        run.resume_from(run.resumed_step)
+
+
 def note_epoch(run: TrainingRun, text: bytes) -> None:
     """Note the epoch that a line says has begun."""
     if match := EPOCH_LINE.match(text):
         run.epoch_line = max(run.epoch_line, int(match[1]))
         run.numbers["epochs"] = int(match[2])
+        run.note_epoch_of_resume()
     elif match := EPOCH_INCREMENTED.search(text):
         run.epoch_line = max(run.epoch_line, int(match[1] or match[2]))

@@ -4,7 +4,7 @@ import math
 import re
 
 from lib.jobs.job import LossPoint, Progress, Stage
-from lib.jobs.logs.announcements import is_opening, note_epoch, note_header
+from lib.jobs.logs.announcements import is_opening, note_epoch, note_header, note_loaded, note_state
 from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.facts import Facts, number, read_facts
 from lib.jobs.logs.loss_series import LossSeries
@@ -25,12 +25,10 @@ from lib.jobs.logs.trainer_words import (
     FACTS,
     LEARNING_RATE,
     PERCENT,
-    RESUME_STATE,
     STAGE_WORD,
     STAGES,
     TABLE_HEAD,
     TABLE_ROW,
-    TRAIN_STATE,
     VALIDATION_LOSS,
     WORDS,
 )
@@ -47,20 +45,20 @@ class ProgressParser:
     Args:
         total_epochs: What the configuration asks for, until the log says it.
         pace: With what is known of the step times already.
+        first_step: Steps of the whole training before this log; a bar that begins below them counts from 0 again.
 
     Attributes:
         run_count: How many runs that did steps came before this one in the same log.
     """
 
-    def __init__(self, *, total_epochs: int | None = None, pace: StepPace | None = None) -> None:
-        self.resume_state: str | None = None
+    def __init__(self, *, total_epochs: int | None = None, pace: StepPace | None = None, first_step: int = 0) -> None:
         self.run_count = 0
         self._unwrapper, self._prefix_cutter = Unwrapper(), PrefixCutter()
         self._tail = b""
         self._is_tail_taken = False
         self._at: float | None = None
         self._stage: Stage = Stage.QUEUED
-        self._run = TrainingRun(numbers={} if total_epochs is None else {"epochs": total_epochs})
+        self._run = TrainingRun.begun(first_step, total_epochs)
         self._alarms: list[str] = []
         self._losses = LossSeries()
         self._pace = pace or StepPace()
@@ -80,8 +78,8 @@ class ProgressParser:
         self._feed_plain(self._prefix_cutter.feed(self._unwrapper.flush()) + self._prefix_cutter.flush() + b"\n")
 
     def resume_from(self, step: int) -> None:
-        """Say at which step the training went on, as ``train_state.json`` has it."""
-        self._run.offset = max(0, step)
+        """Say at which step the training went on, as ``train_state.json`` has it; ``first_step`` knows better."""
+        self._run.resume_from(step)
         self._note_fraction()
 
     def drain_losses(self, *, is_over: bool = False) -> list[LossPoint]:
@@ -96,6 +94,11 @@ class ProgressParser:
         if is_over:
             self.finish()
         return self._losses.drain(is_over=is_over)
+
+    @property
+    def resume_state(self) -> str | None:
+        """The state or file that the trainer says it has loaded."""
+        return self._run.resumed_from
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -124,6 +127,8 @@ class ProgressParser:
             learning_rate=run.learning_rate,
             seconds_per_step=pace if pace is not None else run.printed_s(),
             eta_s=0.0 if self._stage is Stage.FINISHED else eta,
+            resumed_from=run.resumed_from,
+            resumed_step=run.resumed_step,
         )
 
     def _feed_plain(self, data: bytes) -> None:
@@ -218,6 +223,7 @@ class ProgressParser:
                 return
             run = self._begin_run(keep_numbers=True)
         is_new = run.done is None or frame.done > run.done
+        run.note_first(frame.done)
         run.done, run.total = frame.done, frame.total
         if frame.epochs is not None:
             run.numbers["epochs"] = frame.epochs
@@ -243,14 +249,13 @@ class ProgressParser:
     def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
         self.run_count += self._run.done is not None
-        before, self._run = self._run, TrainingRun()
+        before, self._run = self._run, TrainingRun.begun(self._run.first_step)
         if keep_numbers:
             self._run.numbers, self._run.named_bar = dict(before.numbers), before.named_bar
         self._pace = StepPace()
         self._stage = Stage.LOADING_MODEL
         self._alarms.clear()
         self._losses.begin_run()
-        self.resume_state = None
         return self._run
 
     def _take_loss(self, printed: bytes) -> None:
@@ -302,11 +307,12 @@ class ProgressParser:
     def _take_text(self, text: bytes) -> None:
         if self._messages.lines or b"resume train" in text or b"train state from" in text:
             for message in self._messages.take(text):
-                self._take_message(message)
+                note_state(self._run, message)
         if self._run.done is not None and is_opening(text):
             self._begin_run()
         if self._run.is_in_table or b"raining Loss" in text:
             self._take_table(text)
+        note_loaded(self._run, text)
         if b"poch" in text:
             note_epoch(self._run, text)
             if frame := parse_rich_bar(text):
@@ -374,6 +380,7 @@ class ProgressParser:
             return
         if run.done is None or step > run.done:
             self._stage = Stage.TRAINING
+        run.note_first(step)
         run.done, run.total = step, total or run.total
 
     def _take_stage_words(self, text: bytes) -> None:
@@ -391,9 +398,3 @@ class ProgressParser:
         if words := STAGE_WORD.search(text):
             self._pause(STAGES[words[0]])
             self._run.final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
-
-    def _take_message(self, message: bytes) -> None:
-        if match := RESUME_STATE.search(message):
-            self.resume_state = match[1].decode("utf-8", "replace").strip()
-        if match := TRAIN_STATE.search(message):
-            self.resume_from(int(match[1]))

@@ -2,10 +2,26 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lib.jobs.job import Progress
+from lib.jobs.resume import Start
 
 STATE_FILE = "train_state.json"
+
+
+def went_on(progress: Progress, before: Start) -> Progress:
+    """What a trainer tells of the rest of a training, as progress of the whole one."""
+    step = None if progress.step is None else before.step + progress.step
+    total = None if progress.total_steps is None else before.step + progress.total_steps
+    return replace(
+        progress,
+        step=step,
+        total_steps=total,
+        fraction=step / total if step is not None and total and progress.fraction is not None else None,
+        epoch=None if progress.epoch is None else (before.epoch or 0) + progress.epoch,
+        total_epochs=None if progress.total_epochs is None else (before.epoch or 0) + progress.total_epochs,
+    )
 
 
 def resumed_step(states: Iterable[str], progress: Progress) -> int:

@@ -69,11 +69,20 @@ WORDS = (
     b"alidation",
     b"Generating",
     b"NaN d",
+    b"network weights from",
+    b"esuming from",
+    b"RESUMING FROM",
 )
 TABLE_HEAD = re.compile(rb"\s{0,8}Step\s{1,8}Training Loss\b")
 TABLE_ROW = re.compile(rb"\s{0,8}(\d{1,12})\s{1,8}(\d{1,9}\.\d{1,12})\b")
 RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")
 TRAIN_STATE = re.compile(rb"load train state from.*'current_step':\s*(\d{1,12})", re.DOTALL)
+# In the words of: sd-scripts and musubi-tuner, diffusers, ai-toolkit.
+LOADED = re.compile(
+    rb"(?:load network weights from|Resuming from checkpoint|IMPORTANT RESUMING FROM) (\S.{0,400}?)(?::\s|\s*#+|\s*\Z)"
+)
+STEP_OF_LOADED = re.compile(rb"Found step (\d{1,12}) in metadata|Resuming from checkpoint checkpoint-(\d{1,12})")
+STEP_IGNORED = b"steps from the state is ignored"
 SKIPPING = re.compile(rb"skipping (\d+) steps")
 # A loss with a number, or a step: most words with "oss" in them are none.
 FACTS = re.compile(rb"(?i)loss[\w/]{0,12}['\"]?\s?[:=]\s?['\"]?\s*[-\d ni]|step=")

@@ -23,6 +23,8 @@ class TrainingRun:
     total: int | None = None
     is_total_known: bool = True
     offset: int = 0
+    # What is known of the offset from elsewhere; 0 when nothing is.
+    first_step: int = 0
     skips: bool = False
     epoch_line: int = 0
     fraction: float = 0.0
@@ -39,7 +41,20 @@ class TrainingRun:
     # Whether the rows of a notebook's table of losses may follow.
     is_in_table: bool = False
     final_saved: bool = False
+    # What the trainer itself says of the state that it loaded, and whether it was told another step.
+    resumed_from: str | None = None
+    resumed_step: int | None = None
+    is_told_step: bool = False
     job_name: bytes = b""
+
+    @classmethod
+    def begun(cls, first_step: int, epochs: int | None = None) -> "TrainingRun":
+        """A run of which nothing is known but where it begins, and perhaps how many epochs it is to have."""
+        return cls(numbers={} if epochs is None else {"epochs": epochs}, offset=first_step, first_step=first_step)
+
+    def resume_from(self, step: int) -> None:
+        """Note at which step the state says that it goes on; ``first_step`` knows better."""
+        self.offset = self.first_step or max(0, step)
 
     def step(self) -> int | None:
         """Finished steps, those before a resume included."""
@@ -110,6 +125,18 @@ class TrainingRun:
         if "examples" in numbers and numbers.get("total_batch"):
             return math.ceil(numbers["examples"] / numbers["total_batch"])
         return None
+
+    def note_first(self, done: int) -> None:
+        """Note the first step that the log tells: a trainer that counts on is past the steps from before."""
+        if self.done is None and self.first_step and done >= self.first_step:
+            self.offset = 0
+
+    def note_epoch_of_resume(self) -> None:
+        """sd-scripts says a step that it was told (``--initial_step``) by the epoch alone that it begins with."""
+        per_epoch = self._steps_per_epoch()
+        if self.is_told_step and per_epoch:
+            self.is_told_step, said = False, (self.epoch_line - 1) * per_epoch
+            self.resumed_step = self.offset if said == self.offset - self.offset % per_epoch else said
 
     def epoch(self) -> int | None:
         """The epoch being trained: what the log says, or what the step count says if that is further."""

@@ -22,12 +22,14 @@ from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, Origin, PresignedUrl
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
+from lib.jobs.resume import ResumePoint
 from lib.jobs.sweep import SweepValues, sweep_requests
 from lib.jobs.training_settings import Parameter, TrainingConfig
 from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
 from lib.sources.embedded.planning import Planner
+from lib.sources.embedded.resuming import Resuming
 from lib.sources.embedded.watching import NOTHING_TO_WATCH, Watching
 from lib.sources.protocol import (
     WINDOWS,
@@ -98,6 +100,7 @@ class EmbeddedSource(JobSource):
         self.trainers = {name: recipe.label for name, recipe in known.items()}
         self._parameters = {name: all_parameters(recipe) for name, recipe in known.items()}
         self._planner = Planner(self._store, known, data_dir)
+        self._resuming = Resuming(self._store, self._files, known)
         self._launcher = launcher or WorkerLauncher(
             data_dir,
             max_parallel=max_parallel,
@@ -158,8 +161,12 @@ class EmbeddedSource(JobSource):
         return LogChunk(offset=offset, data=data, size_bytes=size_bytes)
 
     def loss_points(self, job_id: str, *, attempt: int) -> Sequence[LossPoint]:
-        self._store.require(job_id)
-        return self._files.loss_points(job_id, attempt)
+        start = self._store.starts(job_id).get(attempt)
+        points = self._files.loss_points(job_id, attempt, start)
+        if start is None:
+            return points
+        before = self.loss_points(job_id, attempt=start.attempt)
+        return (*(point for point in before if point.step <= start.step), *points)
 
     def create_job(self, request: JobRequest) -> Job:
         if (made := self._store.submitted_before(request.submission_id)) is not None:
@@ -211,13 +218,17 @@ class EmbeddedSource(JobSource):
             self.start_worker()
 
     def retry_job(self, job_id: str) -> Job:
-        former = self._store.get_job(job_id)
-        if self._dataset_or_none(former.dataset_id or "") is None:
-            raise InvalidRequest(
-                f"The dataset {former.dataset_name or former.dataset_id!r} is gone, so the job cannot run again.",
-                hint="Start a new job with another dataset.",
-            )
+        self._require_dataset_of(job_id)
         job = self._store.retry(job_id)
+        self.start_worker()
+        return job
+
+    def resume_points(self, job_id: str) -> Sequence[ResumePoint]:
+        return self._resuming.points(job_id)
+
+    def continue_job(self, job_id: str, point_id: str, more: int) -> Job:
+        self._require_dataset_of(job_id)
+        job = self._resuming.go_on(job_id, point_id, more)
         self.start_worker()
         return job
 
@@ -295,6 +306,14 @@ class EmbeddedSource(JobSource):
 
     def _needs_worker(self) -> bool:
         return self._store.has_active_jobs() or (self.notifies and self._store.outbox.has_unsent())
+
+    def _require_dataset_of(self, job_id: str) -> None:
+        former = self._store.get_job(job_id)
+        if self._dataset_or_none(former.dataset_id or "") is None:
+            raise InvalidRequest(
+                f"The dataset {former.dataset_name or former.dataset_id!r} is gone, so the job cannot run again.",
+                hint="Start a new job with another dataset.",
+            )
 
     def _dataset_or_none(self, dataset_id: str) -> Dataset | None:
         try:

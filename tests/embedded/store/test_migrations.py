@@ -25,6 +25,7 @@ from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobLink, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import TrainingSettings
 from tests.contract.houses import NOW
 from tests.embedded.worker.drill.processes import wait_until
@@ -356,6 +357,15 @@ def test_code_that_a_later_release_ruled_out_says_so_and_writes_nothing(
     with pytest.raises(OutdatedCodeError, match=str(path)):
         Store(tmp_path)
     assert content(path) == before
+
+
+def test_jobs_from_before_begin_at_step_0_and_can_be_continued(tmp_path: Path) -> None:
+    make_release_1(tmp_path)
+    with closing(Store(tmp_path)) as store:
+        ended = next(job for job in store.list_jobs(JobQuery()).jobs if job.status.is_terminal)
+        assert (ended.start, [attempt.start for attempt in store.get_job(ended.id).attempts]) == (None, [None])
+        start = Start(attempt=1, path="a-state", step=7, epochs=9)
+        assert store.retry(ended.id, start).start == start
 
 
 def test_a_claim_that_waits_for_the_change_writes_nothing_either(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lib.jobs.job import LossPoint, Progress, Stage
 from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.progress import ProgressParser
-from tests.jobs.recordings import RECORDINGS, chunks_of, raw_log
+from tests.jobs.recordings import FOLDER, RECORDINGS, chunks_of, raw_log
 
 L, C, T, S, W, F = (
     Stage.LOADING_MODEL,
@@ -187,6 +187,65 @@ def test_sd_scripts_resumes_at_the_epoch_or_within_it(
     assert place(parser)[:2] == (start, end)
     fed(bar("steps", end - offset, bar_total), parser=parser)
     assert (parser.progress.step, parser.progress.fraction) == (end, 1.0)
+
+
+def resumed_log(*changes: tuple[bytes, bytes]) -> bytes:
+    """The real sd-scripts going on from a state of step 3, at epoch 2 of 3."""
+    log = (FOLDER.parent / "trainers-2" / "sd-resume-plain" / "merged.bin").read_bytes()
+    for before, after in changes:
+        assert before in log
+        log = log.replace(before, after)
+    return log
+
+
+def after(log: bytes, first_step: int) -> Progress:
+    parser = ProgressParser(first_step=first_step)
+    parser.feed(log, 1.0)
+    steps = [point.step for point in parser.drain_losses(is_over=True)]
+    assert steps == list(range(first_step + 1, first_step + 1 + len(steps)))
+    return parser.progress
+
+
+def test_the_log_itself_says_where_sd_scripts_goes_on() -> None:
+    now = after(resumed_log(), 3)
+    assert (now.step, now.total_steps, now.epoch, now.total_epochs) == (9, 9, 3, 3)
+    assert (now.resumed_step, (now.resumed_from or "")[-24:]) == (3, "/kill child-000001-state")
+
+
+@pytest.mark.parametrize(("told", "said"), [(9, 9), (10, 10), (12, 9)])
+def test_a_step_that_sd_scripts_was_told_is_proven_by_its_epoch(told: int, said: int) -> None:
+    # As with --initial_step=9 and 6 epochs in all: a second resume, whose state says step 6.
+    ignored = b"is ignored because initial_step is specified"
+    log = resumed_log(
+        (b"'current_step': 3}", b"'current_step': 6}"),
+        (b"  num batches per epoch", b"WARNING  steps from the state " + ignored + b"\n  num batches per epoch"),
+        ("num epochs / epoch数: 3".encode(), "num epochs / epoch数: 6".encode()),
+        ("学習ステップ数: 9".encode(), "学習ステップ数: 18".encode()),
+        (b"/9 [", b"/18 ["),
+        (b"epoch 2/3", b"epoch 4/6"),
+        (b"epoch 3/3", b"epoch 5/6"),
+    )
+    assert after(log, told).resumed_step == said
+
+
+def test_a_trainer_that_counts_on_is_not_counted_twice() -> None:
+    parser = ProgressParser(first_step=48)
+    fed("Resuming from checkpoint checkpoint-48\n", bar("Steps", 48, 56), bar("Steps", 49, 56, ", l=1"), parser=parser)
+    now = parser.progress
+    assert (now.step, now.total_steps, now.resumed_from, now.resumed_step) == (49, 56, "checkpoint-48", 48)
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "step"),
+    [
+        ("load network weights from /a b/v1.safetensors: <All keys matched>", "/a b/v1.safetensors", None),
+        ("#### IMPORTANT RESUMING FROM /o/v1_000000250.safetensors ####", "/o/v1_000000250.safetensors", None),
+        ("Found step 250 in metadata, starting from there", None, 250),
+    ],
+)
+def test_what_trainers_say_of_what_they_loaded(line: str, path: str | None, step: int | None) -> None:
+    now = fed(f"{line}\n").progress
+    assert (now.resumed_from, now.resumed_step) == (path, step)
 
 
 def test_diffusers_resumes_where_its_bar_begins() -> None:

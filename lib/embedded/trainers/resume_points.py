@@ -1,0 +1,96 @@
+"""Where an ended job can go on: the states its attempts left, and the weights of their files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lib.embedded.trainers.recipe import EndedRun, Recipe
+from lib.jobs.artifact_names import LORA_KINDS
+from lib.jobs.job import Artifact, Attempt, Job, JobStatus
+from lib.jobs.resume import ResumePoint
+from lib.jobs.training_settings import TrainingSettings, settings_from_payload
+
+
+def resume_points(job: Job, recipe: Recipe, output_of: Callable[[int], Path]) -> list[ResumePoint]:
+    """Every state and every file with weights: what can be used first, states before weights, newest first.
+
+    Args:
+        job: With its attempts and artifacts.
+        output_of: Attempt -> its output folder.
+    """
+    settings = settings_from_payload(job.settings)
+    ended = [attempt for attempt in job.attempts if attempt.status.is_terminal]
+    per_epoch = _steps_per_epoch(ended, settings)
+    points: list[ResumePoint] = []
+    for attempt in ended:
+        points += _states(attempt, recipe, settings, output_of(attempt.number), per_epoch)
+    if recipe.takes_weights:
+        points += (
+            point
+            for attempt in ended
+            for file in job.artifacts
+            if (point := _weights(file, attempt, output_of, per_epoch)) is not None
+        )
+    newest_first = sorted(points, key=lambda point: (point.attempt, point.step), reverse=True)
+    return sorted(newest_first, key=lambda point: (bool(point.problem), not point.is_state))
+
+
+def steps_left(point: ResumePoint, settings: TrainingSettings, per_epoch: int | None) -> bool:
+    """Whether a training with these settings has not ended at ``point``."""
+    if settings.max_steps:
+        return settings.max_steps > point.step
+    if point.epoch is not None:
+        return settings.epochs > point.epoch
+    return per_epoch is None or settings.epochs * per_epoch > point.step
+
+
+def steps_per_epoch(job: Job) -> int | None:
+    """Optimisation steps of an epoch as the attempts of a job counted them; None when none tells."""
+    return _steps_per_epoch(job.attempts, settings_from_payload(job.settings))
+
+
+def _steps_per_epoch(attempts: Sequence[Attempt], settings: TrainingSettings) -> int | None:
+    if settings.max_steps:  # the last epoch may be a part of one
+        return None
+    for attempt in attempts:
+        total, epochs = attempt.progress.total_steps, attempt.progress.total_epochs
+        if total and epochs and total % epochs == 0:
+            return total // epochs
+    return None
+
+
+def _states(
+    attempt: Attempt, recipe: Recipe, settings: TrainingSettings, output_dir: Path, per_epoch: int | None
+) -> Iterator[ResumePoint]:
+    start = attempt.start
+    ended = EndedRun(
+        output_dir=output_dir,
+        settings=start.applied(settings) if start else settings,
+        start=start,
+        steps_per_epoch=per_epoch,
+    )
+    for state in recipe.states(ended):
+        yield ResumePoint(
+            attempt=attempt.number,
+            path=state.path,
+            is_state=True,
+            step=state.step,
+            epoch=state.epoch,
+            at=state.modified_at,
+            problem=state.problem,
+        )
+
+
+def _weights(
+    file: Artifact, attempt: Attempt, output_of: Callable[[int], Path], per_epoch: int | None
+) -> ResumePoint | None:
+    """None for a file that is no LoRA of this attempt, is gone, or does not tell at which step it was saved."""
+    if file.kind not in LORA_KINDS or file.attempt != attempt.number or file.holds_nan:
+        return None
+    step = file.epoch * per_epoch if file.epoch and per_epoch else file.step
+    if step is None and file.epoch is None and attempt.status is JobStatus.SUCCEEDED:
+        step = attempt.progress.step
+    path = file.id.partition("/")[2]
+    if not step or not (output_of(attempt.number) / path).is_file():
+        return None
+    epoch = file.epoch or (step // per_epoch if per_epoch and step % per_epoch == 0 else None)
+    return ResumePoint(attempt=attempt.number, path=path, is_state=False, step=step, epoch=epoch, at=file.created_at)

@@ -1,0 +1,104 @@
+"""Jobs that go on where they stopped, with a real worker and the real tiny trainer."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lib.embedded.datasets.sample import STARTER
+from lib.embedded.trainers.tiny import TinyRecipe
+from lib.embedded.worker.worker import Worker
+from lib.jobs.job import ArtifactKind, Job, JobStatus
+from lib.jobs.training_settings import TrainingSettings
+from tests.contract.houses import EmbeddedHouse
+from tests.contract.test_changing import request_for
+from tests.embedded.worker.test_worker import Yard
+
+pytestmark = pytest.mark.slow
+
+# 4 images: 12 steps an epoch.
+SETTINGS = TrainingSettings(
+    trainer="tiny", epochs=2, batch_size=1, resolution=128, network_dim=2, network_alpha=1, repeats=3
+)
+
+
+class TinyYard(Yard):
+    """A data folder whose worker trains with the tiny trainer."""
+
+    def __init__(self, folder: Path) -> None:
+        EmbeddedHouse.__init__(self, folder, live_clock=True)
+        self.folder, self.workers = folder, []
+        dataset = folder / "datasets" / self.dataset_id
+        (dataset / "one.png").unlink()
+        for number in range(1, 5):
+            shutil.copy(STARTER / "dataset" / f"sample-{number:02d}.png", dataset)
+
+    def start(self, **values: object) -> Job:
+        request = replace(request_for(self), settings=replace(SETTINGS, **values))  # type: ignore[arg-type]
+        return self.source.create_job(request)
+
+    def hire(self, **values: object) -> Worker:
+        return super().hire(**{"recipes": {"tiny": TinyRecipe()}, **values})
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[TinyYard]:
+    with closing(TinyYard(tmp_path / "data")) as built:
+        yield built
+
+
+def test_a_job_goes_on_from_its_state_twice_and_its_line_of_losses_has_no_gap(yard: TinyYard) -> None:
+    job = yard.run_to_end(yard.start())
+    assert job.status is JobStatus.SUCCEEDED, (job.failure, yard.worker_log())
+    for attempt, first in ((2, 24), (3, 36)):
+        point, *_ = yard.source.resume_points(job.id)
+        assert (point.is_state, point.attempt, point.step, point.epoch) == (True, attempt - 1, first, first // 12)
+        yard.source.continue_job(job.id, point.id, 1)
+        job = yard.run_to_end(job)
+        assert job.status is JobStatus.SUCCEEDED, (job.failure, yard.worker_log())
+        now = job.progress
+        assert (now.step, now.total_steps, now.epoch, now.total_epochs) == (first + 12, first + 12, *[attempt + 1] * 2)
+        assert (now.resumed_step, Path(now.resumed_from or "").name) == (first, point.path)
+        start = job.attempts[-1].start
+        assert start is not None
+        assert (start.attempt, start.step, start.epochs, start.is_state) == (attempt - 1, first, attempt + 1, True)
+    losses = yard.source.loss_points(job.id, attempt=3)
+    assert losses[0].step <= 12
+    assert losses[-1].step == 48
+    assert [point.step for point in losses] == sorted({point.step for point in losses})
+    assert {file.epoch for file in job.artifacts if file.kind is ArtifactKind.CHECKPOINT} == {1}
+    yard.source.retry_job(job.id)
+    job = yard.run_to_end(job)
+    assert (job.progress.step, job.progress.total_steps, job.attempts[-1].start) == (24, 24, None)
+
+
+def test_a_job_goes_on_with_the_weights_of_an_epoch(yard: TinyYard) -> None:
+    job = yard.run_to_end(yard.start(save_state=False))
+    weights = yard.source.resume_points(job.id)
+    assert [(point.is_state, point.step, point.epoch) for point in weights] == [(False, 24, 2), (False, 12, 1)]
+    yard.source.continue_job(job.id, weights[1].id, 0)
+    job = yard.run_to_end(job)
+    assert job.status is JobStatus.SUCCEEDED, (job.failure, yard.worker_log())
+    assert (job.progress.step, job.progress.total_steps) == (24, 24)
+    assert (job.progress.resumed_from or "").endswith(weights[1].path)
+    assert yard.source.loss_points(job.id, attempt=2)[0].step <= 12
+
+
+def test_a_state_that_vanished_between_page_and_start_costs_nothing(yard: TinyYard) -> None:
+    job = yard.run_to_end(yard.start())
+    state, *_ = yard.source.resume_points(job.id)
+    yard.source.continue_job(job.id, state.id, 1)
+    shutil.rmtree(yard.source._files.attempt(job.id, 1).output / state.path)
+    job = yard.run_to_end(job)
+    assert job.failure is not None
+    assert job.failure.message == f"The training was not started. {state.path}, from which it was to go on, is gone."
+    assert job.failure.hint == "Continue from another state, or retry from step 0."
+    again = yard.source.resume_points(job.id)
+    assert [point.is_state for point in again] == [False, False]
+    yard.source.continue_job(job.id, again[0].id, 0)  # what was added stays added
+    job = yard.run_to_end(job)
+    assert (job.status, job.progress.step) == (JobStatus.SUCCEEDED, 36), (job.failure, json.dumps(yard.worker_log()))
