@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 from lib.embedded.files.availability import open_file
 from lib.embedded.worker.terminal_run import TerminalRun
@@ -25,6 +26,7 @@ MOST_CONFIG_BYTES = 1 << 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the exit code is the command's, 2 when it could not be made a job."""
+    _open_standard_streams()
     parser = argparse.ArgumentParser(
         prog="python -m lib.run", description="Runs a command line as a job of the dashboard."
     )
@@ -47,10 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(problem)
         with closing(open_embedded(load_settings())) as source:
             run = TerminalRun(source.data_dir, source.store, source.start_worker)
-            return run.show(run.start(argv, name, place), sys.stdout.buffer)
+            return run.show(run.start(argv, name, place), _shown_on())
     except DashboardError as error:
         print(f"{error} {error.hint}".strip(), file=sys.stderr)
         return 2
+
+
+def _shown_on() -> BinaryIO:
+    """The terminal, a pipe or a file; nothing where standard output was closed."""
+    return sys.stdout.buffer if sys.stdout else Path(os.devnull).open("wb")
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller closed (``<&-``, a service): a lock or the database would become one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _beginning_of(path: str) -> str:

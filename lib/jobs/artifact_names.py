@@ -9,6 +9,7 @@ from lib.jobs.job import ArtifactKind
 
 WEIGHTS = frozenset({".safetensors", ".pt", ".ckpt", ".bin"})
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+VIDEOS = frozenset({".mp4"})
 LOGS = frozenset({".log", ".jsonl"})
 # What accelerate and transformers write beside the weights of a checkpoint, to resume from: optimizer.bin,
 # sampler_1.bin. None of it is ever a safetensors file, and a LoRA may be called "sampler girl".
@@ -72,13 +73,18 @@ def describe_file(name: str) -> FileFacts:
         is_partial = bool(told) or "checkpoint" in str(path.parent)
         kind = ArtifactKind.CHECKPOINT if is_partial else ArtifactKind.LORA
         return FileFacts(kind=ArtifactKind.STATE if is_state else kind, epoch=told.get("epoch"), step=told.get("step"))
-    if suffix in IMAGES:
+    if suffix in IMAGES | VIDEOS:
         told = _first_told(_SAMPLES, [stem])
         return FileFacts(
             kind=ArtifactKind.SAMPLE, epoch=told.get("epoch"), step=told.get("step"), prompt_index=told.get("prompt")
         )
     is_log = suffix in LOGS or path.name == "log" or "logs" in path.parts[:-1]
     return FileFacts(kind=ArtifactKind.LOG if is_log else ArtifactKind.OTHER)
+
+
+def is_video(name: str) -> bool:
+    """Whether a sample moves: no page shows a small picture of it."""
+    return PurePosixPath(name).suffix.lower() in VIDEOS
 
 
 def family_of(path: str) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lib.jobs.artifact_names import is_video
 from lib.jobs.job import Artifact, ArtifactKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Highlights:
-    """A job's newest sample (the first prompt's) and its LoRA (the picked one, else the final one), or None."""
+    """A job's newest sample picture (the first prompt's) and its LoRA (the picked one, else the final one), or None."""
 
     sample: Artifact | None = None
     lora: Artifact | None = None
@@ -17,7 +18,7 @@ class Highlights:
 def highlights_of(artifacts: Iterable[Artifact], best: str = "") -> Highlights:
     """The highlights among those of a job's files that can be had; ``best`` is the id of the picked one."""
     files = [file for file in artifacts if not file.unavailable]
-    samples = [file for file in files if file.kind is ArtifactKind.SAMPLE]
+    samples = [file for file in files if file.kind is ArtifactKind.SAMPLE and not is_video(file.name)]
     loras = [file for file in files if file.kind in (ArtifactKind.LORA, ArtifactKind.CHECKPOINT)]
     return Highlights(
         sample=min(samples, key=_sample_rank, default=None),

@@ -64,8 +64,9 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What would run: the command line, and the problems that prevent it (empty: none)."""
+    """What would run: the commands before the training, its own, and the problems that prevent it (empty: none)."""
 
+    before: tuple[tuple[str, ...], ...] = ()
     command: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Co
 LOG_PIECE_BYTES = 1 << 20
 Endpoint = Callable[[Request], Awaitable[Response]]
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
+SHOWN_TYPES = INLINE_TYPES | {"video/mp4"}
 
 
 async def healthz(_request: Request) -> Response:
@@ -55,7 +56,7 @@ def _small(found: LocalFile) -> Response | None:
 
 def _file(found: LocalFile, *, inline: bool) -> Response:
     media_type = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
-    shown = inline and media_type in INLINE_TYPES
+    shown = inline and media_type in SHOWN_TYPES
     return FileResponse(
         found.path,
         media_type=media_type if shown else "application/octet-stream",

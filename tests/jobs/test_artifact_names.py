@@ -28,6 +28,7 @@ from lib.jobs.job import ArtifactKind
         ("backup/2026-11-23_15-07-00-backup-400-3-12/optimizer/optimizer.pt", ArtifactKind.STATE, 3, 400, None),
         ("samples/0 - a cat/2026-training-sample-400-3-12.jpg", ArtifactKind.SAMPLE, 3, 400, None),
         ("validation_images/step_400_cat_1_1024x1024.png", ArtifactKind.SAMPLE, None, 400, 1),
+        ("sample/aria_e000002_01_20261123150700_42.mp4", ArtifactKind.SAMPLE, 2, None, 1),
         ("20261123_15-07-00/epoch3/adapter_model.safetensors", ArtifactKind.CHECKPOINT, 3, None, None),
         ("20261123_15-07-00/step400/adapter_model.safetensors", ArtifactKind.CHECKPOINT, None, 400, None),
         ("20261123_15-07-00/global_step400/mp_rank_00_model_states.pt", ArtifactKind.STATE, None, 400, None),

@@ -20,6 +20,7 @@ SAMPLES = {
         made("e9-p0", SAMPLE, epoch=9, prompt_index=0),
     ],
     "steps where epochs are unknown": [made("s900", SAMPLE, step=900), made("s1000-is-none", SAMPLE)],
+    "a picture, no video": [made("e1.png", SAMPLE, epoch=1), made("e2.mp4", SAMPLE, epoch=2)],
     "the newest attempt": [made("second", SAMPLE, attempt=2, epoch=1), made("first", SAMPLE, attempt=1, epoch=9)],
 }
 LORAS = {

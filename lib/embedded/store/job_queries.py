@@ -144,6 +144,7 @@ def highlights(connection: sqlite3.Connection, ids: Sequence[str]) -> Mapping[st
             ) AS place
             FROM artifacts
             WHERE job_id IN ({", ".join("?" * len(ids))}) AND kind IN ('sample', 'lora', 'checkpoint')
+                AND path NOT LIKE '%.mp4'
         ) WHERE place = 1
         """,
         ids,

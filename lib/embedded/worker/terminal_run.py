@@ -106,8 +106,11 @@ def _shown_to_end(folder: AttemptFolder, out: BinaryIO) -> Exit | None:
         is_held = locks.is_held(folder.lock)
         while data := folder.read_log(offset, _READ_BYTES):
             offset += len(data)
-            out.write(data)
-            out.flush()
+            try:
+                out.write(data)
+                out.flush()
+            except OSError:  # whoever read it has gone (``| head``): the training goes on as ever
+                out = _nowhere(out)
         if exit_ is not None:
             return exit_
         if has_spec and "trainer" in (folder.started() or {}):
@@ -117,6 +120,13 @@ def _shown_to_end(folder: AttemptFolder, out: BinaryIO) -> Exit | None:
         if gone > 1:  # supervisor and trainer were killed
             return None
         time.sleep(_POLL_S)
+
+
+def _nowhere(out: BinaryIO) -> BinaryIO:
+    """The same stream, leading nowhere: what is still buffered would fail again when this process ends."""
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), out.fileno())
+    return out
 
 
 def _hide_secrets(folder: AttemptFolder) -> None:
@@ -137,7 +147,7 @@ def _code_of(exit_: Exit | None) -> int:
 
 def _look_of_terminal() -> dict[str, str]:
     """What makes programs print for this terminal, although their output goes through a file."""
-    if not sys.stdout.isatty():
+    if not sys.stdout or not sys.stdout.isatty():
         return {}
     columns = {"COLUMNS": str(shutil.get_terminal_size().columns)}
     return columns if "NO_COLOR" in os.environ else {**columns, "FORCE_COLOR": os.environ.get("FORCE_COLOR", "1")}

@@ -251,5 +251,5 @@ def _of_newest_run(losses: Sequence[LossPoint], step: int) -> Sequence[LossPoint
 
 
 def _lost(message: str, evidence: tuple[str, ...]) -> Verdict:
-    failure = Failure(cause=Cause.WORKER_LOST.value, message=message, hint=_HINT, evidence=evidence)
+    failure = Failure(cause=Cause.UNKNOWN.value, message=message, hint=_HINT, evidence=evidence)
     return Verdict(status=JobStatus.LOST, failure=failure)

@@ -51,6 +51,8 @@ _CRASH_WORDS = re.compile(
     r"failed assertion|Assertion .{1,300} failed|^(?:malloc|free|realloc|munmap_chunk)\(\): |stack smashing detected"
     r"|^Fatal Python error: |^terminate called|^ *what\(\): |^zsh: (?:abort|segmentation|bus error|killed|illegal)"
 )
+# ai-toolkit's last words after Ctrl+C; it ends with code 0.
+_STOPPED = "Job stopped"
 _POLITE = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # Signals by which a process dies of its own fault, so that the log may say more.
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
@@ -126,11 +128,12 @@ def _with_nan(log: LogEnd, alarms: Sequence[str]) -> tuple[str, ...]:
 
 
 def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:
-    if lora_count:
-        return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
     suspect = prime_suspect(log)
-    went_well = _seems_saved(log) and (suspect is None or _was_survived(log, suspect))
-    if lora_count is None and (_is_finished(log) or went_well):
+    is_stopped = bool(suspect) and _last_words(log) == _STOPPED
+    if lora_count and not is_stopped:
+        return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
+    went_well = not is_stopped and _seems_saved(log) and (suspect is None or _was_survived(log, suspect))
+    if lora_count is None and not is_stopped and (_is_finished(log) or went_well):
         return Verdict(status=JobStatus.SUCCEEDED, alarms=alarms)
     if suspect and suspect.cause is not Cause.UNKNOWN:
         return _failed(_of_suspect(log, suspect), alarms)
@@ -138,6 +141,10 @@ def _judge_exit_zero(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...
     evidence = _lines_of(log, suspect) if suspect else log.last_lines(5)
     message = f"The trainer ended without an error, but {nothing}."
     return _failed(_failure(Cause.NO_OUTPUT, message, evidence=evidence), alarms)
+
+
+def _last_words(log: LogEnd) -> str:
+    return next((line.strip() for line in reversed(log.lines) if line.strip()), "")
 
 
 def _judge_vanished(log: LogEnd, lora_count: int | None, alarms: tuple[str, ...]) -> Verdict:

@@ -1,6 +1,6 @@
 """Checks before a job exists: what would run, what prevents it, and how long it will take."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,9 +32,16 @@ class Problems:
 
 
 class Planner:
-    """Checks requests without side effects."""
+    """Checks requests without side effects.
 
-    def __init__(self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path) -> None:
+    Args:
+        gpu_count: How many cards trainers may have; 0: none is known, so none is set aside.
+    """
+
+    def __init__(
+        self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path, gpu_count: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._gpu_count = gpu_count
         self._store = store
         self._recipes = recipes
         self._data_dir = data_dir
@@ -46,9 +53,21 @@ class Planner:
         if dataset is None or recipe is None or setting_problems(request.settings):
             return Problems(fields=fields)
         others = recipe.problems(request.settings, dataset) if dataset.image_count != 0 else ()
-        others = (*unused_problems(recipe, request.settings), *others)
+        others = (*unused_problems(recipe, request.settings), *self._gpu_problems(request, recipe), *others)
         disk = self._disk_problems(recipe.expected_bytes(request.settings))
         return Problems(fields=fields, others=(*others, *disk))
+
+    def _gpu_problems(self, request: JobRequest, recipe: Recipe) -> list[str]:
+        wanted, count = request.settings.gpus, self._gpu_count()
+        if not recipe.uses_gpu or not 0 < count < wanted:
+            return []
+        return [f"The job asks for {wanted} GPUs, but this machine has {count} for trainers. Ask for fewer."]
+
+    def _gpu_warnings(self, request: JobRequest, recipe: Recipe) -> list[str]:
+        wanted = request.settings.gpus
+        if not recipe.uses_gpu or wanted == 1 or self._gpu_count():
+            return []
+        return [f"The job asks for {wanted} GPUs, but none is known here, so none is set aside. LORA_GPUS names them."]
 
     def _field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
         problems = setting_problems(request.settings)
@@ -73,11 +92,14 @@ class Planner:
             return Preview(problems=problems)
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
         estimate_s, basis = self._estimate(request, dataset)
+        training = self._training(request, dataset)
         return Preview(
-            command=tuple(recipe.command(self._training(request, dataset))),
+            before=tuple(map(tuple, recipe.commands_before(training))),
+            command=tuple(recipe.command(training)),
             problems=problems,
             warnings=(
                 *recipe.warnings(request.settings),
+                *self._gpu_warnings(request, recipe),
                 *(["There is already a job with this name."] if is_taken else []),
             ),
             estimate_s=estimate_s,

@@ -1,9 +1,11 @@
 """The embedded source: jobs on this machine, stored in SQLite and run by a separate worker process."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -14,7 +16,9 @@ from lib.embedded.files.privacy import close_to_others
 from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import all_parameters, shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
+from lib.embedded.worker.gpus import find_gpus
 from lib.embedded.worker.launcher import WorkerLauncher
+from lib.embedded.worker.processes import TRAINER_VARIABLE
 from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.annotations import Annotations
 from lib.jobs.dataset import Dataset
@@ -99,8 +103,9 @@ class EmbeddedSource(JobSource):
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}
         self._parameters = {name: all_parameters(recipe) for name, recipe in known.items()}
-        self._planner = Planner(self._store, known, data_dir)
         self._resuming = Resuming(self._store, self._files, known)
+        environ = {**os.environ, **{f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}}
+        self._planner = Planner(self._store, known, data_dir, cache(lambda: find_gpus(gpus, environ).count))
         self._launcher = launcher or WorkerLauncher(
             data_dir,
             max_parallel=max_parallel,
@@ -209,7 +214,7 @@ class EmbeddedSource(JobSource):
 
     def preview(self, request: JobRequest) -> Preview:
         found = self._planner.preview(request, self._dataset_or_none(request.dataset_id))
-        return replace(found, command=shown_command(found.command))
+        return replace(found, before=tuple(map(shown_command, found.before)), command=shown_command(found.command))
 
     def cancel_job(self, job_id: str) -> None:
         attempt = self._store.cancel(job_id)

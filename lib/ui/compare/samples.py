@@ -10,7 +10,7 @@ from lib.errors import DashboardError
 from lib.jobs.job import Artifact, ArtifactKind, Job
 from lib.ui.parts.errors import show_error
 from lib.ui.parts.notes import show_age_note, show_note
-from lib.ui.parts.samples import sample_url
+from lib.ui.parts.samples import show_sample
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import UrlReader, mirror_url, write_params
 
@@ -92,14 +92,8 @@ def _show_sample(job: Job, name: str, found: tuple[int, Artifact] | None, epoch:
             show_note(f"{name}: no sample of this prompt up to this epoch.")
             return
         at, sample = found
-        url = sample_url(st.context.url, job.id, sample.id)
         caption = name if at == epoch else f"{name}, epoch {at}"
-        if url.startswith("http"):
-            st.image(
-                url, caption=escaped(caption), width="stretch", link=url, alt=f"{caption}: {prompt_of(sample)}"[:200]
-            )
-        else:
-            st.link_button(escaped(caption), url)
+        show_sample(job.id, sample, alt=f"{caption}: {prompt_of(sample)}"[:200], caption=caption)
 
 
 def _samples(job: Job, name: str) -> SampleSet:

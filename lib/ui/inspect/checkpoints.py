@@ -17,7 +17,7 @@ from lib.ui.inspect.norms import POLL_MS, progress_text
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.notes import show_age_note, show_note
-from lib.ui.parts.samples import sample_url
+from lib.ui.parts.samples import show_sample
 from lib.ui.parts.text import escaped, plain
 
 MOST_CHECKPOINTS = 60
@@ -190,9 +190,7 @@ def _show_checkpoint(job_id: str, checkpoint: Checkpoint) -> None:
     file, title = checkpoint.file, title_of(checkpoint.file)
     with st.container(gap="xsmall"):
         if checkpoint.sample is not None:
-            url = sample_url(st.context.url, job_id, checkpoint.sample.id)
-            if url.startswith("http"):
-                st.image(url, width="stretch", link=url, alt=f"Sample at {title.lower()}")
+            show_sample(job_id, checkpoint.sample, alt=f"Sample at {title.lower()}")
         if show_place_link(f"{title}: {escaped(file.name, limit=60)}", {"job": job_id, "artifact": file.id}):
             st.rerun()
         is_bad = bool(checkpoint.problem) or (checkpoint.state is not None and _is_damaged(checkpoint.state))

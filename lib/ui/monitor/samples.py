@@ -12,7 +12,7 @@ from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.sources.reads import Reading
 from lib.ui.parts.notes import show_age_note, show_note
-from lib.ui.parts.samples import sample_url
+from lib.ui.parts.samples import show_sample
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import mirror_url
 
@@ -138,11 +138,7 @@ def _keep_epoch(key: str, newest: str) -> None:
 
 
 def _show_sample(job_id: str, sample: Artifact, when: str, caption: str = "") -> None:
-    url, alt = sample_url(st.context.url, job_id, sample.id), f"Sample of {when.lower()}: {sample_caption(sample)}"
-    if not url.startswith("http"):
-        st.link_button(escaped(alt), url)
-        return
-    st.image(url, caption=escaped(caption) or None, width="stretch", link=url, alt=alt)
+    show_sample(job_id, sample, alt=f"Sample of {when.lower()}: {sample_caption(sample)}", caption=caption)
 
 
 def _by_prompt(row: SampleRow) -> dict[tuple[int, int], Artifact]:

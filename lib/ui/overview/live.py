@@ -18,8 +18,8 @@ from lib.ui.parts.links import JOB, JOBS
 from lib.ui.parts.live_times import show_moment
 from lib.ui.parts.notes import show_age, show_incomplete, show_note
 from lib.ui.parts.pace import PACE, in_turn
-from lib.ui.parts.samples import show_thumbnail
-from lib.ui.parts.text import escaped
+from lib.ui.parts.samples import show_sample
+from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.theme import CANCELLING, STATUS_LOOKS
 
 TICK_MS = 2_000
@@ -168,8 +168,9 @@ def show_card_picture(job: Job, sample: Artifact | None) -> None:
     if sample is not None:
         # The status too: a job that is just ending may stand in two lists for a moment.
         with st.container(key=f"small-pictures-{job.status}-{job.id}", width=THUMBNAIL_PX):
-            alt = f"Newest sample of {escaped(job.name or job.id, limit=80)}"
-            show_thumbnail(job.id, sample, alt=alt, width_px=THUMBNAIL_PX)
+            show_sample(
+                job.id, sample, alt=f"Newest sample of {plain(job.name or job.id, limit=80)}", width=THUMBNAIL_PX
+            )
 
 
 def show_job_link(job: Job) -> None:

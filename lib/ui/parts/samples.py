@@ -1,11 +1,14 @@
-"""Where a browser finds a sample picture, and a small one of it."""
+"""Where a browser finds a sample, and how a page shows it: a picture or a short video."""
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 import streamlit as st
 
+from lib.jobs.artifact_names import is_video
 from lib.jobs.job import Artifact
 from lib.ui.parts.job_actions import download_path
+from lib.ui.parts.text import escaped
 
 
 def sample_url(page_url: str | None, job_id: str, artifact_id: str) -> str:
@@ -15,10 +18,16 @@ def sample_url(page_url: str | None, job_id: str, artifact_id: str) -> str:
     return f"{origin}{download_path(job_id, artifact_id)}?inline=1"
 
 
-def show_thumbnail(job_id: str, sample: Artifact, *, alt: str, width_px: int) -> None:
-    """A small picture that leads to the whole one; ``alt`` is Markdown. A link where our own address is not known."""
+def show_sample(
+    job_id: str, sample: Artifact, *, alt: str, caption: str = "", width: int | Literal["stretch"] = "stretch"
+) -> None:
+    """A picture that leads to the whole one, or a video; a link where our own address is not known."""
     url = sample_url(st.context.url, job_id, sample.id)
-    if url.startswith("http"):
-        st.image(url, width=width_px, link=url, alt=alt)
+    if not url.startswith("http"):
+        st.link_button(escaped(alt), url)
+    elif is_video(sample.name):
+        st.video(url, loop=True, muted=True, width=width)
+        if caption:
+            st.caption(escaped(caption))
     else:
-        st.link_button(alt, url)
+        st.image(url, caption=escaped(caption) or None, width=width, link=url, alt=alt)

@@ -138,7 +138,7 @@ def changes_table(now: TrainingSettings, others: Mapping[str, TrainingSettings],
     differing = {each.name for other in others.values() for each in settings_differences(other, now)} | swept.keys()
     if not differing:
         return ""
-    columns = {"This job": now, **others}
+    columns = {"These jobs" if swept else "This job": now, **others}
     lines = [f"| Setting | {' | '.join(columns)} |", f"|---{'|---' * len(columns)}|"]
     for name, setting in SETTINGS.items():
         if name in differing:
@@ -182,13 +182,15 @@ def show_review(
         if values:
             with st.expander(f"The {len(requests)} jobs", icon=":material/list:"):
                 st.markdown("\n".join(f"1. {escaped(each.name, limit=300)}" for each in requests))
-        with st.expander("All settings", icon=":material/tune:"):
-            rows = setting_rows(settings_payload(settings), config, trainer_options(settings.trainer))
+        with st.expander("All settings of the first job" if values else "All settings", icon=":material/tune:"):
+            rows = setting_rows(settings_payload(requests[0].settings), config, trainer_options(settings.trainer))
             st.markdown(settings_table(rows))
         if preview.command:
-            label = "Command line of the first job" if values else "Command line"
+            what = count_text(1 + len(preview.before), "command line", "command lines, one after the other")
+            label = f"{what.removeprefix('1 ').capitalize()}{' (of the first job)' if values else ''}"
             with st.expander(label, icon=":material/terminal:"):
-                st.code(shlex.join(preview.command), language=None, wrap_lines=True)
+                for command in (*preview.before, preview.command):
+                    st.code(shlex.join(command), language=None, wrap_lines=True)
     return bool(preview.problems)
 
 

@@ -30,7 +30,7 @@ def edit_sweep(trainer: str, swept: Mapping[str, str], entered: Entered) -> None
     follow_url(_CHOICE_KEY, list(swept))
     st.multiselect(
         SEVERAL,
-        [each.name for each in SWEEPABLE if each.name in parameters or each.name in swept],
+        [each.name for each in SWEEPABLE if not each.group or each.name in {*parameters, *swept}],
         key=_CHOICE_KEY,
         format_func=lambda name: SETTINGS[name].label,
         placeholder="no setting",

@@ -122,7 +122,7 @@ def test_every_recording_is_judged_by_its_log(post: Post) -> None:
         post.until(job, lambda now: now.status.is_terminal)
     ends = {name: post.source.get_job(job.id) for name, job in jobs.items()}
     told = {name: (job.status.value, job.failure.cause if job.failure else "") for name, job in ends.items()}
-    usual = {"running": ("lost", "worker_lost")}
+    usual = {"running": ("lost", "unknown")}
     for name in EXPECTED:
         expected = BY_LOG.get(name, ("succeeded", ""))
         assert told[name] == usual.get(expected[0], expected), name

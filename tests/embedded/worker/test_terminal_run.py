@@ -2,7 +2,9 @@
 
 import io
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -163,3 +165,25 @@ FILES = {
 )
 def test_what_a_command_line_tells(command: str, told: Told) -> None:
     assert told_by(command.split(), lambda path: FILES.get(path, "")) == told
+
+
+@pytest.mark.slow
+def test_it_needs_no_terminal_and_outlives_who_reads_its_output(tmp_path: Path) -> None:
+    """As a service or a job of cron runs it: standard streams closed, and a reader that goes."""
+    script = "print('seen', flush=True); import time; [print('x' * 9_999) for _ in range(99)]; raise SystemExit(3)"
+    run = f"{sys.executable} -m lib.run -- {sys.executable} -c {shlex.quote(script)}"
+    try:
+        for number, shell in enumerate((f"{run} <&- >&- 2>&-", f"set -o pipefail; {run} </dev/null | head -n 1")):
+            data = tmp_path / str(number)
+            done = subprocess.run(
+                ["bash", "-c", shell],
+                env={**os.environ, "LORA_DATA_DIR": str(data)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert (done.returncode, done.stderr) == (3, "")
+            assert next(data.glob("jobs/*/1/log")).stat().st_size > 990_000
+        assert done.stdout == "seen\n"
+    finally:
+        kill_all(lambda: working_on(tmp_path))

@@ -693,3 +693,11 @@ def test_the_last_error_in_a_log_that_does_not_say_why_is_shown() -> None:
     assert failure.cause == "unknown"
     assert "the cache is stale" in failure.message
     assert "ERROR    the cache is stale" in failure.evidence[0]
+
+
+def test_ai_toolkit_that_was_stopped_ends_with_code_0_and_is_no_success() -> None:
+    lines = ["fox:  40%|####      | 40/100 [00:10<00:10, loss: 3.2e-02]", "Saved checkpoint to /o/fox.safetensors"]
+    assert judge(lines, exit_code=0, lora_count=1).status is JobStatus.SUCCEEDED
+    for count in (0, 1, None):
+        stopped = judge([*lines, "Job stopped", ""], exit_code=0, lora_count=count)
+        assert (stopped.status, stopped.failure and stopped.failure.cause) == (JobStatus.FAILED, "interrupted")

@@ -2,13 +2,19 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lib.embedded.worker.launcher import WorkerLauncher
+from lib.errors import InvalidRequest
 from lib.jobs.job import JobStatus, LossPoint
-from tests.contract.houses import EmbeddedHouse
+from lib.jobs.job_request import JobRequest
+from lib.jobs.training_settings import TrainingSettings
+from lib.sources.embedded.source import EmbeddedSource
+from tests.contract.houses import EmbeddedHouse, IdleLauncher
 from tests.contract.test_changing import request_for
 from tests.contract.test_reading import known_jobs
 from tests.jobs.recordings import FOLDER
@@ -28,6 +34,33 @@ def test_a_worker_that_cannot_be_started_costs_no_job(house: EmbeddedHouse) -> N
     assert job.status is JobStatus.PENDING
     worker = {check.name: check for check in house.source.health()}["Worker"]
     assert (worker.ok, "Is a directory" in worker.message) == (False, True)
+
+
+def test_the_preview_has_every_command_and_asks_for_no_more_cards_than_there_are(tmp_path: Path) -> None:
+    commands = tmp_path / "commands.toml"
+    program = sys.executable
+    commands.write_text(f'[mine]\nargv = ["{program}", "train"]\nbefore = [["{program}", "cache", "--token=x"]]\n')
+    source = EmbeddedSource(
+        tmp_path / "data", gpus=["0", "1"], trainer_paths={"LORA_COMMANDS": commands}, launcher=IdleLauncher(tmp_path)
+    )
+    with closing(source):
+        dataset = source.datasets.create("Portraits")
+        (source.data_dir / "datasets" / dataset.id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        request = JobRequest(
+            name="x",
+            dataset_id=dataset.id,
+            config_id=None,
+            settings=TrainingSettings(trainer="mine", gpus=3),
+            submission_id="x",
+        )
+        found = source.preview(request)
+        assert found.before == ((program, "cache", "--token=(not shown)"),)
+        assert found.command == (program, "train")
+        told = "The job asks for 3 GPUs, but this machine has 2 for trainers. Ask for fewer."
+        assert told in found.problems
+        with pytest.raises(InvalidRequest, match="asks for 3 GPUs"):
+            source.create_job(request)
+        assert told not in source.preview(replace(request, settings=replace(request.settings, gpus=2))).problems
 
 
 def test_a_long_worker_log_is_put_aside(tmp_path: Path) -> None:
