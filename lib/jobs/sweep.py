@@ -15,7 +15,15 @@ from lib.jobs.training_settings import ENTERED, SETTINGS
 
 MAX_SWEEP_JOBS = 32
 SEPARATOR = ","
+_NAME_END = ": "
 SWEEPABLE = tuple(each for each in ENTERED if isinstance(each, Number | Choice))
+_SHORT = {
+    "learning_rate": "LR",
+    "unet_lr": "U-Net LR",
+    "text_encoder_lr": "TE LR",
+    "network_dim": "rank",
+    "network_alpha": "alpha",
+}
 SweepValues = Mapping[str, tuple[Any, ...]]
 """Setting -> the values it is to have, each once."""
 NO_SWEEP: SweepValues = MappingProxyType({})
@@ -69,7 +77,7 @@ def sweep_requests(request: JobRequest, values: SweepValues) -> tuple[JobRequest
         requests.append(
             replace(
                 request,
-                name=f"{request.name.strip()}: {told}" if told else request.name,
+                name=f"{request.name.strip()}{_NAME_END}{told}" if told else request.name,
                 settings=replace(request.settings, **chosen),
                 submission_id=f"{request.submission_id}/{number}",
             )
@@ -88,6 +96,11 @@ def best_jobs(jobs: Sequence[Job], most: int) -> list[Job]:
     return sorted(jobs, key=rank)[:most]
 
 
+def name_within(job: Job) -> str:
+    """The name of a job beside others of its sweep: only what differs."""
+    return job.name.removeprefix(f"{job.sweep.name}{_NAME_END}") if job.sweep else job.name
+
+
 def _short(name: str) -> str:
-    """A label without what it says in brackets: ``Network dim``."""
-    return SETTINGS[name].label.partition(" (")[0]
+    """What a setting is called in a job's name: ``LR``, ``batch size``."""
+    return _SHORT.get(name) or SETTINGS[name].label.partition(" (")[0].lower()

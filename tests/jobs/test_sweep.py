@@ -38,10 +38,10 @@ def test_a_job_per_combination_is_named_by_what_differs():
     values = {"network_dim": (8, 16), "learning_rate": (1e-4, 2e-5), "epochs": (3,)}
     requests = sweep_requests(REQUEST, values)
     assert [each.name for each in requests] == [
-        "Aria: Learning rate 0.0001, Network dim 8",
-        "Aria: Learning rate 0.0001, Network dim 16",
-        "Aria: Learning rate 2e-5, Network dim 8",
-        "Aria: Learning rate 2e-5, Network dim 16",
+        "Aria: LR 0.0001, rank 8",
+        "Aria: LR 0.0001, rank 16",
+        "Aria: LR 2e-5, rank 8",
+        "Aria: LR 2e-5, rank 16",
     ]
     assert {(each.settings.epochs, each.settings.seed) for each in requests} == {(3, 7)}
     assert [(each.settings.learning_rate, each.settings.network_dim) for each in requests][2] == (2e-5, 8)

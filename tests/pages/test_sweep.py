@@ -47,8 +47,8 @@ def test_several_values_in_a_field_make_one_job_per_combination(filled, open_wiz
     assert "about 6m 0s (an estimate: all jobs one after the other" in texts(app)
     app = button(app, "Start 6 trainings").click().run()
     assert [job.name for job in filled.jobs.values()][:2] == [
-        "aria: Learning rate 0.0001, Network dim 8",
-        "aria: Learning rate 0.0001, Network dim 16",
+        "aria: LR 0.0001, rank 8",
+        "aria: LR 0.0001, rank 16",
     ]
     assert len(filled.jobs) == 6
     (sweep,) = {job.sweep for job in filled.jobs.values()}
@@ -86,7 +86,7 @@ def test_what_stands_against_one_of_them_is_said_of_it_and_starts_none(filled, o
 
     filled.on_preview = preview
     app = open_wizard(**{**STEP_2, "step": "3"}, network_dim="8,128")
-    assert "aria: Network dim 128: Too large." in texts(app)
+    assert "aria: rank 128: Too large." in texts(app)
     assert button(app, "Start 2 trainings").disabled
 
 
@@ -116,6 +116,9 @@ def test_the_list_of_a_sweep_compares_its_best_and_cancels_what_is_left(source, 
     app = open_page("jobs", sweep="s1")
     assert "Sweep **aria**, 10 jobs: 1 pending, 1 running, 8 succeeded" in texts(app)
     assert "another" not in texts(app)
+    # Side by side they are told apart by what differs.
+    assert list(app.dataframe[0].value["Name"])[:2] == ["Seed 9", "Seed 8"]
+    assert "Seed 9 => job?id=j9" in texts(app)
     ids = ",".join(f"j{number}" for number in range(8, 0, -1))
     assert f"Compare the 8 with the smallest last loss so far => compare?ids={ids}" in texts(app).replace("%2C", ",")
     app = app.button(key="sweep-cancel").click().run()

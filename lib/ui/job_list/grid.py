@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import streamlit as st
 
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import JobQuery, SortBy
+from lib.jobs.sweep import name_within
 from lib.ui.job_list.columns import CHOICES, NAME, Column, status_words
 from lib.ui.parts.format import utc_now
 from lib.ui.parts.job_filters import sort_params
@@ -95,9 +97,10 @@ def show_table(
     clicks = st.session_state.setdefault(_HEADER_CLICKS, 0)
     key = f"jobs-{rows_key([*ids, *(column.key for column in columns), str(clicks)])}"
     chosen = st.session_state.get(_SELECTED, ())
+    named = [replace(job, name=name_within(job)) for job in jobs] if query.sweep else jobs
     with st.container(key="job-table", gap=None):
         event = st.dataframe(
-            pd.DataFrame(job_rows(jobs, columns, utc_now(), samples=samples, is_narrow=is_narrow)),
+            pd.DataFrame(job_rows(named, columns, utc_now(), samples=samples, is_narrow=is_narrow)),
             key=key,
             hide_index=True,
             height="content",
@@ -109,7 +112,7 @@ def show_table(
             placeholder="–",
             alt="Training jobs. Shift+Space selects a row.",
         )
-        _show_names(jobs, is_first=columns[0] is NAME, is_narrow=is_narrow)
+        _show_names(named, is_first=columns[0] is NAME, is_narrow=is_narrow)
     selected = [jobs[row] for row in event["selection"]["rows"] if row < len(ids)]
     st.session_state[_SELECTED] = tuple(job.id for job in selected)
     return selected
