@@ -257,6 +257,10 @@ class AttemptFolder:
             for step, loss, at in _records(self.losses, _LOSS)
         ]
 
+    def has_more_than_losses(self) -> bool:
+        """Whether something was printed beside the losses."""
+        return self._rates.is_file() or self._validation.is_file()
+
     def clear_losses(self) -> None:
         """Forget the losses: the log goes on with another run."""
         for path in (self._rates, self._validation, self.losses):

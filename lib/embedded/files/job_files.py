@@ -19,6 +19,7 @@ from lib.jobs.resume import Start
 
 MOST_KEPT_EVENT_FILES = 8  # attempts that are looked at now
 ELSEWHERE_HINT = "It was written elsewhere: see that its folder is there and may be read."
+_BESIDE = ("learning_rate", "grad_norm", "validation_loss")
 NOT_IN_FOLDER = "The file is not one of the job's own files."
 
 
@@ -60,6 +61,8 @@ class JobFiles:
     def loss_points(self, job_id: str, attempt: int, start: Start | None = None) -> Sequence[LossPoint]:
         """The losses by step: from event files where they exist, otherwise the log's averages.
 
+        What the event files lack beside the losses (learning rate, gradient norm, validation loss) is the log's.
+
         Args:
             start: What the attempt goes on from: event files of many trainers count their steps from 1 again.
         """
@@ -67,12 +70,9 @@ class JobFiles:
         is_folder = folder.event_logs.is_dir() and not folder.event_logs.is_symlink()
         if is_folder and (points := self._event_losses(folder)):
             offset = start.step if start and points[0].step <= start.step else 0
-            return tuple(replace(point, step=offset + point.step) for point in points) if offset else tuple(points)
-        try:
-            points = folder.read_losses() if folder.path.is_dir() else []
-        except OSError as error:
-            raise StoreError(f"The losses cannot be read ({error.strerror or error}).") from error
-        by_step = {point.step: point for point in points}
+            points = [replace(point, step=offset + point.step) for point in points] if offset else points
+            return _completed(points, _logged_losses(folder)) if folder.has_more_than_losses() else tuple(points)
+        by_step = {point.step: point for point in _logged_losses(folder)}
         return tuple(by_step[step] for step in sorted(by_step))
 
     def _event_losses(self, folder: AttemptFolder) -> list[LossPoint]:
@@ -136,3 +136,18 @@ class JobFiles:
         except OSError as error:
             raise StoreError(f"The job's files could not be deleted ({error.strerror or error}).") from error
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _logged_losses(folder: AttemptFolder) -> list[LossPoint]:
+    try:
+        return folder.read_losses() if folder.path.is_dir() else []
+    except OSError as error:
+        raise StoreError(f"The losses cannot be read ({error.strerror or error}).") from error
+
+
+def _completed(points: Sequence[LossPoint], logged: Sequence[LossPoint]) -> tuple[LossPoint, ...]:
+    """The points with what none of them knows from the log's points of the same steps."""
+    missing = [name for name in _BESIDE if all(getattr(point, name) is None for point in points)]
+    by_step = {point.step: point for point in logged}
+    found = {step: {name: getattr(point, name) for name in missing} for step, point in by_step.items()}
+    return tuple(replace(point, **found[point.step]) if point.step in found else point for point in points)

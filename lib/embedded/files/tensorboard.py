@@ -1,4 +1,4 @@
-"""Losses from TensorBoard event files, by the optional ``tensorboard`` package (never tensorflow)."""
+"""Losses from TensorBoard event files, by the ``tensorboard`` package (never tensorflow)."""
 
 import os
 import stat
@@ -25,7 +25,6 @@ VALIDATION_TAGS = (
 _CONCEPT = "loss/validation_step/"  # OneTrainer with one concept, whose name follows
 # sd-scripts' own steps of this one are epochs: only its time says after which step it was measured.
 _EPOCH_VALIDATION_TAG = "loss/validation/epoch_average"
-_INSTALL_HINT = "Install the optional reader: uv sync --extra tensorboard"
 _FILE_NAMES = "events.out.tfevents.*"
 
 
@@ -49,7 +48,7 @@ class EventFiles:
         A file that is still being written counts up to its last complete record.
 
         Raises:
-            DashboardError: The package is not installed, or a file cannot be read.
+            DashboardError: A file cannot be read.
         """
         try:
             found = [(path, path.lstat()) for path in self._folder.rglob(_FILE_NAMES)]
@@ -76,8 +75,6 @@ class EventFiles:
             scalars, rates, norms = (
                 _scalars(events, tags, names) for names in (LOSS_TAGS, LEARNING_RATE_TAGS, GRAD_NORM_TAGS)
             )
-        except DashboardError:
-            raise
         except Exception as error:  # the package raises errors of several libraries for damaged files
             raise DashboardError(f"The event file {path.name} cannot be read ({type(error).__name__}).") from error
         validation_at = _validation(events, tags, scalars)
@@ -116,10 +113,9 @@ def _scalars(events: Any, tags: Sequence[str], names: Sequence[str]) -> Sequence
 
 
 def _reader(path: Path) -> Any:
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    except ImportError as error:
-        raise DashboardError("TensorBoard event files cannot be read here.", hint=_INSTALL_HINT) from error
+    # It takes a second to import, and many installations never read such a file.
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     # Scalars without limit, everything else as little as the reader can keep.
     limits = {"scalars": 0, "images": 1, "audio": 1, "histograms": 1, "compressedHistograms": 1, "tensors": 1}
     return EventAccumulator(str(path), size_guidance=limits)

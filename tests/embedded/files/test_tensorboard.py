@@ -1,8 +1,9 @@
 """Event files, against what the recorder read from them."""
 
-import builtins
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lib.embedded.files.tensorboard import EventFiles
-from lib.errors import DashboardError
 from tests.jobs.recordings import FOLDER
 
 
@@ -38,18 +38,11 @@ def test_a_file_cut_while_it_is_written_counts_as_far_as_it_goes(tmp_path: Path)
     assert EventFiles(tmp_path / "nothing here").losses() == []
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real_import = builtins.__import__
-
-    def refuse(name: str, *args: object, **kwargs: object) -> object:
-        if name.startswith("tensorboard"):
-            raise ModuleNotFoundError(name)
-        return real_import(name, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(DashboardError) as caught:
-        EventFiles(FOLDER / "sd-scripts-success").losses()
-    assert "tensorboard" in caught.value.hint
+@pytest.mark.slow
+def test_the_package_is_not_imported_before_a_file_is_read() -> None:
+    code = "import sys, lib.services, lib.sources.embedded.source, lib.embedded.worker.worker as _; "
+    code += "raise SystemExit('tensorboard' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
 
 
 @pytest.mark.parametrize(

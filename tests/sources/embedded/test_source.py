@@ -91,3 +91,17 @@ def test_losses_of_each_step_come_from_event_files_where_there_are_some(house: E
     assert read[1] == read[2][: len(read[1])]
     assert 5 < len(read[1]) < 24
     assert all(point.at for point in read[2])
+
+
+def test_what_event_files_lack_beside_the_losses_is_the_logs_and_what_they_have_is_theirs(house: EmbeddedHouse) -> None:
+    job = known_jobs()[0]
+    house.put_jobs([job])
+    house.put_losses(job, [LossPoint(step=3, loss=9.0, learning_rate=0.5, grad_norm=1.5)])
+    recorded = next(FOLDER.glob("sd-scripts-success/logs/**/events.out.tfevents.*"))
+    events = house.source._files.attempt(job.id, 1).event_logs / recorded.name
+    events.parent.mkdir(parents=True)
+    events.write_bytes(recorded.read_bytes())
+    points = {point.step: point for point in house.source.loss_points(job.id, attempt=1)}
+    assert (points[3].grad_norm, points[4].grad_norm) == (1.5, None)
+    assert points[3].loss != 9.0
+    assert 0 < (points[3].learning_rate or 0) < 0.01, "both know it, and the log rounds"
