@@ -54,4 +54,6 @@ class TrainerPaths(BaseModel):
     MUSUBI_TUNER_PYTHON: Program | None = None
     DIFFUSERS_DIR: Folder | None = None
     DIFFUSERS_PYTHON: Program | None = None
+    AI_TOOLKIT_DIR: Folder | None = None
+    AI_TOOLKIT_PYTHON: Program | None = None
     LORA_COMMANDS: File | None = None

@@ -6,22 +6,21 @@ together as ``checkpoint-{step}``, and show samples only inside TensorBoard.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lib.embedded.datasets.file_names import ENDINGS
-from lib.embedded.datasets.summary import read_caption
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
 from lib.embedded.trainers.kohya_arguments import extra_arguments, launch, plain_arguments, said_twice, whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya
+from lib.embedded.trainers.linked_dataset import linked_images, steps_of_all, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import ModelFiles, expanded, is_path
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems, tried_run
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import Parameter, TrainingSettings, total_steps
+from lib.jobs.training_settings import Parameter, TrainingSettings
 
 SCRIPTS = "examples/dreambooth"
 ENTRY = "parse_args"
@@ -181,7 +180,7 @@ class DiffusersRecipe(Recipe):
             *said_twice(settings, {**OPTIONS, **kind.options}),
             *options,
             *([] if folder or options else self._parser_problems(settings, dataset, kind)),
-            *_caption_problems(settings, dataset),
+            *words_problems(settings, dataset),
             *dataset_problems(dataset),
         ]
 
@@ -257,10 +256,9 @@ class DiffusersRecipe(Recipe):
         """Make a folder that the package datasets reads: links to the images, and a table of their captions."""
         run.output_dir.mkdir(parents=True, exist_ok=True)
         folder = run.attempt_dir / DATASET_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        images = sorted(path for path in run.dataset_path.iterdir() if path.suffix.lower() in ENDINGS)
-        lines = list(_linked(images, folder))
-        (folder / "metadata.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        images = linked_images(run.dataset_path, folder)
+        lines = [json.dumps({"file_name": link.name, CAPTION_COLUMN: caption}) for link, caption in images]
+        (folder / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
@@ -303,15 +301,6 @@ def ignored_problems(settings: TrainingSettings, kind: DiffusersArchitecture) ->
     return [problem for problem, is_there in faults.items() if is_there]
 
 
-def _caption_problems(settings: TrainingSettings, dataset: Dataset) -> list[str]:
-    if settings.class_tokens or not dataset.uncaptioned:
-        return []
-    return [
-        f"{len(dataset.uncaptioned)} of the dataset's images have no caption, such as {dataset.uncaptioned[0]}. "
-        "Caption them, or give the words that are used instead under Images and captions."
-    ]
-
-
 def _kind(settings: TrainingSettings) -> DiffusersArchitecture:
     """The architecture that is chosen; while none is, a preview shows the first one."""
     return ARCHITECTURES.get(settings.architecture) or next(iter(ARCHITECTURES.values()))
@@ -320,7 +309,7 @@ def _kind(settings: TrainingSettings) -> DiffusersArchitecture:
 def _warmup_steps(run: TrainingRun) -> int:
     """A warm-up below 1 is a share of all steps; without one the script would take 500."""
     warmup = run.settings.lr_warmup or 0
-    return round(warmup if warmup >= 1 else warmup * total_steps(run.dataset.image_count or 0, run.settings))
+    return round(warmup if warmup >= 1 else warmup * steps_of_all(run.dataset, run.settings))
 
 
 def _checkpoint_steps(run: TrainingRun) -> int:
@@ -328,14 +317,4 @@ def _checkpoint_steps(run: TrainingRun) -> int:
     settings = run.settings
     if settings.save_every_steps or not settings.save_every_epochs:
         return settings.save_every_steps or NEVER
-    epochs = replace(settings, max_steps=None, epochs=settings.save_every_epochs)
-    return max(1, total_steps(run.dataset.image_count or 0, epochs) // run.gpu_count)
-
-
-def _linked(images: Iterable[Path], folder: Path) -> Iterable[Mapping[str, str]]:
-    """A line of the table per image. Links have numbers: a name such as test.png would make it a test image."""
-    for number, image in enumerate(images):
-        link = folder / f"{number:06d}{image.suffix.lower()}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(image)
-        yield {"file_name": link.name, CAPTION_COLUMN: read_caption(image.with_suffix(".txt"))}
+    return max(1, steps_of_epochs(run.dataset, settings, settings.save_every_epochs) // run.gpu_count)

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lib.embedded.trainers.ai_toolkit import AiToolkitRecipe
 from lib.embedded.trainers.command import command_recipes
 from lib.embedded.trainers.diffusers import DiffusersRecipe
 from lib.embedded.trainers.model_files import ModelFiles
@@ -26,6 +27,7 @@ def recipes(settings: Settings) -> tuple[Recipe, ...]:
         SdScriptsRecipe(paths.get("SD_SCRIPTS_DIR"), models, paths.get("SD_SCRIPTS_PYTHON")),
         MusubiRecipe(_folder(paths, "musubi-tuner", "MUSUBI_TUNER"), models),
         DiffusersRecipe(_folder(paths, "diffusers", "DIFFUSERS"), models),
+        AiToolkitRecipe(_folder(paths, "ai-toolkit", "AI_TOOLKIT"), models),
     )
     # A command cannot take the name of a trainer that is known.
     known = {recipe.name for recipe in shipped}

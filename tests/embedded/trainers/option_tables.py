@@ -4,12 +4,14 @@ A table is read anew from a checkout with ``python -m tests.embedded.trainers.op
 """
 
 import json
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.embedded.trainers.config_source import SECTIONS, read_sections
 from lib.embedded.trainers.diffusers import ARCHITECTURES as DIFFUSERS
 from lib.embedded.trainers.musubi_settings import ARCHITECTURES as MUSUBI
 from lib.embedded.trainers.parser_source import Kind, Option, options_from, plain_options, read_options
@@ -63,7 +65,10 @@ def write_checkout(trainer: str, folder: Path) -> None:
 def installed(trainer: str, setting: str, tmp_path: Path) -> TrainerFolder:
     """A checkout with an environment, as far as it is looked at before a start."""
     checkout = tmp_path / trainer
-    write_checkout(trainer, checkout)
+    if trainer in SOURCES:
+        write_checkout(trainer, checkout)
+    else:
+        write_toolkit(checkout)
     (checkout / "venv/bin").mkdir(parents=True)
     (checkout / "venv/bin/python").symlink_to(sys.executable)
     return TrainerFolder(name=trainer, setting=setting, path=checkout)
@@ -83,9 +88,53 @@ def parser(options: Mapping[str, Option]) -> ArgumentParser:
     return made
 
 
+def read_keys() -> dict[str, dict[str, Option]]:
+    """Section of ai-toolkit's file -> its keys."""
+    kept = json.loads((FOLDER / "ai-toolkit.json").read_text("utf-8"))
+    return {section: options_from(keys) for section, keys in kept["sections"].items()}
+
+
+def read_architectures() -> list[str]:
+    """What ai-toolkit calls the models that it trains."""
+    return list(json.loads((FOLDER / "ai-toolkit.json").read_text("utf-8"))["architectures"])
+
+
+def write_toolkit(folder: Path) -> None:
+    """A source of ai-toolkit whose keys are those of the table."""
+    lines = ["from typing import Literal"]
+    for section, keys in read_keys().items():
+        body = []
+        for number, (name, option) in enumerate(keys.items()):
+            kind = {Kind.SWITCH: "bool", Kind.INTEGER: "int", Kind.NUMBER: "float"}.get(option.kind, "str")
+            if option.choices:
+                kind = f"{section}{number}"
+                lines.append(f"{kind} = Literal[{', '.join(map(repr, option.choices))}]")
+            body.append(f"        self.a{number}: {kind} = kwargs.get({name!r}, None)")
+        lines += [f"class {SECTIONS[section]}:", "    def __init__(self, **kwargs):", *body]
+    (folder / "toolkit").mkdir(parents=True)
+    (folder / "toolkit/config_modules.py").write_text("\n".join(lines) + "\n", "utf-8")
+    (folder / "run.py").touch()
+
+
+def write_keys(checkout: Path, commit: str) -> None:
+    """Write the table of ai-toolkit's keys."""
+    lines = []
+    for section, keys in read_sections(checkout).items():
+        options = (f"   {json.dumps(name)}: {json.dumps(option)}" for name, option in plain_options(keys).items())
+        lines.append(f'  "{section}": {{\n' + ",\n".join(options) + "}")
+    models = sorted((checkout / "extensions_built_in").rglob("*.py"))
+    named = {name for path in models for name in re.findall(r'^    arch = "(.+)"$', path.read_text("utf-8"), re.M)}
+    known = sorted({*named, *read_sections(checkout)["model"]["arch"].choices})
+    head = f'{{"commit": {json.dumps(commit)},\n "architectures": {json.dumps(known)},\n "sections": {{\n'
+    (FOLDER / "ai-toolkit.json").write_text(head + ",\n".join(lines) + "}}\n", "utf-8")
+
+
 def main() -> None:
     """Write the table of a trainer."""
     trainer, checkout, commit = sys.argv[1:]
+    if trainer == "ai-toolkit":
+        write_keys(Path(checkout), commit)
+        return
     root, entry, scripts = SOURCES[trainer]
     found: dict[str, list[int]] = {}
     for number, script in enumerate(scripts):

@@ -1,0 +1,46 @@
+"""A folder of links to a dataset's images, for trainers that write into the folder that they read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lib.embedded.datasets.file_names import ENDINGS
+from lib.embedded.datasets.summary import read_caption
+from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import TrainingSettings, total_steps
+
+# Pictures are told by their bytes, but not every trainer takes this ending.
+_RENAMED = {".bmp": ".png"}
+
+
+def linked_images(source: Path, folder: Path) -> Iterable[tuple[Path, str]]:
+    """Make a link per image, and say its caption. Links have numbers: test.png would be a test image to some."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = sorted(path for path in source.iterdir() if path.suffix.lower() in ENDINGS)
+    for number, image in enumerate(images):
+        ending = image.suffix.lower()
+        link = folder / f"{number:06d}{_RENAMED.get(ending, ending)}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(image)
+        yield link, read_caption(image.with_suffix(".txt"))
+
+
+def words_problems(settings: TrainingSettings, dataset: Dataset) -> list[str]:
+    """Images without a caption need the words that are used instead."""
+    if settings.class_tokens or not dataset.uncaptioned:
+        return []
+    return [
+        f"{len(dataset.uncaptioned)} of the dataset's images have no caption, such as {dataset.uncaptioned[0]}. "
+        "Caption them, or give the words that are used instead under Images and captions."
+    ]
+
+
+def steps_of_all(dataset: Dataset, settings: TrainingSettings) -> int:
+    """Steps of the whole training."""
+    return total_steps(dataset.image_count or 0, settings)
+
+
+def steps_of_epochs(dataset: Dataset, settings: TrainingSettings, epochs: int) -> int:
+    """Steps of some epochs, at least one: for trainers that save and sample by steps only."""
+    images = (dataset.image_count or 0) * settings.repeats
+    batches = -(-images // settings.batch_size)
+    return max(1, -(-batches // settings.gradient_accumulation) * epochs)
