@@ -184,7 +184,8 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     # Arguments and files of settings.
     rule(
         Cause.BAD_ARGUMENT,
-        r"unrecognized arguments: (?P<text>.+)|arguments are not used by the \w+: (?P<text2>.+)",
+        r"unrecognized arguments: (?P<text>.+)|arguments are not used by the \w+: (?P<text2>.+)"
+        r"|remaining_argv: (?P<text3>.+)",
         "The trainer does not know the arguments {text}.",
     ),
     rule(
@@ -235,6 +236,16 @@ SETTINGS_RULES: tuple[Rule, ...] = (
         Cause.BAD_ARGUMENT,
         r"(?P<text>\S{1,80}) is not a valid (?P<name>\w+)(?:, please select one of|\. Valid|\.? Choose)",
         "The setting {name} cannot be {text}.",
+    ),
+    rule(
+        Cause.BAD_ARGUMENT,
+        r"At most one of (?P<text>\w+) and (?P<name>\w+) can be True",
+        "The settings exclude one another: {text} and {name}.",
+    ),
+    rule(
+        Cause.BAD_ARGUMENT,
+        r"Are you sure the module '(?P<text>[^']+)' exists",
+        "A settings file names {text}, which the trainer does not have.",
     ),
     rule(Cause.BAD_ARGUMENT, r"[Nn]o such option:? (?P<text>\S+)", "The trainer does not know the argument {text}."),
     rule(

@@ -37,6 +37,7 @@ RULES: tuple[Rule, ...] = (
         "The trainer needs {file}, which does not exist.",
         "The trainer needs a file that does not exist.",
     ),
+    rule(Cause.TIMEOUT, r"FunctionTimeoutError", "The training took longer than the time limit of its platform."),
     rule(
         Cause.INTERRUPTED,
         r"^KeyboardInterrupt\b|^(?:[\w.]+\.)?SignalException: .*got signal: (?:2|15)\b",
@@ -84,6 +85,12 @@ LINE_RULES: tuple[Rule, ...] = (
         r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?NVRM: (?:Xid|GPU).*(?:fallen off the bus|Xid .{0,40}: (?:79|48|74|119))",
         "The graphics card was lost: the driver cannot reach it any more.",
         hint="Restart the machine; if it happens again, check the card's power, heat and driver (dmesg names an Xid).",
+    ),
+    rule(
+        Cause.CUDA_ERROR,
+        r"Memory access fault by GPU",
+        "The graphics card reported a memory access fault.",
+        hint="Look for a ROCm or a driver that does not fit this card, then try again.",
     ),
     rule(
         Cause.IMPORT_ERROR,

@@ -233,12 +233,18 @@ def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
         return Cause.LIBRARY_MISMATCH
     if kind in _BUGS and is_own(raised):
         return Cause.TRAINER_BUG
-    is_refusal = not did_step and kind in _REFUSALS and refuses(raised.message)
+    is_refusal = not did_step and kind in _REFUSALS and _is_deliberate(raised) and refuses(raised.message)
     if is_refusal and _OPTION.search(raised.message):
         return Cause.BAD_ARGUMENT
     if not is_refusal or not is_own(raised):
         return Cause.UNKNOWN
     return Cause.BAD_ARGUMENT if _SETTING.search(raised.message) else Cause.TRAINER_REFUSED
+
+
+def _is_deliberate(raised: Raised) -> bool:
+    """Whether the code that raised it says so, as far as the traceback shows code: ``int("x")`` refuses no setting."""
+    code = raised.frames[-1].code if raised.frames else ""
+    return not code or code.startswith(("raise", "assert", ")"))
 
 
 def refuses(text: str) -> bool:

@@ -28,6 +28,7 @@ FRAME = re.compile(r"^\s*File \"(?P<path>[^\"]+)\", line (?P<line>\d+)(?:, in (?
 # The same where rich draws the traceback in a box.
 BOXED_FRAME = re.compile(r"^│ (?P<path>\S.{0,300}\.py):(?P<line>\d+) in (?P<function>\S+) +│$")
 # The same in notebooks: "File /x/y.py:525, in f(self)", "Cell In[7], line 12", "/x/y.py in f(args)" and its arrow.
+_BOXED_CODE = re.compile(r"^│ ❱ *\d+ (?:│ *)*(?P<code>.*?) *│$")
 _CELL_FRAME = re.compile(
     r"^(?:File )?(?P<path>(?:/|[A-Za-z]:\\)\S{1,300}\.py)(?::(?P<line>\d+))?,? in (?P<function>[\w.<>]+)\("
     r"|^(?P<cell>Cell In ?\[\d+\]), line (?P<line2>\d+)|^(?P<cell2><ipython-input-\S+>) in "
@@ -163,8 +164,11 @@ def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None)
 
 def _frame_at(lines: Sequence[str]) -> Frame | None:
     """The place that the first of these lines names."""
-    if match := FRAME.match(lines[0]) or BOXED_FRAME.match(lines[0]):
+    boxed = BOXED_FRAME.match(lines[0])
+    if match := FRAME.match(lines[0]) or boxed:
         code = lines[1].strip()[:200] if len(lines) > 1 else ""
+        if boxed:
+            code = next((found["code"] for line in lines[1:] if (found := _BOXED_CODE.match(line))), "")
         return Frame(path=match["path"], line=int(match["line"][:9]), function=match["function"] or "", code=code)
     cell = _CELL_FRAME.match(lines[0])
     if cell is None:

@@ -79,7 +79,9 @@ class TrainingRun:
             return True
         if frame.description:
             return frame.description == self.job_name
-        return self.is_announced and self.named_bar is None
+        # A log may begin in the middle: a loss, then the bar.
+        follows_loss = self.loss is not None and self.done is None and self.candidate is None
+        return (self.is_announced or follows_loss) and self.named_bar is None
 
     def epochs_bar(self, frame: BarFrame) -> bool:
         """Take in a bar that counts epochs; whether it began again."""
