@@ -17,25 +17,24 @@ from lib.jobs.logs.trainer_words import (
 )
 from lib.jobs.logs.training_run import TrainingRun
 
-_OPENING_WORDS = (b"unning ", b"prepare t", b"Using D", b".py ")
-
 
 def is_opening(text: bytes) -> bool:
     """Whether a line is the first that a trainer says."""
-    return any(word in text for word in _OPENING_WORDS) and OPENING.match(text, 0, 400) is not None
+    may_open = b"unning " in text or b"prepare t" in text or b"Using D" in text or b".py " in text
+    return may_open and OPENING.match(text, 0, 400) is not None
 
 
 def note_header(run: TrainingRun, text: bytes) -> None:
     """Note the total that a line announces, or what the job is called."""
-    if not (b"steps" in text or b"um " in text or b"rain" in text or b"unning job" in text):
-        return
-    if (words := HEADER_WORD.search(text)) and (match := HEADER_NUMBER.search(text, max(0, len(text) - 60))):
+    match = HEADER_NUMBER.search(text, max(0, len(text) - 60)) if text.rstrip()[-1:].isdigit() else None
+    if match and (words := HEADER_WORD.search(text)):
         run.numbers[HEADERS[words[0]]] = int(match[1].replace(b",", b""))
         return
-    run.is_announced |= b"Running training" in text
-    if match := JOB_NAME.search(text):
-        run.job_name = match[1]
-    if SKIPPING.search(text):
+    if b"unning " in text:
+        run.is_announced |= b"Running training" in text
+        if match := JOB_NAME.search(text):
+            run.job_name = match[1]
+    elif b"skipping" in text and SKIPPING.search(text):
         run.skips = True
 
 

@@ -19,7 +19,7 @@ _LONGEST_ENVELOPE = 1 << 20
 _DOCKER_PIECE = 16_000
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _RECENT_BYTES = 1 << 16
-_FIRST_CHECK = 4
+_FIRST_CHECK = 16
 # So many lines must agree on words or blanks before it is known that they stand before all.
 _PLAIN_LINES = 8
 
@@ -111,7 +111,7 @@ def _held_text(values: Mapping[str, object]) -> str | None:
 class PrefixCutter:
     """Cuts the prefix of each line once it is known.
 
-    The last lines are looked at whenever there are four times as many, and at the end. Those
+    The last lines are looked at whenever there are four times as many, from 16 on, and at the end. Those
     that taught the prefix are given once more, without it.
     """
 
@@ -158,12 +158,14 @@ class PrefixCutter:
     def _learn(self, *, may_be_plain: bool) -> bytes:
         lines = self._recent.split(b"\n")
         lines = lines[0 if self._is_recent_whole else 1 :][-WINDOW_LINES - 1 :]
-        before = [self._prefixes.length(_head(line)) for line in lines]
-        if not self._prefixes.learn([_head(line) for line in lines], may_be_plain=may_be_plain):
+        heads = [_head(line) for line in lines]
+        before = [self._prefixes.length(head) for head in heads] if self._prefixes else [0] * len(heads)
+        if not self._prefixes.learn(heads, may_be_plain=may_be_plain):
             return b""
         pattern = self._prefixes.pattern_text.encode("utf-8", "replace")
         self._pattern = re.compile(rb"([\r\n])(?:" + pattern + rb")")
-        new = [line for line, was in zip(lines, before, strict=True) if self._prefixes.length(_head(line)) != was]
+        known = zip(lines, heads, before, strict=True)
+        new = [line for line, head, was in known if self._prefixes.length(head) != was]
         return self._without(b"".join(line + b"\n" for line in new))
 
     def _cut(self, part: bytes) -> bytes:

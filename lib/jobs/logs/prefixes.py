@@ -9,11 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 WINDOW_LINES = 32
 # A prefix is not longer than this; hostnames and names of pods are long.
 MAX_PREFIX_CHARS = 200
 _MOST_SHAPES = 8
+# So far a line is read first: few share more.
+_GLANCE_CHARS = 48
 # With fewer lines of one shape than this share of a stretch, chance may have made it.
 _MIN_SHARE, _MIN_LINES = 0.2, 3
 # What could be the beginning of any text ("> ", "worker: ") must stand before nearly all lines.
@@ -130,21 +133,46 @@ def _without_prefixes(lines: Sequence[str]) -> list[str]:
 def _shapes_of(lines: Sequence[str], may_be_plain: bool) -> dict[Shape, str]:
     """The shapes that prefixes of these lines have, each with the blanks that end it."""
     found: dict[Shape, str] = {}
-    left = [(line, _tokens(line)) for line in lines]
+    fewest = min(len(lines), max(_MIN_LINES, _MIN_SHARE * len(lines)))
+    left = _read(lines, fewest, _GLANCE_CHARS)
     while len(left) >= min(_MIN_LINES, len(lines)) and left:
         shape, members = _commonest(left)
-        if not shape or (len(members) < max(_MIN_LINES, _MIN_SHARE * len(lines)) and len(members) < len(lines)):
+        if shape and any(len(each.tokens) <= len(shape) and len(each.text) > _GLANCE_CHARS for each in members):
+            left = _read([each.line for each in left], fewest, MAX_PREFIX_CHARS + 1)
+            shape, members = _commonest(left)
+        if not shape or len(members) < fewest:
             break
         taken = {id(each) for each in members}
         left = [each for each in left if id(each) not in taken]
-        if kept := _trimmed(shape, members, len(lines), [line for line, _ in left], may_be_plain):
+        if kept := _trimmed(shape, members, len(lines), [each.line for each in left], may_be_plain):
             found[kept[0]] = kept[1]
     return found
 
 
-def _tokens(line: str) -> list[str]:
+class _Line(NamedTuple):
+    """A line, its text without colours, and how that begins; no tokens where too few others begin alike."""
+
+    line: str
+    text: str
+    tokens: list[str]
+
+
+def _read(lines: Sequence[str], fewest: float, most_chars: int) -> list[_Line]:
     # An empty line has lost the blank that ends its prefix.
-    return _TOKEN.findall(_ESCAPE.sub("", line) + " " * (not line.endswith(" ")))
+    texts = [_ESCAPE.sub("", line) if "\x1b" in line else line for line in lines]
+    texts = [text if text.endswith(" ") else f"{text} " for text in texts]
+    firsts = [_kind(match[0]) if (match := _TOKEN.match(text)) else "" for text in texts]
+    count = Counter(firsts)
+    return [
+        _Line(line, text, _tokens(text, most_chars) if count[first] >= fewest else [])
+        for line, text, first in zip(lines, texts, firsts, strict=True)
+    ]
+
+
+def _tokens(text: str, most_chars: int) -> list[str]:
+    """The tokens of the first ``most_chars``; one that they cut is left out."""
+    tokens = _TOKEN.findall(text, 0, most_chars)
+    return tokens[:-1] if len(text) > most_chars else tokens
 
 
 @lru_cache(maxsize=8_192)
@@ -154,44 +182,54 @@ def _kind(token: str) -> str:
     return next((name for name, pattern in _KINDS if pattern.match(token)), token)
 
 
-def _commonest(left: list[tuple[str, list[str]]]) -> tuple[Shape, list[tuple[str, list[str]]]]:
+def _commonest(left: list[_Line]) -> tuple[Shape, list[_Line]]:
     """The longest beginning that the largest group shares; a group may lose a tenth of its lines per token."""
+    kinds = Counter(_kind(tokens[0]) for _, _, tokens in left if tokens)
+    if not kinds or (most := kinds.most_common(1)[0])[1] < _MIN_SHARE * len(left):
+        return (), left
     shape: list[str] = []
-    members = left
+    members, kind = left, most[0]
     while True:
         at = len(shape)
-        kinds = Counter(_kind(tokens[at]) for _, tokens in members if len(tokens) > at)
-        if not kinds:
-            break
-        kind, count = kinds.most_common(1)[0]
-        is_first = at == 0
-        if count < (_MIN_SHARE if is_first else _NEARLY_ALL) * len(members):
-            break
-        members = [each for each in members if len(each[1]) > at and _kind(each[1][at]) == kind]
+        if at:
+            kind = next((_kind(tokens[at]) for _, _, tokens in members if len(tokens) > at), "")
+        kept = _alike(members, at, kind) if kind else []
+        if at and len(kept) < _NEARLY_ALL * len(members):
+            # The first line may be one of the tenth.
+            kinds = Counter(_kind(tokens[at]) for _, _, tokens in members if len(tokens) > at)
+            if not kinds or (most := kinds.most_common(1)[0])[1] < _NEARLY_ALL * len(members):
+                return tuple(shape), members
+            kind, kept = most[0], _alike(members, at, most[0])
+        members = kept
         shape.append(kind)
-    return tuple(shape), members
+
+
+def _alike(members: list[_Line], at: int, kind: str) -> list[_Line]:
+    return [each for each in members if len(each.tokens) > at and _kind(each.tokens[at]) == kind]
 
 
 def _trimmed(
-    shape: Shape, members: list[tuple[str, list[str]]], count: int, others: list[str], may_be_plain: bool
+    shape: Shape, members: list[_Line], count: int, others: list[str], may_be_plain: bool
 ) -> tuple[Shape, str] | None:
     """The part of a common beginning that is a prefix, and the blanks it ends with."""
     most = count if may_be_plain else 1 << 40
-    length = _delimited(shape, len(shape))
-    if length:
-        # Their beginnings are alike: some tell of all.
-        some = members[:: -(-len(members) // _CONTENT_SAMPLES)]
-        length = min([length, *(_content_at(line, tokens, length) for line, tokens in some)])
+    if not _may_be_prefix(shape, len(members), most):
+        return None
+    # Their beginnings are alike: some tell of all.
+    some = members[:: -(-len(members) // _CONTENT_SAMPLES)]
+    length, most_length = len(shape), len(shape) + 1
     while length := _delimited(shape, length):
         kept = shape[:length]
         if _may_be_prefix(kept, len(members), most):
-            last = [tokens[length - 1] for _, tokens in members]
+            last = [each.tokens[length - 1] for each in members]
             blank = _common(last) if kept[-1] == "blank" else ""
             # A level that is padded to a column is a logger's own.
             is_padded = kept[-2:] == ("level", "blank") and len({*last}) > 1
             if not is_padded and _is_prefix(kept, members, len(blank), others, most):
-                return kept, blank
-        length -= 1
+                most_length = min(most_length, *(_content_at(each, length) for each in some))
+                if length <= most_length:
+                    return kept, blank
+        length = min(length - 1, most_length)
     return None
 
 
@@ -206,7 +244,7 @@ def _marked(shape: Shape) -> re.Match[str] | None:
     return _TIME.search(text) or _TAG.match(text)
 
 
-def _is_prefix(shape: Shape, members: list[tuple[str, list[str]]], blanks: int, others: list[str], count: int) -> bool:
+def _is_prefix(shape: Shape, members: list[_Line], blanks: int, others: list[str], count: int) -> bool:
     """Whether a common beginning was put there by a launcher.
 
     A level belongs to the program's own log, unless lines that no logger writes have it, too, and none lacks it.
@@ -219,7 +257,8 @@ def _is_prefix(shape: Shape, members: list[tuple[str, list[str]]], blanks: int, 
         count: How many lines there are.
     """
     at = len(shape) - 1
-    rests = [(tokens[at][blanks:] if blanks else "") + "".join(tokens[at + 1 :]) for _, tokens in members]
+    ends = [sum(map(len, each.tokens[:at])) + (blanks or len(each.tokens[at])) for each in members]
+    rests = [each.text[end:] for each, end in zip(members, ends, strict=True)]
     own = sum(map(bool, map(_OWN_LEVEL.match, rests)))
     if own > len(rests) / 4 and not any(map(_UNPAINTED.match, rests)):
         return False
@@ -227,7 +266,7 @@ def _is_prefix(shape: Shape, members: list[tuple[str, list[str]]], blanks: int, 
     if len(rests) >= _MIN_LINES and not has_level and marked:
         return True
     # A line that is nothing but the prefix was empty when the program wrote it; a logger has many levels.
-    levels = {tokens[place] for place in range(at + 1) if shape[place] == "level" for _, tokens in members}
+    levels = {each.tokens[place] for place in range(at + 1) if shape[place] == "level" for each in members}
     has_empty = len(levels) < 2 and not all(map(str.strip, rests))
     if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
         starts = bool((time := _TIME.search(" ".join(shape))) and time.start() <= len("blank [ "))
@@ -256,14 +295,14 @@ def _delimited(shape: Shape, most: int) -> int:
     return 0
 
 
-def _content_at(line: str, tokens: list[str], most: int) -> int:
+def _content_at(line: _Line, most: int) -> int:
     """How many of the first ``most`` tokens stand before the text of the training itself."""
-    width = sum(map(len, tokens[:most]))
-    match = _CONTENT.search(_ESCAPE.sub("", line), 0, width + _LONGEST_CONTENT)
+    width = sum(map(len, line.tokens[:most]))
+    match = _CONTENT.search(line.text, 0, width + _LONGEST_CONTENT)
     if match is None or match.start() >= width:
         return most
     left = match.start()
-    for number, token in enumerate(tokens):
+    for number, token in enumerate(line.tokens):
         if left < len(token):
             return number
         left -= len(token)

@@ -149,8 +149,14 @@ class ProgressParser:
             self._is_tail_taken = False
         for block in blocks_of(body, _SEGMENT_BYTES):
             segments = TellingSegments(without_escapes(block), PERCENT, WORDS)
-            while (segment := segments.following() if self._expects_more else segments.telling()) is not None:
-                self._take(segment)
+            while True:
+                again = segments.begins_with(self._run.repaint) if self._run.repaint else None
+                if again and self._take_repaint(again):
+                    segments.skip(again.end())
+                elif (segment := segments.following() if self._expects_more else segments.telling()) is not None:
+                    self._take(segment)
+                else:
+                    break
 
     @property
     def _expects_more(self) -> bool:
@@ -168,9 +174,6 @@ class ProgressParser:
             self._is_tail_taken = True
 
     def _take(self, segment: bytes) -> None:
-        again = self._run.repaint.fullmatch(segment) if self._run.repaint else None
-        if again and not self._is_tail_taken and self._take_repaint(again):
-            return
         frame = parse_frame(segment)
         if frame is None:
             self._take_text(segment)
@@ -181,10 +184,10 @@ class ProgressParser:
             self._take_text(frame.rest)
 
     def _take_repaint(self, again: re.Match[bytes]) -> bool:
-        """Take in the next step of the bar that was read last; False when it is none."""
+        """Take in the next step of the bar that was read last, or the same once more; False when it is neither."""
         run, (printed_done, rate, postfix, loss) = self._run, again.groups()
         done = int(printed_done)
-        if run.done is None or done <= run.done:
+        if run.done is None or done < run.done or (done == run.done and self._stage is not Stage.TRAINING):
             return False
         run.done, run.rate, self._stage = done, rate, Stage.TRAINING
         self._take_postfix(postfix, loss)
@@ -393,7 +396,8 @@ class ProgressParser:
         if b"model saved." in text:
             self._stage = Stage.FINISHED
             return
-        if not (b"aving" in text or b"ampl" in text or b"saved in" in text or b"ing " in text):
+        may_tell = b"aving" in text or b"ampl" in text or b"saved in" in text or b"ploading to " in text
+        if not may_tell and b"Running val" not in text and b"Generating" not in text:
             return
         if words := STAGE_WORD.search(text):
             self._pause(STAGES[words[0]])

@@ -4,6 +4,7 @@ A segment is what stands between two line ends or carriage returns.
 """
 
 import heapq
+import re
 from collections.abc import Iterator
 
 _BLOCK_BYTES = 1 << 16
@@ -24,6 +25,14 @@ class TellingSegments:
         self._block, self._commonest, self._at = block, commonest, 0
         self._next = [(at, word) for word in (commonest, *words) if (at := block.find(word)) >= 0]
         heapq.heapify(self._next)
+
+    def begins_with(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """Whether the segment after the last one given begins with a pattern; the segment is not taken by that."""
+        return pattern.match(self._block, self._at)
+
+    def skip(self, end: int) -> None:
+        """Take all segments up to a place."""
+        self._at = end
 
     def following(self) -> bytes | None:
         """The segment after the last one given, telling or not; None at the end."""

@@ -131,14 +131,14 @@ def seconds_of(rate: bytes) -> float | None:
 
 @lru_cache(maxsize=32)
 def repaint_of(description: bytes, total: int) -> re.Pattern[bytes]:
-    """What paints one bar with a loss again; finds done, rate, postfix, loss.
+    """What paints one bar with a loss again, as a whole segment; finds done, rate, postfix, loss.
 
     Nearly all of a long log are such frames, and knowing the bar makes reading them twice as fast.
     """
     name = re.escape(description) + b": " if description else b""
     counts = rb" {0,3}\d{1,3}%\|[^|]{0,500}\| {0,12}(\d{1,12})/" + str(total).encode()
     times = rb" \[[\d:?]{1,12}<[^,\]]{0,20}, {1,8}([^,\]]{1,40})"
-    return re.compile(name + counts + times + _POSTFIX_WITH_LOSS + rb"\]")
+    return re.compile(name + counts + times + _POSTFIX_WITH_LOSS + rb"\]\r")
 
 
 def without_escapes(segment: bytes) -> bytes:
