@@ -14,6 +14,7 @@ from lib.ui.monitor.log_tools import show_log_tools
 from lib.ui.monitor.loss_chart import show_lag, show_loss
 from lib.ui.monitor.polling import draw, poll, show_slowly
 from lib.ui.monitor.progress import show_alarms, show_progress
+from lib.ui.monitor.resume import show_continue_dialog
 from lib.ui.monitor.samples import show_newest_samples, show_samples
 from lib.ui.parts.format import utc_now
 from lib.ui.parts.job_actions import show_pending
@@ -30,6 +31,7 @@ if opened is None:
     st.stop()
 job, drawn_state = opened.value, state_of(opened.value, utc_now())
 attempt = show_header(job)
+show_continue_dialog(job)
 show_alarms(attempt)
 has_begun = attempt.status is not JobStatus.PENDING and not attempt.never_began
 first_screen = st.container()

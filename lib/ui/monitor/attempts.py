@@ -1,10 +1,13 @@
 """Attempts of a job: which one is shown, and the control that chooses."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import streamlit as st
 
-from lib.jobs.job import Attempt, Job, JobStatus
+from lib.jobs.job import Artifact, Attempt, Job, JobStatus
+from lib.jobs.resume import Start
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.theme import status_text
 
@@ -21,6 +24,7 @@ def all_attempts(job: Job) -> tuple[Attempt, ...]:
         progress=job.progress,
         failure=job.failure,
         alarms=job.alarms,
+        start=job.start,
     )
     known = {attempt.number: attempt for attempt in job.attempts}
     if job.status is JobStatus.PENDING and latest.number in known:
@@ -37,6 +41,30 @@ def shown_attempt(job: Job, wanted: str = "") -> Attempt:
     """The attempt in the URL; the latest one when there is none or it does not exist."""
     attempts = all_attempts(job)
     return next((each for each in attempts if str(each.number) == wanted.strip()), attempts[-1])
+
+
+def line_of(job: Job, attempt: Attempt) -> list[Attempt]:
+    """The attempt and those that it goes on from, oldest first: one line of training."""
+    known, line = {each.number: each for each in all_attempts(job)}, [attempt]
+    while (start := line[0].start) and start.attempt < line[0].number and start.attempt in known:
+        line.insert(0, known[start.attempt])
+    return line
+
+
+def files_of_line(files: Sequence[Artifact], line: Sequence[Attempt]) -> list[Artifact]:
+    """The files of one line of training: of an attempt that another goes on from, only those up to there."""
+    found = [file for file in files if file.attempt == line[-1].number]
+    for attempt, following in pairwise(line):
+        start = following.start
+        assert start is not None
+        found += (file for file in files if file.attempt == attempt.number and _is_before(file, start))
+    return found
+
+
+def _is_before(file: Artifact, start: Start) -> bool:
+    if file.epoch is not None and start.epoch is not None:
+        return file.epoch <= start.epoch
+    return file.step is not None and file.step <= start.step
 
 
 def is_latest(job: Job, attempt: Attempt) -> bool:

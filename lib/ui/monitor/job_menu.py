@@ -11,6 +11,7 @@ from lib.jobs.job import Artifact, Job, JobStatus, Origin
 from lib.ui.monitor.annotations import show_job_star
 from lib.ui.monitor.artifacts import link_state
 from lib.ui.monitor.failure import TITLES
+from lib.ui.monitor.resume import can_continue, has_state, show_continue_button
 from lib.ui.parts.artifact_order import listed_files
 from lib.ui.parts.dialogs import give_focus_back
 from lib.ui.parts.format import utc_now
@@ -61,6 +62,8 @@ def show_main_action(job: Job) -> None:
                 key="main-download",
             )
     elif job.status in TITLES and job.origin is Origin.DASHBOARD:
+        if has_state(job) and can_continue(job):
+            show_continue_button(job, key="main-continue", is_main=True)
         show_primary_link(NEW_JOB, "Fix and retry", ":material/build:", fix_params(job))
 
 
@@ -69,6 +72,8 @@ def show_menu(job: Job) -> None:
     with st.popover("…", help="More actions", key="job-menu"):
         if not reason_disabled(RETRY, [job]):
             show_action(RETRY, [job], key=KEY, width="stretch")
+        if can_continue(job):
+            show_continue_button(job, key="menu-continue")
         if job.origin is Origin.DASHBOARD:
             st.page_link(
                 NEW_JOB.file,

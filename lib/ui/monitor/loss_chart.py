@@ -9,7 +9,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Attempt, Job, LossPoint, Progress
 from lib.jobs.logs.losses import DrawnPoints, LossRange
-from lib.ui.monitor.attempts import shown_attempt
+from lib.ui.monitor.attempts import files_of_line, line_of, shown_attempt
 from lib.ui.monitor.loss_controls import BESIDE, ChartChoice, read_choice, show_options
 from lib.ui.monitor.loss_spec import (
     band_name,
@@ -21,6 +21,7 @@ from lib.ui.monitor.loss_spec import (
     loss_domain,
     loss_rows,
     loss_spec,
+    resume_marks,
     wants_log_scale,
 )
 from lib.ui.parts.format import loss_text, utc_now
@@ -62,6 +63,11 @@ def short_summary(raw: DrawnPoints, smooth: Sequence[LossPoint], mean: float | N
     parts += [f"smoothed {loss_text(smooth[-1].loss)}"] if smooth else []
     parts += [band_name(raw)] if raw.marks else []
     return " · ".join(parts)
+
+
+def resumed_texts(line: Sequence[Attempt]) -> list[str]:
+    """``resumed at step 24`` for each mark on the chart."""
+    return [f"resumed at step {each.start.step:,}" for each in line if each.start]
 
 
 def outside_text(shown: LossRange | None, *, log_scale: bool) -> str:
@@ -117,12 +123,13 @@ def show_loss(job: Job, attempt: Attempt) -> bool:
         log_scale=log_scale,
         end=_end(axis, progress),
         marks=_file_marks(job, attempt, progress, axis) if choice.marks_files else (),
+        resumes=resume_marks(line_of(job, attempt), axis),
     )
     st.vega_lite_chart(rows, spec, key=f"loss-{job.id}-{attempt.number}", alt=loss_summary(raw, drawn.smooth))
     if choice.beside in BESIDE:
         _show_beside(job, attempt, choice.beside, axis, progress)
     with st.container(gap=None):
-        show_note(short_summary(raw, drawn.smooth, drawn.mean))
+        show_note(" · ".join([short_summary(raw, drawn.smooth, drawn.mean), *resumed_texts(line_of(job, attempt))]))
         if text := outside_text(drawn.range, log_scale=log_scale):
             show_note(text)
     return reading.problem is None
@@ -156,7 +163,7 @@ def _end(axis: LossAxis, progress: Progress) -> int | None:
 
 
 def _file_marks(job: Job, attempt: Attempt, progress: Progress, axis: LossAxis) -> list[dict[str, object]]:
-    files = [file for file in services.latest_artifacts(job).value if file.attempt == attempt.number]
+    files = files_of_line(services.latest_artifacts(job).value, line_of(job, attempt))
     return file_marks(files, progress, axis)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lib.jobs.job import Artifact, ArtifactKind, LossPoint, Progress
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, LossPoint, Progress
 from lib.jobs.logs.losses import DrawnPoints, LossRange
 from lib.ui.parts.loss_axes import AXES, STEP, LossAxis
 
@@ -16,6 +16,7 @@ MAX_EPOCH_MARKS = 15
 MAX_FILE_MARKS = 100
 HEIGHT_PX, BESIDE_HEIGHT_PX = 250, 110
 STEPS = LossAxis()
+RESUME_COLOR = "#2e8b57"
 _MARKED = {ArtifactKind.CHECKPOINT: "saved", ArtifactKind.LORA: "saved", ArtifactKind.SAMPLE: "sample"}
 # From this factor between its highest and lowest shown loss on, a chart is clearer on a log scale.
 LOG_FACTOR = 10
@@ -106,6 +107,7 @@ def loss_spec(
     log_scale: bool = False,
     end: float | None = None,
     marks: Sequence[dict[str, Any]] = (),
+    resumes: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """The chart as a Vega-Lite specification, without the rows of the lines."""
     x = x_encoding(axis, end)
@@ -122,6 +124,8 @@ def loss_spec(
         layers.insert(0, _rules(epochs, x))
     if marks:
         layers.insert(0, _file_rules(marks, x))
+    if resumes:
+        layers.append(_resume_rules(resumes, x))
     return {"layer": layers, "height": HEIGHT_PX, "padding": {"top": 0, "bottom": 0, "left": 0, "right": 5}}
 
 
@@ -169,6 +173,30 @@ def file_marks(files: Sequence[Artifact], progress: Progress, axis: LossAxis) ->
         if x is not None:
             found.setdefault(round(x, 4), set()).add(_MARKED[file.kind])
     return [{"x": x, "what": " and ".join(sorted(found[x]))} for x in sorted(found)[-MAX_FILE_MARKS:]]
+
+
+def resume_marks(line: Sequence[Attempt], axis: LossAxis) -> list[dict[str, Any]]:
+    """Where the attempts of one line of training went on: x and what."""
+    marks = []
+    for attempt in line:
+        if (start := attempt.start) is not None:
+            x = axis.x(start.step, attempt.started_at.timestamp() if attempt.started_at else None)
+            what = f"Attempt {attempt.number} went on at step {start.step:,}"
+            marks += [] if x is None else [{"x": x, "what": what}]
+    return marks
+
+
+def _resume_rules(marks: Sequence[dict[str, Any]], x: dict[str, Any]) -> dict[str, Any]:
+    tooltip = [{"field": "what", "type": "nominal", "title": "Resumed"}]
+    rule = {"type": "rule", "color": RESUME_COLOR, "strokeWidth": 1.5, "strokeDash": [6, 3], "clip": True}
+    label = {"type": "text", "text": "resumed", "align": "left", "baseline": "top", "dx": 4, "color": RESUME_COLOR}
+    return {
+        "data": {"name": "resumes", "values": list(marks)},
+        "layer": [
+            {"mark": rule, "encoding": {"x": x, "tooltip": tooltip}},
+            {"mark": label, "encoding": {"x": x, "y": {"value": 0}}},
+        ],
+    }
 
 
 def _epoch_end(epoch: int | None, progress: Progress) -> int | None:

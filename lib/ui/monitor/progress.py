@@ -15,6 +15,7 @@ from lib.jobs.stalls import is_stalled_at_start, usual_start_s
 from lib.jobs.words import UNKNOWN
 from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
+from lib.ui.monitor.resume import resume_text
 from lib.ui.monitor.watched import show_last_sign
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
@@ -181,12 +182,16 @@ def show_progress(attempt: Attempt, job: Job) -> None:
     now = utc_now()
     if attempt.status is JobStatus.PENDING:
         _show_waiting(job)
+        if text := resume_text(attempt):
+            show_note(text)
         return
     if attempt.never_began:
         return  # the panel above says it already
     fraction = bar_fraction(attempt)
     st.progress(fraction or 0.0, text=bar_text(attempt))
     st.markdown(stage_line(attempt, job))
+    if text := resume_text(attempt):
+        show_note(text)
     facts = progress_facts(attempt, job, now)
     # Many stand in one row, from end to end; two would be torn apart.
     spread: Literal["distribute", "left"] = "distribute" if len(facts) > MAX_FACTS_TOGETHER else "left"

@@ -11,6 +11,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.sources.reads import Reading
+from lib.ui.monitor.attempts import files_of_line, line_of
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.samples import show_sample
 from lib.ui.parts.text import escaped, plain
@@ -40,11 +41,11 @@ class PromptRow:
     samples: tuple[Artifact | None, ...]
 
 
-def sample_rows(artifacts: Sequence[Artifact], attempt: Attempt | None = None) -> list[SampleRow]:
-    """An attempt's samples grouped by epoch (or step if the epoch is unknown), newest first."""
+def sample_rows(artifacts: Sequence[Artifact]) -> list[SampleRow]:
+    """The samples among some files grouped by epoch (or step if the epoch is unknown), newest first."""
     groups: dict[tuple[int, int], list[Artifact]] = {}
     for file in artifacts:
-        if file.kind is ArtifactKind.SAMPLE and (attempt is None or file.attempt == attempt.number):
+        if file.kind is ArtifactKind.SAMPLE:
             when = (file.epoch, 0) if file.epoch is not None else (-1, -1 if file.step is None else file.step)
             groups.setdefault(when, []).append(file)
     return [
@@ -117,7 +118,9 @@ def show_samples(job: Job, attempt: Attempt) -> bool:
 
 def _read(job: Job, attempt: Attempt) -> tuple[Reading[Sequence[Artifact]], list[SampleRow]]:
     reading = services.latest_artifacts(job)
-    return reading, sample_rows(reading.value, attempt if len(job.attempts) > 1 else None)
+    is_one_of_several = len(job.attempts) > 1
+    files = files_of_line(reading.value, line_of(job, attempt)) if is_one_of_several else reading.value
+    return reading, sample_rows(files)
 
 
 def _choose_epoch(rows: Sequence[SampleRow], key: str) -> str | None:
