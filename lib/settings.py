@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 
 from lib.errors import SettingsError
 from lib.path_settings import Folder, TrainerPaths, absolute
+from lib.ray_settings import RayGiven, RaySettings, ray_settings
 from lib.sign_in_settings import (
     SignInGiven,
     SignInSettings,
@@ -122,6 +123,8 @@ class Settings:
         rules: What a configuration may run.
         watch_dirs: Folders in which runs that others started may be watched (LORA_WATCH_DIRS).
         s3: The store of the artifacts; the embedded source keeps a copy of its files there.
+        executors: Where jobs may run: ``local``, ``ray``; the first is the usual one (LORA_EXECUTORS).
+        ray: The cluster, where ``executors`` name it.
         sign_in: Who may come in, and who may do what.
         notify: Who is told of what.
     """
@@ -136,6 +139,8 @@ class Settings:
     watch_dirs: tuple[Path, ...] = ()
     influencerai: InfluencerSettings | None = None
     s3: S3Settings | None = None
+    executors: tuple[str, ...] = ("local",)
+    ray: RaySettings | None = None
     sign_in: SignInSettings = field(default_factory=SignInSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
 
@@ -176,6 +181,8 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
         watch_dirs=tuple(map(Path, given.LORA_WATCH_DIRS)),
         influencerai=_influencerai(given, origins),
         s3=_s3(given, origins),
+        executors=tuple(dict.fromkeys(given.LORA_EXECUTORS)),
+        ray=ray_settings(given, origins),
         sign_in=sign_in_settings(given, origins),
         notify=NotifySettings(
             urls=tuple(given.LORA_NOTIFY_URLS), events=tuple(given.LORA_NOTIFY_EVENTS), link=given.LORA_URL
@@ -243,7 +250,7 @@ VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
 
 
-class _Given(TrainerPaths, SignInGiven):
+class _Given(TrainerPaths, SignInGiven, RayGiven):
     """The settings by the names that people write."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, coerce_numbers_to_str=True)

@@ -14,7 +14,17 @@ from tests.reaper import Reaper, started_by
 from tests.waiting import wait_for
 
 RECORDINGS = Path(__file__).parent / "recordings"
-_FOREIGN_SETTINGS = ("LORA_", "S3_", "INFLUENCERAI_", "AWS_", "SD_SCRIPTS", "MUSUBI_TUNER", "DIFFUSERS_", "AI_TOOLKIT")
+_FOREIGN_SETTINGS = (
+    "RAY_",
+    "LORA_",
+    "S3_",
+    "INFLUENCERAI_",
+    "AWS_",
+    "SD_SCRIPTS",
+    "MUSUBI_TUNER",
+    "DIFFUSERS_",
+    "AI_TOOLKIT",
+)
 _REAPER = pytest.StashKey[Reaper]()
 # More workers would fight for memory: each may have a Chromium and a few servers.
 MOST_WORKERS = 4

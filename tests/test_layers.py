@@ -42,6 +42,7 @@ ROOM_OF = {
     "lib.settings": SETTINGS,
     "lib.path_settings": SETTINGS,
     "lib.sign_in_settings": SETTINGS,
+    "lib.ray_settings": SETTINGS,
     "lib.jobs": JOBS,
     "lib.jobs.explain": COMMAND,  # looks at the files of a trainer, too
     "lib.errors": ERRORS,
@@ -71,7 +72,7 @@ ONLY_IN = {
     "psutil": {EMBEDDED},
     "sqlite3": {EMBEDDED},
     "subprocess": {EMBEDDED},
-    "requests": {SOURCES},
+    "requests": {SOURCES, EMBEDDED},
     "starlette": {FRAME},
     "humanize": {UI, JOBS},
     "pandas": {FRAME, UI},

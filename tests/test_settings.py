@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import SettingsError
+from lib.ray_settings import handed_ray_settings
 from lib.settings import NOTIFY_EVENTS, ROOT, Settings, TrainingRules, handed_notify_settings, load_settings
 
 SECRET = "s3cret-value-that-must-not-show"
@@ -53,6 +54,29 @@ def test_services_that_are_told_are_secrets_that_the_worker_gets_whole(no_file: 
     assert load_settings({}, no_file).notify.told == ()
     no_file.write_text(f'LORA_NOTIFY_URLS = ["json://{SECRET}.test"]')
     assert load_settings({}, no_file).notify.told == NOTIFY_EVENTS
+
+
+def test_a_cluster_is_read_where_it_is_wanted_and_its_token_never_shows(no_file: Path) -> None:
+    given = {"RAY_ADDRESS": "auto", "LORA_RAY_TRAINERS": "tiny=/opt/a/bin/python -u; sd-scripts = same"}
+    assert load_settings(given, no_file).ray is None  # RAY_ADDRESS is Ray's own variable, too
+    wanted = {**given, "LORA_EXECUTORS": "Ray, local", "RAY_ADDRESS": "http://head:8265/", "RAY_AUTH_TOKEN": SECRET}
+    found = load_settings(wanted, no_file)
+    assert found.executors == ("ray", "local")
+    assert found.ray is not None
+    assert found.ray.address == "http://head:8265"
+    assert found.ray.trainers == {"tiny": "/opt/a/bin/python -u", "sd-scripts": "same"}
+    assert handed_ray_settings(found.ray.variables) == found.ray
+    assert handed_ray_settings(given) is None
+    assert SECRET not in repr(found)
+    for wrong, words in [
+        ({"RAY_ADDRESS": "auto"}, "RAY_ADDRESS is not a web address"),
+        ({"RAY_ADDRESS": ""}, "RAY_ADDRESS is missing"),
+        ({"LORA_EXECUTORS": "slurm"}, "LORA_EXECUTORS is wrong"),
+        ({"LORA_RAY_TRAINERS": "tiny"}, "entry without ="),
+        ({"LORA_RAY_TRAINERS": "tiny="}, "no command"),
+    ]:
+        with pytest.raises(SettingsError, match=words):
+            load_settings({**wanted, **wrong}, no_file)
 
 
 def test_the_environment_wins_over_the_file_and_streamlit_keeps_its_tables(no_file: Path) -> None:

@@ -209,6 +209,7 @@ class Attempt:
 
     ``gpus`` are the cards set aside for it, as CUDA names them; empty where there are none, or it is unknown.
     ``start`` is what it goes on from; None for one from the beginning.
+    ``node`` is the machine of a cluster that it runs on; empty on this one, or where that is unknown.
     """
 
     number: int
@@ -222,6 +223,7 @@ class Attempt:
     machine: MachineUse | None = None
     gpus: tuple[str, ...] = ()
     start: Start | None = None
+    node: str = ""
 
     @property
     def never_began(self) -> bool:
@@ -280,6 +282,8 @@ class Job:
         raw_status: The source's own word.
         origin: Where it was started.
         place: Where its files are, for a job that the dashboard did not start.
+        executor: What runs it: ``local`` for this machine, ``ray`` for a cluster.
+        node: The machine of the cluster that its latest attempt runs on; empty when unknown.
         cancelling: It runs, was told to stop, and has not stopped yet.
         attempt: Number of the latest attempt, from 1; 0 when none was started.
         attempts: All attempts, oldest first; empty in lists.
@@ -308,6 +312,8 @@ class Job:
     raw_status: str = ""
     origin: Origin = Origin.DASHBOARD
     place: RunPlace | None = None
+    executor: str = "local"
+    node: str = ""
     cancelling: bool = False
     attempt: int = 0
     created_at: datetime | None = None

@@ -22,7 +22,7 @@ MAX_DESCRIPTION_LENGTH = 2_000
 # The headings that forms fold settings under.
 MODEL, LENGTH, MEMORY, OPTIMIZER = "Model parts", "Length and size", "Precision and memory", "Optimizer and schedule"
 NETWORK, LOSS, CAPTIONS, SAVING = "Network", "Noise and loss", "Images and captions", "Saving and samples"
-RUN = "Cards and stops"
+RUN, CLUSTER = "Cards and stops", "Where it runs"
 
 
 def _setting(kind: Setting, default: Any) -> Any:
@@ -85,6 +85,14 @@ EXTRA = Options(
     field_label="Further options as TOML",
     hint="Passed on to the trainer; one key = value per line",
 )
+RESOURCES = Lines(
+    label="Other resources of the cluster",
+    field_label="Other resources of the cluster, one per line",
+    group=CLUSTER,
+    hint="Such as a kind of card that its nodes were started with: A100=1",
+    max_chars=1_000,
+    max_lines=20,
+)
 _PART = "A .safetensors file, or a name on the Hugging Face hub"
 
 
@@ -97,6 +105,7 @@ class TrainingSettings:
         base_model: Model name or path; empty for a trainer that needs none.
         sample_prompts: One sample image per prompt and epoch; may be empty.
         gpus: How many cards it takes, where the machine has any.
+        where: The executor that runs it; empty: the usual one.
         stop_on_nan: So many losses in a row that are NaN or infinite end it; 0: none do.
         extra: Further trainer-specific values, passed on as they are.
     """
@@ -196,6 +205,11 @@ class TrainingSettings:
 
     gpus: int = _whole("GPUs", 1, 1, 16, "cards", "card", group=RUN)
     stop_on_nan: int = _whole("Stop after NaN losses", 20, 0, 10_000, "in a row", group=RUN, hint="0: never")
+
+    where: str = _choice("Where", CLUSTER, "This machine (local) or the cluster (ray)")
+    cluster_cpus: int = _whole("Processors on the cluster", 1, 1, 1024, "processors", "processor", group=CLUSTER)
+    cluster_memory_gb: int | None = _whole("Memory on the cluster", None, 1, 100_000, "GB", group=CLUSTER)
+    cluster_resources: tuple[str, ...] = _setting(RESOURCES, ())
 
     extra: Mapping[str, Any] = _setting(EXTRA, {})
 

@@ -51,6 +51,7 @@ class Exit:
         exit_code: None when it never started; a negative one is a signal.
         was_away: The folder was unavailable for a while.
         stopped_for: Why the dashboard ended it by itself, as a cause; empty when it did not.
+        cause, message: Why the place that ran it ended it, as a cause and a sentence; empty when it did not.
     """
 
     exit_code: int | None
@@ -61,6 +62,8 @@ class Exit:
     was_away: bool = False
     free_bytes: int | None = None
     stopped_for: str = ""
+    cause: str = ""
+    message: str = ""
 
 
 class AttemptFolder:
@@ -194,7 +197,7 @@ class AttemptFolder:
     def write_exit(self, exit_: Exit) -> None:
         """Record how the trainer ended."""
         short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
-        for name in ("was_away", "stopped_for"):  # a worker of a release without one could not read it
+        for name in ("was_away", "stopped_for", "cause", "message"):  # an older worker could not read one
             if not short[name]:
                 del short[name]
         data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)

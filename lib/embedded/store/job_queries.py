@@ -12,7 +12,7 @@ from lib.jobs.job import Artifact, ArtifactKind, Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, SortBy, search_key
 
 _JOB_ROW = """
-    SELECT jobs.*, a.progress, {failure} AS failure, a.alarms, a.last_output_at
+    SELECT jobs.*, a.progress, {failure} AS failure, a.alarms, a.last_output_at, a.node
     FROM jobs LEFT JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
 """
 JOB_COLUMNS = _JOB_ROW.format(failure="a.failure")

@@ -274,6 +274,14 @@ def _add_starts(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN start TEXT")
 
 
+def _add_executor(connection: sqlite3.Connection) -> None:
+    """Where jobs run, told from their settings, and on which node an attempt runs; empty when unknown."""
+    told = "CASE WHEN json_valid(settings) THEN json_extract(settings, '$.where') END"
+    connection.execute(f"ALTER TABLE jobs ADD COLUMN executor TEXT AS (ifnull(nullif({told}, ''), 'local')) VIRTUAL")
+    connection.execute("CREATE INDEX jobs_waiting ON jobs (executor, queue_rank) WHERE status = 'pending'")
+    connection.execute("ALTER TABLE attempts ADD COLUMN node TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -288,4 +296,5 @@ MIGRATIONS = (
     Migration(number=11, what="jobs that were started elsewhere", apply=_add_origin),
     Migration(number=12, what="sweeps", apply=_add_sweeps),
     Migration(number=13, what="what attempts go on from", apply=_add_starts),
+    Migration(number=14, what="where jobs run", apply=_add_executor),
 )

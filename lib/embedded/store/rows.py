@@ -115,6 +115,7 @@ def job_from(row: sqlite3.Row) -> Job:
         raw_status=row["status"],
         origin=origin_from(row["origin"]),
         place=place_from(row["place"]),
+        executor=row["executor"],
         cancelling=bool(row["cancel_requested"]) and row["status"] == JobStatus.RUNNING,
         attempt=row["attempt"] + _was_cancelled_in_queue(row),
         created_at=to_time(row["created_at"]),
@@ -160,6 +161,7 @@ def _latest_attempt(row: sqlite3.Row) -> dict[str, Any]:
         "failure": failure_from(row["failure"]),
         "alarms": _words_from(row["alarms"]),
         "last_output_at": to_time(row["last_output_at"]),
+        "node": row["node"] or "",
     }
 
 
@@ -185,6 +187,7 @@ def attempt_from(row: sqlite3.Row) -> Attempt:
         machine=machine_from(row["machine"]),
         gpus=_words_from(row["gpus"]),
         start=start_from(row["start"]),
+        node=row["node"],
     )
 
 

@@ -29,6 +29,13 @@ from lib.jobs.resume import Start
 from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
 
+# How many waiting jobs are looked at for one that can run.
+LOOKED_AT = 50
+
+
+class CannotRun(Exception):
+    """A waiting job for which there will be no room by waiting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -57,6 +64,11 @@ class Claim:
     def mark(self) -> str:
         """Names the attempt: its processes carry it in their environment."""
         return f"{self.job_id}/{self.attempt}"
+
+    @property
+    def executor(self) -> str:
+        """What runs it."""
+        return self.settings.where or "local"
 
     @property
     def run(self) -> Run:
@@ -88,29 +100,41 @@ class RunStore:
         self._now = now
         self.told: Collection[str] = ()
 
-    def claim_next(self, room: Callable[[TrainingSettings], Sequence[str] | None] = lambda _: ()) -> Claim | None:
-        """Claim the first job of the queue. No two callers get the same job.
+    def claim_next(
+        self, room: Callable[[TrainingSettings], Sequence[str] | None] = lambda _: (), *, executor: str = "local"
+    ) -> Claim | None:
+        """Claim the first job of an executor's queue. No two callers get the same job.
 
         Args:
-            room: The cards for a job with these settings; None while it has to wait for them.
+            room: The cards for a job with these settings; None while it has to wait for them. Raises CannotRun for one
+                that cannot run at all now: those behind it may.
 
         Returns:
             None when the queue is empty, or its first job has to wait.
         """
-        while (first := self._first_waiting()) is not None:
-            gpus = room(settings_from(first["settings"]))
+        for row in self._waiting(executor):
+            try:
+                gpus = room(settings_from(row["settings"]))
+            except CannotRun:
+                continue
             if gpus is None:
                 return None
-            if (claim := self._claim(first["id"], gpus)) is not None:
+            if (claim := self._claim(row["id"], gpus)) is not None:
                 return claim
         return None
 
-    def _first_waiting(self) -> sqlite3.Row | None:
+    def executors_waited_for(self) -> list[str]:
+        """The executors that pending jobs wait for."""
         with self._database.reading() as connection:
-            row: sqlite3.Row | None = connection.execute(
-                "SELECT id, settings FROM jobs WHERE status = 'pending' ORDER BY queue_rank LIMIT 1"
-            ).fetchone()
-        return row
+            rows = connection.execute("SELECT DISTINCT executor FROM jobs WHERE status = 'pending'").fetchall()
+        return [row["executor"] for row in rows]
+
+    def _waiting(self, executor: str) -> list[sqlite3.Row]:
+        with self._database.reading() as connection:
+            return connection.execute(
+                "SELECT id, settings FROM jobs WHERE status = 'pending' AND executor = ? ORDER BY queue_rank LIMIT ?",
+                (executor, LOOKED_AT),
+            ).fetchall()
 
     def _claim(self, job_id: str, gpus: Sequence[str]) -> Claim | None:
         """None when it is no longer pending."""
@@ -184,10 +208,10 @@ class RunStore:
             )
 
     def record_progress(
-        self, claim: Claim, progress: Progress, alarms: Sequence[str], last_output_at: float | None
+        self, claim: Claim, progress: Progress, alarms: Sequence[str], last_output_at: float | None, node: str = ""
     ) -> bool:
         """Record the progress of a running attempt and return whether its cancellation was requested."""
-        values = (progress_json(progress), to_json(list(alarms)), last_output_at, claim.job_id, claim.attempt)
+        values = (progress_json(progress), to_json(list(alarms)), last_output_at, node, claim.job_id, claim.attempt)
         at = self._now().timestamp()
         quiet_s = at - (last_output_at or claim.started_at)
         news = nan_news(claim.run, alarms)
@@ -196,7 +220,7 @@ class RunStore:
         with self._database.writing() as connection:
             connection.execute(
                 """
-                UPDATE attempts SET progress = ?, alarms = ?, last_output_at = ?
+                UPDATE attempts SET progress = ?, alarms = ?, last_output_at = ?, node = ?
                 WHERE job_id = ? AND number = ? AND status = 'running'
                 """,
                 values,

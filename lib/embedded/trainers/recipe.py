@@ -160,9 +160,11 @@ def all_parameters(recipe: Recipe) -> Mapping[str, Parameter]:
     return {**recipe.parameters, "stop_on_nan": Parameter(), **({"gpus": Parameter()} if recipe.uses_gpu else {})}
 
 
-def unused_problems(recipe: Recipe, settings: TrainingSettings) -> list[str]:
+def unused_problems(
+    recipe: Recipe, settings: TrainingSettings, more: Mapping[str, Parameter] = MappingProxyType({})
+) -> list[str]:
     """Settings that the trainer would ignore, and words that it does not know; empty when it takes them all."""
-    changed, parameters = set_names(settings), all_parameters(recipe)
+    changed, parameters = set_names(settings), {**all_parameters(recipe), **more}
     unused = [SETTINGS[name].label for name in changed if name not in parameters]
     problems = [f"{recipe.name} does not use: {', '.join(unused)}. Set it back, or choose another trainer."]
     known = {name: parameters[name].choices for name in changed if name in parameters}

@@ -66,6 +66,11 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
         cause = Cause.DISK_FULL if _disk_was_full(folder, exit_) else Cause.MISSING_TRAINER
         return failed(cause, f"The trainer could not be started: {exit_.start_error}.")
     lines = plain_lines(unwrapped(folder.log_end(JUDGED_TAIL_BYTES)))[-JUDGED_LINES:]
+    if exit_.cause:
+        evidence = tuple(line for line in lines if line.strip())[-3:]
+        verdict = failed(Cause(exit_.cause), exit_.message, evidence)
+        is_unknown = exit_.cause == Cause.CLUSTER_LOST
+        return replace(verdict, status=JobStatus.LOST) if is_unknown else verdict
     if exit_.stopped_for == Cause.NAN_LOSS:
         return _stopped_on_nan(folder, lines)
     is_output_unknown = folder.place != RunPlace() and not folder.place.output

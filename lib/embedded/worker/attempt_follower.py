@@ -93,7 +93,7 @@ class AttemptFollower:
         if exit_ is not None and caught_up:
             return self._finish(exit_)
         if not self._log.is_late:  # until then the recorded progress is ahead
-            self._write_progress(self.progress)
+            self._write_progress(self._told_progress())
         self._look_for_files()
         return False
 
@@ -102,13 +102,19 @@ class AttemptFollower:
         """Its progress according to its log."""
         return went_on(self._parser.progress, self._before) if self._before else self._parser.progress
 
+    def _told_progress(self) -> Progress:
+        """Its progress; as long as its log says nothing, what the place that runs it says."""
+        if self._run.stage and self.progress.stage == Stage.QUEUED:
+            return replace(self.progress, stage=self._run.stage)
+        return self.progress
+
     def _last_output_at(self) -> float | None:
         """Unix seconds of its last sign of life."""
         return self._folder.last_output_at()
 
     @property
     def _alarms(self) -> tuple[str, ...]:
-        return (*self._parser.alarms, *([LOG_SKIPPED] if self._log.has_skipped else []))
+        return (*self._parser.alarms, *([LOG_SKIPPED] if self._log.has_skipped else []), *self._run.alarms)
 
     def is_alive(self) -> bool:
         """Whether one of its processes is alive."""
@@ -131,6 +137,7 @@ class AttemptFollower:
         verdict = replace(judge_gone(self._folder), alarms=self._alarms)
         progress = replace(self.progress, eta_s=None)
         self._store.finish(self.claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time()))
+        self._run.release()
         return True
 
     def _read_log(self) -> bool:
@@ -192,7 +199,9 @@ class AttemptFollower:
         is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
         if not is_due and progress.stage == self._written_stage:
             return
-        cancelled = self._store.record_progress(self.claim, progress, self._alarms, self._last_output_at())
+        cancelled = self._store.record_progress(
+            self.claim, progress, self._alarms, self._last_output_at(), self._run.node
+        )
         self._written_at, self._written_stage = time.monotonic(), progress.stage
         if cancelled and not self._folder.cancel_requested():
             self._folder.request_cancel()  # the dashboard was killed before it wrote the request
@@ -256,6 +265,7 @@ class AttemptFollower:
                 size_bytes=folder_size(self._folder.path.parent),
             ),
         )
+        self._run.release()
         return True
 
     def _judge(self, exit_: Exit) -> tuple[list[FoundFile], Verdict]:

@@ -13,6 +13,7 @@ from lib.embedded.worker.executor import Executor
 from lib.embedded.worker.gpus import Gpus
 from lib.errors import WorkerError
 from lib.jobs.resume import ResumePoint, Start
+from lib.ray_settings import LOCAL
 from lib.settings import ROOT
 
 
@@ -54,6 +55,7 @@ class AttemptStart:
                 time_limit_s=claim.time_limit_s,
                 stop_grace_s=self.stop_grace_s,
             ),
+            uses_gpu=recipe.uses_gpu,
         )
 
     def _training(self, claim: Claim, folder: AttemptFolder) -> TrainingRun:
@@ -65,7 +67,7 @@ class AttemptStart:
             dataset_path=self.datasets.path(claim.dataset_id),
             attempt_dir=folder.path,
             output_dir=folder.output,
-            gpu_count=max(1, len(claim.gpus)),
+            gpu_count=max(1, len(claim.gpus)) if claim.executor == LOCAL else claim.settings.gpus,
             start=claim.start,
             start_path=_start_path(claim.start, folder) if claim.start else None,
         )

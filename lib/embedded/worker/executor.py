@@ -18,6 +18,21 @@ class Run(Protocol):
     def exit(self) -> Exit | None:
         """How it ended; None while it may still run. It is also what stops it where that was requested."""
 
+    @property
+    def node(self) -> str:
+        """The machine of a cluster that runs it; empty where that is this one, or unknown."""
+        return ""
+
+    @property
+    def stage(self) -> str:
+        """What it waits for as long as its log says nothing; empty where there is nothing to say."""
+        return ""
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What people should know of the place that runs it, now."""
+        return ()
+
     def is_alive(self) -> bool:
         """Whether one of its processes may be alive, as far as is known."""
 
@@ -26,6 +41,10 @@ class Run(Protocol):
 
     def clear(self) -> None:
         """End what is left of an attempt whose trainer has ended."""
+
+    def release(self) -> None:
+        """Its end is recorded, and nobody will ask again."""
+        return
 
 
 class Executor(Protocol):
@@ -38,9 +57,13 @@ class Executor(Protocol):
     name: str
 
     def room(self, settings: TrainingSettings, uses_gpu: bool, running: Sequence[Claim]) -> tuple[str, ...] | None:
-        """The cards for the next job, beside the attempts that run here; None while it has to wait."""
+        """The cards for the next job, beside the attempts that run here; None while it has to wait.
 
-    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec) -> None:
+        Raises:
+            CannotRun: Waiting will not help it, and those behind it need not wait for it.
+        """
+
+    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, *, uses_gpu: bool) -> None:
         """Start an attempt whose folder is ready. Raises WorkerError."""
 
     def was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
@@ -48,3 +71,12 @@ class Executor(Protocol):
 
     def run_of(self, claim: Claim, folder: AttemptFolder) -> Run:
         """An attempt that this worker, or a former one, started."""
+
+    def close(self) -> None:
+        """The worker ends; what runs goes on."""
+        return
+
+
+def no_executor(name: str) -> str:
+    """Why a job cannot run where its settings say."""
+    return f"This dashboard has no executor {name[:40]!r}: LORA_EXECUTORS does not name it."

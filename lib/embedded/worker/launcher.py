@@ -15,6 +15,7 @@ from lib.embedded.trainers.registry import DEFAULT_RECIPES
 from lib.embedded.worker.limits import DEFAULT_LIMITS
 from lib.embedded.worker.processes import TRAINER_VARIABLE, let_end
 from lib.errors import WorkerError
+from lib.ray_settings import RaySettings
 from lib.settings import ROOT, NotifySettings, TrainingRules
 
 BEAT_NAME = "worker.beat"
@@ -42,6 +43,7 @@ class WorkerLauncher:
         recipes: str = DEFAULT_RECIPES,
         upload: bool = False,
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
+        ray: RaySettings | None = None,
         most_log_bytes: int = MOST_LOG_BYTES,
     ) -> None:
         self._data_dir = data_dir
@@ -58,7 +60,7 @@ class WorkerLauncher:
         self._argv += ["--upload"] if upload else []
         # In the environment, which only this account can read: every account of the machine sees an argv.
         self._variables = {f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}
-        self._variables |= notify.variables
+        self._variables |= notify.variables | (ray.variables if ray else {})
         self._most_log_bytes = most_log_bytes
         self._lock = threading.Lock()
         self._started_at = self._looked_at = -float("inf")

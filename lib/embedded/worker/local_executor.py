@@ -39,7 +39,7 @@ class LocalExecutor(Executor):
             return None
         return self._gpus.free(settings.gpus if uses_gpu else 0, (gpu for claim in running for gpu in claim.gpus))
 
-    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec) -> None:
+    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, *, uses_gpu: bool) -> None:
         """Start a supervisor, which starts the trainer."""
         folder.write_spec(spec)
         lock = locks.take(folder.lock, patience_s=LOCK_PATIENCE_S)

@@ -1,11 +1,14 @@
-"""The worker's command line."""
+"""The worker's command line, and what else it was handed."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib.embedded.trainers.registry import DEFAULT_RECIPES
-from lib.settings import Settings, TrainingRules
+from lib.embedded.worker.artifact_upload import UploadTarget
+from lib.embedded.worker.executor import Executor
+from lib.ray_settings import handed_ray_settings
+from lib.settings import Settings, TrainingRules, load_settings
 
 
 def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
@@ -31,3 +34,20 @@ def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, S
     )
     trainer_paths = {name: Path(path) for name, path in options.trainer_path}
     return options, Settings(data_dir=options.data_dir, trainer_paths=trainer_paths, rules=rules)
+
+
+def configured_target() -> UploadTarget | None:
+    """The object store of the settings."""
+    from lib.artifacts.object_store import ObjectStore  # boto3 takes a second to import, and most have no store
+
+    settings = load_settings().s3
+    return ObjectStore(settings) if settings else None
+
+
+def other_executors(environ: Mapping[str, str]) -> list[Executor]:
+    """Where jobs may run beside this machine."""
+    if (settings := handed_ray_settings(environ)) is None:
+        return []
+    from lib.embedded.worker.ray_executor import open_ray  # requests, which most workers need not import
+
+    return [open_ray(settings)]

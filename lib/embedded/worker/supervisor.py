@@ -27,7 +27,7 @@ from lib.embedded.worker.processes import ATTEMPT_MARK, TRAINER_VARIABLE, GroupS
 _POLL_S = 0.1
 _TRIES_WHILE_AVAILABLE = 2
 # The dashboard's own settings contain secrets, which trainers must not see.
-_OURS = ("LORA_", "S3_", "AWS_", "INFLUENCERAI_")
+_OURS = ("LORA_", "S3_", "AWS_", "INFLUENCERAI_", "RAY_")
 
 _T = TypeVar("_T")
 

@@ -6,6 +6,7 @@ files and rows.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import shutil
@@ -27,24 +28,25 @@ from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.registry import load_recipes
 from lib.embedded.trainers.resume_points import resume_points
 from lib.embedded.worker.artifact_upload import UploadTarget
-from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
+from lib.embedded.worker.attempt_end import END_UNKNOWN, NotRunnable, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.attempt_start import AttemptStart
 from lib.embedded.worker.disk_reserve import DiskReserve
+from lib.embedded.worker.executor import Executor, no_executor
 from lib.embedded.worker.gpus import Gpus, find_gpus
 from lib.embedded.worker.launcher import BEAT_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
-from lib.embedded.worker.local_executor import LOCK_PATIENCE_S, LocalExecutor
+from lib.embedded.worker.local_executor import LOCAL, LOCK_PATIENCE_S, LocalExecutor
 from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
-from lib.embedded.worker.options import read_options
+from lib.embedded.worker.options import configured_target, other_executors, read_options
 from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress
 from lib.jobs.resume import ResumePoint
 from lib.jobs.training_settings import TrainingSettings
-from lib.settings import NotifySettings, handed_notify_settings, load_settings
+from lib.settings import NotifySettings, handed_notify_settings
 
 TICK_S = 0.2
 MOST_BLIND_LOOKS = 3
@@ -72,6 +74,7 @@ class Worker:
         upload_to: UploadTarget | None = None,
         limits: WorkerLimits = DEFAULT_LIMITS,
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
+        executors: Sequence[Executor] = (),
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
@@ -85,9 +88,10 @@ class Worker:
         self._runs.told = notify.told
         self._machine = Machine()
         self._notifications = Notifications(self._store.outbox, data_dir, notify) if notify.urls else None
-        self._executor = LocalExecutor(
+        local = LocalExecutor(
             data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
         )
+        self._executors: dict[str, Executor] = {each.name: each for each in (local, *executors)}
         self._start = AttemptStart(
             datasets=DatasetFolder(data_dir / "datasets"),
             runs=self._runs,
@@ -116,6 +120,8 @@ class Worker:
 
     def close(self) -> None:
         """Close the database; trainers keep running."""
+        for executor in self._executors.values():
+            executor.close()
         self._store.close()
 
     def drain(self, lock: int) -> None:
@@ -168,7 +174,8 @@ class Worker:
         return has_mail or bool(self._followed or self._ends) or self._left_over != [] or self._is_held()
 
     def _look_at_machine(self) -> None:
-        here = [run for run in self._followed.values() if run.claim.origin is not Origin.WATCHED]
+        followed = self._followed.values()
+        here = [run for run in followed if run.claim.origin is not Origin.WATCHED and run.claim.executor == LOCAL]
         if here and (use := self._machine.look()) is not None:
             for run in here:
                 self._runs.record_machine(run.claim, use)
@@ -222,7 +229,7 @@ class Worker:
         """Whether the end of a run cannot be determined; it must not stay "running" forever."""
         errors = self._errors.get(claim.mark, 0)
         try:
-            if errors and self._executor.run_of(claim, self._folder(claim)).is_alive():
+            if errors and self._executor_of(claim).run_of(claim, self._folder(claim)).is_alive():
                 self._errors[claim.mark] = 0  # its end is still to come
                 return False
         except FolderUnavailable:
@@ -270,7 +277,7 @@ class Worker:
             return
         if claim.cancel_requested:
             folder.request_cancel()
-        if self._executor.was_never_started(claim, folder):
+        if self._executor_of(claim).was_never_started(claim, folder):
             if claim.origin is Origin.DASHBOARD and self._runs.unclaim(claim):
                 return  # the former worker died between claim and start
             folder.request_cancel()
@@ -279,32 +286,47 @@ class Worker:
     def _is_held(self) -> bool:
         return time.monotonic() < self._held_until
 
-    def _start_waiting(self) -> None:
-        while self._left_over is not None and not self._is_held():
-            if (claim := self._runs.claim_next(self._room)) is None:
-                return
-            # Until it is followed: if anything fails here, the next round takes it over.
-            self._left_over.append(claim)
-            folder = self._folder(claim)
-            try:
-                self._start.start(claim, folder, self._recipes.get(claim.settings.trainer), self._executor)
-            except Exception as error:
-                self._say(claim.mark, error)
-                if self._may_pass(error):
-                    self._held_until = time.monotonic() + self._limits.hold_s
-                    return
-                self._end(claim, judge_failed_start(error))
-            else:
-                self._part_away_since = float("inf")
-                self._follow(claim, folder)
-            self._left_over.remove(claim)
+    def _executor_of(self, claim: Claim) -> Executor:
+        if (found := self._executors.get(claim.executor)) is None:
+            raise NotRunnable([no_executor(claim.executor)])
+        return found
 
-    def _room(self, settings: TrainingSettings) -> tuple[str, ...] | None:
+    def _start_waiting(self) -> None:
+        for name in self._runs.executors_waited_for() if self._left_over is not None else ():
+            while not self._is_held() and self._start_one(name):
+                pass
+
+    def _start_one(self, executor: str) -> bool:
+        """Start the first job that waits for an executor, and return whether there may be another one."""
+        claim = self._runs.claim_next(functools.partial(self._room, executor=executor), executor=executor)
+        if claim is None:
+            return False
+        left_over = self._left_over = self._left_over or []
+        # Until it is followed: if anything fails here, the next round takes it over.
+        left_over.append(claim)
+        folder = self._folder(claim)
+        try:
+            self._start.start(claim, folder, self._recipes.get(claim.settings.trainer), self._executor_of(claim))
+        except Exception as error:
+            self._say(claim.mark, error)
+            if self._may_pass(error):
+                self._held_until = time.monotonic() + self._limits.hold_s
+                return False
+            self._end(claim, judge_failed_start(error))
+        else:
+            self._part_away_since = float("inf")
+            self._follow(claim, folder)
+        left_over.remove(claim)
+        return True
+
+    def _room(self, settings: TrainingSettings, executor: str = LOCAL) -> tuple[str, ...] | None:
         """Cards for the next job; None while it has to wait. A run that is only watched takes no room."""
+        if executor not in self._executors:
+            return ()  # its start says why it cannot run
         recipe = self._recipes.get(settings.trainer)
         claims = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
-        running = [claim for claim in claims if claim.origin is not Origin.WATCHED]
-        return self._executor.room(settings, recipe is None or recipe.uses_gpu, running)
+        running = [claim for claim in claims if claim.origin is not Origin.WATCHED and claim.executor == executor]
+        return self._executors[executor].room(settings, recipe is None or recipe.uses_gpu, running)
 
     def _may_pass(self, error: Exception) -> bool:
         """Whether the start failed for a reason that may pass."""
@@ -317,7 +339,7 @@ class Worker:
 
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
-        run = self._executor.run_of(claim, folder)
+        run = self._executor_of(claim).run_of(claim, folder)
         self._followed[claim.mark] = AttemptFollower(
             claim, folder, run, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
         )
@@ -370,21 +392,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recipes=load_recipes(options.recipes, settings),
         max_parallel=options.max_parallel,
         gpus=find_gpus(options.gpu, os.environ),
-        upload_to=_configured_target() if options.upload else None,
+        upload_to=configured_target() if options.upload else None,
         notify=handed_notify_settings(os.environ),
+        executors=other_executors(os.environ),
     )
     with contextlib.closing(worker):
         try:
             work(options.data_dir, worker)
         except (WorkerError, OutdatedCodeError) as error:
             _log.warning("%s Its trainings go on; the next worker takes over.", error)
-
-
-def _configured_target() -> UploadTarget | None:
-    from lib.artifacts.object_store import ObjectStore  # boto3 takes a second to import, and most have no store
-
-    settings = load_settings().s3
-    return ObjectStore(settings) if settings else None
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ class Cause(StrEnum):
     NAN_LOSS = "nan_loss"
     TIMEOUT = "timeout"
     WORKER_LOST = "worker_lost"
+    NODE_LOST = "node_lost"
+    NODE_MEMORY = "node_memory"
+    NODE_SETUP = "node_setup"
+    CLUSTER_LOST = "cluster_lost"
     MISSING_LOGIN = "missing_login"
     PERMISSION_DENIED = "permission_denied"
     NO_OUTPUT = "no_output"
@@ -58,6 +62,14 @@ HINTS = {
     Cause.NAN_LOSS: "Lower the learning rate, or train in another precision (bf16 instead of fp16).",
     Cause.TIMEOUT: "Raise the time limit, or train for fewer steps.",
     Cause.WORKER_LOST: "Its log and files are kept. Retry the training.",
+    Cause.NODE_LOST: "Its log and files up to then are kept. Retry the training; if it happens again, see the "
+    "node's system.",
+    Cause.NODE_MEMORY: "Retry it with more memory on the cluster, so that fewer jobs share a node, or lower what the "
+    "training needs.",
+    Cause.NODE_SETUP: "Every node must see the data folder at the same path, as the same user, and have python3; then "
+    "retry.",
+    Cause.CLUSTER_LOST: "See whether the cluster's head was restarted. Its log and files up to then are kept: "
+    "retry the training.",
     Cause.MISSING_LOGIN: "Sign in where the trainer runs, or turn the service off in the settings.",
     Cause.PERMISSION_DENIED: "Give the user that runs the trainer access to it.",
     Cause.NO_OUTPUT: "Look at the end of the log for a warning that explains it.",

@@ -1,7 +1,7 @@
 """Checks before a job exists: what would run, what prevents it, and how long it will take."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +14,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import job_name_problem, setting_problems, total_steps
 from lib.jobs.words import count_text, size_text
+from lib.sources.embedded.places import Places
 from lib.sources.protocol import Preview
 
 # Placeholder in the shown command line for the id that the job will get.
@@ -35,16 +36,27 @@ class Planner:
     """Checks requests without side effects.
 
     Args:
+        places: Where jobs may run.
         gpu_count: How many cards trainers may have; 0: none is known, so none is set aside.
     """
 
     def __init__(
-        self, store: Store, recipes: Mapping[str, Recipe], data_dir: Path, gpu_count: Callable[[], int] = lambda: 0
+        self,
+        store: Store,
+        recipes: Mapping[str, Recipe],
+        data_dir: Path,
+        places: Places,
+        gpu_count: Callable[[], int] = lambda: 0,
     ) -> None:
         self._gpu_count = gpu_count
         self._store = store
         self._recipes = recipes
         self._data_dir = data_dir
+        self._places = places
+
+    def placed(self, request: JobRequest) -> JobRequest:
+        """The request with the place that it means where it names none."""
+        return replace(request, settings=self._places.placed(request.settings))
 
     def problems(self, request: JobRequest, dataset: Dataset | None) -> Problems:
         """Everything that prevents the job: what the preview shows is what ``create_job`` refuses."""
@@ -53,24 +65,30 @@ class Planner:
         if dataset is None or recipe is None or setting_problems(request.settings):
             return Problems(fields=fields)
         others = recipe.problems(request.settings, dataset) if dataset.image_count != 0 else ()
-        others = (*unused_problems(recipe, request.settings), *self._gpu_problems(request, recipe), *others)
+        others = (
+            *unused_problems(recipe, request.settings, self._places.parameters),
+            *self._gpu_problems(request, recipe),
+            *others,
+        )
         disk = self._disk_problems(recipe.expected_bytes(request.settings))
         return Problems(fields=fields, others=(*others, *disk))
 
     def _gpu_problems(self, request: JobRequest, recipe: Recipe) -> list[str]:
         wanted, count = request.settings.gpus, self._gpu_count()
-        if not recipe.uses_gpu or not 0 < count < wanted:
+        if request.settings.where or not recipe.uses_gpu or not 0 < count < wanted:
             return []
         return [f"The job asks for {wanted} GPUs, but this machine has {count} for trainers. Ask for fewer."]
 
     def _gpu_warnings(self, request: JobRequest, recipe: Recipe) -> list[str]:
         wanted = request.settings.gpus
-        if not recipe.uses_gpu or wanted == 1 or self._gpu_count():
+        if request.settings.where or not recipe.uses_gpu or wanted == 1 or self._gpu_count():
             return []
         return [f"The job asks for {wanted} GPUs, but none is known here, so none is set aside. LORA_GPUS names them."]
 
     def _field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
         problems = setting_problems(request.settings)
+        if not problems:
+            problems |= self._places.problems(request.settings)
         if problem := job_name_problem(request.name):
             problems["name"] = problem
         if dataset is None:

@@ -29,9 +29,11 @@ from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.resume import ResumePoint
 from lib.jobs.sweep import SweepValues, sweep_requests
 from lib.jobs.training_settings import Parameter, TrainingConfig
+from lib.ray_settings import LOCAL, RaySettings
 from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
+from lib.sources.embedded.places import Places
 from lib.sources.embedded.planning import Planner
 from lib.sources.embedded.resuming import Resuming
 from lib.sources.embedded.watching import NOTHING_TO_WATCH, Watching
@@ -62,6 +64,8 @@ class EmbeddedSource(JobSource):
         rules: What a configuration may run.
         watch_dirs: Folders in which runs may be watched.
         notify: Who is told of what.
+        executors: Where jobs may run; the first is the usual one.
+        ray: The cluster, where ``executors`` name it.
         recipes: ``module:function`` that builds the trainer recipes, here and in the worker.
         files: Where the worker copies artifacts; None keeps them on this machine only.
         launcher: Starts the worker; made from the values above unless given.
@@ -80,6 +84,8 @@ class EmbeddedSource(JobSource):
         rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
         watch_dirs: Sequence[Path] = (),
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
+        executors: Sequence[str] = (LOCAL,),
+        ray: RaySettings | None = None,
         recipes: str = DEFAULT_RECIPES,
         files: "ObjectStore | None" = None,
         launcher: WorkerLauncher | None = None,
@@ -102,10 +108,11 @@ class EmbeddedSource(JobSource):
         self.notifies = bool(notify.urls)
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}
-        self._parameters = {name: all_parameters(recipe) for name, recipe in known.items()}
+        places = Places(tuple(executors), ray)
+        self._parameters = {name: {**all_parameters(recipe), **places.parameters} for name, recipe in known.items()}
         self._resuming = Resuming(self._store, self._files, known)
         environ = {**os.environ, **{f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}}
-        self._planner = Planner(self._store, known, data_dir, cache(lambda: find_gpus(gpus, environ).count))
+        self._planner = Planner(self._store, known, data_dir, places, cache(lambda: find_gpus(gpus, environ).count))
         self._launcher = launcher or WorkerLauncher(
             data_dir,
             max_parallel=max_parallel,
@@ -116,6 +123,7 @@ class EmbeddedSource(JobSource):
             recipes=recipes,
             upload=files is not None,
             notify=notify,
+            ray=ray,
         )
 
         for job_id in self._store.half_deleted():  # by a process that was killed
@@ -177,6 +185,7 @@ class EmbeddedSource(JobSource):
         if (made := self._store.submitted_before(request.submission_id)) is not None:
             self.start_worker()
             return made
+        request = self._planner.placed(request)
         dataset, config = self._checked([request]), self._config_or_none(request.config_id)
         job = self._store.submit(
             replace(request, name=request.name.strip()),
@@ -187,7 +196,7 @@ class EmbeddedSource(JobSource):
         return job
 
     def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
-        requests = sweep_requests(request, values)
+        requests = sweep_requests(self._planner.placed(request), values)
         jobs = self._store.sweep_submitted_before(requests[0].submission_id)
         if not jobs:
             dataset, config = self._checked(requests), self._config_or_none(request.config_id)
@@ -341,6 +350,8 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         rules=settings.rules,
         watch_dirs=settings.watch_dirs,
         notify=settings.notify,
+        executors=settings.executors,
+        ray=settings.ray,
         files=_object_store(settings),
     )
     try:

@@ -1,0 +1,243 @@
+"""Ray's Jobs REST API over plain HTTP. What it really answers was recorded; see ``tests/recordings/ray``.
+
+API: https://docs.ray.io/en/latest/cluster/running-applications/job-submission/rest.html (version 4).
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from lib.embedded.ray.nodes import cluster_from
+from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
+from lib.jobs.cluster import CPU, GPU, MEMORY, Cluster
+from lib.ray_settings import RaySettings
+
+TIMEOUT_S = 10.0
+FIRST_TIMEOUT_S = 30.0  # the first submit after a head's start takes seconds, a package of megabytes too
+_SHOWN_CHARACTERS, _MOST_CHARACTERS = 300, 20_000
+TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What is sent to start an attempt.
+
+    Attributes:
+        id: Letters, digits, hyphens; at most 64. Ray starts nothing twice under one id.
+        entrypoint: A shell line.
+        needs: Resource -> amount, as ``lib.jobs.cluster.needs_of`` gives it.
+        environ: Variables of the runner. Everybody who reaches the cluster can read them.
+        package: Name of the package that is unpacked as the working folder.
+    """
+
+    id: str
+    entrypoint: str
+    needs: Mapping[str, float]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    package: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayJob:
+    """What Ray says about a submitted job. Unknown words are kept as they are.
+
+    Attributes:
+        message: May be empty, or have many lines, the last ones of the entrypoint's output among them.
+        exit_code: Of the entrypoint; None when Ray did not see it.
+    """
+
+    id: str
+    status: str
+    error: str = ""
+    message: str = ""
+    exit_code: int | None = None
+
+    @property
+    def first_line(self) -> str:
+        """What to show of the message: the rest may name other people's processes."""
+        return self.message.partition("\n")[0][:_SHOWN_CHARACTERS].rstrip(".")
+
+    @property
+    def last_line(self) -> str:
+        """What the entrypoint said last."""
+        return _last_line(self.message).rstrip(".")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in TERMINAL
+
+
+class RayClient:
+    """One cluster. Every call raises SourceUnavailable, AccessDenied or BadPayload when there is no good answer."""
+
+    def __init__(self, settings: RaySettings, now: Callable[[], float] = time.time) -> None:
+        self._base = settings.address.rstrip("/")
+        self._now = now
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy of this machine's has no way into the cluster
+        if settings.token:
+            self._session.headers["Authorization"] = f"Bearer {settings.token}"
+        self.bytes_read = 0
+
+    @property
+    def name(self) -> str:
+        """Where the cluster is, without what an address may hold of secrets."""
+        parts = urlsplit(self._base)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._session.close()
+
+    def version(self) -> tuple[str, str]:
+        """Ray's version, and the name of the session, which is another one once the head forgot all jobs."""
+        found = self._json("GET", "/api/version")
+        return str(found.get("ray_version", "")), str(found.get("session_name", ""))
+
+    def job(self, job_id: str) -> RayJob | None:
+        """What Ray knows about a job; None when it knows none of this id."""
+        answer = self._ask("GET", f"/api/jobs/{quote(job_id, safe='')}")
+        if answer.status_code == 404 and "does not exist" in answer.text:
+            return None
+        found = self._object(answer)
+        if not isinstance(found.get("status"), str):
+            raise self._not_understood()
+        code = found.get("driver_exit_code")
+        return RayJob(
+            id=job_id,
+            status=found["status"],
+            error=str(found.get("error_type") or ""),
+            message=str(found.get("message") or "").strip()[:_MOST_CHARACTERS],
+            exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+        )
+
+    def submit(self, submission: Submission) -> None:
+        """Start a job unless Ray has it already. Accepted means noted: most mistakes show later.
+
+        Raises:
+            InvalidRequest: Ray refused what was asked.
+        """
+        runtime: dict[str, Any] = {"env_vars": dict(submission.environ)}
+        if submission.package:
+            runtime["working_dir"] = f"gcs://{submission.package}"
+        needs = submission.needs
+        body = {
+            "entrypoint": submission.entrypoint,
+            "submission_id": submission.id,
+            "runtime_env": runtime,
+            "entrypoint_num_cpus": needs.get(CPU, 0),
+            "entrypoint_num_gpus": needs.get(GPU, 0),
+            "entrypoint_memory": int(needs.get(MEMORY, 0)) or None,
+            "entrypoint_resources": {name: each for name, each in needs.items() if name not in (CPU, GPU, MEMORY)},
+        }
+        body = {name: value for name, value in body.items() if value not in (None, {})}
+        answer = self._ask("POST", "/api/jobs/", json=body, timeout_s=FIRST_TIMEOUT_S)
+        if answer.status_code == 500 and "already exists" in answer.text:
+            return
+        if answer.status_code == 400:
+            raise InvalidRequest(f"The cluster refused the job: {_last_line(answer.text)}")
+        self._object(answer)
+
+    def send_package(self, name: str, data: bytes) -> None:
+        """Have a package there; it vanishes with the last job that used it."""
+        path = f"/api/packages/gcs/{quote(name, safe='')}"
+        if self._ask("GET", path, is_bare=True).status_code != 200:
+            self._checked(self._ask("PUT", path, data=data, timeout_s=FIRST_TIMEOUT_S))
+
+    def stop(self, job_id: str) -> None:
+        """Ask for the end of a job; nothing happens when it is over or unknown. It also makes Ray look at the job."""
+        answer = self._ask("POST", f"/api/jobs/{quote(job_id, safe='')}/stop")
+        if answer.status_code != 404:
+            self._checked(answer)
+
+    def look_again(self, job_id: str) -> None:
+        """Let Ray look whether a job lives: after a restart of the head its states are stale until somebody asks so."""
+        with contextlib.suppress(SourceError):
+            self._ask("GET", f"/api/jobs/{quote(job_id, safe='')}/logs", is_bare=True)
+
+    def forget(self, job_id: str) -> None:
+        """Remove the record of a job that is over: Ray keeps all it ever had."""
+        self._ask("DELETE", f"/api/jobs/{quote(job_id, safe='')}", is_bare=True)
+
+    def cluster(self, *, with_load: bool = False) -> Cluster:
+        """The nodes that are alive and what is free on them.
+
+        Args:
+            with_load: Also host names and what processors, memory and cards do, which is an answer of 14 kB per node.
+        """
+        status = self._json("GET", "/api/cluster_status")
+        nodes = self._json("GET", "/api/v0/nodes?detail=1")
+        # Ray keeps this answer for minutes unless the address is new.
+        load = self._json("GET", f"/nodes?view=summary&_={self._now():.0f}") if with_load else {}
+        try:
+            return cluster_from(status, nodes, load)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._not_understood() from None
+
+    def _json(self, method: str, path: str) -> Mapping[str, Any]:
+        return self._object(self._ask(method, path))
+
+    def _object(self, answer: requests.Response) -> Mapping[str, Any]:
+        self._checked(answer)
+        try:
+            found = answer.json()
+        except ValueError:
+            raise self._not_understood() from None
+        if not isinstance(found, dict):
+            raise self._not_understood()
+        return found
+
+    def _checked(self, answer: requests.Response) -> None:
+        if answer.status_code == 404:
+            raise self._not_understood()
+        if answer.status_code != 200:
+            raise SourceUnavailable(
+                f"The Ray cluster at {self.name} answered with an error: {_last_line(answer.text)}",
+                hint="See the logs of its head. It is asked again by itself.",
+            )
+
+    def _not_understood(self) -> BadPayload:
+        return BadPayload(
+            f"What answers at {self.name} is not Ray's Jobs API.",
+            hint="RAY_ADDRESS is the address of the dashboard of the head, such as http://head:8265; Ray 2.9 or newer.",
+        )
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        data: bytes | None = None,
+        timeout_s: float = TIMEOUT_S,
+        is_bare: bool = False,
+    ) -> requests.Response:
+        """One exchange. Only ``is_bare`` leaves a refusal to the caller."""
+        try:
+            answer = self._session.request(
+                method, self._base + path, json=json, data=data, timeout=timeout_s, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            reason = "it took too long" if isinstance(error, requests.Timeout) else "no connection"
+            raise SourceUnavailable(
+                f"The Ray cluster at {self.name} does not answer ({reason}).",
+                hint="Check RAY_ADDRESS and that the head runs. It is asked again by itself; nothing is lost.",
+            ) from None
+        self.bytes_read += len(answer.content)
+        if answer.status_code in (401, 403) and not is_bare:
+            raise AccessDenied(
+                f"The Ray cluster at {self.name} refused the token.",
+                hint="Set RAY_AUTH_TOKEN to the token of the cluster: ray get-auth-token shows it there.",
+            )
+        return answer
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else "no reason given")[:_SHOWN_CHARACTERS]

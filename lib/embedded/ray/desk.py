@@ -1,0 +1,246 @@
+"""All talk with a cluster, in one thread: the worker's rounds never wait for a slow head.
+
+What is wanted is told to the desk (submit this, stop that); what Ray said last can be read at any time.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lib.embedded.ray.client import RayClient, RayJob, Submission
+from lib.errors import DashboardError, InvalidRequest
+from lib.jobs.cluster import Cluster
+
+_log = logging.getLogger("worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskLimits:
+    """How often Ray is asked. The defaults are for people; tests shorten them.
+
+    Attributes:
+        start_s, run_s: Between two looks at a job that does not run yet, and at one that does.
+        share: At most this part of the time goes into looking at jobs that run.
+        cluster_s: Between two looks at the nodes while jobs wait.
+        wanted_s: They count as waiting for so long after somebody asked for the nodes.
+        pauses_s: After the first, second, third, … failure in a row.
+        stop_again_s: A stop that has not ended the job is asked for again.
+    """
+
+    start_s: float = 1.0
+    run_s: float = 5.0
+    share: float = 0.25
+    cluster_s: float = 3.0
+    wanted_s: float = 6.0
+    pauses_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 20.0)
+    stop_again_s: float = 30.0
+
+
+DESK_LIMITS = DeskLimits()
+
+
+@dataclass(slots=True, kw_only=True)
+class Errand:
+    """A job at the cluster. The desk's thread writes it, the worker reads it.
+
+    Attributes:
+        submission: What to start when Ray does not know the id, unless it once did.
+        was_accepted: Whether Ray ever knew it.
+        on_accepted: Called in the desk's thread once it does.
+        job: What Ray said last; None before the first answer.
+        running_since: Monotonic time at which it was first seen running.
+        is_forgotten: Ray knew it and knows it no more.
+        is_absent: Ray knew nothing of it after its stop was wanted, so it was not sent.
+        refused: Why Ray would not take it.
+    """
+
+    submission: Submission
+    was_accepted: bool
+    on_accepted: Callable[[], None]
+    job: RayJob | None = None
+    running_since: float | None = None
+    is_forgotten: bool = False
+    is_absent: bool = False
+    refused: str = ""
+    wants_stop: bool = False
+    wants_look: bool = False
+    stopped_at: float = -float("inf")
+    due_at: float = -float("inf")
+
+
+class RayDesk:
+    """Does errands at a cluster. ``clock`` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        client: RayClient,
+        package: tuple[str, bytes],
+        *,
+        limits: DeskLimits = DESK_LIMITS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._package, self._limits, self._clock = client, package, limits, clock
+        self._errands: dict[str, Errand] = {}
+        self._to_remove: dict[str, float] = {}
+        self._cluster: Cluster | None = None
+        self._cluster_at = self._wanted_at = -float("inf")
+        self._answered_at: float | None = None
+        self._failures = 0
+        self._problem = ""
+        self._paused_until = -float("inf")
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why the cluster could not be asked the last time; empty when it answered."""
+        return self._problem
+
+    def silent_s(self) -> float:
+        """Seconds since its last good answer; 0 while it answers."""
+        if not self._problem or self._answered_at is None:
+            return 0.0
+        return self._clock() - self._answered_at
+
+    def take(self, errand: Errand) -> None:
+        """Look after a job from now on."""
+        with self._guard:
+            self._errands[errand.submission.id] = errand
+        self._begin()
+
+    def cluster(self, *, at_most_s: float) -> tuple[Cluster, float] | None:
+        """What the cluster had, and the monotonic time of that answer; None while there is none so young."""
+        self._wanted_at = self._clock()
+        self._begin()
+        if self._cluster is None or self._clock() - self._cluster_at > at_most_s:
+            return None
+        return self._cluster, self._cluster_at
+
+    def remove(self, job_id: str) -> None:
+        """Look after it no more, and remove its record at the cluster when there is time for it."""
+        with self._guard:
+            self._errands.pop(job_id, None)
+            self._to_remove[job_id] = -float("inf")
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread; nothing at the cluster is touched."""
+        self._is_closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._client.close()
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._answered_at = self._clock()  # counts from the first question
+            self._thread = threading.Thread(target=self._work, name="ray", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _work(self) -> None:
+        while not self._is_closed:
+            self._wake.wait(timeout=0.2)
+            self._wake.clear()
+            self.tick()
+
+    def tick(self) -> None:
+        """Do what is due. Without the thread, tests step it by hand."""
+        if self._clock() < self._paused_until:
+            return
+        try:
+            self._look_at_cluster()
+            with self._guard:
+                errands = list(self._errands.values())
+            for errand in errands:
+                if self._is_closed:
+                    return
+                if self._clock() >= errand.due_at or (errand.wants_stop and self._is_stop_due(errand)):
+                    self._do(errand, len(errands))
+            self._remove_ended()
+        except DashboardError as error:
+            self._failed(str(error))
+        except Exception as error:  # the thread must go on
+            _log.warning("the cluster: %s", error, exc_info=error)
+            self._failed("The cluster could not be asked.")
+
+    def _remove_ended(self) -> None:
+        """Remove records, but none of a job that has not quite ended: that would end it as failed."""
+        for job_id, due_at in list(self._to_remove.items()):
+            if self._clock() < due_at:
+                continue
+            job = self._client.job(job_id)
+            if job is not None and not job.is_over:
+                self._to_remove[job_id] = self._clock() + self._limits.start_s
+                continue
+            if job is not None:
+                self._client.forget(job_id)
+            del self._to_remove[job_id]
+
+    def _failed(self, problem: str) -> None:
+        if problem != self._problem:
+            _log.warning("%s", problem)
+        pauses = self._limits.pauses_s
+        self._paused_until = self._clock() + pauses[min(self._failures, len(pauses) - 1)]
+        self._failures += 1
+        self._problem = problem
+
+    def _answered(self) -> None:
+        self._answered_at, self._failures, self._problem = self._clock(), 0, ""
+
+    def _look_at_cluster(self) -> None:
+        is_wanted = self._clock() - self._wanted_at < self._limits.wanted_s
+        if is_wanted and self._clock() - self._cluster_at >= self._limits.cluster_s:
+            self._cluster, self._cluster_at = self._client.cluster(), self._clock()
+            self._answered()
+
+    def _is_stop_due(self, errand: Errand) -> bool:
+        is_over = errand.is_forgotten or errand.refused or (errand.job is not None and errand.job.is_over)
+        return not is_over and self._clock() - errand.stopped_at >= self._limits.stop_again_s
+
+    def _do(self, errand: Errand, count: int) -> None:
+        if errand.refused or errand.is_forgotten:
+            errand.due_at = float("inf")
+            return
+        began, job_id = self._clock(), errand.submission.id
+        if errand.wants_look:
+            errand.wants_look = False
+            self._client.look_again(job_id)
+        job = self._client.job(job_id)
+        if job is None and errand.was_accepted:
+            errand.is_forgotten = True
+        elif job is None and errand.wants_stop:
+            errand.is_absent = True
+        elif job is None:
+            self._submit(errand)
+            job = RayJob(id=job_id, status="PENDING") if not errand.refused else None
+        if job is not None:
+            self._note(errand, job)
+            if errand.wants_stop and self._is_stop_due(errand):
+                errand.stopped_at = self._clock()
+                self._client.stop(job_id)
+        self._answered()
+        took_s = self._clock() - began
+        wait_s = max(self._limits.run_s, count * took_s / self._limits.share)
+        errand.due_at = self._clock() + (wait_s if job and job.status == "RUNNING" else self._limits.start_s)
+        if job is not None and job.is_over:
+            errand.due_at = float("inf")
+
+    def _submit(self, errand: Errand) -> None:
+        try:
+            self._client.send_package(*self._package)
+            self._client.submit(replace(errand.submission, package=self._package[0]))
+        except InvalidRequest as error:
+            errand.refused = str(error)
+
+    def _note(self, errand: Errand, job: RayJob) -> None:
+        if not errand.was_accepted:
+            errand.was_accepted = True
+            errand.on_accepted()
+        if job.status == "RUNNING" and errand.running_since is None:
+            errand.running_since = self._clock()
+        errand.job = job

@@ -1,0 +1,300 @@
+"""An attempt on a Ray cluster, as its folder and Ray tell of it."""
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.files.availability import read_file, stat_file
+from lib.embedded.files.json_file import json_object, replace_json
+from lib.embedded.ray import runner
+from lib.embedded.ray.client import RayJob, Submission
+from lib.embedded.ray.desk import Errand, RayDesk
+from lib.embedded.store.runs import Claim
+from lib.embedded.worker.executor import Run
+from lib.jobs.failures.causes import Cause
+
+RECORD = "ray.json"
+WAITING, STARTING, AWAY = "waiting for the cluster", "starting on the cluster", "cluster_away"
+_NO_ROOM = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+_MEMORY = "running low on memory"
+_SHELL_CANNOT = (126, 127)  # what a shell ends with that cannot run what it was told to
+_KILLED_BELOW_SHELL = 137
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayLimits:
+    """How long is waited. The defaults are for people; tests shorten them.
+
+    Attributes:
+        room_s: What the cluster had free counts for so long.
+        counted_s: A job that has run for so long is among what the cluster says is used.
+        settle_s: After Ray's last word the record of the end may still be on its way through the file system.
+        look_s: A runner that showed no life for so long makes Ray look again.
+        away_s: A cluster that does not answer for so long is out of touch.
+        lost_s: A job that Ray forgot, without a sign of life for so long, is lost.
+        gone_s: The same for a job whose cluster does not answer.
+        stop_margin_s: What Ray waits beyond the trainer's own time to stop.
+    """
+
+    room_s: float = 10.0
+    counted_s: float = 8.0
+    settle_s: float = 5.0
+    look_s: float = 20.0
+    away_s: float = 20.0
+    lost_s: float = 90.0
+    gone_s: float = 900.0
+    stop_margin_s: float = 20.0
+
+
+RAY_LIMITS = RayLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRecord:
+    """What is written into the attempt's folder before anything is sent, so that the next worker finds it.
+
+    Attributes:
+        number: Counts the submissions of one attempt, which Ray may have had no room for.
+    """
+
+    id: str
+    needs: Mapping[str, float] = field(default_factory=dict)
+    stop_grace_s: float = 10.0
+    was_accepted: bool = False
+    number: int = 1
+
+    def write(self, folder: AttemptFolder) -> None:
+        """Replace what was written before."""
+        replace_json(folder.path / RECORD, asdict(self))
+
+    @classmethod
+    def read(cls, folder: AttemptFolder, claim: Claim) -> "SubmissionRecord":
+        """What was written; without it nothing was ever sent."""
+        data = read_file(folder.path / RECORD)
+        found = json_object(data) if data else None
+        return cls(**found) if found else cls(id=submission_id(claim))
+
+
+def submission_id(claim: Claim, number: int = 1) -> str:
+    """``lora-<job>-a<attempt>``; later submissions of one attempt are numbered: Ray must never see an id twice."""
+    return f"lora-{claim.job_id}-a{claim.attempt}" + (f"-{number}" if number > 1 else "")
+
+
+class RayRun(Run):
+    """An attempt from its submission to its end. Every look at the cluster is the desk's.
+
+    Args:
+        errands: Mark of an attempt -> what the desk does for it; shared by all runs of the executor.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        folder: AttemptFolder,
+        desk: RayDesk,
+        errands: dict[str, Errand],
+        *,
+        limits: RayLimits = RAY_LIMITS,
+    ) -> None:
+        self._claim, self._folder, self._desk, self._limits = claim, folder, desk, limits
+        self._errands = errands
+        self._beat: float | None = None
+        self._beat_at = time.monotonic()
+        self._over_at: float | None = None
+        self._alive_at = claim.started_at
+        self._node = ""
+        if claim.mark not in errands:
+            self._send(SubmissionRecord.read(folder, claim))
+
+    @property
+    def _errand(self) -> Errand:
+        return self._errands[self._claim.mark]
+
+    def _send(self, record: SubmissionRecord) -> None:
+        """Let the desk submit what was written down, or adopt what Ray has of it."""
+        wait_s = record.stop_grace_s + self._limits.stop_margin_s
+        words = ("python3", "runner.py", str(self._folder.path), record.id, self._claim.mark)
+        errand = Errand(
+            submission=Submission(
+                id=record.id,
+                entrypoint=f"exec {shlex.join(words)}",
+                needs=record.needs,
+                environ={"RAY_JOB_STOP_WAIT_TIME_S": f"{wait_s:.0f}"},
+            ),
+            was_accepted=record.was_accepted,
+            on_accepted=lambda: replace(record, was_accepted=True).write(self._folder),
+        )
+        self._errands[self._claim.mark] = errand
+        self._desk.take(errand)
+
+    @property
+    def node(self) -> str:
+        """The host that runs it; empty until it has said so."""
+        if not self._node and (data := read_file(self._folder.path / runner.TAKEN)):
+            self._node = str((json_object(data) or {}).get("host", ""))
+        return self._node
+
+    @property
+    def stage(self) -> str:
+        """What it waits for before its log says anything."""
+        return WAITING if self._desk.problem and not self._errand.was_accepted else STARTING
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """That the cluster is out of touch."""
+        return (AWAY,) if self._desk.silent_s() > self._limits.away_s else ()
+
+    def is_alive(self) -> bool:
+        """Whether it may run: nothing says that it ended."""
+        return self._folder.read_exit() is None and not self._is_over()
+
+    def has_processes(self) -> bool:
+        """The same, where its folder is missing: it is stopped then."""
+        self._errand.wants_stop = True
+        return self._errand.job is not None and not self._is_over()
+
+    def clear(self) -> None:
+        """The runner ended what the trainer left."""
+
+    def release(self) -> None:
+        """Its end is recorded: Ray may forget it."""
+        if (errand := self._errands.pop(self._claim.mark, None)) is not None:
+            self._desk.remove(errand.submission.id)
+
+    def _is_over(self) -> bool:
+        errand = self._errand
+        return errand.is_forgotten or bool(errand.refused) or (errand.job is not None and errand.job.is_over)
+
+    def exit(self) -> Exit | None:
+        """How it ended; None while it may still run, or nothing is known."""
+        if (exit_ := self._folder.read_exit()) is not None:
+            # The node's clock may be wrong: it ended between the last look and now.
+            return replace(exit_, finished_at=min(max(exit_.finished_at, self._alive_at), time.time()))
+        errand, is_stopping = self._errand, self._is_stop_wanted()
+        errand.wants_stop = errand.wants_stop or is_stopping
+        quiet_s = self._quiet_s()
+        exit_ = None
+        if errand.refused:
+            exit_ = self._ended(Cause.BAD_ARGUMENT, errand.refused)
+        elif errand.is_absent and is_stopping:
+            exit_ = self._ended_early()
+        elif errand.is_forgotten:
+            exit_ = self._forgotten(quiet_s)
+        elif errand.job is not None and errand.job.is_over:
+            self._over_at = self._over_at or time.monotonic()
+            if time.monotonic() - self._over_at >= self._limits.settle_s:
+                exit_ = self._judged(errand.job, quiet_s)
+        elif self._desk.silent_s() > self._limits.gone_s and quiet_s > self._limits.gone_s:
+            exit_ = self._ended(
+                Cause.CLUSTER_LOST, f"The cluster has not answered for {_minutes(self._limits.gone_s)}."
+            )
+        elif quiet_s > self._limits.look_s and errand.job is not None and errand.job.status == "RUNNING":
+            errand.wants_look = True
+        if exit_ is None:
+            self._alive_at = time.time()
+        return exit_
+
+    def _is_stop_wanted(self) -> bool:
+        return self._folder.cancel_requested() or bool(self._folder.stop_requested()[0])
+
+    def _quiet_s(self) -> float:
+        """Seconds since the runner's last sign; what is seen to change counts, for its clock may be wrong."""
+        stat = stat_file(self._folder.path / "beat")
+        if stat is not None and stat.st_mtime != self._beat:
+            self._beat, self._beat_at = stat.st_mtime, time.monotonic()
+        return time.monotonic() - self._beat_at
+
+    def _ended(self, cause: Cause, message: str) -> Exit:
+        at = min(self._alive_at, time.time())
+        return Exit(exit_code=None, finished_at=at, cause=cause.value, message=message)
+
+    def _stopped(self) -> Exit:
+        """It was stopped, and nothing else is known; whoever asked for nothing here asked Ray."""
+        cancelled = self._folder.cancel_requested()
+        stopped_for = "" if cancelled else self._folder.stop_requested()[0]
+        return Exit(exit_code=None, finished_at=time.time(), cancelled=not stopped_for, stopped_for=stopped_for)
+
+    def _ended_early(self) -> Exit | None:
+        """The end of what Ray never had; None when a runner took it all the same."""
+        return self._stopped() if self._bar() else None
+
+    def _bar(self) -> bool:
+        """Whether no runner took the attempt, and none will: what Ray noted late must not begin."""
+        try:
+            taken = os.open(self._folder.path / runner.TAKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return False
+        with os.fdopen(taken, "w") as file:
+            json.dump({"submission": "", "host": ""}, file)
+        return True
+
+    def _forgotten(self, quiet_s: float) -> Exit | None:
+        """Ray knows it no more, such as after a restart of its head: what the folder shows decides."""
+        if quiet_s < self._limits.lost_s:
+            return None
+        if self._is_stop_wanted():
+            return self._stopped()
+        return self._ended(
+            Cause.CLUSTER_LOST,
+            f"Ray no longer knows the job, and it has shown no sign of life for {_minutes(self._limits.lost_s)}.",
+        )
+
+    def _judged(self, job: RayJob, quiet_s: float) -> Exit | None:
+        """What Ray says where its runner recorded nothing; None to go on."""
+        if job.error == _NO_ROOM:
+            if self._is_stop_wanted():
+                return self._stopped()
+            self._send_again()
+            return None
+        if job.status == "STOPPED":
+            return self._stopped()
+        if job.exit_code == runner.ALREADY_RUN:
+            return self._forgotten(quiet_s)
+        was_begun = read_file(self._folder.path / runner.TAKEN) is not None
+        if (reason := _reason_of(job, was_begun)) is not None:
+            return self._ended(*reason)
+        code = -9 if job.exit_code == _KILLED_BELOW_SHELL else job.exit_code
+        return Exit(exit_code=0 if job.status == "SUCCEEDED" else code, finished_at=time.time())
+
+    def _send_again(self) -> None:
+        """Ray found no room in time: it waits on, under another id."""
+        former = SubmissionRecord.read(self._folder, self._claim)
+        number = former.number + 1
+        record = replace(former, id=submission_id(self._claim, number), number=number, was_accepted=False)
+        record.write(self._folder)
+        self.release()
+        self._over_at = None
+        self._send(record)
+
+
+def _reason_of(job: RayJob, was_begun: bool) -> tuple[Cause, str] | None:
+    """Why it failed where that is the cluster's doing; None where the trainer or its runner ended."""
+    said = job.first_line
+    match job.error, job.exit_code:
+        case _, runner.FOLDER_MISSING | runner.NOT_WRITABLE:
+            return Cause.NODE_SETUP, "The node cannot use the data folder."
+        case _, code if code in _SHELL_CANNOT:
+            return Cause.NODE_SETUP, "The node has no python3 to run the trainer with."
+        case _, code if code is not None and 0 < code < _KILLED_BELOW_SHELL and not was_begun:
+            return Cause.NODE_SETUP, f"The runner could not begin on the node: {job.last_line}."
+        case "RUNTIME_ENV_SETUP_FAILURE", _:
+            return Cause.NODE_SETUP, f"The node could not be prepared: {said}."
+        case _, None if _MEMORY in job.message:
+            return Cause.NODE_MEMORY, "Ray ended the training, because its node was running low on memory."
+        case "JOB_SUPERVISOR_ACTOR_DIED", _ if "node has died" in job.message:
+            return Cause.NODE_LOST, "The node that ran the training died."
+        case "JOB_SUPERVISOR_ACTOR_DIED" | "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE", _:
+            return Cause.NODE_LOST, "Ray's process that watched the training died on its node."
+        case "JOB_SUPERVISOR_ACTOR_START_FAILURE", _ if "failed to get job supervisor" in job.message:
+            return Cause.NODE_LOST, "The training was gone when the head of the cluster came back."
+        case _, None if job.status == "FAILED":
+            return Cause.NODE_SETUP, f"Ray could not run the training: {said or job.error or 'it gave no reason'}."
+    return None
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

@@ -1,0 +1,108 @@
+"""The settings of a Ray cluster: checked with the others, kept apart because they are many."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from lib.errors import SettingsError
+from lib.sign_in_settings import http_address, one_line
+
+LOCAL, RAY = "local", "ray"
+SAME = "same"  # a trainer whose command line is on the nodes as it is here
+_ADDRESS, _TOKEN, _TRAINERS = "RAY_ADDRESS", "RAY_AUTH_TOKEN", "LORA_RAY_TRAINERS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaySettings:
+    """A Ray cluster that runs attempts.
+
+    Attributes:
+        address: Of its Jobs REST API, which is its dashboard's (RAY_ADDRESS).
+        token: Where it asks for one (RAY_AUTH_TOKEN).
+        trainers: Recipe -> what runs its Python on the nodes, as words of a command line, or ``same``
+            (LORA_RAY_TRAINERS).
+    """
+
+    address: str
+    token: str = field(default="", repr=False)
+    trainers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same for the worker's environment, which only this account can read."""
+        return {_ADDRESS: self.address, _TOKEN: self.token, _TRAINERS: json.dumps(dict(self.trainers))}
+
+
+def handed_ray_settings(environ: Mapping[str, str]) -> RaySettings | None:
+    """What the dashboard handed to the worker; None where it has no cluster."""
+    if not environ.get(_TRAINERS, "").startswith("{"):
+        return None
+    trainers = json.loads(environ[_TRAINERS])
+    return RaySettings(address=environ[_ADDRESS], token=environ.get(_TOKEN, ""), trainers=trainers)
+
+
+def _entries(given: object) -> object:
+    """One text is cut into its entries at commas."""
+    return [each.strip().lower() for each in given.split(",") if each.strip()] if isinstance(given, str) else given
+
+
+def _pairs(given: object) -> object:
+    """A TOML table stays as it is; one text has an entry per line or semicolon, each a name, = and a command."""
+    if not isinstance(given, str):
+        return given
+    pairs = [entry.partition("=") for entry in given.replace("\n", ";").split(";") if entry.strip()]
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError("has an entry without =; it should look like tiny=/opt/lora/bin/python")
+    return {name.strip(): command.strip() for name, _, command in pairs}
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if not words:
+        raise ValueError('has an entry that is no command, such as "/opt/sd/bin/python" or "same"')
+    return text
+
+
+class RayGiven(BaseModel):
+    """The settings by the names that people write. RAY_ADDRESS counts only where the cluster is wanted."""
+
+    LORA_EXECUTORS: Annotated[list[Literal["local", "ray"]], BeforeValidator(_entries)] = Field(
+        default=["local"], min_length=1
+    )
+    RAY_ADDRESS: str = ""
+    RAY_AUTH_TOKEN: Annotated[str, AfterValidator(one_line)] = ""
+    LORA_RAY_TRAINERS: Annotated[dict[str, Annotated[str, AfterValidator(_command)]], BeforeValidator(_pairs)] = Field(
+        default={}
+    )
+
+
+def ray_settings(given: RayGiven, origins: Mapping[str, str]) -> RaySettings | None:
+    """The cluster; None where LORA_EXECUTORS does not name it. Raises SettingsError."""
+    if RAY not in given.LORA_EXECUTORS:
+        return None
+    hint = "Set it to the address of the dashboard of the cluster's head, such as http://head:8265."
+    where = f"(read from {origins.get(_ADDRESS, origins['LORA_EXECUTORS'])})"
+    if not given.RAY_ADDRESS:
+        raise SettingsError(f"RAY_ADDRESS is missing, though LORA_EXECUTORS names ray {where}.", hint=hint)
+    try:
+        address = http_address(given.RAY_ADDRESS)
+    except ValueError as error:
+        raise SettingsError(f"RAY_ADDRESS {error} {where}.", hint=hint) from None
+    return RaySettings(address=address, token=given.RAY_AUTH_TOKEN, trainers=given.LORA_RAY_TRAINERS)
+
+
+def trainer_problem(trainer: str, settings: RaySettings) -> str:
+    """Why a trainer cannot run on the cluster; empty when it can as far as is known here."""
+    if trainer in settings.trainers:
+        return ""
+    return (
+        f"LORA_RAY_TRAINERS does not say what runs {trainer} on the cluster's nodes. "
+        f"Add the path of its Python there, or {SAME} where its command is the same as here."
+    )
