@@ -155,7 +155,7 @@ class MemorySource(JobSource):
     def create_job(self, request: JobRequest) -> Job:
         self._called("create_job")
         self.on_create(request)
-        if known := self.submissions.get(request.submission_id):
+        if (known := self.submissions.get(request.submission_id, "")) in self.jobs:
             return self.jobs[known]
         problems = setting_problems(request.settings)
         if not request.name.strip():
@@ -186,9 +186,13 @@ class MemorySource(JobSource):
 
     def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
         self._called("create_sweep")
+        requests = sweep_requests(request, values)
+        known = [self.submissions.get(each.submission_id, "") for each in requests]
+        if left := [self.jobs[job_id] for job_id in known if job_id in self.jobs]:
+            return left
         before = dict(self.jobs), dict(self.submissions)
         try:
-            made = [self.create_job(each) for each in sweep_requests(request, values)]
+            made = [self.create_job(each) for each in requests]
         except SourceError:
             self.jobs, self.submissions = before
             raise

@@ -72,16 +72,19 @@ def test_a_sweep_makes_all_its_jobs_once_and_is_found_again(house: House, able: 
     values = {"network_dim": (4, 8), "learning_rate": (1e-4, 2e-4)}
     made = house.source.create_sweep(request_for(house), values)
     assert [job.name for job in made] == [
-        f"Aria v1: Learning rate {rate}, Network dim {dim}" for rate in ("0.0001", "0.0002") for dim in (4, 8)
+        f"Aria v1: LR {rate}, rank {dim}" for rate in ("0.0001", "0.0002") for dim in (4, 8)
     ]
     assert {job.sweep for job in made} == {JobLink(id=made[0].sweep.id, name="Aria v1")}
     assert [job.id for job in house.source.queued_jobs(9)][1:] == [job.id for job in made]
     again = house.source.create_sweep(request_for(house), values)
     assert [job.id for job in again] == [job.id for job in made]
-    found = house.source.list_jobs(JobQuery(sweep=made[0].sweep.id, search="Dim 8"))
+    found = house.source.list_jobs(JobQuery(sweep=made[0].sweep.id, search="Rank 8"))
     assert {job.id for job in found.jobs} == {made[1].id, made[3].id}
     assert house.source.list_jobs(JobQuery()).total == 5
     assert house.source.list_jobs(JobQuery(sweep="another")).total == 0
+    house.source.delete_job(made[0].id)
+    left = house.source.create_sweep(request_for(house), values)
+    assert [job.id for job in left] == [job.id for job in made[1:]], "what was deleted since is not made again"
 
 
 def test_of_a_sweep_with_a_bad_value_nothing_is_queued(house: House, able: Callable[..., None]) -> None:

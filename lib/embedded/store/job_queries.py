@@ -115,11 +115,13 @@ def read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, 
     return tuple(jobs[job_id] for job_id in ids if job_id in jobs)
 
 
-def sweep_of(connection: sqlite3.Connection, submission_id: str) -> tuple[Job, ...]:
-    """All jobs of the sweep with a job of this submission, in the order they were made."""
+def sweep_of(connection: sqlite3.Connection, submission_ids: Sequence[str]) -> tuple[Job, ...]:
+    """All jobs of the sweep with a job of one of these submissions, in the order they were made."""
+    marks = ", ".join("?" * len(submission_ids))
     rows = connection.execute(
-        "SELECT id FROM jobs WHERE sweep_id = (SELECT sweep_id FROM jobs WHERE submission_id = ?) ORDER BY seq",
-        (submission_id,),
+        "SELECT id FROM jobs INDEXED BY jobs_swept WHERE sweep_id IN "
+        f"(SELECT sweep_id FROM jobs WHERE submission_id IN ({marks})) ORDER BY seq",
+        submission_ids,
     )
     return read_jobs(connection, [row["id"] for row in rows])
 

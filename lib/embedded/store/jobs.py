@@ -204,8 +204,9 @@ class Store:
         self, requests: Sequence[JobRequest], name: str, *, dataset_name: str, config_name: str | None
     ) -> tuple[Job, ...]:
         """Put all jobs of a sweep in the queue or none, or return those that this submission made before."""
+        submission_ids = [request.submission_id for request in requests]
         with self.database.writing() as connection:
-            if known := job_queries.sweep_of(connection, requests[0].submission_id):
+            if known := job_queries.sweep_of(connection, submission_ids):
                 return known
             sweep_id = new_job_id(self._now())
             for request in requests:
@@ -213,12 +214,12 @@ class Store:
                 connection.execute(
                     "UPDATE jobs SET sweep_id = ?, sweep_name = ? WHERE id = ?", (sweep_id, name, job_id)
                 )
-            return job_queries.sweep_of(connection, requests[0].submission_id)
+            return job_queries.sweep_of(connection, submission_ids)
 
-    def sweep_submitted_before(self, submission_id: str) -> tuple[Job, ...]:
-        """The jobs of the sweep whose first one a submission made before; empty if it made none."""
+    def sweep_submitted_before(self, requests: Sequence[JobRequest]) -> tuple[Job, ...]:
+        """The jobs that are left of the sweep that these requests made before; empty if they made none."""
         with self.database.reading() as connection:
-            return job_queries.sweep_of(connection, submission_id)
+            return job_queries.sweep_of(connection, [request.submission_id for request in requests])
 
     def submitted_before(self, submission_id: str) -> Job | None:
         """The job that a submission made before."""

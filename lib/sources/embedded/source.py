@@ -197,7 +197,7 @@ class EmbeddedSource(JobSource):
 
     def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
         requests = sweep_requests(self._planner.placed(request), values)
-        jobs = self._store.sweep_submitted_before(requests[0].submission_id)
+        jobs = self._store.sweep_submitted_before(requests)
         if not jobs:
             dataset, config = self._checked(requests), self._config_or_none(request.config_id)
             jobs = self._store.submit_sweep(
