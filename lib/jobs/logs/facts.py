@@ -6,6 +6,7 @@
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _FACT = re.compile(
@@ -79,6 +80,7 @@ def _counted(seconds: float | None, per_second: float | None) -> int | None:
     return round(seconds * per_second)
 
 
+@lru_cache(maxsize=256)
 def number(printed: bytes | None) -> float | None:
     """A printed number."""
     try:

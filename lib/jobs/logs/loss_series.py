@@ -76,7 +76,8 @@ class LossSeries:
             return
         if len(self._first) < USUAL_STEPS:
             self._first.append(loss)
-            self._limit = 10 * abs(median(self._first))
+            if len(self._first) == USUAL_STEPS:
+                self._limit = 10 * abs(median(self._first))
             return
         self._high_count = self._high_count + 1 if loss > self._limit else 0
         self.is_diverged |= self._high_count >= 10

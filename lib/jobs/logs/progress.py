@@ -184,11 +184,13 @@ class ProgressParser:
             self._take_text(frame.rest)
 
     def _take_repaint(self, again: re.Match[bytes]) -> bool:
-        """Take in the next step of the bar that was read last, or the same once more; False when it is neither."""
+        """Take in another frame of the bar that was read last; False when more is to be known of it."""
         run, (printed_done, rate, postfix, loss) = self._run, again.groups()
         done = int(printed_done)
-        if run.done is None or done < run.done or (done == run.done and self._stage is not Stage.TRAINING):
+        if run.done is None or not done or (done == run.done and self._stage is not Stage.TRAINING):
             return False
+        if done < run.done:
+            return True
         run.done, run.rate, self._stage = done, rate, Stage.TRAINING
         self._take_postfix(postfix, loss)
         return True
