@@ -234,13 +234,18 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.BAD_ARGUMENT,
-        r"(?P<text>\S{1,80}) is not a valid (?P<name>\w+)(?:, please select one of|\. Valid|\.? Choose)",
+        r"(?P<text>\S{1,80}) is not a valid (?P<name>\w+)(?:, please select one of|\. Valid|\.? Choose|(?<=[a-z])$)",
         "The setting {name} cannot be {text}.",
     ),
     rule(
         Cause.BAD_ARGUMENT,
         r"At most one of (?P<text>\w+) and (?P<name>\w+) can be True",
         "The settings exclude one another: {text} and {name}.",
+    ),
+    rule(
+        Cause.BAD_ARGUMENT,
+        r"Check batch related parameters\. (?P<text>.+)",
+        "The batch sizes of DeepSpeed's settings do not fit one another: {text}.",
     ),
     rule(
         Cause.BAD_ARGUMENT,

@@ -303,7 +303,8 @@ def _file_before(log: LogEnd, suspect: Suspect) -> tuple[str, Entry] | None:
 def _lines_of(log: LogEnd, suspect: Suspect) -> tuple[str, ...]:
     if suspect.chain is None:
         return _raw(log, suspect.entry.first, suspect.entry.last) if suspect.entry else ()
-    telling = [each for each in suspect.chain.raised[:-1] if classify(each.text)]
+    before = suspect.chain.raised[:-1]
+    telling = [each for each in before if classify(each.text)] if suspect.finding else before
     lines: list[str] = []
     for raised in [*telling[-2:], suspect.chain.final]:
         lines += _raw(log, raised.first, min(raised.last, raised.first + 4))

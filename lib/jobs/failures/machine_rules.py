@@ -138,7 +138,8 @@ SOFTWARE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.CUDA_ERROR,
-        r"only supports? Ampere GPUs|compute capability (?:>=|[\d.]+ or (?:higher|above))|sm_\d+ is not compatible"
+        r"only supports? Ampere GPUs|GPUTooOldForTriton"
+        r"|compute capability (?:>=|[\d.]+ or (?:higher|above))|sm_\d+ is not compatible"
         r"|forward compatibility was attempted|device kernel image is invalid|invalid device ordinal"
         r"|CUDA driver initialization failed|hipErrorNoBinaryForGpu|HIP error: (?P<text>[^\n]+)",
         "The graphics card or its driver does not fit what the trainer asks of it.",

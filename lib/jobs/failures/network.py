@@ -13,10 +13,16 @@ _HOSTS = (
     re.compile(r"(?:resolve (?:host|')|hostname |[Hh]ost:? )'?(?P<host>[\w-]+(?:\.[\w-]+)+)"),
 )
 _STATUS = re.compile(
-    r"\b(?P<code>40[0134]|409|416|429|5\d\d) (?:Client|Server) Error"
+    r"\b(?P<code>40[0134]|409|416|429|5\d\d) (?:(?:Client|Server) Error|Forbidden|Unauthorized|Not Found|Bad Gateway"
+    r"|Service|Internal|Gateway)"
     r"|HTTP(?: Error|Error|/1\.1)?:? \"?(?P<code2>40[134]|429|5\d\d)\b"
     r"|[Ss]tatus(?: ?[Cc]ode)?[:= ]+\(?(?P<code3>40[134]|429|5\d\d)\b|\b(?P<code4>429) Too Many"
     r"|rate.?limit|Too Many Requests"
+)
+# That nobody answered, in the words of sockets, resolvers and their wrappers.
+_NO_ANSWER = re.compile(
+    r"(?i)time?d? ?out|refused|resol(?:ve|ution)|reach|reset|abort|retries exceeded|disconnect|not known|getaddrinfo"
+    r"|connect|SSL|certificate|proxy|incomplete|broken|offline|error sending request|10(?:060|061|054|051)"
 )
 _UPLOAD = re.compile(
     r"(?i)upload|push_to_hub|create_repo|create_commit|preupload|put_?object|PutObject|git-receive-pack|commit/main"
@@ -67,6 +73,7 @@ class Request:
             403: f"{host} does not allow it (403)",
             404: f"{host} does not have it (404)",
             429: f"{host} was asked too often (429)",
+            0: f"{host} did not do what it was asked for",
         }
         return f"{what} failed: {answers.get(self.status, f'{host} answered with an error ({self.status})')}."
 
@@ -83,6 +90,7 @@ class Request:
             403: "Ask for access, or accept the licence, with the account whose token the trainer uses.",
             404: "Check the name or the address in the settings.",
             429: "Wait some minutes and try again, signed in with a token of your own.",
+            0: "The lines from the log say what was asked and what was answered.",
         }.get(self.status, "Try again later: the fault is on the other side.")
 
 
@@ -96,13 +104,17 @@ def request_of(raised: Raised, around: str) -> Request:
     text = raised.text[:4_000]
     more = f"{text}\n{around[:8_000]}"
     status = _STATUS.search(text)
-    code = next((group for group in status.groups() if group), "429") if status else None
+    code = next((group for group in status.groups() if group), "429") if status else "0"
     direction = "download"
     for name, pattern in (("upload", _UPLOAD), ("report", _REPORT), ("storage", _STORAGE)):
         if pattern.search(more):
             direction = name
             break
-    return Request(host=_host(text) or _host(around), direction=direction, status=int(code) if code else None)
+    return Request(
+        host=_host(text) or _host(around),
+        direction=direction,
+        status=int(code) or (None if _NO_ANSWER.search(text) else 0),
+    )
 
 
 def _host(text: str) -> str:

@@ -173,8 +173,8 @@ SURVIVED = re.compile(r"^ModuleNotFoundError: No module named 'triton'")
 
 # A path or a value that was given to the program may read like any error.
 _GIVEN = re.compile(
-    r"(?:\[(?:Errno|WinError) \d{1,5}\] [^'\"\n]{0,200}: |invalid literal for \w{1,20}\(\) with base \d{1,3}: "
-    r"|could not convert string to \w{1,20}: |invalid choice: )(?P<given>'[^'\n]{1,400}'|\"[^\"\n]{1,400}\")"
+    r"(?<=[\s=])(?<!message: )(?<![Ee]rror: )(?<!reason: )"
+    r"(?P<quote>['\"])(?:(?!(?P=quote))[^\n]){1,400}(?P=quote)(?!\w)"
 )
 # Words before a failure that did not happen: what may, and what to do against it.
 _SUPPOSED = re.compile(
@@ -219,13 +219,13 @@ def classify(text: str) -> Finding | None:
 
 def _first_found(text: str, head: int) -> Finding | None:
     """The first rule that fits; it is sure when its words begin in the first sentence, before ``head``."""
-    given = [match.span("given") for match in _GIVEN.finditer(text, 0, MAX_TEXT)]
+    given = [match.span() for match in _GIVEN.finditer(text, 0, MAX_TEXT)]
     is_of_code = bool(_OF_CODE.match(text))
     for each in RULES:
         if is_of_code and each.cause in _OF_MACHINE:
             continue
         for match in each.pattern.finditer(text, 0, MAX_TEXT):
-            if any(start <= match.start() < end for start, end in given):
+            if any(start < match.start() and match.end() <= end for start, end in given):
                 continue
             ends = [end.end() for end in _SENTENCE_END.finditer(text, 0, match.start())]
             before = ends[-1] if ends else 0, match.start()

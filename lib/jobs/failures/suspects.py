@@ -94,7 +94,9 @@ def prime_suspect(log: LogEnd, *, has_failed: bool = False) -> Suspect | None:
         return (strong or reported or near)[-1]
     own = [each for each in raised if not each.is_echo]
     last = (own or raised)[-1]
-    spoken = [each for each in reported if each.line > last.line and _is_machine(each)]
+    # A line of a shell may begin like an exception; without a traceback, what is known and follows tells more.
+    is_bare = last.chain is not None and not last.chain.has_traceback and last.finding is None
+    spoken = [each for each in reported if each.line > last.line and (is_bare or _is_machine(each))]
     if spoken and spoken[-1].cause is not last.cause:
         return spoken[-1]
     if not own:

@@ -38,7 +38,7 @@ _ARROW = re.compile(r"^-{1,6}> ?(?P<line>\d+) (?P<code>.*)")
 _HAS_PARAGRAPH = re.compile(r"\(Request ID: [^)]*\)$")
 # What follows an exception and is none of its message: machines, launchers and shells speaking.
 OTHERS = re.compile(
-    r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$"
+    r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$|\+-"
     r"|(?:\S*sh: )?(?:line \d+: +\d+ )?(?:Killed|Terminated|Aborted|Segmentation fault|Bus error)\b|Command exited"
     r"|Exited with|Exception ignored in|\w+@[\w.-]+[:#$~]|\(\w[\w.-]*\) \S+[$#>]|make: \*\*\*|error: Recipe |NVRM: "
     r"|Press any key|(?:.*: )?(?:command )?not found$|Out of memory: Killed|Saving |saving |Epoch |epoch |steps: "
