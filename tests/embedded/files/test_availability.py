@@ -14,7 +14,7 @@ from lib.embedded.files import locks
 from lib.embedded.files.availability import FolderUnavailable, is_entry, is_there, read_file, stat_file
 from lib.embedded.store.database import Database
 from lib.embedded.store.jobs import Store
-from lib.embedded.worker import attempt_start, worker
+from lib.embedded.worker import local_executor, worker
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.errors import StoreError, WorkerError
 from lib.jobs.job import Job, JobStatus
@@ -125,7 +125,7 @@ def test_a_job_that_starts_when_the_folder_goes_away(
     shore: Shore, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     job, staff = shore.submit(), shore.hire(hold_s=0.0)
-    place, name = (ScriptedRecipe, "prepare") if moment == "claim" else (attempt_start, "start_supervisor")
+    place, name = (ScriptedRecipe, "prepare") if moment == "claim" else (local_executor, "start_supervisor")
     original = getattr(place, name)
 
     def go_away(*arguments: object) -> object:
