@@ -75,6 +75,7 @@ class Progress:
         learning_rate: Last one printed.
         seconds_per_step: Median of recent plain steps.
         eta_s: Estimated seconds until the training ends.
+        pauses: What was measured of saving and sampling: kind, every how many steps, seconds beyond a plain step.
         resumed_from: The state or file that the trainer says it has loaded to go on from.
         resumed_step: The step at which the trainer itself says it went on; None also where it does not say.
     """
@@ -89,6 +90,7 @@ class Progress:
     learning_rate: float | None = None
     seconds_per_step: float | None = None
     eta_s: float | None = None
+    pauses: tuple[tuple[str, int, float], ...] = ()
     resumed_from: str | None = None
     resumed_step: int | None = None
 

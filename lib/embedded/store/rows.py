@@ -47,12 +47,13 @@ def settings_from(text: str) -> TrainingSettings:
 
 def progress_json(progress: Progress) -> str:
     """Progress as JSON, without unknown values."""
-    return to_json({key: value for key, value in asdict(progress).items() if value is not None})
+    return to_json({key: value for key, value in asdict(progress).items() if value is not None and value != ()})
 
 
 def progress_from(text: str | None) -> Progress:
     """Progress from JSON."""
-    return Progress(**_known(Progress, text))
+    values = _known(Progress, text)
+    return Progress(**{**values, "pauses": tuple(map(tuple, values.get("pauses", ())))})
 
 
 def failure_json(failure: Failure | None) -> str | None:

@@ -333,6 +333,20 @@ class RunStore:
                 self._tell(connection, claim, news, self._now().timestamp())
         return ended == 1
 
+    def former_progress(self, claim: Claim) -> Progress | None:
+        """How the newest other job of the same configuration ended that succeeded; None without one."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                """
+                SELECT a.progress FROM jobs JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
+                WHERE jobs.status = 'succeeded' AND jobs.id <> ?
+                    AND config_id = (SELECT config_id FROM jobs WHERE id = ?)
+                ORDER BY jobs.finished_at DESC LIMIT 1
+                """,
+                (claim.job_id, claim.job_id),
+            ).fetchone()
+        return progress_from(row["progress"]) if row else None
+
     def _tell(self, connection: sqlite3.Connection, claim: Claim, news: Iterable[News], at: float) -> None:
         if claim.notify:
             outbox.put(connection, [each for each in news if each.event in self.told], at)

@@ -22,7 +22,7 @@ from lib.errors import DashboardError
 from lib.jobs.failures.causes import Cause
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
-from lib.jobs.logs.eta import StepPace
+from lib.jobs.logs.eta import StepPace, expected_pauses
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step, went_on
 from lib.jobs.resume import Start
@@ -67,7 +67,9 @@ class AttemptFollower:
         self._before = claim.start if recipe and claim.start and "epoch" in recipe.counts_anew else None
         first_step = claim.start.step if claim.start and not self._before else 0
         epochs = None if self._before else epochs
-        self._parser = ProgressParser(total_epochs=epochs, pace=StepPace(known_s=known_s), first_step=first_step)
+        expected = {} if claim.place else expected_pauses(claim.settings, store.former_progress(claim))
+        pace = StepPace(known_s=known_s, expected=expected)
+        self._parser = ProgressParser(total_epochs=epochs, pace=pace, first_step=first_step)
         self._nan_count = 0
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None

@@ -5,11 +5,15 @@ counted into the rate. Here plain steps and pauses are told apart.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, log
 from statistics import fmean as mean
 from statistics import median
+from types import MappingProxyType
+
+from lib.jobs.job import Progress, Stage
+from lib.jobs.training_settings import TrainingSettings
 
 MIN_STEPS = 5
 # Logs are read a few times a second: shorter steps are measured several at a time. The longer a
@@ -26,6 +30,25 @@ SMOOTHING, KNOWN_STEPS, SPREADS = 0.5, 9, 4
 LEAST_TRUSTED, MOST_TRUSTED = 1.1, 3.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPause:
+    """A pause that no one has seen yet in this run, but in a former one like it.
+
+    Attributes:
+        cost_s: Seconds beyond a plain step.
+        every_steps: None where it comes so many ``times`` in a whole run.
+    """
+
+    cost_s: float
+    every_steps: float | None = None
+    times: float = 1.0
+
+    def count_to_come(self, step: int, total: int) -> int:
+        """How many are due after ``step`` and before ``total``."""
+        period = max(1.0, self.every_steps or total / self.times)
+        return max(0, int((total - 1) // period) - int(step // period))
+
+
 @dataclass(slots=True)
 class _Pauses:
     """When pauses of one kind happened, and what the last ones cost beyond a plain step."""
@@ -33,9 +56,11 @@ class _Pauses:
     steps: list[int] = field(default_factory=list)
     costs_s: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
+    expected_s: float = 0.0
+
     @property
     def cost_s(self) -> float:
-        return max(0.0, median(self.costs_s)) if self.costs_s else 0.0
+        return max(0.0, median(self.costs_s)) if self.costs_s else self.expected_s
 
     def count_to_come(self, step: int, total: int, start: int) -> int:
         """How many are due from after the last one up to ``total``, at the rhythm seen so far."""
@@ -54,9 +79,16 @@ class StepPace:
 
     Args:
         known_s: Seconds per plain step as measured before, by whoever followed the attempt until now.
+        expected: Kind -> what former runs tell of pauses before the first one is seen.
     """
 
-    def __init__(self, *, known_s: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        known_s: float | None = None,
+        expected: Mapping[str, ExpectedPause] = MappingProxyType({}),
+    ) -> None:
+        self._expected = expected
         self._plain_s: deque[float] = deque([] if known_s is None else [known_s], maxlen=RECENT)
         self._short_s, self._short_count = 0.0, 0
         self._plain_count = 0
@@ -96,7 +128,8 @@ class StepPace:
         if self._start is None or kind in self._paused:
             return
         self._paused.append(kind)
-        pauses = self._pauses.setdefault(kind, _Pauses())
+        expected = self._expected.get(kind)
+        pauses = self._pauses.setdefault(kind, _Pauses(expected_s=expected.cost_s if expected else 0.0))
         if not pauses.steps or pauses.steps[-1] != self._step:
             pauses.steps = [*pauses.steps[-1:], self._step]
 
@@ -119,8 +152,21 @@ class StepPace:
         for kind, pauses in self._pauses.items():
             due = pauses.count_to_come(self._step, total, self._start)
             left += (due + (kind in self._paused)) * pauses.cost_s
+        for kind, expected in self._expected.items():
+            if kind not in self._pauses:
+                left += expected.count_to_come(self._step, total) * expected.cost_s
         current = (per_step if self._step < total else 0.0) + sum(self._pauses[k].cost_s for k in self._paused)
         return max(0.0, left - min(current, max(0.0, at - self._step_at)))
+
+    @property
+    def measured_pauses(self) -> tuple[tuple[str, int, float], ...]:
+        """Kind, every how many steps, and cost in seconds, of the pauses that came to an end."""
+        first = self._start or 0
+        return tuple(
+            (kind, each.steps[-1] - (each.steps[-2] if len(each.steps) > 1 else first), each.cost_s)
+            for kind, each in self._pauses.items()
+            if each.costs_s and each.steps[-1] > first
+        )
 
     def _recent_s(self) -> list[float]:
         if self._measured < MIN_STEPS:
@@ -148,6 +194,26 @@ class StepPace:
         *known, rest = sorted(self._paused, key=lambda kind: (-len(self._pauses[kind].costs_s), kind == "sampling"))
         excess_s -= sum(self._pauses[kind].cost_s for kind in known)
         self._pauses[rest].costs_s.append(excess_s)
+
+
+def expected_pauses(settings: TrainingSettings, former: Progress | None) -> dict[str, ExpectedPause]:
+    """What a former run of the same configuration tells of the pauses of one with these settings.
+
+    Pauses come every so many epochs, unless the settings say every so many steps.
+    """
+    if former is None or not former.total_steps:
+        return {}
+    longer = settings.epochs / former.total_epochs if former.total_epochs else 1.0
+    by_steps = {"saving": settings.save_every_steps, "sampling": settings.sample_every_steps}
+    return {
+        kind: ExpectedPause(
+            cost_s=cost_s,
+            every_steps=every if by_steps.get(kind) else None,
+            times=max(1.0, longer * former.total_steps / every),
+        )
+        for kind, every, cost_s in former.pauses
+        if kind != Stage.SAMPLING or settings.sample_prompts
+    }
 
 
 def expected_s(seconds: Sequence[float]) -> float:

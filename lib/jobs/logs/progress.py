@@ -112,8 +112,7 @@ class ProgressParser:
     @property
     def progress(self) -> Progress:
         """Where the training stands after the last chunk."""
-        run, step, total = self._run, self._run.step(), self._run.total_steps()
-        pace, eta = self._pace.seconds_per_step, None
+        run, step, total, eta = self._run, self._run.step(), self._run.total_steps(), None
         if step is not None and total is not None and run.is_total_known:
             eta = self._pace.eta_s(total - run.offset, self._at or 0.0)
         return Progress(
@@ -125,8 +124,9 @@ class ProgressParser:
             total_epochs=run.numbers.get("epochs"),
             loss=run.loss,
             learning_rate=run.learning_rate,
-            seconds_per_step=pace if pace is not None else run.printed_s(),
+            seconds_per_step=self._pace.seconds_per_step or run.printed_s(),
             eta_s=0.0 if self._stage is Stage.FINISHED else eta,
+            pauses=self._pace.measured_pauses,
             resumed_from=run.resumed_from,
             resumed_step=run.resumed_step,
         )

@@ -1,8 +1,12 @@
 """StepPace: plain steps and pauses told apart."""
 
+from dataclasses import replace
+
 import pytest
 
-from lib.jobs.logs.eta import StepPace, expected_s, followed_s
+from lib.jobs.job import Progress
+from lib.jobs.logs.eta import StepPace, expected_pauses, expected_s, followed_s
+from lib.jobs.training_settings import TrainingSettings
 from tests.benchmarks.bench_eta import MADE_UP, errors, made_up_errors
 from tests.jobs.recordings import RECORDINGS, meta
 
@@ -36,6 +40,37 @@ def test_known_pauses_are_counted_when_they_are_due_and_do_not_move_the_pace() -
     assert pace.seconds_per_step == 1.0
     # 75 steps, and samples after 30, 40, … 90; those after the last step are not part of the training.
     assert pace.eta_s(100, at) == pytest.approx(75 + 7 * 7)
+
+
+def sampled(steps: int, every: int, cost_s: float, **known: object) -> tuple[StepPace, float]:
+    """A pace after steps of one second, with samples every so many of them."""
+    pace, at = StepPace(**known), 0.0  # type: ignore[arg-type]
+    pace.steps_done(0, at)
+    for step in range(1, steps + 1):
+        at += 1.0
+        pace.steps_done(step, at)
+        if step % every == 0:
+            pace.paused("sampling")
+            at += cost_s
+    return pace, at
+
+
+def test_the_cost_of_pauses_is_known_from_a_former_run_before_the_first_one() -> None:
+    former, _ = sampled(99, 10, 7.0)
+    assert former.measured_pauses == (("sampling", 10, 7.0),)
+    progress = Progress(total_steps=100, total_epochs=10, pauses=former.measured_pauses)
+    settings = TrainingSettings(epochs=20, sample_prompts=("a fox",))
+    expected = expected_pauses(settings, progress)
+    pace, at = sampled(6, 10, 7.0, expected=expected)
+    # Half as many steps per epoch: samples after 5, 10, … 95 of 100.
+    assert pace.eta_s(100, at) == pytest.approx(94 + 18 * 7)
+    pace, at = sampled(10, 10, 0.0, expected=expected)
+    assert pace.eta_s(100, at) == pytest.approx(90 + 8 * 7 + 7), "the first one has begun, and its rhythm is seen"
+    by_steps = replace(settings, sample_every_steps=10)
+    pace, at = sampled(6, 10, 7.0, expected=expected_pauses(by_steps, progress))
+    assert pace.eta_s(100, at) == pytest.approx(94 + 9 * 7)
+    assert not expected_pauses(replace(settings, sample_prompts=()), progress)
+    assert not expected_pauses(settings, None)
 
 
 def test_counts_down_during_a_pause_whose_cost_is_known() -> None:
