@@ -10,21 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from lib.artifacts.lora.file import read_local
+from lib.artifacts.lora.file import config_beside, read_local
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, folder_size
 from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.files.job_files import JobFiles
 from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya
+from lib.embedded.trainers.kohya_states import kohya_states
+from lib.embedded.trainers.recipe import EndedRun
 from lib.embedded.worker.attempt_end import checked_files, judge_end
 from lib.errors import ArtifactError, StoreError
 from lib.jobs.job import Attempt, Job, JobStatus, LossPoint
+from lib.jobs.training_settings import TrainingSettings
 
 SECRET = b"S3CRET-outside"
 PLACES = (
     *("log", "losses", "exit.json", "exit.reserved", "started.json", "cancel", "lock", "spec.json", "logs"),
     *("logs/events.out.tfevents.1", "output", "output/a.safetensors", f"output/{PROMPTS_FILE}", "output/sample"),
-    *("output/sample/x_e000001_00_20261123155321_42.png", "output/x-state", "output/x.log"),
+    *("output/sample/x_e000001_00_20261123155321_42.png", "output/x-state", "output/x.log", "rates", "validation"),
+    *(f"output/x-state/{name}" for name in ("train_state.json", "model.safetensors", "optimizer.bin")),
+    "output/adapter_config.json",
 )
 JOB = Job(id="job", name="j", status=JobStatus.RUNNING, attempt=1)
 
@@ -126,6 +131,8 @@ def everything_that_looks(folder: AttemptFolder, files: JobFiles) -> Iterator[ob
         lambda: (
             read_local(folder.output / "a.safetensors").metadata if (folder.output / "a.safetensors").is_fifo() else 0
         ),
+        lambda: kohya_states(EndedRun(output_dir=folder.output, settings=TrainingSettings())),
+        lambda: config_beside(folder.output / "adapter_model.safetensors"),
         *(lambda: files.read_log("job", 1, 0, 1 << 20), lambda: files.loss_points("job", 1)),
         lambda: files.log_artifact(JOB, Attempt(number=1, status=JobStatus.RUNNING, started_at=datetime.now(UTC))),
         *(lambda path=path: shown(files, path) for path in ("a.safetensors", "secret.safetensors", "x", "sample/x")),

@@ -23,6 +23,7 @@ from lib.artifacts.lora.kinds import FileKind, kind_of_file, writer_of
 from lib.artifacts.lora.metadata import said
 from lib.artifacts.lora.modules import Kind, Module, ModuleReader, numel, parts_by_module
 from lib.artifacts.lora.scalars import READABLE, scalar
+from lib.errors import ArtifactError
 
 # Alphas that lie this close together are read in one go; a far source is asked once at most.
 _ALPHA_GAP_BYTES, _FAR_ALPHA_BYTES = 4 << 10, 64 << 10
@@ -137,10 +138,12 @@ def config_beside(path: Path) -> AdapterConfig | None:
     """What peft's configuration in the file's folder says; None when there is none for this file."""
     beside = path.with_name(CONFIG_FILE)
     try:
-        if not path.name.startswith("adapter_model") or beside.stat().st_size > MAX_CONFIG_BYTES:
+        if not path.name.startswith("adapter_model"):
             return None
-        return config_of_file(beside.read_bytes())
-    except OSError:
+        with LocalBytes(beside) as source:
+            is_small = source.size_bytes <= MAX_CONFIG_BYTES
+            return config_of_file(source.read(0, source.size_bytes)) if is_small else None
+    except (OSError, ArtifactError):
         return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lib.artifacts.lora.file import read_local
 from lib.artifacts.lora.header import BrokenFile
+from lib.embedded.files.availability import FolderUnavailable, folder_unavailable, read_file
 from lib.embedded.trainers.recipe import EndedRun, FoundState, TrainingRun
 from lib.errors import ArtifactError
 from lib.jobs.artifact_names import describe_file
@@ -30,11 +31,18 @@ _NO_LORA = "Its weights are no LoRA."
 
 
 def kohya_states(ended: EndedRun, needed: Sequence[str] = ACCELERATE) -> list[FoundState]:
-    """The state folders of an attempt. ``needed``: what a whole one holds beside its weights, all zip archives."""
-    if ended.output_dir.is_symlink() or not ended.output_dir.is_dir():
-        return []
-    folders = (path for path in ended.output_dir.iterdir() if path.name.endswith("-state"))
-    return [_found_state(path, ended, needed) for path in folders if path.is_dir() and not path.is_symlink()]
+    """The state folders of an attempt. Raises FolderUnavailable when they cannot be read now.
+
+    Args:
+        needed: What a whole one holds beside its weights, all zip archives.
+    """
+    try:
+        if ended.output_dir.is_symlink() or not ended.output_dir.is_dir():
+            return []
+        folders = (path for path in ended.output_dir.iterdir() if path.name.endswith("-state"))
+        return [_found_state(path, ended, needed) for path in folders if path.is_dir() and not path.is_symlink()]
+    except OSError as error:
+        raise folder_unavailable(ended.output_dir, error) from error
 
 
 def _found_state(folder: Path, ended: EndedRun, needed: Sequence[str]) -> FoundState:
@@ -61,8 +69,8 @@ def _found_state(folder: Path, ended: EndedRun, needed: Sequence[str]) -> FoundS
 def said_step(folder: Path) -> int | None:
     """What ``train_state.json`` says; None where it says nothing."""
     try:
-        step = json.loads((folder / TRAIN_STATE).read_bytes())["current_step"]
-    except (OSError, ValueError, KeyError, TypeError):
+        step = json.loads(read_file(folder / TRAIN_STATE) or b"")["current_step"]
+    except (OSError, FolderUnavailable, ValueError, KeyError, TypeError):
         return None
     return step if isinstance(step, int) and step > 0 else None
 

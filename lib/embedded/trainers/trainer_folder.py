@@ -74,6 +74,9 @@ class TrainerFolder:
     def _lacks(self, package: str) -> bool:
         root = self.python.parent.parent if self.python else Path()
         folders = [folder for pattern in _SITE_PACKAGES for folder in root.glob(pattern)]
+        # "pip install -e" leaves no folder there, only what it knows about the package.
+        if any(next(folder.glob(f"{package}-*.dist-info"), None) for folder in folders):
+            return False
         config = root / "pyvenv.cfg"
         shares = config.is_file() and "include-system-site-packages = true" in config.read_text("utf-8", "replace")
         return bool(folders) and not shares and not any((folder / package).is_dir() for folder in folders)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.embedded.files.availability import FolderUnavailable
 from lib.embedded.trainers.kohya_states import kohya_states
 from lib.embedded.trainers.recipe import EndedRun, FoundState
 from lib.embedded.trainers.sd_scripts import SdScriptsRecipe
@@ -98,6 +99,15 @@ def test_only_folders_of_the_run_are_states(tmp_path: Path) -> None:
     (tmp_path / "output" / "link-state").symlink_to(tmp_path / "elsewhere-state")
     (tmp_path / "output" / "file-state").touch()
     assert kohya_states(ended) == []
+
+
+def test_states_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    with pytest.raises(FolderUnavailable, match="cannot be reached: Permission denied"):
+        kohya_states(EndedRun(output_dir=tmp_path, settings=RANK_1))
 
 
 def test_sd_scripts_goes_on_from_a_state_and_is_told_the_step_where_the_state_is_wrong(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def test_each_thing_that_is_missing_is_said_until_it_is_there(tmp_path: Path, mo
     assert folder(tmp_path).accelerate()[0] == str(tmp_path / ".venv/bin/python")
 
 
+def test_a_package_that_is_installed_from_its_checkout_is_not_called_missing(tmp_path: Path) -> None:
+    make(tmp_path, "train.py", "venv/bin/python", "venv/lib/python3.12/site-packages/diffusers-0.40.dist-info/METADATA")
+    assert folder(tmp_path).problems(["train.py"], ["diffusers"]) == []
+
+
 def test_what_an_environment_may_find_elsewhere_is_not_called_missing(tmp_path: Path) -> None:
     make(tmp_path, "train.py", "other/bin/python", "other/lib/python3.12/site-packages/x/__init__.py")
     given = folder(tmp_path, tmp_path / "other/bin/python")
