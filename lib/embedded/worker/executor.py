@@ -1,10 +1,11 @@
 """Where attempts run: the worker claims, follows and judges them, an executor starts and stops their processes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.store.runs import Claim
+from lib.embedded.worker.attempt_end import NotRunnable
 from lib.jobs.training_settings import TrainingSettings
 
 
@@ -75,6 +76,31 @@ class Executor(Protocol):
     def close(self) -> None:
         """The worker ends; what runs goes on."""
         return
+
+
+class Executors:
+    """All places where jobs may run."""
+
+    def __init__(self, executors: Iterable[Executor]) -> None:
+        self._executors = {each.name: each for each in executors}
+
+    def of(self, claim: Claim) -> Executor:
+        """The one that runs an attempt. Raises NotRunnable."""
+        if (found := self._executors.get(claim.executor)) is None:
+            raise NotRunnable([no_executor(claim.executor)])
+        return found
+
+    def room(
+        self, name: str, settings: TrainingSettings, uses_gpu: bool, claims: Sequence[Claim]
+    ) -> tuple[str, ...] | None:
+        """As ``Executor.room``. A job for a place that does not exist gets room: its start says what is wrong."""
+        running = [claim for claim in claims if claim.executor == name]
+        return self._executors[name].room(settings, uses_gpu, running) if name in self._executors else ()
+
+    def close(self) -> None:
+        """The worker ends; what runs goes on."""
+        for executor in self._executors.values():
+            executor.close()
 
 
 def no_executor(name: str) -> str:

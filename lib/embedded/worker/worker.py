@@ -28,11 +28,11 @@ from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.registry import load_recipes
 from lib.embedded.trainers.resume_points import resume_points
 from lib.embedded.worker.artifact_upload import UploadTarget
-from lib.embedded.worker.attempt_end import END_UNKNOWN, NotRunnable, judge_failed_start
+from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.attempt_start import AttemptStart
 from lib.embedded.worker.disk_reserve import DiskReserve
-from lib.embedded.worker.executor import Executor, no_executor
+from lib.embedded.worker.executor import Executor, Executors
 from lib.embedded.worker.gpus import Gpus, find_gpus
 from lib.embedded.worker.launcher import BEAT_NAME
 from lib.embedded.worker.limits import DEFAULT_LIMITS, WorkerLimits
@@ -91,7 +91,7 @@ class Worker:
         local = LocalExecutor(
             data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
         )
-        self._executors: dict[str, Executor] = {each.name: each for each in (local, *executors)}
+        self._executors = Executors((local, *executors))
         self._start = AttemptStart(
             datasets=DatasetFolder(data_dir / "datasets"),
             runs=self._runs,
@@ -120,8 +120,7 @@ class Worker:
 
     def close(self) -> None:
         """Close the database; trainers keep running."""
-        for executor in self._executors.values():
-            executor.close()
+        self._executors.close()
         self._store.close()
 
     def drain(self, lock: int) -> None:
@@ -229,7 +228,7 @@ class Worker:
         """Whether the end of a run cannot be determined; it must not stay "running" forever."""
         errors = self._errors.get(claim.mark, 0)
         try:
-            if errors and self._executor_of(claim).run_of(claim, self._folder(claim)).is_alive():
+            if errors and self._executors.of(claim).run_of(claim, self._folder(claim)).is_alive():
                 self._errors[claim.mark] = 0  # its end is still to come
                 return False
         except FolderUnavailable:
@@ -277,7 +276,7 @@ class Worker:
             return
         if claim.cancel_requested:
             folder.request_cancel()
-        if self._executor_of(claim).was_never_started(claim, folder):
+        if self._executors.of(claim).was_never_started(claim, folder):
             if claim.origin is Origin.DASHBOARD and self._runs.unclaim(claim):
                 return  # the former worker died between claim and start
             folder.request_cancel()
@@ -285,11 +284,6 @@ class Worker:
 
     def _is_held(self) -> bool:
         return time.monotonic() < self._held_until
-
-    def _executor_of(self, claim: Claim) -> Executor:
-        if (found := self._executors.get(claim.executor)) is None:
-            raise NotRunnable([no_executor(claim.executor)])
-        return found
 
     def _start_waiting(self) -> None:
         for name in self._runs.executors_waited_for() if self._left_over is not None else ():
@@ -306,7 +300,7 @@ class Worker:
         left_over.append(claim)
         folder = self._folder(claim)
         try:
-            self._start.start(claim, folder, self._recipes.get(claim.settings.trainer), self._executor_of(claim))
+            self._start.start(claim, folder, self._recipes.get(claim.settings.trainer), self._executors.of(claim))
         except Exception as error:
             self._say(claim.mark, error)
             if self._may_pass(error):
@@ -321,12 +315,10 @@ class Worker:
 
     def _room(self, settings: TrainingSettings, executor: str = LOCAL) -> tuple[str, ...] | None:
         """Cards for the next job; None while it has to wait. A run that is only watched takes no room."""
-        if executor not in self._executors:
-            return ()  # its start says why it cannot run
         recipe = self._recipes.get(settings.trainer)
         claims = [*(run.claim for run in self._followed.values()), *(self._left_over or ())]
-        running = [claim for claim in claims if claim.origin is not Origin.WATCHED and claim.executor == executor]
-        return self._executors[executor].room(settings, recipe is None or recipe.uses_gpu, running)
+        running = [claim for claim in claims if claim.origin is not Origin.WATCHED]
+        return self._executors.room(executor, settings, recipe is None or recipe.uses_gpu, running)
 
     def _may_pass(self, error: Exception) -> bool:
         """Whether the start failed for a reason that may pass."""
@@ -339,7 +331,7 @@ class Worker:
 
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
-        run = self._executor_of(claim).run_of(claim, folder)
+        run = self._executors.of(claim).run_of(claim, folder)
         self._followed[claim.mark] = AttemptFollower(
             claim, folder, run, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
         )
