@@ -23,6 +23,7 @@ from lib.artifacts.lora.sent_bytes import MAX_SENT_HEADER_BYTES, sent_file
 from lib.artifacts.model_folders import file_below
 from lib.audit import Audited, AuditFile
 from lib.errors import NotAllowed, SettingsError
+from lib.jobs.cluster import Cluster
 from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint
@@ -45,6 +46,7 @@ SHARED_SLOW_READ_S = 2.5
 # With the interval of its ticks, a loss chart is at most 5 s behind the figures beside it.
 SHARED_LOSS_READ_S = 1.3
 HEALTH_TTL_S = 10.0
+CLUSTER_TTL_S = 4.0
 OUTCOMES_TTL_S = 30.0
 # Files of jobs as cards show them: a new sample every few minutes at most, and hardly ever one of an ended job.
 SAMPLES_TTL_S = 8.0
@@ -229,6 +231,13 @@ def list_datasets() -> Sequence[Dataset]:
 def list_configs() -> Sequence[TrainingConfig]:
     """All configurations, the default one first."""
     return _reads.read("configs", lambda: tuple(source().configs.list()), ttl_s=SHARED_READ_S)
+
+
+def latest_cluster() -> Reading[Cluster] | None:
+    """The nodes that run jobs, or those known last; None where there is no cluster."""
+    if not (read := source().cluster):
+        return None
+    return _reads.latest("cluster", read, ttl_s=CLUSTER_TTL_S)
 
 
 def outcomes(window: str) -> Sequence[OutcomeBucket]:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from lib.ui.overview.cluster import show_cluster
 from lib.ui.overview.ended import has_failures, show_failures, show_finished
 from lib.ui.overview.greeting import is_empty, show_greeting
 from lib.ui.overview.health import show_health
@@ -21,6 +22,7 @@ if is_empty():
     show_greeting()
 else:
     show_live()
+    show_cluster()
     left, right = st.columns([3, 2], gap="large")
     with left:
         show_finished()

@@ -33,6 +33,7 @@ class JobQuery:
     Attributes:
         statuses: Only jobs in one of these; empty means all.
         search: Case-insensitive part of name, id, dataset or configuration name; empty means all.
+        executor: Only jobs that it runs: ``local`` or ``ray``; empty means all.
         tag: Only jobs that have this tag; empty means all.
         sweep: Only the jobs of the sweep with this id; empty means all.
         created_from, created_until: Half-open span of creation times, aware UTC.
@@ -42,6 +43,7 @@ class JobQuery:
 
     statuses: frozenset[JobStatus] = frozenset()
     search: str = ""
+    executor: str = ""
     tag: str = ""
     sweep: str = ""
     created_from: datetime | None = None
@@ -93,6 +95,8 @@ def select_jobs(jobs: Iterable[Job], query: JobQuery, now: datetime) -> JobPage:
 def matches(job: Job, query: JobQuery) -> bool:
     """Whether the job passes the query's filters."""
     if query.statuses and job.status not in query.statuses:
+        return False
+    if query.executor and job.executor != query.executor:
         return False
     if query.tag and search_key(query.tag) not in job.tags:
         return False

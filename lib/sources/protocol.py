@@ -7,7 +7,7 @@ its control on the page is disabled.
 import contextlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 
 from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, NotSupported
 from lib.jobs.annotations import Annotations
+from lib.jobs.cluster import Cluster
 from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
@@ -257,6 +258,8 @@ class JobSource(ABC):
         trainers: Name -> label of every trainer that a job can be started with.
         used_settings: What its trainers take; other settings are kept with a configuration and change nothing.
         lists_samples: Whether the newest samples of a whole list are known without a request for each job.
+        executors: Where a job may run, the usual place first; empty where that is not chosen.
+        cluster: Reads the cluster that runs jobs, or raises SourceError; None where there is none.
         notifies: Whether it tells people when a job ends, unless its request says otherwise.
         datasets, configs: Empty for a source that has none.
     """
@@ -267,6 +270,8 @@ class JobSource(ABC):
     used_settings: frozenset[str] = frozenset(SETTINGS)
     lists_samples: bool = True
     notifies: bool = False
+    executors: tuple[str, ...] = ()
+    cluster: Callable[[], Cluster] | None = None
     datasets: Datasets = NoDatasets()
     configs: Configs = NoConfigs()
 

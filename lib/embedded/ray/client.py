@@ -18,6 +18,7 @@ from lib.jobs.cluster import CPU, GPU, MEMORY, Cluster
 from lib.ray_settings import RaySettings
 
 TIMEOUT_S = 10.0
+PAGE_TIMEOUT_S = 4.0  # nobody waits longer for a page
 FIRST_TIMEOUT_S = 30.0  # the first submit after a head's start takes seconds, a package of megabytes too
 _SHOWN_CHARACTERS, _MOST_CHARACTERS = 300, 20_000
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
@@ -76,9 +77,11 @@ class RayJob:
 class RayClient:
     """One cluster. Every call raises SourceUnavailable, AccessDenied or BadPayload when there is no good answer."""
 
-    def __init__(self, settings: RaySettings, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: RaySettings, *, timeout_s: float = TIMEOUT_S, now: Callable[[], float] = time.time
+    ) -> None:
         self._base = settings.address.rstrip("/")
-        self._now = now
+        self._now, self._timeout_s = now, timeout_s
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of this machine's has no way into the cluster
         if settings.token:
@@ -215,13 +218,18 @@ class RayClient:
         *,
         json: Any = None,
         data: bytes | None = None,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float | None = None,
         is_bare: bool = False,
     ) -> requests.Response:
         """One exchange. Only ``is_bare`` leaves a refusal to the caller."""
         try:
             answer = self._session.request(
-                method, self._base + path, json=json, data=data, timeout=timeout_s, allow_redirects=False
+                method,
+                self._base + path,
+                json=json,
+                data=data,
+                timeout=timeout_s or self._timeout_s,
+                allow_redirects=False,
             )
         except requests.RequestException as error:
             reason = "it took too long" if isinstance(error, requests.Timeout) else "no connection"

@@ -182,6 +182,9 @@ def _conditions(query: JobQuery) -> tuple[str, list[object]]:
         words = others if is_unknown else sorted(query.statuses)
         parts.append(f"status {'NOT IN' if is_unknown else 'IN'} ({', '.join('?' * len(words))})")
         values += words
+    if query.executor:
+        parts.append("executor = ?")
+        values.append(query.executor)
     if query.sweep:
         parts.append("sweep_id = ?")
         values.append(query.sweep)

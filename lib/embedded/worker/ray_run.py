@@ -1,6 +1,7 @@
 """An attempt on a Ray cluster, as its folder and Ray tell of it."""
 
 import json
+import logging
 import os
 import shlex
 import time
@@ -17,10 +18,14 @@ from lib.embedded.store.runs import Claim
 from lib.embedded.worker.executor import Run
 from lib.jobs.failures.causes import Cause
 
+_log = logging.getLogger("worker")
 RECORD = "ray.json"
 WAITING, STARTING, AWAY = "waiting for the cluster", "starting on the cluster", "cluster_away"
 _NO_ROOM = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 _MEMORY = "running low on memory"
+# What Ray lost before it began may be the node's fault each time; waiting for room is nobody's.
+MOST_LOST, MOST_SUBMISSIONS = 3, 1_000_000
+_LOGGED_CHARACTERS = 500
 _SHELL_CANNOT = (126, 127)  # what a shell ends with that cannot run what it was told to
 _KILLED_BELOW_SHELL = 137
 
@@ -248,27 +253,34 @@ class RayRun(Run):
         if job.error == _NO_ROOM:
             if self._is_stop_wanted():
                 return self._stopped()
-            self._send_again()
+            self._send_again(MOST_SUBMISSIONS)
             return None
         if job.status == "STOPPED":
             return self._stopped()
         if job.exit_code == runner.ALREADY_RUN:
             return self._forgotten(quiet_s)
         was_begun = read_file(self._folder.path / runner.TAKEN) is not None
-        if (reason := _reason_of(job, was_begun)) is not None:
+        reason = _reason_of(job, was_begun)
+        if reason is not None and reason[0] is Cause.NODE_LOST and not was_begun and self._send_again(MOST_LOST):
+            return None
+        _log.warning("%s: Ray says %s %s: %s", job.id, job.status, job.error, job.message[:_LOGGED_CHARACTERS])
+        if reason is not None:
             return self._ended(*reason)
         code = -9 if job.exit_code == _KILLED_BELOW_SHELL else job.exit_code
         return Exit(exit_code=0 if job.status == "SUCCEEDED" else code, finished_at=time.time())
 
-    def _send_again(self) -> None:
-        """Ray found no room in time: it waits on, under another id."""
+    def _send_again(self, most: int) -> bool:
+        """Nothing of it began: it is sent under another id, unless that was done ``most`` times."""
         former = SubmissionRecord.read(self._folder, self._claim)
         number = former.number + 1
+        if number > most:
+            return False
         record = replace(former, id=submission_id(self._claim, number), number=number, was_accepted=False)
         record.write(self._folder)
         self.release()
         self._over_at = None
         self._send(record)
+        return True
 
 
 def _reason_of(job: RayJob, was_begun: bool) -> tuple[Cause, str] | None:

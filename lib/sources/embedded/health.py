@@ -20,6 +20,7 @@ from lib.sources.protocol import HealthCheck
 
 if TYPE_CHECKING:
     from lib.artifacts.object_store import ObjectStore
+    from lib.embedded.ray.client import RayClient
 
 LATE_BEAT_S = 15.0
 
@@ -33,6 +34,7 @@ def check_health(
     files: "ObjectStore | None",
     now: Callable[[], datetime],
     notify: NotifySettings,
+    cluster: "RayClient | None" = None,
 ) -> list[HealthCheck]:
     """All checks, each with its time and latency."""
     looks: dict[str, _Look] = {
@@ -42,6 +44,8 @@ def check_health(
     }
     if files is not None:
         looks["Artifact store"] = lambda: _look_at_copies(files)
+    if cluster is not None:
+        looks["Cluster"] = lambda: _look_at_cluster(cluster)
     if notify.urls:
         looks["Notifications"] = lambda: _look_at_notifications(store, notify, now().timestamp())
     return [_check(name, look, now) for name, look in looks.items()]
@@ -92,6 +96,17 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
         return False, problem
     found = os.statvfs(data_dir)
     return True, f"{size_text(found.f_bavail * found.f_frsize)} free in the data folder."
+
+
+def _look_at_cluster(client: "RayClient") -> tuple[bool | None, str]:
+    """Whether it answers and takes the token, its version, and what it has."""
+    version, _ = client.version()
+    found = client.cluster()
+    nodes = count_text(len(found.nodes), "node", "nodes")
+    cards, processors = f"{found.total('GPU'):g} GPU", f"{found.total('CPU'):g} CPU"
+    if not found.nodes:
+        return False, f"Ray {version} at {client.name} has no nodes now."
+    return True, f"Ray {version} at {client.name}: {nodes} with {processors} and {cards}."
 
 
 def _look_at_copies(files: "ObjectStore") -> tuple[bool | None, str]:

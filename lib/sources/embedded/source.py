@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ from lib.sources.protocol import (
 
 if TYPE_CHECKING:  # boto3 takes a second to import, and most installations have no store
     from lib.artifacts.object_store import ObjectStore
+    from lib.embedded.ray.client import RayClient
 
 
 class EmbeddedSource(JobSource):
@@ -108,6 +109,10 @@ class EmbeddedSource(JobSource):
         self.notifies = bool(notify.urls)
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}
+        self.executors = tuple(executors) if ray else ()
+        client = _cluster_client(ray) if ray else None
+        self._cluster_client = client
+        self.cluster = partial(client.cluster, with_load=True) if client else None
         places = Places(tuple(executors), ray)
         self._parameters = {name: {**all_parameters(recipe), **places.parameters} for name, recipe in known.items()}
         self._resuming = Resuming(self._store, self._files, known)
@@ -140,6 +145,8 @@ class EmbeddedSource(JobSource):
         self._store.close()
         if self._object_store is not None:
             self._object_store.close()
+        if self._cluster_client is not None:
+            self._cluster_client.close()
 
     # Jobs
 
@@ -305,7 +312,15 @@ class EmbeddedSource(JobSource):
         ]
 
     def health(self) -> Sequence[HealthCheck]:
-        return check_health(self._store, self._launcher, self.data_dir, self._object_store, self._now, self._notify)
+        return check_health(
+            self._store,
+            self._launcher,
+            self.data_dir,
+            self._object_store,
+            self._now,
+            self._notify,
+            self._cluster_client,
+        )
 
     def start_worker(self) -> None:
         """Start a worker for what was just recorded. A failure undoes nothing: starting is tried again."""
@@ -360,6 +375,12 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         source.close()
         raise
     return source
+
+
+def _cluster_client(settings: RaySettings) -> "RayClient":
+    from lib.embedded.ray.client import PAGE_TIMEOUT_S, RayClient  # requests, which most installations do not need
+
+    return RayClient(settings, timeout_s=PAGE_TIMEOUT_S)
 
 
 def _object_store(settings: Settings) -> "ObjectStore | None":

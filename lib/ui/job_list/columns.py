@@ -13,6 +13,7 @@ from lib.jobs.failures.causes import Cause
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.query import SortBy
 from lib.jobs.words import UNKNOWN
+from lib.ui.parts.cluster import PLACES
 from lib.ui.parts.format import duration_text, epoch_text, viewer_zone, whole_percent
 from lib.ui.parts.text import plain
 from lib.ui.parts.theme import CANCELLING, STATUS_LOOKS, status_text
@@ -168,6 +169,13 @@ COLUMNS = (
         label="Configuration",
         cell=lambda job, _: plain(job.config_name or job.config_id or UNKNOWN, limit=100),
         config=_text(130),
+        is_shown=False,
+    ),
+    Column(
+        key="where",
+        label="Where",
+        cell=lambda job, _: plain(job.node or PLACES.get(job.executor, job.executor), limit=60),
+        config=_text(125),
         is_shown=False,
     ),
     Column(

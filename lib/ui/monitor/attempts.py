@@ -25,6 +25,7 @@ def all_attempts(job: Job) -> tuple[Attempt, ...]:
         failure=job.failure,
         alarms=job.alarms,
         start=job.start,
+        node=job.node,
     )
     known = {attempt.number: attempt for attempt in job.attempts}
     if job.status is JobStatus.PENDING and latest.number in known:

@@ -15,6 +15,7 @@ from lib.jobs.training_settings import TrainingConfig
 from lib.jobs.words import UNKNOWN, size_text
 from lib.ui.monitor.annotations import show_annotations
 from lib.ui.monitor.watched import show_places
+from lib.ui.parts.cluster import place_text
 from lib.ui.parts.format import duration_text, utc_now
 from lib.ui.parts.links import CONFIGS, DATASETS, JOB
 from lib.ui.parts.live_times import show_times
@@ -88,6 +89,8 @@ def _show_facts(job: Job) -> None:
         _show_link("Dataset", job.dataset_name, job.dataset_id, DATASETS.file)
         _show_link("Configuration", job.config_name, job.config_id, CONFIGS.file)
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
+    if job.executor != "local":
+        st.markdown(f"Runs on: {escaped(place_text(job), limit=200)}")
     for label, link in (("Retry of", job.retry_of), *(("Retried as", each) for each in job.retried_as)):
         if link:
             _show_link(label, link.name, link.id, JOB.file)

@@ -17,6 +17,7 @@ from lib.sources.protocol import Action
 from lib.ui.monitor.poll_interval import is_silent
 from lib.ui.monitor.resume import resume_text
 from lib.ui.monitor.watched import show_last_sign
+from lib.ui.parts.cluster import wait_text
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.format import duration_text, loss_text, part_text, percent_text, utc_now
 from lib.ui.parts.links import show_place_link
@@ -231,6 +232,8 @@ def _show_waiting(job: Job) -> None:
             st.markdown(ahead_text(ahead), width="content")
     else:
         st.markdown(waiting_text(job))
+    if reason := wait_text(job):
+        show_note(escaped(reason, limit=400))
     if refused := services.reason_against(Action.MOVE):
         show_note(refused)
         return
@@ -287,6 +290,8 @@ def stage_line(attempt: Attempt, job: Job) -> str:
         stage = attempt.progress.stage
         word = "starting" if stage == Stage.QUEUED else escaped(stage, limit=80) if stage else "unknown"
         parts.insert(0, f"Stage: {word}")
+    if attempt.node:
+        parts.append(f"on {escaped(attempt.node, limit=80)}")
     return " · ".join(parts)
 
 

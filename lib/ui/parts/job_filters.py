@@ -5,9 +5,11 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import streamlit as st
 
+from lib import services
 from lib.jobs.annotations import MAX_TAG_LENGTH
 from lib.jobs.job import JobStatus
 from lib.jobs.query import DEFAULT_TAKE, MAX_TAKE, JobQuery, SortBy, search_key
+from lib.ui.parts.cluster import PLACES
 from lib.ui.parts.format import absolute_time, viewer_zone
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import STATUS_LOOKS
@@ -17,7 +19,7 @@ MAX_SKIP = 10_000_000
 # Within what datetime can express in any time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
-FILTER_PARAMS = ("status", "q", "tag", "sweep", *SPAN_PARAMS)
+FILTER_PARAMS = ("status", "q", "where", "tag", "sweep", *SPAN_PARAMS)
 PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take", "columns")
 STATUS_ORDER = tuple(JobStatus)
 TAKES = (DEFAULT_TAKE, 50, MAX_TAKE)
@@ -46,6 +48,7 @@ def job_query(reader: UrlReader) -> JobQuery:
     return JobQuery(
         statuses=_statuses(reader),
         search=reader.text("q"),
+        executor=reader.choice("where", ("", *PLACES), ""),
         tag=reader.text("tag", limit=MAX_TAG_LENGTH),
         sweep=reader.text("sweep"),
         created_from=_time(reader, "createdFrom"),
@@ -65,6 +68,7 @@ def query_params(query: JobQuery) -> dict[str, str]:
     params = {
         "status": status_param(query.statuses),
         "q": query.search,
+        "where": query.executor,
         "tag": query.tag,
         "sweep": query.sweep,
         **{name: time_param(at) if at else "" for name, at in zip(SPAN_PARAMS, spans, strict=True)},
@@ -142,10 +146,12 @@ def show_filters(
                 _show_sort(query)
                 _show_days(query)
                 _show_tag(query)
+                _show_place(query)
         else:
             _show_sort(query)
             _show_days(query)
             _show_tag(query)
+            _show_place(query)
         show_more()
     _show_statuses(query, counts)
     if text := span_text(query):
@@ -216,6 +222,20 @@ def _show_tag(query: JobQuery) -> None:
 
 def _push_tag() -> None:
     write_params({"tag": search_key(st.session_state["filter-tag"]), "skip": None})
+
+
+def _show_place(query: JobQuery) -> None:
+    if len(services.source().executors) < 2 and not query.executor:
+        return
+    mirror_url("filter-place", query.executor)
+    st.selectbox(
+        "Where",
+        ["", *PLACES],
+        format_func=lambda name: PLACES.get(name, "anywhere").capitalize(),
+        key="filter-place",
+        width=150,
+        on_change=lambda: write_params({"where": st.session_state["filter-place"] or None, "skip": None}),
+    )
 
 
 def _show_days(query: JobQuery) -> None:

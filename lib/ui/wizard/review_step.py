@@ -25,6 +25,7 @@ from lib.jobs.training_settings import (
 )
 from lib.jobs.words import count_text
 from lib.sources.protocol import Preview
+from lib.ui.parts.cluster import CLUSTER, PLACES, room_text
 from lib.ui.parts.errors import explained_errors, show_error
 from lib.ui.parts.format import duration_text, relative_time
 from lib.ui.parts.links import JOB, JOBS, follow_link
@@ -178,6 +179,11 @@ def show_review(
                 "Jobs": f"{len(requests)}, one for each combination",
                 "Steps": sweep_steps_text(requests, dataset),
             }
+        if CLUSTER in services.source().executors:
+            where = settings.where or services.source().executors[0]
+            facts["Where"] = PLACES.get(where, where)
+            if where == CLUSTER:
+                facts["Free there now"] = room_text(settings)
         st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
         if values:
             with st.expander(f"The {len(requests)} jobs", icon=":material/list:"):

@@ -19,7 +19,7 @@ RAY = Path(sys.executable).with_name("ray")
 # Set for all that a part of the cluster starts, also the jobs.
 PART = "TEST_CLUSTER_PART"
 # A node that is gone is noticed sooner than usual.
-_WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
+_WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "5"}
 _COMMON = ("--object-store-memory", "80000000", "--disable-usage-stats", "--min-worker-port", "0")
 
 

@@ -146,7 +146,10 @@ def test_what_only_ray_knows_is_a_cause_of_its_own(
     site: Site, recording: str, status: JobStatus, cause: str, words: str
 ) -> None:
     job = site.submit()
-    site.ray.end(site.started(job), recording)
+    ray_id = site.started(job)
+    if cause != "node_setup":
+        play_runner(site.attempt(job), log=LOG)
+    site.ray.end(ray_id, recording)
     ended = site.until(job, lambda now: now.status.is_terminal)
     assert ended.failure is not None
     assert (ended.status, ended.failure.cause) == (status, cause)
@@ -191,6 +194,18 @@ def test_no_room_in_time_is_waiting_under_another_id(site: Site) -> None:
     site.step(4)
     assert [each.id for each in site.ray.posted] == [ray_id, f"{ray_id}-2"]
     assert site.job(job).status is JobStatus.RUNNING
+
+
+def test_what_ray_lost_before_it_began_is_sent_again_a_few_times(site: Site) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    for number in (2, 3):
+        site.ray.end(site.ray.posted[-1].id, "node-died-get")
+        site.step(4)
+        assert site.ray.posted[-1].id == f"{ray_id}-{number}"
+    site.ray.end(site.ray.posted[-1].id, "node-died-get")
+    assert site.until(job, lambda now: now.failure).failure.cause == "node_lost"
+    assert len(site.ray.posted) == 3
 
 
 def test_cancel_asks_ray_and_the_record_of_the_runner_counts(site: Site) -> None:

@@ -1,0 +1,106 @@
+"""The cluster as pages tell of it: what is free, why a job waits, what runs on which node."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib import services
+from lib.errors import DashboardError
+from lib.jobs.cluster import CPU, GPU, MEMORY, Cluster, ClusterNode, needs_of, waiting_text
+from lib.jobs.job import Job
+from lib.jobs.training_settings import TrainingSettings, settings_from_payload
+from lib.jobs.words import UNKNOWN, size_text
+from lib.ui.parts.format import percent_text
+from lib.ui.parts.text import escaped
+
+PLACES = {"local": "this machine", "ray": "the cluster"}
+CLUSTER = "ray"
+
+
+def place_text(job: Job) -> str:
+    """``this machine``, ``the cluster, node gpu-7``."""
+    place = PLACES.get(job.executor, job.executor)
+    return f"{place}, node {job.node}" if job.node else place
+
+
+def free_text(cluster: Cluster) -> str:
+    """``4 of 8 CPU, 1 of 2 GPU, 12 GB of 64 GB memory``."""
+    names = dict.fromkeys([CPU, GPU, *(name for node in cluster.nodes for name in node.total if name != MEMORY)])
+    counts = [f"{cluster.free(name):g} of {cluster.total(name):g} {name}" for name in names if cluster.total(name)]
+    memory = f"{size_text(int(cluster.free(MEMORY)))} of {size_text(int(cluster.total(MEMORY)))} memory"
+    return ", ".join([*counts, memory])
+
+
+def wait_text(job: Job) -> str:
+    """Why a job of the cluster's queue does not start; empty when there is room for it, or nothing is known."""
+    if job.executor != CLUSTER:
+        return ""
+    try:
+        found = services.latest_cluster()
+    except DashboardError as error:
+        return f"{error} Until then the job waits here."
+    if found is None:
+        return ""
+    if found.problem is not None:
+        return f"{found.problem} Until then the job waits here."
+    return waiting_text(_needs(settings_from_payload(job.settings)), found.value)
+
+
+def room_text(settings: TrainingSettings) -> str:
+    """What the cluster has free now, and whether a job with these settings would wait."""
+    try:
+        found = services.latest_cluster()
+    except DashboardError as error:
+        return f"unknown: {error}"
+    if found is None or found.problem is not None:
+        return f"unknown: {found.problem}" if found else "unknown"
+    reason = waiting_text(_needs(settings), found.value)
+    return f"{free_text(found.value)}. {f'The job would wait. {reason}' if reason else 'There is room for the job.'}"
+
+
+def _needs(settings: TrainingSettings) -> Mapping[str, float]:
+    return needs_of(settings, uses_gpu="gpus" in services.source().parameters(settings.trainer))
+
+
+def node_rows(cluster: Cluster, running: Sequence[Job]) -> list[dict[str, Any]]:
+    """A row per node: what is in use and what runs there."""
+    return [
+        {
+            "Node": f"{node.name} (head)" if node.is_head else node.name,
+            "CPU": _in_use(node, CPU),
+            "GPU": _in_use(node, GPU),
+            "Other": ", ".join(
+                f"{name} {_in_use(node, name)}" for name in node.total if name not in (CPU, GPU, MEMORY)
+            ),
+            "Processors busy": UNKNOWN if node.cpu_load is None else percent_text(node.cpu_load),
+            "Memory": _memory_text(node),
+            "Cards": "; ".join(_card_text(node, number) for number in range(len(node.gpus))),
+            "Runs": ", ".join(job.name or job.id for job in running if job.node == node.name),
+        }
+        for node in cluster.nodes
+    ]
+
+
+def nodes_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as Markdown, without columns that are empty everywhere."""
+    names = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines += [f"| {' | '.join(escaped(row[name], limit=200) if row[name] else '' for name in names)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _in_use(node: ClusterNode, name: str) -> str:
+    return f"{node.used.get(name, 0.0):g} of {node.total[name]:g} in use" if node.total.get(name) else ""
+
+
+def _memory_text(node: ClusterNode) -> str:
+    if node.memory_bytes is None or node.memory_used_bytes is None:
+        return UNKNOWN
+    return f"{size_text(node.memory_used_bytes)} of {size_text(node.memory_bytes)}"
+
+
+def _card_text(node: ClusterNode, number: int) -> str:
+    card = node.gpus[number]
+    busy = UNKNOWN if card.utilisation is None else percent_text(card.utilisation)
+    if card.used_bytes is None or card.total_bytes is None:
+        return f"{card.name}: {busy}"
+    return f"{card.name}: {busy}, {size_text(card.used_bytes)} of {size_text(card.total_bytes)}"
