@@ -61,17 +61,20 @@ class S3Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRules:
-    """What a configuration may run.
+    """What a configuration may run, and what goes on without being asked.
 
     Attributes:
         model_dirs: Folders below which a training may read models (LORA_MODEL_DIRS).
         allow_pickles: Whether model files other than .safetensors may be opened (LORA_ALLOW_PICKLES).
         allow_any_option: Whether further options are passed on unchecked (LORA_ALLOW_ANY_OPTION).
+        resume_after_restart: Whether a training that a restart of the machine ended goes on by itself
+            (LORA_RESUME_AFTER_RESTART).
     """
 
     model_dirs: tuple[Path, ...] = ()
     allow_pickles: bool = False
     allow_any_option: bool = False
+    resume_after_restart: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, secrets_file: Path | 
             model_dirs=tuple(map(Path, given.LORA_MODEL_DIRS)),
             allow_pickles=given.LORA_ALLOW_PICKLES,
             allow_any_option=given.LORA_ALLOW_ANY_OPTION,
+            resume_after_restart=given.LORA_RESUME_AFTER_RESTART,
         ),
         watch_dirs=tuple(map(Path, given.LORA_WATCH_DIRS)),
         influencerai=_influencerai(given, origins),
@@ -263,6 +267,7 @@ class _Given(TrainerPaths, SignInGiven, RayGiven):
     LORA_WATCH_DIRS: Annotated[list[Folder], BeforeValidator(_parts(os.pathsep))] = Field(default=[])
     LORA_ALLOW_PICKLES: bool = False
     LORA_ALLOW_ANY_OPTION: bool = False
+    LORA_RESUME_AFTER_RESTART: bool = False
     LORA_NOTIFY_URLS: Annotated[list[ServiceAddress], BeforeValidator(_parts(None))] = Field(default=[])
     LORA_NOTIFY_EVENTS: Annotated[list[KnownEvent], BeforeValidator(_parts(None))] = Field(default=[*NOTIFY_EVENTS])
     LORA_TRAINER_ENV: dict[VariableName, VariableValue] = Field(default={})

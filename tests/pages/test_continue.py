@@ -54,11 +54,11 @@ def source() -> Iterator[ContinuedSource]:
 def test_a_cancelled_job_with_a_state_is_continued_in_two_clicks(source: ContinuedSource, open_page: Open) -> None:
     app = open_page("job", id="stopped", attempt="1")
     app.button(key="main-continue").click().run()
-    assert "The training goes on after epoch 2 and then has 3 epochs in all." in texts(app)
+    assert "The training goes on after epoch 2, up to 3 epochs in all." in texts(app)
     assert "v1-000003-state cannot be used. It was only half written: optimizer.bin is missing." in texts(app)
     app.number_input[0].set_value(2)
     app.run()
-    assert "then has 5 epochs in all" in texts(app)
+    assert "up to 5 epochs in all" in texts(app)
     button(app, "Continue from step 24").click().run()
     assert source.asked == [("stopped", "1/v1-000002-state", 2)]
     assert toasts(app) == ["Continues at step 24"]

@@ -40,6 +40,7 @@ _LAST_RANK = """(
     SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
     FROM jobs WHERE status = 'pending'
 )"""
+_FIRST_RANK = "(SELECT ifnull(min(queue_rank), 1) - 1 FROM jobs WHERE status = 'pending')"
 # Not a ``JobStatus``, so that such a job cannot be claimed, cancelled or retried.
 DELETING = "deleting"
 READ_AT_ONCE = 500
@@ -248,8 +249,8 @@ class Store:
             )
             return int(row["attempt"])
 
-    def retry(self, job_id: str, start: Start | None = None) -> Job:
-        """Put an ended job at the end of the queue. Its next attempt goes on from ``start``, or begins at step 0."""
+    def retry(self, job_id: str, start: Start | None = None, *, is_next: bool = False) -> Job:
+        """Put an ended job at the end of the queue, or before all others. It goes on from ``start``, or from step 0."""
         with self.database.writing() as connection:
             row = _job_row(connection, job_id)
             if row["origin"] != Origin.DASHBOARD:
@@ -263,7 +264,7 @@ class Store:
                 f"""
                 UPDATE jobs SET status = 'pending', started_at = NULL, finished_at = NULL, duration_s = -1,
                     cancel_requested = 0, updated_at = ?, cancelled_by = NULL, retried_by = ?, start = ?,
-                    queue_rank = {_LAST_RANK}
+                    queue_rank = {_FIRST_RANK if is_next else _LAST_RANK}
                 WHERE id = ?
                 """,
                 (self._now().timestamp(), _person(), start_json(start), job_id),

@@ -57,6 +57,7 @@ class WorkerLauncher:
             self._argv += ["--model-dir", str(folder)]
         self._argv += ["--allow-pickles"] if rules.allow_pickles else []
         self._argv += ["--allow-any-option"] if rules.allow_any_option else []
+        self._argv += ["--resume-after-restart"] if rules.resume_after_restart else []
         self._argv += ["--upload"] if upload else []
         # In the environment, which only this account can read: every account of the machine sees an argv.
         self._variables = {f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}

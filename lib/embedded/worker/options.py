@@ -25,12 +25,14 @@ def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, S
     parser.add_argument("--model-dir", type=Path, action="append", default=[])
     parser.add_argument("--allow-pickles", action="store_true")
     parser.add_argument("--allow-any-option", action="store_true")
+    parser.add_argument("--resume-after-restart", action="store_true")
     parser.add_argument("--upload", action="store_true", help="upload finished files to the store of the settings")
     options = parser.parse_args(arguments)
     rules = TrainingRules(
         model_dirs=tuple(options.model_dir),
         allow_pickles=options.allow_pickles,
         allow_any_option=options.allow_any_option,
+        resume_after_restart=options.resume_after_restart,
     )
     trainer_paths = {name: Path(path) for name, path in options.trainer_path}
     return options, Settings(data_dir=options.data_dir, trainer_paths=trainer_paths, rules=rules)

@@ -26,7 +26,6 @@ from lib.embedded.store.migrations import OutdatedCodeError
 from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.registry import load_recipes
-from lib.embedded.trainers.resume_points import resume_points
 from lib.embedded.worker.artifact_upload import UploadTarget
 from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
@@ -40,11 +39,11 @@ from lib.embedded.worker.local_executor import LOCAL, LOCK_PATIENCE_S, LocalExec
 from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import configured_target, other_executors, read_options
+from lib.embedded.worker.resumes import Resumes, machine_started_at
 from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress
-from lib.jobs.resume import ResumePoint
 from lib.jobs.training_settings import TrainingSettings
 from lib.settings import NotifySettings, handed_notify_settings
 
@@ -75,6 +74,7 @@ class Worker:
         limits: WorkerLimits = DEFAULT_LIMITS,
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
         executors: Sequence[Executor] = (),
+        restarted_at: float | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
@@ -92,12 +92,13 @@ class Worker:
             data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
         )
         self._executors = Executors((local, *executors))
+        self._resumes = Resumes(self._store, data_dir, recipes, restarted_at)
         self._start = AttemptStart(
             datasets=DatasetFolder(data_dir / "datasets"),
             runs=self._runs,
             gpus=gpus,
             stop_grace_s=limits.stop_grace_s,
-            points=self._points,
+            points=self._resumes.points,
         )
         self._followed: dict[str, AttemptFollower] = {}
         self._ends: list[tuple[Claim, AttemptEnd]] = []
@@ -159,6 +160,7 @@ class Worker:
             with self._survived(mark):
                 if self._advance(run):
                     del self._followed[mark]
+                    self._resumes.after_restart(run.claim)
             with self._survived(f"an end of {mark}"):
                 if self._is_hopeless(run.claim):
                     del self._followed[mark]
@@ -336,10 +338,6 @@ class Worker:
             claim, folder, run, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
         )
 
-    def _points(self, job_id: str, recipe: Recipe) -> Sequence[ResumePoint]:
-        job = self._store.get_job(job_id)
-        return resume_points(job, recipe, lambda attempt: AttemptFolder.of(self._data_dir, job_id, attempt).output)
-
     def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:
         self._ends.append((claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time())))
 
@@ -387,6 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         upload_to=configured_target() if options.upload else None,
         notify=handed_notify_settings(os.environ),
         executors=other_executors(os.environ),
+        restarted_at=machine_started_at() if settings.rules.resume_after_restart else None,
     )
     with contextlib.closing(worker):
         try:

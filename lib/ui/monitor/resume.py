@@ -38,7 +38,6 @@ def show_continue_button(job: Job, *, key: str, is_main: bool = False) -> None:
         "Continue",
         icon=":material/resume:",
         key=key,
-        type="primary" if is_main else "secondary",
         width="content" if is_main else "stretch",
         help="Goes on from a training state, or with the weights of an epoch, as the next attempt of the same job.",
         on_click=open_dialog,
@@ -125,7 +124,7 @@ def outlook_text(point: ResumePoint, settings: TrainingSettings, more: int) -> s
     else:
         length = count_text(settings.epochs + more, "epoch", "epochs")
     begin = f"epoch {point.epoch}" if point.epoch is not None else f"step {point.step:,}"
-    return f"The training goes on after {begin} and then has {length} in all."
+    return f"The training goes on after {begin}, up to {length} in all."
 
 
 def resume_text(attempt: Attempt) -> str:

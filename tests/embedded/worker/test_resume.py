@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,8 +12,10 @@ import pytest
 
 from lib.embedded.datasets.sample import STARTER
 from lib.embedded.trainers.tiny import TinyRecipe
+from lib.embedded.worker.processes import kill_marked
 from lib.embedded.worker.worker import Worker
 from lib.jobs.job import ArtifactKind, Job, JobStatus
+from lib.jobs.query import JobQuery
 from lib.jobs.training_settings import TrainingSettings
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
@@ -40,6 +43,13 @@ class TinyYard(Yard):
     def start(self, **values: object) -> Job:
         request = replace(request_for(self), settings=replace(SETTINGS, **values))  # type: ignore[arg-type]
         return self.source.create_job(request)
+
+    def close(self) -> None:
+        """End the workers, supervisors and trainers."""
+        self.dismiss()
+        for job in self.source.list_jobs(JobQuery()).jobs:
+            kill_marked(f"{job.id}/{job.attempt}")
+        super().close()
 
     def hire(self, **values: object) -> Worker:
         return super().hire(**{"recipes": {"tiny": TinyRecipe()}, **values})
@@ -102,3 +112,38 @@ def test_a_state_that_vanished_between_page_and_start_costs_nothing(yard: TinyYa
     yard.source.continue_job(job.id, again[0].id, 0)  # what was added stays added
     job = yard.run_to_end(job)
     assert (job.status, job.progress.step) == (JobStatus.SUCCEEDED, 36), (job.failure, json.dumps(yard.worker_log()))
+
+
+def lost_after_an_epoch(yard: TinyYard, job: Job, **values: object) -> None:
+    """Everything that works on a job dies, as when the machine is switched off, once it has a state."""
+    worker = yard.hire(**values)
+    output = yard.source._files.attempt(job.id, 1).output
+    yard.run_until(worker, job, lambda now: any(output.glob("*-state")))
+    yard.dismiss()
+    kill_marked(f"{job.id}/1")
+
+
+def test_a_training_that_a_restart_ended_goes_on_by_itself_before_all_others(yard: TinyYard) -> None:
+    job = yard.start(epochs=1_000)
+    waiting = yard.source.create_job(replace(request_for(yard, "two"), settings=SETTINGS))
+    lost_after_an_epoch(yard, job)
+    worker = yard.hire(restarted_at=time.time(), max_parallel=1)
+    job = yard.run_until(worker, job, lambda now: now.attempt == 2 and now.progress.step)
+    start = job.start
+    assert start is not None
+    assert (start.by_itself, start.attempt, start.epochs) == (True, 1, 1_000)
+    assert job.attempts[0].status is JobStatus.LOST
+    assert (job.progress.step or 0) >= start.step > 0
+    assert job.progress.resumed_step == start.step
+    assert yard.source.get_job(waiting.id).status is JobStatus.PENDING
+
+
+def test_without_the_setting_or_a_restart_a_lost_training_stays_lost(yard: TinyYard) -> None:
+    for place, restarted_at in enumerate((None, time.time() - 3_600)):
+        request = replace(request_for(yard, str(place)), settings=replace(SETTINGS, epochs=1_000))
+        job = yard.source.create_job(request)
+        lost_after_an_epoch(yard, job)
+        worker = yard.hire(restarted_at=restarted_at)
+        job = yard.run_until(worker, job, lambda now: now.status.is_terminal)
+        worker.tick()
+        assert (yard.source.get_job(job.id).status, job.attempt) == (JobStatus.LOST, 1)

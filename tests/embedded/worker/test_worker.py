@@ -475,6 +475,7 @@ def test_a_job_that_comes_in_while_the_worker_leaves_is_not_left(yard: Yard) -> 
 
 def test_the_worker_gets_paths_rules_and_secrets_of_the_dashboard(yard: Yard) -> None:
     rules = TrainingRules(model_dirs=(Path("/a b"), Path("/c")), allow_pickles=True, allow_any_option=True)
+    rules = replace(rules, resume_after_restart=True)
     starter = WorkerLauncher(
         yard.folder,
         recipes=REFERENCE,

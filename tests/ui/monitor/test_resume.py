@@ -58,10 +58,10 @@ def test_the_dialog_names_a_state_and_plain_weights_differently() -> None:
     assert point_label(weights) == "Weights after epoch 2, step 24 (the optimizer starts anew)"
     assert button_label(POINT) == "Continue from step 24"
     assert button_label(weights) == "Continue with the weights of epoch 2"
-    assert outlook_text(POINT, THREE, 2) == "The training goes on after epoch 2 and then has 5 epochs in all."
+    assert outlook_text(POINT, THREE, 2) == "The training goes on after epoch 2, up to 5 epochs in all."
     in_steps = replace(THREE, max_steps=100)
     assert outlook_text(replace(POINT, epoch=None), in_steps, 50) == (
-        "The training goes on after step 24 and then has 150 steps in all."
+        "The training goes on after step 24, up to 150 steps in all."
     )
 
 
