@@ -73,6 +73,7 @@ class Preview:
     warnings: tuple[str, ...] = ()
     estimate_s: float | None = None
     estimate_basis: str = ""
+    base_model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

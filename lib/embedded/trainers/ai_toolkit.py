@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.config_source import SECTIONS, SOURCE, read_sections
 from lib.embedded.trainers.kohya_arguments import whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem
@@ -185,6 +186,10 @@ class AiToolkitRecipe(Recipe):
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
         return unchecked_warnings(settings.extra, self._models)
+
+    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
+        """What its header tells."""
+        return self._models.base_model(settings.base_model)
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():

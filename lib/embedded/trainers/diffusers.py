@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.kohya_arguments import extra_arguments, launch, plain_arguments, said_twice, whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_all, steps_of_epochs, words_problems
@@ -187,6 +188,10 @@ class DiffusersRecipe(Recipe):
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
         return unchecked_warnings(settings.extra, self._models)
+
+    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
+        """What its header tells."""
+        return self._models.base_model(settings.base_model)
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():

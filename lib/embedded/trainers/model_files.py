@@ -3,12 +3,14 @@
 A file that is not .safetensors is a pickle to most trainers, and opening a pickle runs what is in it.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.embedded.trainers.base_model import BaseModel, read_base_model
 from lib.settings import ROOT, TrainingRules
 
 PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
@@ -43,6 +45,17 @@ class ModelFiles:
             kinds = "a name on the Hugging Face hub, nor a whole path" if may_be_hub else "the whole path of a file"
             return f"{what} {name[:80]!r} is not {kinds}. Write /folder/model.safetensors or owner/model."
         return self._path_problem(name, what)
+
+    def base_model(self, name: str) -> BaseModel | None:
+        """What a base model on this disk is; None for a name on the hub, a pickle, and what may not be opened."""
+        if not is_path(name) or self.problem(name, "The base model"):
+            return None
+        path = expanded(name)
+        if path.is_file() and path.suffix.lower() != ".safetensors":
+            return None
+        with contextlib.suppress(OSError):
+            return read_base_model(path)
+        return None
 
     def _path_problem(self, name: str, what: str) -> str:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli_w
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.kohya_arguments import (
     extra_arguments,
     launch,
@@ -107,6 +108,10 @@ class MusubiRecipe(Recipe):
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
         return unchecked_warnings(settings.extra, self._models)
+
+    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
+        """What its header tells."""
+        return self._models.base_model(settings.base_model)
 
     def _model_problems(self, settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
         needed = ("base_model", "vae", *kind.texts)

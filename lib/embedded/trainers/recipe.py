@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from lib.embedded.trainers.base_model import BaseModel
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.resume import Start
@@ -125,6 +126,10 @@ class Recipe(Protocol):
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""
+
+    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
+        """What the base model is by its header; None where it is none of this disk, or the trainer needs none."""
+        return None
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """What a person should know before the start although nothing prevents it."""

@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.kohya_arguments import (
     extra_arguments,
     launch,
@@ -68,10 +69,10 @@ class SdScriptsRecipe(Recipe):
         """What is missing (checkout, script, accelerate, base model, images), and what may not be passed on."""
         unchecked = self._models.rules.allow_any_option
         return [
-            *self._folder.problems([ARCHITECTURES[architecture(settings)].script]),
+            *self._folder.problems([ARCHITECTURES[self._architecture(settings)].script]),
             *self._model_problems(settings),
             *_architecture_problems(settings.extra),
-            *ignored_problems(settings, architecture(settings)),
+            *ignored_problems(settings, self._architecture(settings)),
             *said_twice(settings, OPTIONS),
             *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
             *([] if unchecked else self._option_problems(settings).values()),
@@ -85,10 +86,18 @@ class SdScriptsRecipe(Recipe):
         named = ", ".join(name[:40] for name in sorted(found)[:5]) + (", …" if len(found) > 5 else "")
         return (f"LORA_ALLOW_ANY_OPTION is set, so the trainer gets without a check: {named}.",)
 
+    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
+        """What its header tells."""
+        return self._models.base_model(settings.base_model)
+
+    def _architecture(self, settings: TrainingSettings) -> str:
+        told = self.base_model(settings)
+        return architecture(settings, told.architecture if told else "")
+
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():
             return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
-        kind = ARCHITECTURES[architecture(settings)]
+        kind = ARCHITECTURES[self._architecture(settings)]
         missing = [SETTINGS[name].label for name in kind.needed if not getattr(settings, name).strip()]
         named = {"The base model": settings.base_model}
         named |= {f"The {SETTINGS[name].label}": getattr(settings, name) for name in kind.parts}
@@ -101,7 +110,7 @@ class SdScriptsRecipe(Recipe):
 
     def _option_problems(self, settings: TrainingSettings) -> dict[str, str]:
         """Option or prompt -> why it is not passed on; what is always refused is not among them."""
-        known = known_options(self._folder.path, ARCHITECTURES[architecture(settings)].script)
+        known = known_options(self._folder.path, ARCHITECTURES[self._architecture(settings)].script)
         extra = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name, value)}
         extra.pop("architecture", None)
         found = {
@@ -123,7 +132,7 @@ class SdScriptsRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
-        settings, name = going_on(run), architecture(run.settings)
+        settings, name = going_on(run), self._architecture(run.settings)
         kind = ARCHITECTURES[name]
         precision = settings.mixed_precision or settings.extra.get("mixed_precision") or kind.precision
         parts = {option: getattr(settings, setting) for setting, option in kind.parts.items()}
@@ -170,7 +179,7 @@ class SdScriptsRecipe(Recipe):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory of the network."""
-        kind = ARCHITECTURES[architecture(settings)]
+        kind = ARCHITECTURES[self._architecture(settings)]
         file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * kind.bytes_per_rank
         saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
         kept = min(saves, settings.keep_last or saves)
@@ -178,11 +187,13 @@ class SdScriptsRecipe(Recipe):
         return (kept + 6 * settings.save_state) * file_bytes + samples
 
 
-def architecture(settings: TrainingSettings) -> str:
-    """A key of ``ARCHITECTURES``: what the settings say, or else the base model's name."""
+def architecture(settings: TrainingSettings, by_header: str = "") -> str:
+    """A key of ``ARCHITECTURES``: what the settings say, else the base model's header, else its name."""
     said = (settings.architecture or str(settings.extra.get("architecture", ""))).lower()
     if said in ARCHITECTURES:
         return said
+    if by_header in ARCHITECTURES:
+        return by_header
     if re.search(r"flux[._-]?1|(?<![a-z])flux(?![a-z._-]?2)", settings.base_model, re.IGNORECASE):
         return "flux"
     return "sdxl" if re.search(r"xl(?![a-z])", settings.base_model, re.IGNORECASE) else "sd15"

@@ -69,6 +69,7 @@ class Planner:
             *unused_problems(recipe, request.settings, self._places.parameters),
             *self._gpu_problems(request, recipe),
             *others,
+            *_base_problems(recipe, request),
         )
         disk = self._disk_problems(recipe.expected_bytes(request.settings))
         return Problems(fields=fields, others=(*others, *disk))
@@ -122,6 +123,7 @@ class Planner:
             ),
             estimate_s=estimate_s,
             estimate_basis=basis,
+            base_model=base.text if (base := recipe.base_model(request.settings)) else "",
         )
 
     def _training(self, request: JobRequest, dataset: Dataset) -> TrainingRun:
@@ -160,3 +162,10 @@ class Planner:
         steps = total_steps(dataset.image_count, request.settings)
         former = count_text(len(paces), "former job", "former jobs")
         return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."
+
+
+def _base_problems(recipe: Recipe, request: JobRequest) -> list[str]:
+    """Why the base model cannot be trained on, by its header."""
+    base = recipe.base_model(request.settings)
+    problem = base and (base.problem or base.contradiction(request.settings.architecture))
+    return [problem] if problem else []

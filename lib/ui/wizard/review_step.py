@@ -125,6 +125,7 @@ def review_facts(
         "Job name": request.name or "(empty)",
         "Dataset": f"{dataset.name} ({count_text(dataset.image_count, 'image', 'images')})",
         "Configuration": config.name if config else "none",
+        **({"Base model": f"{preview.base_model}, by its header"} if preview.base_model else {}),
         "Steps": steps_text(dataset, services.source().in_effect(request.settings)),
         "Time": estimate_text(preview),
         "Time limit": "none" if request.time_limit_s is None else duration_text(request.time_limit_s),

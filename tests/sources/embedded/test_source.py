@@ -13,11 +13,13 @@ from lib.errors import InvalidRequest
 from lib.jobs.job import JobStatus, LossPoint
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
+from lib.settings import TrainingRules
 from lib.sources.embedded.source import EmbeddedSource
 from tests.contract.houses import EmbeddedHouse, IdleLauncher
 from tests.contract.test_changing import request_for
 from tests.contract.test_reading import known_jobs
 from tests.jobs.recordings import FOLDER
+from tests.replay_trainer import weights
 
 
 @pytest.fixture
@@ -61,6 +63,21 @@ def test_the_preview_has_every_command_and_asks_for_no_more_cards_than_there_are
         with pytest.raises(InvalidRequest, match="asks for 3 GPUs"):
             source.create_job(request)
         assert told not in source.preview(replace(request, settings=replace(request.settings, gpus=2))).problems
+
+
+def test_a_lora_given_as_base_model_is_refused_by_preview_and_create(tmp_path: Path) -> None:
+    model = tmp_path / "sdxl.safetensors"
+    model.write_bytes(weights("fox", 1.0))
+    rules = TrainingRules(model_dirs=(tmp_path,))
+    with closing(EmbeddedSource(tmp_path / "data", rules=rules, launcher=IdleLauncher(tmp_path))) as source:
+        dataset = source.datasets.create("Portraits")
+        (source.data_dir / "datasets" / dataset.id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        settings = TrainingSettings(trainer="sd-scripts", base_model=str(model))
+        request = JobRequest(name="x", dataset_id=dataset.id, config_id=None, settings=settings, submission_id="x")
+        (told,) = [each for each in source.preview(request).problems if "is a LoRA" in each]
+        with pytest.raises(InvalidRequest) as refused:
+            source.create_job(request)
+        assert told in f"{refused.value} {refused.value.hint}"
 
 
 def test_a_long_worker_log_is_put_aside(tmp_path: Path) -> None:
