@@ -49,12 +49,14 @@ def _found_state(folder: Path, ended: EndedRun, needed: Sequence[str]) -> FoundS
     named = describe_file(f"{folder.name}/{WEIGHTS}")
     per_epoch, said = ended.steps_per_epoch, said_step(folder)
     of_epoch = named.epoch * per_epoch if named.epoch and per_epoch else None
-    of_run = named.step if said is None else said
-    step = of_epoch if of_run is None else ended.first_step + of_run
+    # musubi-tuner has no such file, and names count from 1 again after a resume.
+    of_run = said or named.step or of_epoch
+    step = ended.first_step + of_run if of_run else None if named.epoch else ended.last_step
     if ended.start is None and of_epoch and step:
         step = max(step, of_epoch)  # it went on from a state that only its options name
-    is_epoch_end = bool(step and per_epoch) and step % per_epoch == 0  # type: ignore[operator]
-    epoch = named.epoch or (step // per_epoch if step and per_epoch and is_epoch_end else None)
+    epoch = step // per_epoch if step and per_epoch and step % per_epoch == 0 else None
+    if said and epoch is None:
+        epoch = named.epoch
     is_plain = ended.settings.network_module in ("", "LoRA") and "network_module" not in ended.settings.extra
     problem = state_problem(folder, needed, ended.settings.network_dim if is_plain else None)
     return FoundState(

@@ -72,12 +72,14 @@ class EndedRun:
     Attributes:
         start: What it went on from; None: it began at step 0.
         steps_per_epoch: None when unknown.
+        last_step: Finished steps of the whole training when it ended well; None when it did not.
     """
 
     output_dir: Path
     settings: TrainingSettings
     start: Start | None = None
     steps_per_epoch: int | None = None
+    last_step: int | None = None
 
     @property
     def first_step(self) -> int:

@@ -67,6 +67,7 @@ def _states(
         settings=start.applied(settings) if start else settings,
         start=start,
         steps_per_epoch=per_epoch,
+        last_step=attempt.progress.step if attempt.status is JobStatus.SUCCEEDED else None,
     )
     for state in recipe.states(ended):
         yield ResumePoint(

@@ -55,6 +55,8 @@ def only_state(output: Path, **values: object) -> FoundState:
         # musubi-tuner writes no train_state.json.
         ("v1-000002-state", (2, None), None, 3, (6, 2)),
         ("v1-step00000004-state", (2, None), None, 3, (4, None)),
+        ("v1-000001-state", (4, None), BEGAN_AT_9, 3, (12, 4)),
+        ("v1-state", (6, None), BEGAN_AT_9, 3, (18, 6)),
     ],
 )
 def test_a_state_goes_on_at_the_step_of_the_whole_training(
@@ -66,7 +68,7 @@ def test_a_state_goes_on_at_the_step_of_the_whole_training(
     expected: tuple[int, int | None],
 ) -> None:
     make_state(tmp_path, name, *said)
-    found = only_state(tmp_path, start=start, steps_per_epoch=per_epoch)
+    found = only_state(tmp_path, start=start, steps_per_epoch=per_epoch, last_step=18)
     assert (found.path, found.step, found.epoch, found.problem) == (name, *expected, "")
 
 
