@@ -12,6 +12,7 @@ from lib.jobs.job import Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import Choice, Number, value_text
 from lib.jobs.training_settings import ENTERED, SETTINGS
+from lib.jobs.words import within_sentence
 
 MAX_SWEEP_JOBS = 32
 SEPARATOR = ","
@@ -37,9 +38,9 @@ def values_from(name: str, text: str) -> tuple[Any, ...]:
         try:
             value = setting.parse(word)
         except ValueError as error:
-            raise ValueError(f"{word[:40]}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+            raise ValueError(f"{word[:40]}: {within_sentence(str(error))}") from error
         if problem := setting.note(value):
-            raise ValueError(f"{word[:40]}: {problem[:1].lower()}{problem[1:]}")
+            raise ValueError(f"{word[:40]}: {within_sentence(problem)}")
         found[value] = None
     if not found:
         raise ValueError("Enter at least one value.")
@@ -103,4 +104,4 @@ def name_within(job: Job) -> str:
 
 def _short(name: str) -> str:
     """What a setting is called in a job's name: ``LR``, ``batch size``."""
-    return _SHORT.get(name) or SETTINGS[name].label.partition(" (")[0].lower()
+    return _SHORT.get(name) or within_sentence(SETTINGS[name].label.partition(" (")[0])

@@ -1,4 +1,4 @@
-"""Counts and sizes in words, the same in every layer."""
+"""Counts, sizes and labels in words, the same in every layer."""
 
 import humanize
 
@@ -10,6 +10,12 @@ def count_text(count: int | None, one: str, many: str) -> str:
     if count is None:
         return f"unknown number of {many}"
     return f"{count:,} {one if count == 1 else many}"
+
+
+def within_sentence(text: str) -> str:
+    """A label or a sentence as it stands behind other words: ``base model``, but ``VAE``, ``U-Net`` and ``GPUs``."""
+    first = text.partition(" ")[0]
+    return text if any(letter.isupper() for letter in first[1:]) else f"{text[:1].lower()}{text[1:]}"
 
 
 def size_text(size_bytes: float | None) -> str:

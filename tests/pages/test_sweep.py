@@ -87,6 +87,8 @@ def test_what_stands_against_one_of_them_is_said_of_it_and_starts_none(filled, o
     filled.on_preview = preview
     app = open_wizard(**{**STEP_2, "step": "3"}, network_dim="8,128")
     assert "aria: rank 128: Too large." in texts(app)
+    both = open_wizard(**{**STEP_2, "step": "3"}, network_dim="8,128", seed="1,2")
+    assert "aria: rank 128, seed 1 and 1 more: Too large." in texts(both)
     assert button(app, "Start 2 trainings").disabled
 
 

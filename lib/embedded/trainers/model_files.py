@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.embedded.trainers.base_model import BaseModel, read_base_model
+from lib.jobs.words import within_sentence
 from lib.settings import ROOT, TrainingRules
 
 PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
@@ -43,8 +44,9 @@ class ModelFiles:
                 is_here = os.path.lexists(self.working_dir / name)
                 return f"{what} {name} is also a file of this machine. Give its whole path." if is_here else ""
             kinds = "a name on the Hugging Face hub, nor a whole path" if may_be_hub else "the whole path of a file"
-            return f"{what} {name[:80]!r} is not {kinds}. Write /folder/model.safetensors or owner/model."
-        return self._path_problem(name, what)
+            written = "/folder/model.safetensors or owner/model" if may_be_hub else "/folder/model.safetensors"
+            return f"{what} {name[:80]!r} is not {kinds}. Write {written}."
+        return self._path_problem(name, what, may_be_hub=may_be_hub)
 
     def base_model(self, name: str) -> BaseModel | None:
         """What a base model on this disk is; None for a name on the hub, a pickle, and what may not be opened."""
@@ -57,12 +59,12 @@ class ModelFiles:
             return read_base_model(path)
         return None
 
-    def _path_problem(self, name: str, what: str) -> str:
+    def _path_problem(self, name: str, what: str, *, may_be_hub: bool) -> str:
         try:
             path = expanded(name)
             real = path.resolve(strict=True)
         except (OSError, ValueError, RuntimeError):  # missing, a NUL, circular links
-            return f"There is nothing at {name[:200]} that could be {what.lower()}. Correct the path."
+            return f"There is nothing at {name[:200]} that could be {within_sentence(what)}. Correct the path."
         if not path.is_absolute():
             return f"{what} {name[:200]} is not a whole path. Write it from the root, as in /folder/model.safetensors."
         if self.data_dir is not None and real.is_relative_to(self.data_dir.resolve()):
@@ -70,7 +72,8 @@ class ModelFiles:
         if not any(real.is_relative_to(folder.resolve()) for folder in self.rules.model_dirs):
             return (
                 f"{what} {name[:200]} is not below a folder that LORA_MODEL_DIRS names. "
-                "Ask whoever runs the dashboard to add its folder, or use a name on the Hugging Face hub."
+                "Ask whoever runs the dashboard to add its folder"
+                f"{', or use a name on the Hugging Face hub' if may_be_hub else ''}."
             )
         if not os.access(real, os.R_OK):
             return f"{what} at {name[:200]} cannot be read. Correct its permissions."

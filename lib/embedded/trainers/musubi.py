@@ -39,6 +39,7 @@ from lib.embedded.trainers.sd_scripts_options import RANGES, REFUSED, TEXTS
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
+from lib.jobs.words import within_sentence
 
 DATASET_FILE = "dataset.toml"
 CACHE_FOLDER = "cache"
@@ -118,7 +119,7 @@ class MusubiRecipe(Recipe):
         missing = [SETTINGS[name].label for name in needed if not getattr(settings, name).strip()]
         given = {name: getattr(settings, name) for name in (*needed, "network_weights")}
         problems = (
-            self._models.problem(path, f"The {SETTINGS[name].label}", may_be_hub=False)
+            self._models.problem(path, f"The {within_sentence(SETTINGS[name].label)}", may_be_hub=False)
             for name, path in given.items()
             if path.strip()
         )

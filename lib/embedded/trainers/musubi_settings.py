@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lib.embedded.trainers.sd_scripts_settings import SCHEDULES
-from lib.jobs.training_settings import Parameter, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
+from lib.jobs.words import within_sentence
 
 SOURCES = "src/musubi_tuner"
 
@@ -162,10 +163,10 @@ PARAMETERS: Mapping[str, Parameter] = {
 def ignored_problems(settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
     """Settings that musubi-tuner would ignore or refuse, or that contradict each other."""
     said = settings
-    unused_parts = [name for name in ("clip_l", "t5xxl", "text_encoder")
-                    if getattr(said, name) and name not in kind.texts]  # fmt: skip
+    parts = ("clip_l", "t5xxl", "text_encoder")
+    unused = [SETTINGS[name].label for name in parts if getattr(said, name) and name not in kind.texts]
     faults = {
-        f"{kind.label} has no part {', '.join(unused_parts)}. Empty the field.": bool(unused_parts),
+        f"{kind.label} has no {', '.join(map(within_sentence, unused))}. Empty the field.": bool(unused),
         "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
             said.lr_cycles is not None and said.lr_scheduler not in ("cosine_with_restarts", "polynomial")
         ),

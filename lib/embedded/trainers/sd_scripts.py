@@ -37,6 +37,7 @@ from lib.embedded.trainers.sd_scripts_settings import (
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
+from lib.jobs.words import within_sentence
 
 BYTES_PER_SAMPLE = 2_000_000
 # A rank beyond it means "full" to LyCORIS and makes no larger file.
@@ -100,7 +101,7 @@ class SdScriptsRecipe(Recipe):
         kind = ARCHITECTURES[self._architecture(settings)]
         missing = [SETTINGS[name].label for name in kind.needed if not getattr(settings, name).strip()]
         named = {"The base model": settings.base_model}
-        named |= {f"The {SETTINGS[name].label}": getattr(settings, name) for name in kind.parts}
+        named |= {f"The {within_sentence(SETTINGS[name].label)}": getattr(settings, name) for name in kind.parts}
         named["The LoRA to start from"] = settings.network_weights
         problems = (self._models.problem(model, what) for what, model in named.items() if model)
         return [

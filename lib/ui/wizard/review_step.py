@@ -23,7 +23,7 @@ from lib.jobs.training_settings import (
     settings_payload,
     total_steps,
 )
-from lib.jobs.words import count_text
+from lib.jobs.words import count_text, within_sentence
 from lib.sources.protocol import Preview
 from lib.ui.parts.cluster import CLUSTER, PLACES, room_text
 from lib.ui.parts.errors import explained_errors, show_error
@@ -72,8 +72,8 @@ def estimate_text(preview: Preview) -> str:
     """``about 3m 20s (an estimate: …)``; says so when there is nothing to estimate from."""
     if preview.estimate_s is None:
         return "unknown: the pace of a former job with this configuration is not known"
-    basis = preview.estimate_basis.rstrip(".")
-    basis = f": {basis[0].lower()}{basis[1:]}" if basis else ""
+    basis = within_sentence(preview.estimate_basis.rstrip("."))
+    basis = f": {basis}" if basis else ""
     return f"about {duration_text(preview.estimate_s)} (an estimate{basis})"
 
 
@@ -89,12 +89,16 @@ def merged_preview(requests: Sequence[JobRequest], previews: Sequence[Preview]) 
     return replace(
         previews[0],
         problems=tuple(
-            problem if len(names) == len(requests) else f"{names[0]}: {problem}" for problem, names in said.items()
+            problem if len(names) == len(requests) else f"{_named(names)}: {problem}" for problem, names in said.items()
         ),
         warnings=tuple(dict.fromkeys(warning for each in previews for warning in each.warnings)),
         estimate_s=sum(estimates) if len(estimates) == len(previews) else None,
         estimate_basis="All jobs one after the other, at the pace of former jobs with this configuration.",
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def sweep_steps_text(requests: Sequence[JobRequest], dataset: Dataset) -> str:

@@ -145,7 +145,13 @@ def test_a_further_option_goes_to_every_script_that_has_it(tmp_path: Path) -> No
         ({"architecture": ""}, "No architecture is chosen"),
         ({"text_encoder": " "}, "Qwen-Image needs: Other text encoder"),
         ({"base_model": "Qwen/Qwen-Image"}, "is not the whole path of a file"),
-        ({"t5xxl": "/m/t5"}, "Qwen-Image has no part t5xxl"),
+        (
+            {"base_model": "/etc/passwd"},
+            "The base model /etc/passwd is not below a folder that LORA_MODEL_DIRS names. Ask "
+            "whoever runs the dashboard to add its folder.",
+        ),
+        ({"vae": "/nothing"}, "There is nothing at /nothing that could be the VAE or autoencoder."),
+        ({"t5xxl": "/m/t5"}, "Qwen-Image has no T5-XXL text encoder. Empty the field."),
         ({"lr_warmup": 10}, "The schedule constant has no warm-up"),
         ({"lr_cycles": 2}, "Cycles belong to the schedule"),
         ({"buckets": False, "bucket_no_upscale": True}, "buckets, which are off"),
