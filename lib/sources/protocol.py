@@ -25,6 +25,7 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
 from lib.jobs.resume import ResumePoint
 from lib.jobs.sweep import SweepValues
+from lib.jobs.trainer_check import TrainerCheck
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingConfig, TrainingSettings
 
 WINDOWS = ("24h", "7d", "30d")
@@ -257,6 +258,7 @@ class JobSource(ABC):
         refused: Why the source cannot do something, in its own words, shown beside the disabled control. An action
             that a source does not implement is refused in general words.
         trainers: Name -> label of every trainer that a job can be started with.
+        checked_trainers: Names of those whose start can be tried with ``start_check``.
         used_settings: What its trainers take; other settings are kept with a configuration and change nothing.
         lists_samples: Whether the newest samples of a whole list are known without a request for each job.
         executors: Where a job may run, the usual place first; empty where that is not chosen.
@@ -268,6 +270,7 @@ class JobSource(ABC):
     name: str
     refused: Mapping[Action, str] = MappingProxyType({})
     trainers: Mapping[str, str] = MappingProxyType({})
+    checked_trainers: frozenset[str] = frozenset()
     used_settings: frozenset[str] = frozenset(SETTINGS)
     lists_samples: bool = True
     notifies: bool = False
@@ -285,6 +288,14 @@ class JobSource(ABC):
     def parameters(self, trainer: str) -> Mapping[str, Parameter]:
         """Setting -> what the trainer calls it, of all settings that it uses."""
         return dict.fromkeys(self.used_settings, Parameter())
+
+    def start_check(self, settings: TrainingSettings) -> None:
+        """Try in the background whether the trainer starts that these settings need, unless it is being tried."""
+        raise NotSupported(f"The source {self.name} cannot check the trainer {settings.trainer[:80]}.")
+
+    def trainer_check(self, settings: TrainingSettings) -> TrainerCheck | None:
+        """What came of the last try, or that it goes on; None when nobody asked for one."""
+        return None
 
     def in_effect(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings as its trainers take them: those that they do not use are as if not set."""

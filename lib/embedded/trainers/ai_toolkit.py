@@ -24,12 +24,13 @@ from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems, tried_run
-from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import Parameter, TrainingSettings
 
 CONFIG_FILE = "config.json"
 DATASET_FOLDER = "dataset"
+PACKAGES = ("torch", "diffusers")
 BYTES_PER_SAMPLE = 300_000
 KEEP_ALL = 100_000
 NEVER = 1_000_000_000
@@ -171,7 +172,7 @@ class AiToolkitRecipe(Recipe):
         """What is missing (checkout, environment, base model, captions), and what may not be passed on."""
         if settings.architecture not in ARCHITECTURES:
             return ["No architecture is chosen. Choose under Model parts which one the base model has."]
-        folder = self._folder.problems(["run.py", SOURCE], ("torch", "diffusers"))
+        folder = self._folder.problems(["run.py", SOURCE], PACKAGES)
         return [
             *folder,
             *self._model_problems(settings),
@@ -182,6 +183,10 @@ class AiToolkitRecipe(Recipe):
             *words_problems(settings, dataset),
             *dataset_problems(dataset),
         ]
+
+    def installation(self, settings: TrainingSettings) -> Installation:
+        """Its one script."""
+        return Installation(folder=self._folder, script="run.py", packages=PACKAGES)
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""

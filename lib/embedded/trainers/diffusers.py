@@ -19,7 +19,7 @@ from lib.embedded.trainers.model_files import ModelFiles, expanded, is_path
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems, tried_run
-from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import Parameter, TrainingSettings
 
@@ -184,6 +184,10 @@ class DiffusersRecipe(Recipe):
             *words_problems(settings, dataset),
             *dataset_problems(dataset),
         ]
+
+    def installation(self, settings: TrainingSettings) -> Installation:
+        """The script of the architecture."""
+        return Installation(folder=self._folder, script=_kind(settings).script, packages=PACKAGES)
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""

@@ -36,7 +36,7 @@ from lib.embedded.trainers.parser_source import Option, read_options, version_pr
 from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, caption_problems, dataset_problems, tried_run
 from lib.embedded.trainers.sd_scripts import BYTES_PER_SAMPLE, MOST_RANK_COUNTED
 from lib.embedded.trainers.sd_scripts_options import RANGES, REFUSED, TEXTS
-from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -44,6 +44,7 @@ from lib.jobs.words import within_sentence
 DATASET_FILE = "dataset.toml"
 CACHE_FOLDER = "cache"
 PRECISION = "bf16"
+PACKAGES = ("torch", "accelerate")
 RULES = OptionRules(
     set_by_dashboard=frozenset(
         {
@@ -92,7 +93,7 @@ class MusubiRecipe(Recipe):
         kind = ARCHITECTURES.get(settings.architecture)
         if kind is None:
             return ["No architecture is chosen. Choose under Model parts which one the base model has."]
-        folder = self._folder.problems(kind.scripts, ("torch", "accelerate"))
+        folder = self._folder.problems(kind.scripts, PACKAGES)
         options = self._option_problems(settings)
         return [
             *folder,
@@ -105,6 +106,10 @@ class MusubiRecipe(Recipe):
             *([] if settings.caption_extension else caption_problems(dataset, self.name)),
             *dataset_problems(dataset),
         ]
+
+    def installation(self, settings: TrainingSettings) -> Installation:
+        """The script that trains the architecture."""
+        return Installation(folder=self._folder, script=_kind(settings).scripts[2], packages=PACKAGES)
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""

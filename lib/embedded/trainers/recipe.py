@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from lib.embedded.trainers.base_model import BaseModel
+from lib.embedded.trainers.trainer_folder import Installation
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.resume import Start
@@ -136,6 +137,10 @@ class Recipe(Protocol):
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """What a person should know before the start although nothing prevents it."""
         return ()
+
+    def installation(self, settings: TrainingSettings) -> Installation | None:
+        """What "Check" tries to start; None for a trainer that is installed nowhere."""
+        return None
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv. Touches nothing, so that it can be shown before the job exists."""

@@ -34,7 +34,7 @@ from lib.embedded.trainers.sd_scripts_settings import (
     mode_arguments,
     network_arguments,
 )
-from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -79,6 +79,10 @@ class SdScriptsRecipe(Recipe):
             *([] if unchecked else self._option_problems(settings).values()),
             *dataset_problems(dataset),
         ]
+
+    def installation(self, settings: TrainingSettings) -> Installation:
+        """The script of the architecture."""
+        return Installation(folder=self._folder, script=ARCHITECTURES[architecture(settings)].script)
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """Which options nobody checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""

@@ -80,3 +80,12 @@ class TrainerFolder:
         config = root / "pyvenv.cfg"
         shares = config.is_file() and "include-system-site-packages = true" in config.read_text("utf-8", "replace")
         return bool(folders) and not shares and not any((folder / package).is_dir() for folder in folders)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """What a training needs of a trainer's folder: a script that starts, and packages."""
+
+    folder: TrainerFolder
+    script: str
+    packages: tuple[str, ...] = ("accelerate",)

@@ -94,7 +94,7 @@ def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _
 
 def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess.Popen[bytes]:
     """Start the trainer with its output going directly into the log."""
-    environ = {**_trainer_environ(os.environ), "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
+    environ = {**trainer_environ(os.environ), "PYTHONUNBUFFERED": "1", "COLUMNS": "240", **spec.environ}
     with _once_available(folder, lock, partial(folder.log.open, "ab", buffering=0)) as log:
         return subprocess.Popen(
             spec.argv,
@@ -108,8 +108,8 @@ def start_trainer(spec: RunSpec, folder: AttemptFolder, lock: int) -> subprocess
         )
 
 
-def _trainer_environ(ours: Mapping[str, str]) -> dict[str, str]:
-    """What we inherited, without our settings and with what those mean for trainers."""
+def trainer_environ(ours: Mapping[str, str]) -> dict[str, str]:
+    """A trainer's environment: what we inherited, without our settings and with what those mean for trainers."""
     kept = {name: value for name, value in ours.items() if name == ATTEMPT_MARK or not name.startswith(_OURS)}
     meant = {name.removeprefix(TRAINER_VARIABLE): value for name, value in ours.items() if _is_for_trainer(name)}
     return {**kept, **meant}

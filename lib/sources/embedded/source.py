@@ -16,9 +16,11 @@ from lib.embedded.files.privacy import close_to_others
 from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import all_parameters, shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
+from lib.embedded.trainers.trainer_check import TrainerChecks
 from lib.embedded.worker.gpus import find_gpus
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.embedded.worker.processes import TRAINER_VARIABLE
+from lib.embedded.worker.supervisor import trainer_environ
 from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
 from lib.jobs.annotations import Annotations
 from lib.jobs.dataset import Dataset
@@ -28,7 +30,8 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery
 from lib.jobs.resume import ResumePoint
 from lib.jobs.sweep import SweepValues, sweep_requests
-from lib.jobs.training_settings import Parameter, TrainingConfig
+from lib.jobs.trainer_check import TrainerCheck
+from lib.jobs.training_settings import Parameter, TrainingConfig, TrainingSettings
 from lib.ray_settings import LOCAL, RaySettings
 from lib.settings import NotifySettings, Settings, TrainingRules
 from lib.sources.embedded.datasets import EmbeddedDatasets
@@ -117,6 +120,8 @@ class EmbeddedSource(JobSource):
         self._parameters = {name: {**all_parameters(recipe), **places.parameters} for name, recipe in known.items()}
         self._resuming = Resuming(self._store, self._files, known)
         environ = {**os.environ, **{f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}}
+        self._checks = TrainerChecks(known, trainer_environ(environ))
+        self.checked_trainers = self._checks.trainers
         self._planner = Planner(self._store, known, data_dir, places, cache(lambda: find_gpus(gpus, environ).count))
         self._launcher = launcher or WorkerLauncher(
             data_dir,
@@ -152,6 +157,12 @@ class EmbeddedSource(JobSource):
 
     def parameters(self, trainer: str) -> Mapping[str, Parameter]:
         return self._parameters.get(trainer) or super().parameters(trainer)
+
+    def start_check(self, settings: TrainingSettings) -> None:
+        self._checks.start(settings)
+
+    def trainer_check(self, settings: TrainingSettings) -> TrainerCheck | None:
+        return self._checks.state(settings)
 
     def list_jobs(self, query: JobQuery) -> JobPage:
         self._keep_worker_going()

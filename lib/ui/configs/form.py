@@ -7,7 +7,7 @@ import streamlit as st
 from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.setting_kinds import Setting
-from lib.jobs.training_settings import ENTERED, SETTINGS, Parameter, TrainingConfig, name_problem
+from lib.jobs.training_settings import ENTERED, SETTINGS, Parameter, TrainingConfig, TrainingSettings, name_problem
 from lib.ui.configs.edits import FIELDS, LABELS, ConfigEdit, drop_edit, edit_of, field_values, keep_edit, unsaved_edits
 from lib.ui.parts.browser import ask_before_leaving
 from lib.ui.parts.errors import explained_errors
@@ -22,6 +22,7 @@ from lib.ui.parts.settings_form import (
 )
 from lib.ui.parts.text import escaped
 from lib.ui.parts.toasts import announce
+from lib.ui.parts.trainer_check import show_trainer_check
 from lib.ui.parts.url import write_params
 
 SECRETS_HELP = (
@@ -75,6 +76,8 @@ def _show_fields(config_id: str, edit: ConfigEdit) -> None:
         )
     with right:
         show_field(SETTINGS["base_model"], **_field(config_id, edit, "base_model"))
+    chosen = {name: edit.values[name] for name in ("trainer", "architecture", "base_model")}
+    show_trainer_check(TrainingSettings(**chosen))
     parameters = services.source().parameters(edit.values["trainer"])
 
     def show(setting: Setting) -> None:

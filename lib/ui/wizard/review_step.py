@@ -32,6 +32,7 @@ from lib.ui.parts.links import JOB, JOBS, follow_link
 from lib.ui.parts.settings_form import labelled, trainer_options
 from lib.ui.parts.settings_table import MAX_VALUE_CHARS, setting_rows, settings_table
 from lib.ui.parts.text import escaped
+from lib.ui.parts.trainer_check import show_trainer_check
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import NOTIFY, submission_id, write_draft
 from lib.ui.wizard.navigation import bottom_bar, show_back
@@ -202,6 +203,7 @@ def show_review(
             with st.expander(label, icon=":material/terminal:"):
                 for command in (*preview.before, preview.command):
                     st.code(shlex.join(command), language=None, wrap_lines=True)
+        show_trainer_check(requests[0].settings)
     return bool(preview.problems)
 
 
