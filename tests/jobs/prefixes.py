@@ -53,9 +53,16 @@ PREFIXES = tuple(FORMATS)
 
 
 def prefixed(case: Case, name: str) -> bytes | None:
-    """The log of a case with a prefix before every line; None where its bytes are no lines of UTF-8."""
+    """The log of a case with a prefix before every line; None where its bytes are no lines of UTF-8.
+
+    None, too, where lines have several prefixes of their own already: what is learned below another one needs more.
+    """
     log = case.log
-    if b"\0" in log or log.startswith((b"\xef\xbb\xbf", b'{"log"', b'{"severity"')):
+    if (
+        case.kind in {"mixed-prefixes", "prefix-changes"}
+        or b"\0" in log
+        or log.startswith((b"\xef\xbb\xbf", b'{"log"', b'{"severity"'))
+    ):
         return None
     lines = log.decode().split("\n")
     put: Callable[..., str] = FORMATS[name].format

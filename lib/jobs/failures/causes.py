@@ -95,6 +95,7 @@ class Rule:
         message: One sentence; may name groups of the pattern and ``file``.
         vague: The same sentence for when one of these is not known.
         file_before: Where an earlier line of the log names the file.
+        is_inferred: The words do not say the cause, it is what they most often come from.
     """
 
     cause: Cause
@@ -103,9 +104,19 @@ class Rule:
     vague: str = ""
     hint: str = ""
     file_before: re.Pattern[str] | None = None
+    is_inferred: bool = False
 
 
-def rule(cause: Cause, pattern: str, message: str, vague: str = "", *, hint: str = "", file_before: str = "") -> Rule:
+def rule(
+    cause: Cause,
+    pattern: str,
+    message: str,
+    vague: str = "",
+    *,
+    hint: str = "",
+    file_before: str = "",
+    is_inferred: bool = False,
+) -> Rule:
     """A rule as the tables write it."""
     return Rule(
         cause=cause,
@@ -114,6 +125,7 @@ def rule(cause: Cause, pattern: str, message: str, vague: str = "", *, hint: str
         vague=vague,
         hint=hint,
         file_before=re.compile(file_before) if file_before else None,
+        is_inferred=is_inferred,
     )
 
 

@@ -56,7 +56,8 @@ def signal_in_text(log: LogEnd) -> int | None:
         match = DIED.search(text)
         if match is None and entry.level not in {"INFO", "WARNING", "WARN", "DEBUG"}:
             match = SHELL_WORDS.match(entry.text)
-        if match and not log.moved_on(entry.first):
+        # Who is killed paints no bar any more, who is reported as killed may have had partners.
+        if match and not log.moved_on(entry.first, by=1 if match.re is SHELL_WORDS else 2):
             word = next(group for group in match.groups() if group)
             return _SIGNAL_OF_WORD.get(word) or int(word[:4])
     return None

@@ -19,11 +19,17 @@ SPACE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.OUT_OF_MEMORY,
-        r"OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED"
+        r"OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation"
         r"|OOM during training step|CUDA_ERROR_OUT_OF_MEMORY|CUDA failed with error out of memory|cudaMalloc failed"
-        r"|NVML_SUCCESS == r INTERNAL ASSERT|hipErrorOutOfMemory|UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"
+        r"|hipErrorOutOfMemory|UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"
         r"|cuda runtime error \(2\)|not enough GPU video memory",
         "The graphics card ran out of memory.",
+    ),
+    rule(
+        Cause.OUT_OF_MEMORY,
+        r"CUBLAS_STATUS_ALLOC_FAILED|NVML_SUCCESS == r INTERNAL ASSERT",
+        "The graphics card ran out of memory.",
+        is_inferred=True,
     ),
     rule(
         Cause.OUT_OF_MEMORY,
@@ -54,6 +60,7 @@ SPACE_RULES: tuple[Rule, ...] = (
         Cause.KILLED,
         r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) exited unexpectedly",
         "A process of the data loader was killed or crashed, likely because the machine ran out of memory.",
+        is_inferred=True,
     ),
     # The disk.
     rule(
@@ -65,9 +72,14 @@ SPACE_RULES: tuple[Rule, ...] = (
     rule(
         Cause.DISK_FULL,
         r"\[Errno 28\] (?!inotify)|Disk quota exceeded|\[Errno 122\]|database or disk is full"
-        r"|not enough space on the disk|WinError 112\b"
-        r"|PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos",
+        r"|not enough space on the disk|WinError 112\b",
         "The disk is full, or a quota is used up.",
+    ),
+    rule(
+        Cause.DISK_FULL,
+        r"PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos",
+        "PyTorch could not write a file to its end: the disk is full, or a quota is used up.",
+        is_inferred=True,
     ),
 )
 

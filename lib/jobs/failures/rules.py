@@ -68,6 +68,12 @@ LINE_RULES: tuple[Rule, ...] = (
         r"\S*python\S*: No module named (?P<name>[\w.]+)",
         "The Python module {name} is not installed where the trainer runs.",
     ),
+    rule(
+        Cause.PERMISSION_DENIED,
+        r"\S*sh: (?:line \d+: |\d+: )?(?P<file>\S{1,300}): Permission denied$",
+        "{file} may not be executed.",
+        hint="Make it executable (chmod +x), or start it with its interpreter (bash, python).",
+    ),
     NO_IMAGES,
     rule(
         Cause.OUT_OF_MEMORY,
@@ -180,7 +186,7 @@ _GIVEN = re.compile(
 _SUPPOSED = re.compile(
     r"(?i)\b(?:if|in case|whether|unless|otherwise|(?:may|might|could)(?! (?:be|have|not)\b)|would"
     r"|can (?:lead|cause|also)|avoid\w*|prevent\w*|instead of|e\.g\.|such as|try|consider|tip|please|potential\w*"
-    r"|when (?:you|using)|(?:help|useful) (?:with|for|against))\b"
+    r"|reasons?|usual\w*|typical\w*|common\w*|when (?:you|using)|(?:help|useful) (?:with|for|against))\b"
 )
 # Words before what a library takes for the reason.
 _GUESSED = re.compile(r"(?i)\b(?:possibl[ey]|likely|probably|perhaps|(?:may|might|could) (?:be|have))\b")
@@ -230,7 +236,8 @@ def _first_found(text: str, head: int) -> Finding | None:
             ends = [end.end() for end in _SENTENCE_END.finditer(text, 0, match.start())]
             before = ends[-1] if ends else 0, match.start()
             if not _SUPPOSED.search(text, *before):
-                is_sure = not ends and match.start() <= head and not _GUESSED.search(text, *before)
+                is_said_first = not ends and match.start() <= head and not _GUESSED.search(text, *before)
+                is_sure = is_said_first and not each.is_inferred
                 return Finding(rule=each, facts=_facts(match), is_sure=is_sure)
     return None
 

@@ -50,7 +50,8 @@ _MISMATCH = re.compile(
     r"|takes (?:from )?\d+ (?:to \d+ )?positional)"
     r"|^(?:ImportError|RuntimeError): .*\b(?:requires|needs) (?P<needed>[\w-]+) ?(?:version )?[<>=~]"
     r"|numpy\.dtype size changed|numpy\.core\.multiarray failed|compiled using NumPy 1\.x"
-    r"|(?:was|were) compiled (?:against|with) (?:a )?different|is (?:not compatible|incompatible) with|version mismatch"
+    r"|(?:was|were) compiled (?:against|with) (?:a )?different|version mismatch"
+    r"|\d\.\d.{0,80} (?:not |in)compatible with|(?:not |in)compatible with .{0,80}\d\.\d"
     r"|operator \w+::\w+ does not exist|your generated code is out of date"
 )
 _REFUSALS = frozenset({"ValueError", "AssertionError", "NotImplementedError", "Exception", "RuntimeError"})
@@ -62,8 +63,10 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_]{2,}")
 # Libraries whose compiled part must fit PyTorch and CUDA.
 _COMPILED = frozenset({"bitsandbytes", "xformers", "triton", "flash_attn"})
 _FORBIDS = re.compile(
-    r"(?i)\b(?:can(?:not|'t)|must|only|requires?d?|not (?:supported|allowed|valid|compatible)|unsupported|invalid"
-    r"|unknown|unrecognized|incompatible|conflict|either|both|should be|expected one of|is not in|mutually)\b"
+    r"(?i)\b(?:can(?:not|'t)|must|requires?d?|not (?:supported|allowed|valid|compatible)|unsupported|invalid"
+    r"|minimum of|at least|unknown|unrecognized|incompatible|conflict|either|both|should be|expected one of"
+    r"|is not in|mutually"
+    r"|(?:can|may|is|are|be|supports?|works?) only|only (?:support|work|allow|accept|available|possible|valid|be)\w*)\b"
 )
 # What a library refuses is often a tensor, not a setting.
 _TENSORS = re.compile(r"(?i)\btensors?\b|\bdimensions? \d|\bshapes?\b|\bmat1\b|\bsame device\b|\bdtype\b|\bstride")

@@ -34,13 +34,19 @@ _CELL_FRAME = re.compile(
     r"|^(?P<cell>Cell In ?\[\d+\]), line (?P<line2>\d+)|^(?P<cell2><ipython-input-\S+>) in "
 )
 _ARROW = re.compile(r"^-{1,6}> ?(?P<line>\d+) (?P<code>.*)")
+# What programs that start a trainer raise when it has failed.
+_ENDED_WITH_CODE = re.compile(
+    r"(?i)\b(?:train\w*|(?:sub)?process|script|command|job|child|worker|run)\b.{0,80}"
+    r"\b(?:failed|exited|ended|finished) with (?:an? )?(?:exit |return |error )?(?:code|status) -?\d+\W*$"
+)
 # The hub's answers: what they mean stands in a paragraph of its own.
 _HAS_PARAGRAPH = re.compile(r"\(Request ID: [^)]*\)$")
 # What follows an exception and is none of its message: machines, launchers and shells speaking.
 OTHERS = re.compile(
-    r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$|\+-"
+    r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$"
     r"|(?:\S*sh: )?(?:line \d+: +\d+ )?(?:Killed|Terminated|Aborted|Segmentation fault|Bus error)\b|Command exited"
-    r"|Exited with|Exception ignored in|\w+@[\w.-]+[:#$~]|\(\w[\w.-]*\) \S+[$#>]|make: \*\*\*|error: Recipe |NVRM: "
+    r"|\+-|Exited with|\S+ exited with code"
+    r"|Exception ignored in|\w+@[\w.-]+[:#$~]|\(\w[\w.-]*\) \S+[$#>]|make: \*\*\*|error: Recipe |NVRM: "
     r"|Press any key|(?:.*: )?(?:command )?not found$|Out of memory: Killed|Saving |saving |Epoch |epoch |steps: "
     r"|\d\d:\d\d:\d\d|\[?[EWI]\d{4} |\S.{0,300}:\d+: \w*Warning: "
 )
@@ -79,7 +85,8 @@ class Raised:
     @property
     def is_wrapper(self) -> bool:
         """Whether it only says that another process failed."""
-        return self.name.rpartition(".")[2] in {"CalledProcessError", "ChildFailedError", "SystemExit"}
+        is_launchers = self.name.rpartition(".")[2] in {"CalledProcessError", "ChildFailedError", "SystemExit"}
+        return is_launchers or bool(_ENDED_WITH_CODE.search(self.message.partition("\n")[0][:300]))
 
     @property
     def is_key(self) -> bool:

@@ -208,7 +208,7 @@ class ProgressParser:
         elif frame.kind is BarKind.EPOCH_STEPS:
             if whole := run.over_epochs(frame):
                 self._take_steps(whole)
-        elif (frame.description, frame.total) == run.named_bar:
+        elif run.is_named_bar(frame):
             self._take_whole_run(frame)
         elif frame.kind is BarKind.OTHER and run.is_training(frame):
             run.named_bar = (frame.description, frame.total)

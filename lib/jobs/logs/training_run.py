@@ -73,6 +73,12 @@ class TrainingRun:
         ahead = (epochs - self.offset // per_epoch) * per_epoch - skipped
         return self.offset + min(self.total, max(ahead, 0))
 
+    def is_named_bar(self, frame: BarFrame) -> bool:
+        """Whether it is the bar of the training, which may have been read before a prefix was known."""
+        if self.named_bar is None or frame.total != self.named_bar[1]:
+            return False
+        return frame.description in {self.named_bar[0], b""}
+
     def is_training(self, frame: BarFrame) -> bool:
         """Whether a bar whose name says nothing is the training."""
         if frame.total == self.numbers.get("steps") or frame.loss is not None:
