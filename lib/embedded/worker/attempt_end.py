@@ -142,6 +142,14 @@ def judge_gone(folder: AttemptFolder) -> Verdict:
     return Verdict(status=JobStatus.LOST, failure=failure)
 
 
+def judge_out_of_reach(why: str) -> Verdict:
+    """The verdict when what runs the attempt cannot be asked any more."""
+    message = f"It is unknown whether the training still runs. {why}"
+    hint = "Name it there again, and see whether the training still runs, before you retry it."
+    failure = Failure(cause=Cause.CLUSTER_LOST.value, message=message, hint=hint)
+    return Verdict(status=JobStatus.LOST, failure=failure)
+
+
 def failed(cause: Cause, message: str, evidence: tuple[str, ...] = (), hint: str = "") -> Verdict:
     """A failed attempt with its cause."""
     failure = Failure(cause=cause.value, message=message, hint=hint or HINTS[cause], evidence=evidence)

@@ -5,7 +5,8 @@ from typing import Protocol
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.store.runs import Claim
-from lib.embedded.worker.attempt_end import NotRunnable
+from lib.embedded.worker.attempt_end import END_UNKNOWN, NotRunnable, judge_out_of_reach
+from lib.jobs.failures.judge import Verdict
 from lib.jobs.training_settings import TrainingSettings
 
 
@@ -96,6 +97,15 @@ class Executors:
         """As ``Executor.room``. A job for a place that does not exist gets room: its start says what is wrong."""
         running = [claim for claim in claims if claim.executor == name]
         return self._executors[name].room(settings, uses_gpu, running) if name in self._executors else ()
+
+    def is_alive(self, claim: Claim, folder: AttemptFolder) -> bool:
+        """Whether one of its processes may be alive; False where nobody can tell, without its executor."""
+        found = self._executors.get(claim.executor)
+        return found is not None and found.run_of(claim, folder).is_alive()
+
+    def unknown_end(self, claim: Claim) -> Verdict:
+        """The verdict on an attempt whose end cannot be told."""
+        return END_UNKNOWN if claim.executor in self._executors else judge_out_of_reach(no_executor(claim.executor))
 
     def close(self) -> None:
         """The worker ends; what runs goes on."""

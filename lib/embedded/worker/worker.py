@@ -27,7 +27,7 @@ from lib.embedded.store.runs import AttemptEnd, Claim
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.registry import load_recipes
 from lib.embedded.worker.artifact_upload import UploadTarget
-from lib.embedded.worker.attempt_end import END_UNKNOWN, judge_failed_start
+from lib.embedded.worker.attempt_end import judge_failed_start
 from lib.embedded.worker.attempt_follower import AttemptFollower
 from lib.embedded.worker.attempt_start import AttemptStart
 from lib.embedded.worker.disk_reserve import DiskReserve
@@ -164,7 +164,7 @@ class Worker:
             with self._survived(f"an end of {mark}"):
                 if self._is_hopeless(run.claim):
                     del self._followed[mark]
-                    self._end(run.claim, END_UNKNOWN, run.progress)
+                    self._end(run.claim, self._executors.unknown_end(run.claim), run.progress)
         with self._survived("an end"):
             self._record_ends()
         with self._survived("the machine"):
@@ -230,7 +230,7 @@ class Worker:
         """Whether the end of a run cannot be determined; it must not stay "running" forever."""
         errors = self._errors.get(claim.mark, 0)
         try:
-            if errors and self._executors.of(claim).run_of(claim, self._folder(claim)).is_alive():
+            if errors and self._executors.is_alive(claim, self._folder(claim)):
                 self._errors[claim.mark] = 0  # its end is still to come
                 return False
         except FolderUnavailable:
@@ -259,7 +259,7 @@ class Worker:
                 continue
             if self._is_hopeless(claim):
                 self._left_over.remove(claim)
-                self._end(claim, END_UNKNOWN)
+                self._end(claim, self._executors.unknown_end(claim))
 
     def _take_in(self) -> None:
         """Follow runs that were started elsewhere since the last look."""

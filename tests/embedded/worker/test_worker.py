@@ -631,3 +631,17 @@ def test_an_average_that_a_passing_nan_spoilt_ends_nothing(yard: Yard) -> None:
     (folder.output / "go").touch()
     ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
     assert (ended.status, "nan_loss" in ended.alarms) == (JobStatus.SUCCEEDED, True)
+
+
+def test_a_run_at_an_executor_that_is_no_longer_named_is_lost_and_holds_up_no_other(yard: Yard) -> None:
+    far, near = yard.submit(submission_id="far"), yard.submit(submission_id="near")
+    with yard.source.store.database.writing() as connection:
+        connection.execute("UPDATE jobs SET settings = json_set(settings, '$.where', 'ray') WHERE id = ?", (far.id,))
+    assert yard.source.store.runs.claim_next(executor="ray")
+    assert yard.source.store.runs.claim_next()
+    staff = yard.hire()
+    assert yard.run_until(staff, near, lambda now: now.status.is_terminal).status is JobStatus.SUCCEEDED
+    far = yard.run_until(staff, far, lambda now: now.status.is_terminal)
+    assert far.status is JobStatus.LOST
+    assert far.failure is not None
+    assert "unknown whether the training still runs. This dashboard has no executor 'ray'" in far.failure.message
