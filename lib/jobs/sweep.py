@@ -11,13 +11,13 @@ from lib.errors import InvalidRequest
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import Choice, Number, value_text
-from lib.jobs.training_settings import ENTERED, SETTINGS
+from lib.jobs.training_settings import CLUSTER, ENTERED, RUN, SETTINGS
 from lib.jobs.words import within_sentence
 
 MAX_SWEEP_JOBS = 32
 SEPARATOR = ","
 _NAME_END = ": "
-SWEEPABLE = tuple(each for each in ENTERED if isinstance(each, Number | Choice))
+SWEEPABLE = tuple(each for each in ENTERED if isinstance(each, Number | Choice) and each.group not in (RUN, CLUSTER))
 _SHORT = {
     "learning_rate": "LR",
     "unet_lr": "U-Net LR",

@@ -45,27 +45,35 @@ class ExpectedPause:
 
     def count_to_come(self, step: int, total: int) -> int:
         """How many are due after ``step`` and before ``total``."""
-        period = max(1.0, self.every_steps or total / self.times)
+        period = self.period(total)
         return max(0, int((total - 1) // period) - int(step // period))
+
+    def period(self, total: int) -> float:
+        """After how many steps it comes again."""
+        return max(1.0, self.every_steps or total / self.times)
 
 
 @dataclass(slots=True)
 class _Pauses:
-    """When pauses of one kind happened, and what the last ones cost beyond a plain step."""
+    """When pauses of one kind happened, and what the last ones cost beyond a plain step.
+
+    ``every`` is the rhythm of those that ended: one after the last step is often out of it.
+    """
 
     steps: list[int] = field(default_factory=list)
     costs_s: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
     expected_s: float = 0.0
+    every: int = 0
 
     @property
     def cost_s(self) -> float:
         return max(0.0, median(self.costs_s)) if self.costs_s else self.expected_s
 
-    def count_to_come(self, step: int, total: int, start: int) -> int:
-        """How many are due from after the last one up to ``total``, at the rhythm seen so far."""
+    def count_to_come(self, step: int, total: int, first: int) -> int:
+        """How many are due from after the last one up to ``total``, at the rhythm seen so far, else every ``first``."""
         last = self.steps[-1]
-        period = last - self.steps[-2] if len(self.steps) > 1 else last - start
+        period = last - self.steps[-2] if len(self.steps) > 1 else first
         if period <= 0:
             return 0
         if step - last > period:  # The rhythm was wrong: one was due and did not happen.
@@ -150,7 +158,9 @@ class StepPace:
         per_step = expected_s(seconds)
         left = (total - self._step) * per_step
         for kind, pauses in self._pauses.items():
-            due = pauses.count_to_come(self._step, total, self._start)
+            known = self._expected.get(kind)
+            first = round(known.period(total)) if known else pauses.steps[-1] - self._start
+            due = pauses.count_to_come(self._step, total, first)
             left += (due + (kind in self._paused)) * pauses.cost_s
         for kind, expected in self._expected.items():
             if kind not in self._pauses:
@@ -161,12 +171,7 @@ class StepPace:
     @property
     def measured_pauses(self) -> tuple[tuple[str, int, float], ...]:
         """Kind, every how many steps, and cost in seconds, of the pauses that came to an end."""
-        first = self._start or 0
-        return tuple(
-            (kind, each.steps[-1] - (each.steps[-2] if len(each.steps) > 1 else first), each.cost_s)
-            for kind, each in self._pauses.items()
-            if each.costs_s and each.steps[-1] > first
-        )
+        return tuple((kind, each.every, each.cost_s) for kind, each in self._pauses.items() if each.every)
 
     def _recent_s(self) -> list[float]:
         if self._measured < MIN_STEPS:
@@ -180,6 +185,9 @@ class StepPace:
         if self._paused:
             if known := self._recent_s():
                 self._charge(seconds - count * median(known))
+            for kind in self._paused:
+                pauses = self._pauses[kind]
+                pauses.every = pauses.steps[-1] - (pauses.steps[-2] if len(pauses.steps) > 1 else self._start or 0)
             return
         self._plain_count += count
         self._short_s += seconds

@@ -64,8 +64,8 @@ def test_the_cost_of_pauses_is_known_from_a_former_run_before_the_first_one() ->
     pace, at = sampled(6, 10, 7.0, expected=expected)
     # Half as many steps per epoch: samples after 5, 10, … 95 of 100.
     assert pace.eta_s(100, at) == pytest.approx(94 + 18 * 7)
-    pace, at = sampled(10, 10, 0.0, expected=expected)
-    assert pace.eta_s(100, at) == pytest.approx(90 + 8 * 7 + 7), "the first one has begun, and its rhythm is seen"
+    pace, at = sampled(5, 5, 0.0, expected=expected)
+    assert pace.eta_s(100, at) == pytest.approx(95 + 18 * 7 + 7), "the first one has begun"
     by_steps = replace(settings, sample_every_steps=10)
     pace, at = sampled(6, 10, 7.0, expected=expected_pauses(by_steps, progress))
     assert pace.eta_s(100, at) == pytest.approx(94 + 9 * 7)
