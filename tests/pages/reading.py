@@ -14,8 +14,10 @@ def plain(text: object) -> str:
 
 
 def texts(app: AppTest) -> str:
-    """Everything written on the page, without Markdown's escapes."""
-    return plain(markdown(app))
+    """Everything written on the page, without Markdown's escapes. What was escaped twice would show its backslashes."""
+    written = markdown(app)
+    assert r"\\\." not in written, written
+    return plain(written)
 
 
 def markdown(app: AppTest) -> str:

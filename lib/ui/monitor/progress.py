@@ -23,7 +23,7 @@ from lib.ui.parts.format import duration_text, loss_text, part_text, percent_tex
 from lib.ui.parts.links import show_place_link
 from lib.ui.parts.machine import gpus_text, machine_text
 from lib.ui.parts.notes import show_note
-from lib.ui.parts.text import escaped
+from lib.ui.parts.text import escaped, plain
 
 _BAR_NAMES = {
     JobStatus.FAILED: "Progress at failure",
@@ -233,7 +233,7 @@ def _show_waiting(job: Job) -> None:
     else:
         st.markdown(waiting_text(job))
     if reason := wait_text(job):
-        show_note(escaped(reason, limit=400))
+        show_note(plain(reason, limit=400))
     if refused := services.reason_against(Action.MOVE):
         show_note(refused)
         return

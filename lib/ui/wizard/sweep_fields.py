@@ -12,7 +12,7 @@ from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.sources.protocol import Action
 from lib.ui.parts.notes import show_note
 from lib.ui.parts.settings_form import hint_text, show_field_note
-from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.text import plain
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import swept_values
 from lib.ui.wizard.navigation import Entered, write_entered
@@ -24,7 +24,7 @@ _CHOICE_KEY, _FIELD = "wizard-swept", "wizard-several-"
 def edit_sweep(trainer: str, swept: Mapping[str, str], entered: Entered) -> None:
     """The choice of settings, and the field of each chosen one; only the reason where the source has no sweeps."""
     if refusal := services.source().reason_against(Action.SWEEP):
-        show_note(f"One value per field: {escaped(refusal)}")
+        show_note(f"One value per field: {refusal}")
         return
     parameters = services.source().parameters(trainer)
     follow_url(_CHOICE_KEY, list(swept))
