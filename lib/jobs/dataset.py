@@ -15,6 +15,7 @@ class Dataset:
         image_count: Images that can be trained on; None when the source does not say.
         caption_count: Images with a caption; None when unknown.
         smallest, largest: (width, height) in pixels of the smallest and largest image by area.
+        sizes: (width, height) in pixels -> how many images have it; empty while it is not known of all.
         tag_counts: Comma-separated caption tags with their counts, most frequent first.
         uncaptioned: Names of images without a caption.
         stray_captions: Names of captions that belong to no image.
@@ -33,6 +34,7 @@ class Dataset:
     path: str | None = None
     smallest: tuple[int, int] | None = None
     largest: tuple[int, int] | None = None
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
     tag_counts: Mapping[str, int] = field(default_factory=dict)
     uncaptioned: tuple[str, ...] = ()
     stray_captions: tuple[str, ...] = ()

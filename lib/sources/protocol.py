@@ -72,6 +72,7 @@ class Preview:
     command: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    steps: int | None = None
     estimate_s: float | None = None
     estimate_basis: str = ""
     base_model: str = ""

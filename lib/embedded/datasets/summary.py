@@ -13,7 +13,7 @@ from lib.embedded.datasets.thumbnails import Picture, PictureCache, duplicate_gr
 from lib.embedded.files import json_file
 from lib.jobs.dataset import Dataset
 
-SUMMARY_VERSION = 3
+SUMMARY_VERSION = 4
 MAX_TAGS = 300
 # File systems round times: a change right after a reading can have the same time as the one before.
 SETTLED_NS = 100_000_000
@@ -108,6 +108,7 @@ def _collect(folder: Path, pictures: Mapping[str, Picture]) -> dict[str, Any]:
         "tags": count_tags(captions.values()),
         "smallest": sizes[0][1:] if sizes else None,
         "largest": sizes[-1][1:] if sizes else None,
+        "sizes": [[*size, count] for size, count in Counter(each[1:] for each in sizes).items()],
         "uncaptioned": [name for name in names if name not in captions],
         "stray_captions": list_stray_captions(folder, names),
         "undecodable": [name for name, each in known.items() if each.error],
@@ -157,6 +158,7 @@ def _from_kept(folder: Path, kept: Mapping[str, Any]) -> Dataset:
         size_bytes=kept["bytes"],
         smallest=(smallest[0], smallest[1]) if smallest else None,
         largest=(largest[0], largest[1]) if largest else None,
+        sizes={(width, height): count for width, height, count in kept["sizes"]} if kept["scanned"] else {},
         tag_counts=kept["tags"],
         uncaptioned=tuple(kept["uncaptioned"]),
         stray_captions=tuple(kept["stray_captions"]),

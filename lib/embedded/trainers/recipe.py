@@ -13,7 +13,7 @@ from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
 from lib.jobs.resume import Start
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_value
-from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings, set_names
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings, set_names, total_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +162,10 @@ class Recipe(Protocol):
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
         """What an attempt left to go on from, in any order; it looks at the disk. None: it cannot be continued."""
         return ()
+
+    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+        """Optimisation steps of a whole training, as the trainer counts them."""
+        return total_steps(dataset.image_count or 0, settings)
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """About how much a whole run writes, for the check of free disk space."""

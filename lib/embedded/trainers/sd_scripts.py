@@ -1,5 +1,6 @@
 """The recipe of kohya's sd-scripts: LoRA for Stable Diffusion, SDXL, FLUX.1, Lumina and Anima."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from lib.embedded.trainers.sd_scripts_settings import (
     network_arguments,
 )
 from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
+from lib.jobs.aspect_buckets import LARGEST_PX, SMALLEST_PX, STEP_PX, Buckets
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -181,6 +183,21 @@ class SdScriptsRecipe(Recipe):
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
         """Its newest states: of an epoch, of a number of steps, of the end."""
         return kohya_states(ended)
+
+    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+        """Steps as sd-scripts counts them: batches are cut from each aspect ratio bucket."""
+        if settings.max_steps or not dataset.sizes or not settings.buckets:
+            return super().steps(settings, dataset)
+        buckets = Buckets(
+            resolution=(settings.resolution, settings.resolution_height or settings.resolution),
+            smallest=settings.bucket_min or SMALLEST_PX,
+            largest=settings.bucket_max or LARGEST_PX,
+            step=settings.bucket_step or STEP_PX,
+            no_upscale=settings.bucket_no_upscale,
+        )
+        batches = buckets.batches(dataset.sizes, repeats=settings.repeats, batch_size=settings.batch_size)
+        # Each card gets its share of the batches.
+        return math.ceil(batches / settings.gpus / settings.gradient_accumulation) * settings.epochs
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory of the network."""

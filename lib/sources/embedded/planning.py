@@ -12,7 +12,7 @@ from lib.embedded.trainers.recipe import Recipe, TrainingRun, unused_problems
 from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
-from lib.jobs.training_settings import job_name_problem, setting_problems, total_steps
+from lib.jobs.training_settings import job_name_problem, setting_problems
 from lib.jobs.words import count_text, size_text
 from lib.sources.embedded.places import Places
 from lib.sources.protocol import Preview
@@ -110,7 +110,7 @@ class Planner:
         if dataset is None or recipe is None or setting_problems(request.settings):
             return Preview(problems=problems)
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
-        estimate_s, basis = self._estimate(request, dataset)
+        estimate_s, basis = self._estimate(request, dataset, recipe)
         training = self._training(request, dataset)
         return Preview(
             before=tuple(map(tuple, recipe.commands_before(training))),
@@ -121,6 +121,7 @@ class Planner:
                 *self._gpu_warnings(request, recipe),
                 *(["There is already a job with this name."] if is_taken else []),
             ),
+            steps=recipe.steps(request.settings, dataset) if dataset.image_count else None,
             estimate_s=estimate_s,
             estimate_basis=basis,
             base_model=base.text if (base := recipe.base_model(request.settings)) else "",
@@ -148,7 +149,7 @@ class Planner:
             return []
         return [f"The training writes about {size_text(needed_bytes)}, but only {size_text(free)} are free."]
 
-    def _estimate(self, request: JobRequest, dataset: Dataset) -> tuple[float | None, str]:
+    def _estimate(self, request: JobRequest, dataset: Dataset, recipe: Recipe) -> tuple[float | None, str]:
         """The median pace of earlier jobs with this configuration times the steps to run, and what it is based on."""
         if not request.config_id or not dataset.image_count or setting_problems(request.settings):
             return None, ""
@@ -159,7 +160,7 @@ class Planner:
         ]
         if not paces:
             return None, ""
-        steps = total_steps(dataset.image_count, request.settings)
+        steps = recipe.steps(request.settings, dataset)
         former = count_text(len(paces), "former job", "former jobs")
         return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."
 

@@ -51,8 +51,8 @@ _LABELS = {
 }
 
 
-def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
-    """``16 images × 2 repeats × 10 epochs / batch size 4 = 80 steps``."""
+def steps_text(dataset: Dataset, settings: TrainingSettings, counted: int | None = None) -> str:
+    """``16 images × 2 repeats × 10 epochs / batch size 4 = 80 steps``; ``counted`` is what the trainer would count."""
     if dataset.image_count is None:
         return "unknown: the source does not say how many images the dataset has"
     if settings.max_steps:
@@ -62,8 +62,11 @@ def steps_text(dataset: Dataset, settings: TrainingSettings) -> str:
         count_text(settings.repeats, "repeat", "repeats"),
         count_text(settings.epochs, "epoch", "epochs"),
     ]
-    steps = total_steps(dataset.image_count, settings)
+    plain = total_steps(dataset.image_count, settings)
+    steps = plain if counted is None else counted
     batch = f"batch size {settings.batch_size}"
+    if steps > plain:
+        batch += " within each aspect ratio"
     if settings.gradient_accumulation > 1:
         batch += f" / {settings.gradient_accumulation} batches per step"
     return f"{' × '.join(factors)} / {batch} = {count_text(steps, 'step', 'steps')}"
@@ -102,12 +105,15 @@ def _named(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def sweep_steps_text(requests: Sequence[JobRequest], dataset: Dataset) -> str:
+def sweep_steps_text(requests: Sequence[JobRequest], previews: Sequence[Preview], dataset: Dataset) -> str:
     """The steps of each job, or from the least to the most."""
     effective = [services.source().in_effect(each.settings) for each in requests]
-    if dataset.image_count is None or len({steps_text(dataset, each) for each in effective}) == 1:
-        return steps_text(dataset, effective[0])
-    counts = sorted(total_steps(dataset.image_count, each) for each in effective)
+    counted = [preview.steps for preview in previews]
+    texts = {steps_text(dataset, *each) for each in zip(effective, counted, strict=True)}
+    if dataset.image_count is None or len(texts) == 1:
+        return min(texts)
+    plain = [total_steps(dataset.image_count, each) for each in effective]
+    counts = sorted(known or steps for known, steps in zip(counted, plain, strict=True))
     return f"{counts[0]:,} to {count_text(counts[-1], 'step', 'steps')} per job"
 
 
@@ -131,7 +137,7 @@ def review_facts(
         "Dataset": f"{dataset.name} ({count_text(dataset.image_count, 'image', 'images')})",
         "Configuration": config.name if config else "none",
         **({"Base model": f"{preview.base_model}, by its header"} if preview.base_model else {}),
-        "Steps": steps_text(dataset, services.source().in_effect(request.settings)),
+        "Steps": steps_text(dataset, services.source().in_effect(request.settings), preview.steps),
         "Time": estimate_text(preview),
         "Time limit": "none" if request.time_limit_s is None else duration_text(request.time_limit_s),
     }
@@ -183,7 +189,7 @@ def show_review(
         if values:
             facts |= {
                 "Jobs": f"{len(requests)}, one for each combination",
-                "Steps": sweep_steps_text(requests, dataset),
+                "Steps": sweep_steps_text(requests, previews, dataset),
             }
         if CLUSTER in services.source().executors:
             where = settings.where or services.source().executors[0]

@@ -97,6 +97,8 @@ def test_facts_come_with_the_scan(datasets: DatasetFolder, cats: str) -> None:
     assert parts == [0.2, 0.4, 0.6, 0.8, 1.0]
     (after,) = datasets.list()
     assert (after.smallest, after.largest, after.scanned) == ((24, 16), (64, 48), True)
+    assert (before.sizes, sum(after.sizes.values())) == ({}, 4)
+    assert {(24, 16), (64, 48)} <= after.sizes.keys()
     assert after.undecodable == ("broken.png",)
     assert after.duplicates == (("a.png", "copy.png"),)
     shown = datasets.images(cats, skip=1, take=2)

@@ -15,7 +15,8 @@ from lib.embedded.trainers.sd_scripts import SdScriptsRecipe, architecture
 from lib.embedded.trainers.sd_scripts_options import known_options
 from lib.embedded.trainers.sd_scripts_settings import ARCHITECTURES, PARAMETERS
 from lib.embedded.trainers.tiny import TinyRecipe
-from lib.jobs.training_settings import FOLDED, TrainingSettings, set_names
+from lib.jobs.dataset import Dataset
+from lib.jobs.training_settings import FOLDED, TrainingSettings, set_names, total_steps
 from tests.embedded.trainers.test_recipes import READY, make_run
 
 RECIPE = SdScriptsRecipe(None)
@@ -199,3 +200,22 @@ def test_a_trainer_refuses_settings_that_it_does_not_use() -> None:
     (problem,) = unused_problems(RECIPE, replace(PLAIN, optimizer="os.system"))
     assert problem.startswith("Optimizer must be one of: AdamW,")
     assert set_names(PLAIN) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "steps"),
+    [
+        ({}, 6),
+        ({"gradient_accumulation": 2}, 4),
+        ({"gpus": 2}, 4),
+        ({"buckets": False}, 4),
+        ({"max_steps": 50}, 50),
+        ({"repeats": 4}, 12),
+    ],
+)
+def test_steps_are_counted_as_sd_scripts_counts_them(values: dict[str, Any], steps: int) -> None:
+    # Recorded in sd-aspects-batch4: 6 steps, where 6 images in batches of 4 would be 4.
+    dataset = Dataset(id="d", name="D", image_count=6, sizes={(512, 512): 4, (640, 256): 1, (256, 640): 1})
+    settings = replace(TrainingSettings(batch_size=4, epochs=2, resolution=128, bucket_min=64), **values)
+    assert SdScriptsRecipe(None).steps(settings, dataset) == steps
+    assert TinyRecipe().steps(settings, dataset) == total_steps(6, settings)

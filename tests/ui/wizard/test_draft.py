@@ -171,6 +171,8 @@ def test_the_review_counts_the_steps():
         steps_text(dataset, replace(VALUES, repeats=2)) == "17 images × 2 repeats × 3 epochs / batch size 2 = 51 steps"
     )
     one = Dataset(id="d1", name="d", image_count=1)
+    in_buckets = steps_text(dataset, replace(VALUES, repeats=2), 60)
+    assert in_buckets == "17 images × 2 repeats × 3 epochs / batch size 2 within each aspect ratio = 60 steps"
     assert steps_text(one, TrainingSettings(epochs=1)) == "1 image × 1 repeat × 1 epoch / batch size 1 = 1 step"
     assert steps_text(Dataset(id="d", name="d"), VALUES).startswith("unknown")
 
