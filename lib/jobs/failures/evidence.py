@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from lib.jobs.failures.tracebacks import LEVEL, OTHERS, Chain, read_chains
+from lib.jobs.failures.tracebacks import HAS_PARAGRAPH, LEVEL, OTHERS, Chain, message_end, read_chains
 from lib.jobs.logs.announcements import is_opening
 from lib.jobs.logs.prefixes import without_prefixes
 from lib.jobs.logs.rich_lines import joined, source_of
@@ -176,6 +176,9 @@ def _read_entries(lines: Sequence[str]) -> Iterator[Entry]:
         if rich:
             last, text = _unwrap(lines, index)
             source = source_of(line)
+        elif HAS_PARAGRAPH.search(line[-100:]):
+            last = message_end(lines, index + 1)
+            text = "\n".join(lines[index:last]).strip()
         level = LEVEL.search(line[:80])
         yield Entry(text=text, level=level[1] if level else "", first=index, last=last, source=source)
         index = last

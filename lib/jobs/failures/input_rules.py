@@ -215,6 +215,11 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.MISSING_FILE,
+        r"Can't find a valid checkpoint at (?P<file>\S+)",
+        "There is no checkpoint to go on from at {file}.",
+    ),
+    rule(
+        Cause.MISSING_FILE,
         r"Could not find config file (?P<file>\S+)",
         "The trainer needs the settings file {file}, which does not exist.",
     ),

@@ -66,10 +66,17 @@ _FORBIDS = re.compile(
     r"(?i)\b(?:can(?:not|'t)|must|requires?d?|not (?:supported|allowed|valid|compatible)|unsupported|invalid"
     r"|minimum of|at least|unknown|unrecognized|incompatible|conflict|either|both|should be|expected one of"
     r"|is not in|mutually"
-    r"|(?:can|may|is|are|be|supports?|works?) only|only (?:support|work|allow|accept|available|possible|valid|be)\w*)\b"
+    r"|(?:can|may|is|are|be|supports?|works?) only"
+    r"|only (?:support|work|allow|accept|available|possible|valid|be|one)\w*)\b"
+)
+# Functions that look at settings and at nothing else.
+_CHECKS = re.compile(
+    r"parse_arg|(?:check|verify|validate|assert|sanitize)_(?:\w*_)?(?:arg|config|setting|option|param)|^__post_init__$"
 )
 # What a library refuses is often a tensor, not a setting.
 _TENSORS = re.compile(r"(?i)\btensors?\b|\bdimensions? \d|\bshapes?\b|\bmat1\b|\bsame device\b|\bdtype\b|\bstride")
+# Nor is what the trainer finds amiss with its files.
+_DATA = re.compile(r"(?i)\b(?:captions?|images?|videos?|frames?|tags?|latents?|files?|folders?|samples?|rows?)\b")
 _ADVICE = re.compile(
     r"(?i)\b(?:downgrade|upgrade|reinstall|pip install|please|try |consider|make sure|you (?:can|should|need|must)|set "
     r"\W?\w+\W? ?(?:=|to)|use \W?--|run \W?\w+|https?://)"
@@ -236,12 +243,17 @@ def _cause_of(raised: Raised, kind: str, *, did_step: bool) -> Cause:
         return Cause.LIBRARY_MISMATCH
     if kind in _BUGS and is_own(raised):
         return Cause.TRAINER_BUG
-    is_refusal = not did_step and kind in _REFUSALS and _is_deliberate(raised) and refuses(raised.message)
+    may_refuse = not did_step and kind in _REFUSALS and _is_deliberate(raised)
+    if may_refuse and any(_CHECKS.search(frame.function) for frame in raised.frames):
+        return Cause.BAD_ARGUMENT
+    is_refusal = may_refuse and refuses(raised.message)
     if is_refusal and _OPTION.search(raised.message):
         return Cause.BAD_ARGUMENT
     if not is_refusal or not is_own(raised):
         return Cause.UNKNOWN
-    return Cause.BAD_ARGUMENT if _SETTING.search(raised.message) else Cause.TRAINER_REFUSED
+    if _SETTING.search(raised.message):
+        return Cause.BAD_ARGUMENT
+    return Cause.UNKNOWN if _DATA.search(raised.message) else Cause.TRAINER_REFUSED
 
 
 def _is_deliberate(raised: Raised) -> bool:

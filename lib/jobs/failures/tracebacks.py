@@ -40,7 +40,7 @@ _ENDED_WITH_CODE = re.compile(
     r"\b(?:failed|exited|ended|finished) with (?:an? )?(?:exit |return |error )?(?:code|status) -?\d+\W*$"
 )
 # The hub's answers: what they mean stands in a paragraph of its own.
-_HAS_PARAGRAPH = re.compile(r"\(Request ID: [^)]*\)$")
+HAS_PARAGRAPH = re.compile(r"\(Request ID: [^)]*\)$")
 # What follows an exception and is none of its message: machines, launchers and shells speaking.
 OTHERS = re.compile(
     r"slurmstepd: |srun: |\w+: Job step aborted|\[\s*\d+\.\d{6}\] |kernel: |wandb: |mpirun|mpiexec|-{20,}$|={20,}$"
@@ -159,7 +159,7 @@ def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None)
             frames.append(frame)
         match = None if frame else EXCEPTION.match(line)
         if match:
-            last = _message_end(lines, at + 1)
+            last = message_end(lines, at + 1)
             more = [lines[after].removeprefix(prefix) for after in range(at + 1, last)]
             message = "\n".join([match["message"] or "", *more]).strip()
             return Raised(name=match["name"], message=message, first=at, last=last, frames=tuple(frames))
@@ -196,9 +196,10 @@ def _frames_above(lines: Sequence[str], index: int) -> list[Frame]:
     return [Frame(path=match["path"], line=int(match["line"][:9])) for match in found if match][-1:]
 
 
-def _message_end(lines: Sequence[str], start: int) -> int:
+def message_end(lines: Sequence[str], start: int) -> int:
+    """Where a message ends whose first line is the one before ``start``."""
     end = start
-    if _HAS_PARAGRAPH.search(lines[start - 1][-100:]) and end + 1 < len(lines) and not lines[end].strip():
+    if HAS_PARAGRAPH.search(lines[start - 1][-100:]) and end + 1 < len(lines) and not lines[end].strip():
         end += 1
     while end < len(lines) and end - start < MAX_MESSAGE_LINES and _continues(lines[end]):
         end += 1
