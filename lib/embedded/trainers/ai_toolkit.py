@@ -8,27 +8,48 @@ environment where ``${NAME}`` stands.
 import ast
 import contextlib
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.ai_toolkit_settings import (
+    ARCHITECTURES,
+    KEYS,
+    OPTIMIZERS,
+    PARAMETERS,
+    PRECISIONS,
+    RULES,
+    ToolkitArchitecture,
+    ignored_problems,
+)
 from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.config_source import SECTIONS, SOURCE, read_sections
 from lib.embedded.trainers.kohya_arguments import whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_all, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import ModelFiles
-from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
+from lib.embedded.trainers.option_rules import extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems, tried_run
+from lib.embedded.trainers.recipe import (
+    EndedRun,
+    FoundFile,
+    FoundState,
+    Recipe,
+    TrainingRun,
+    dataset_problems,
+    tried_run,
+)
 from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
+from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import Parameter, TrainingSettings
+from lib.jobs.resume import Start
+from lib.jobs.training_settings import TrainingSettings
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE, OPTIMIZER_FILE = "config.json", "optimizer.pt"
 DATASET_FOLDER = "dataset"
 PACKAGES = ("torch", "diffusers")
 BYTES_PER_SAMPLE = 300_000
@@ -36,119 +57,6 @@ KEEP_ALL = 100_000
 NEVER = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolkitArchitecture:
-    """A kind of base model: what ai-toolkit calls it, whether it is trained by flow matching, and its size."""
-
-    label: str
-    arch: str
-    bytes_per_rank: int
-    is_flow: bool = True
-
-
-def _made(label: str, arch: str, bytes_per_rank: int, *, is_flow: bool = True) -> ToolkitArchitecture:
-    return ToolkitArchitecture(label=label, arch=arch, bytes_per_rank=bytes_per_rank, is_flow=is_flow)
-
-
-# Sizes in 16 bit are estimates from the widths of the layers.
-ARCHITECTURES = {
-    "sd15": _made("Stable Diffusion 1.5", "sd1", 1_200_000, is_flow=False),
-    "sdxl": _made("SDXL", "sdxl", 7_200_000, is_flow=False),
-    "sd3": _made("Stable Diffusion 3.5", "sd3", 12_000_000),
-    "flux": _made("FLUX.1", "flux", 19_200_000),
-    "chroma": _made("Chroma", "chroma", 15_000_000),
-    "lumina": _made("Lumina 2", "lumina2", 8_000_000),
-    "flux2-dev": _made("FLUX.2 dev", "flux2", 12_200_000),
-    "flux2-klein-4b": _made("FLUX.2 klein 4B", "flux2_klein_4b", 2_900_000),
-    "flux2-klein-9b": _made("FLUX.2 klein 9B", "flux2_klein_9b", 5_200_000),
-    "qwen-image": _made("Qwen-Image", "qwen_image", 13_300_000),
-    "z-image": _made("Z-Image", "zimage", 5_000_000),
-}
-OPTIMIZERS = ("adamw", "adamw8bit", "lion", "lion8bit", "adafactor", "prodigy", "prodigy8bit", "automagic")
-SCHEDULES = ("constant", "constant_with_warmup", "cosine")
-PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16", "float": "float32"}
-# Setting -> section and key, where a value that is set is written as it is.
-KEYS = {
-    "gradient_accumulation": ("train", "gradient_accumulation"),
-    "gradient_checkpointing": ("train", "gradient_checkpointing"),
-    "unet_lr": ("train", "unet_lr"),
-    "text_encoder_lr": ("train", "text_encoder_lr"),
-    "lr_scheduler": ("train", "lr_scheduler"),
-    "min_snr_gamma": ("train", "min_snr_gamma"),
-    "noise_offset": ("train", "noise_offset"),
-    "fp8_base": ("model", "quantize"),
-    "vae": ("model", "vae_path"),
-    "network_weights": ("network", "pretrained_lora_path"),
-    "buckets": ("datasets", "buckets"),
-    "shuffle_caption": ("datasets", "shuffle_tokens"),
-    "keep_tokens": ("datasets", "keep_tokens"),
-    "caption_dropout": ("datasets", "caption_dropout_rate"),
-    "class_tokens": ("datasets", "default_caption"),
-    "flip_images": ("datasets", "flip_x"),
-    "loader_workers": ("datasets", "num_workers"),
-    "sample_steps": ("sample", "sample_steps"),
-    "sample_guidance": ("sample", "guidance_scale"),
-    "negative_prompt": ("sample", "neg"),
-}
-_OWN = {
-    "base_model": "name_or_path",
-    "epochs": "steps",
-    "max_steps": "steps",
-    "learning_rate": "lr",
-    "batch_size": "batch_size",
-    "resolution": "resolution",
-    "network_dim": "linear",
-    "network_alpha": "linear_alpha",
-    "repeats": "num_repeats",
-    "seed": "training_seed",
-    "sample_prompts": "samples",
-    "extra": "",
-    "optimizer_args": "optimizer_params",
-    "lr_warmup": "lr_scheduler_params",
-    "save_every_epochs": "save_every",
-    "save_every_steps": "save_every",
-    "keep_last": "max_step_saves_to_keep",
-    "sample_every_epochs": "sample_every",
-    "sample_every_steps": "sample_every",
-}
-PARAMETERS: Mapping[str, Parameter] = {
-    **{setting: Parameter(name=key) for setting, key in _OWN.items()},
-    **{setting: Parameter(name=key) for setting, (_, key) in KEYS.items()},
-    "architecture": Parameter(name="arch", choices=tuple(ARCHITECTURES)),
-    "mixed_precision": Parameter(name="dtype", choices=("no", "fp16", "bf16")),
-    "save_precision": Parameter(name="dtype", choices=("float", "fp16", "bf16")),
-    "optimizer": Parameter(name="optimizer", choices=OPTIMIZERS),
-    "lr_scheduler": Parameter(name="lr_scheduler", choices=SCHEDULES),
-    "network_module": Parameter(name="type", choices=("LoRA", "LoKr")),
-    "cache_latents": Parameter(name="cache_latents, cache_latents_to_disk", choices=("no", "memory", "disk")),
-    "cache_text_encoder": Parameter(name="cache_text_embeddings", choices=("disk",)),
-}
-RULES = OptionRules(
-    set_by_dashboard=frozenset(
-        {
-            *("name_or_path", "arch", "dtype", "steps", "lr", "batch_size", "resolution", "linear", "linear_alpha"),
-            *("rank", "type", "folder_path", "dataset_path", "caption_ext", "num_repeats", "samples", "prompts"),
-            *("save_every", "sample_every", "max_step_saves_to_keep", "optimizer", "optimizer_params", "sampler"),
-            *("lr_scheduler_params", "noise_scheduler", "width", "height", "walk_seed", "disable_sampling", "vae_path"),
-            *("pretrained_lora_path", "cache_latents", "cache_latents_to_disk", "cache_text_embeddings"),
-        }
-    ),
-    refused=dict.fromkeys(("push_to_hub", "hf_repo_id", "hf_private"), "sends files to a server"),
-    texts={
-        **dict.fromkeys(("trigger_word", "unconditional_prompt", "diff_output_preservation_class"), re.compile(r".*")),
-        # A model of the hub, whole or one file of it.
-        "assistant_lora_path": re.compile(r"[\w-]+/[\w-]+(/[\w-]+\.safetensors)?", re.ASCII),
-    },
-    words={
-        "qtype": frozenset({"qfloat8", "qint8", "qint4", "float8", "uint3", "uint4", "uint6"}),
-        "qtype_te": frozenset({"qfloat8", "qint8", "qint4", "float8", "uint3", "uint4", "uint6"}),
-        "timestep_type": frozenset({"sigmoid", "linear", "lognorm_blend", "shift", "weighted", "flux_shift"}),
-        "content_or_style": frozenset({"balanced", "style", "content"}),
-        "loss_type": frozenset({"mse", "mae", "wavelet", "stepped"}),
-        "format": frozenset({"jpg", "png", "webp"}),
-    },
-    ranges={"noise_offset": (-1, 1), "lokr_factor": (-1, 4096)},
-)
 _PROMPT_FLAGS = frozenset({"p2", "n", "n2", "w", "h", "d", "seed", "l", "cfg", "s", "steps", "m", "gr"})
 
 
@@ -163,6 +71,7 @@ class AiToolkitRecipe(Recipe):
     name = "ai-toolkit"
     label = "ai-toolkit (SD 1.5 to 3.5, SDXL, FLUX.1 and .2, Qwen-Image, Z-Image)"
     parameters = PARAMETERS
+    takes_weights = True
 
     def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
         self._folder = folder
@@ -244,7 +153,7 @@ class AiToolkitRecipe(Recipe):
 
     def _sections(self, run: TrainingRun) -> dict[str, dict[str, Any]]:
         """Section -> its keys: our own, those of the settings, the further options."""
-        settings = run.settings
+        settings = replace(run.settings, network_weights="") if run.start else run.settings
         sections = _own_keys(run, _kind(settings))
         for setting, (section, key) in KEYS.items():
             value = getattr(settings, setting)
@@ -267,10 +176,35 @@ class AiToolkitRecipe(Recipe):
         # All in ASCII, with the dollar as a code: what is read looks like no variable.
         text = json.dumps(self.config(run), indent=2).replace("$", "\\u0024")
         (run.attempt_dir / CONFIG_FILE).write_text(text, encoding="utf-8")
+        if run.start and run.start_path:
+            _lay_start(run, run.start, run.start_path)
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
         return collect_kohya(output_dir)
+
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        """Its newest file, where the optimizer's memory lies beside it."""
+        found = [file for file in collect_kohya(ended.output_dir) if file.kind in LORA_KINDS]
+        if not found:
+            return []
+        newest = max(found, key=lambda file: file.modified_at)
+        path, per_epoch = ended.output_dir / newest.path, ended.steps_per_epoch
+        step = newest.step or ended.last_step or 0
+        has_optimizer = zipfile.is_zipfile(path.with_name(OPTIMIZER_FILE))
+        faults = {
+            f"Its {OPTIMIZER_FILE} is missing or incomplete.": not has_optimizer,
+            "It does not say at which step it was saved.": not step,
+        }
+        return [
+            FoundState(
+                path=newest.path,
+                step=step,
+                epoch=step // per_epoch if per_epoch and step % per_epoch == 0 else None,
+                modified_at=newest.modified_at,
+                problem=next((fault for fault, is_there in faults.items() if is_there), ""),
+            )
+        ]
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and the optimizer's memory."""
@@ -278,6 +212,21 @@ class AiToolkitRecipe(Recipe):
         saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
         samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
         return (min(saves, settings.keep_last or saves) + 5) * file_bytes + samples
+
+
+def _lay_start(run: TrainingRun, start: Start, path: Path) -> None:
+    """Lay a former file into the folder of the name, where ai-toolkit finds it and reads its step.
+
+    The optimizer's memory is copied, since it is written anew under the same name; without it, it begins anew.
+    """
+    stem = file_stem(run.name)
+    folder = run.output_dir / stem
+    folder.mkdir(exist_ok=True)
+    link = folder / f"{stem}_{start.step:09d}.safetensors"
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    if start.is_state:
+        shutil.copyfile(path.with_name(OPTIMIZER_FILE), folder / OPTIMIZER_FILE)
 
 
 def _own_keys(run: TrainingRun, kind: ToolkitArchitecture) -> dict[str, dict[str, Any]]:
@@ -349,30 +298,6 @@ def _arguments(lines: Sequence[str]) -> dict[str, Any]:
         with contextlib.suppress(ValueError, SyntaxError):
             found[key.strip()] = ast.literal_eval(text.strip())
     return found
-
-
-def ignored_problems(settings: TrainingSettings) -> list[str]:
-    """Settings that ai-toolkit would ignore, or that contradict each other."""
-    said = settings
-    twice = [key for setting, (_, key) in KEYS.items() if key in said.extra and setting in PARAMETERS]
-    faults = {
-        f"The key {', '.join(twice)} has a field of its own. Remove it from the further options.": bool(twice),
-        "ai-toolkit trains on one card. Set the cards to 1.": said.gpus > 1,
-        "Warm-up belongs to the schedule constant_with_warmup. Choose it, or empty the warm-up.": (
-            bool(said.lr_warmup) and said.lr_scheduler != "constant_with_warmup"
-        ),
-        "The schedule constant_with_warmup needs a warm-up: ai-toolkit would take 1,000 steps. Give it.": (
-            not said.lr_warmup and said.lr_scheduler == "constant_with_warmup"
-        ),
-        "Cached text encoder outputs need captions that stay the same: no shuffling and no dropout.": (
-            bool(said.cache_text_encoder) and (said.shuffle_caption or bool(said.caption_dropout))
-        ),
-        "Cached text encoder outputs need a text encoder that is not trained. Empty its learning rate.": (
-            bool(said.cache_text_encoder) and said.text_encoder_lr is not None
-        ),
-        "An optimizer argument must be written as name=value.": any("=" not in each for each in said.optimizer_args),
-    }
-    return [problem for problem, is_there in faults.items() if is_there]
 
 
 def prompt_problem(prompt: str) -> str:

@@ -8,19 +8,31 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.files.availability import folder_unavailable
 from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.kohya_arguments import extra_arguments, launch, plain_arguments, said_twice, whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya
+from lib.embedded.trainers.kohya_states import ACCELERATE, state_problem
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_all, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import ModelFiles, expanded, is_path
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems, tried_run
+from lib.embedded.trainers.recipe import (
+    EndedRun,
+    FoundFile,
+    FoundState,
+    Recipe,
+    TrainingRun,
+    dataset_problems,
+    tried_run,
+)
 from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import Parameter, TrainingSettings
 
 SCRIPTS = "examples/dreambooth"
@@ -28,6 +40,7 @@ ENTRY = "parse_args"
 PACKAGES = ("torch", "accelerate", "diffusers", "transformers", "peft", "datasets")
 DATASET_FOLDER, CACHE_FOLDER = "dataset", "datasets-cache"
 CAPTION_COLUMN = "text"
+WEIGHTS = "pytorch_lora_weights.safetensors"
 # For images that all have a caption of their own: the scripts ask for a prompt, and do not use it then.
 UNUSED_PROMPT = "a photo"
 PRECISION = "bf16"
@@ -258,6 +271,7 @@ class DiffusersRecipe(Recipe):
             f"--checkpointing_steps={_checkpoint_steps(run)}",
             f"--logging_dir={run.attempt_dir / EVENTS_FOLDER}",
             "--report_to=tensorboard",
+            *([f"--resume_from_checkpoint={_resumed(run.start)}"] if run.start else []),
             *extra_arguments(settings.extra),
         ]
 
@@ -269,9 +283,18 @@ class DiffusersRecipe(Recipe):
         lines = [json.dumps({"file_name": link.name, CAPTION_COLUMN: caption}) for link, caption in images]
         (folder / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
+        if run.start and run.start_path:
+            link = run.output_dir / _resumed(run.start)
+            link.unlink(missing_ok=True)
+            link.symlink_to(run.start_path)
+
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far."""
         return collect_kohya(output_dir)
+
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        """Its checkpoints."""
+        return checkpoint_states(ended)
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """The LoRA, and its checkpoints with the optimizer's memory."""
@@ -327,3 +350,33 @@ def _checkpoint_steps(run: TrainingRun) -> int:
     if settings.save_every_steps or not settings.save_every_epochs:
         return settings.save_every_steps or NEVER
     return max(1, steps_of_epochs(run.dataset, settings, settings.save_every_epochs) // run.gpu_count)
+
+
+def _resumed(start: Start) -> str:
+    """What the state is called in the output folder, where alone the scripts look for it.
+
+    They read the step from the part after the hyphen, and delete old folders that begin with ``checkpoint``.
+    """
+    return f".resumed-{start.step}"
+
+
+def checkpoint_states(ended: EndedRun) -> list[FoundState]:
+    """The folders ``checkpoint-{step}`` of an attempt. Raises FolderUnavailable when they cannot be read now."""
+    try:
+        if ended.output_dir.is_symlink() or not ended.output_dir.is_dir():
+            return []
+        folders = (path for path in ended.output_dir.glob("checkpoint-*") if path.is_dir() and not path.is_symlink())
+        return [_found_state(path, ended) for path in folders if path.name.removeprefix("checkpoint-").isdigit()]
+    except OSError as error:
+        raise folder_unavailable(ended.output_dir, error) from error
+
+
+def _found_state(folder: Path, ended: EndedRun) -> FoundState:
+    step, per_epoch = int(folder.name.removeprefix("checkpoint-")), ended.steps_per_epoch
+    return FoundState(
+        path=folder.name,
+        step=step,
+        epoch=step // per_epoch if per_epoch and step % per_epoch == 0 else None,
+        modified_at=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
+        problem=state_problem(folder, ACCELERATE, ended.settings.network_dim, weights_name=WEIGHTS),
+    )

@@ -77,13 +77,13 @@ def said_step(folder: Path) -> int | None:
     return step if isinstance(step, int) and step > 0 else None
 
 
-def state_problem(folder: Path, needed: Sequence[str], rank: int | None) -> str:
+def state_problem(folder: Path, needed: Sequence[str], rank: int | None, *, weights_name: str = WEIGHTS) -> str:
     """Why a state folder cannot be used; empty when it is whole. No pickle is opened."""
     try:
-        weights = read_local(folder / WEIGHTS)
+        weights = read_local(folder / weights_name)
         missing = [name for name in needed if not _is_archive(folder / name)]
     except (BrokenFile, FileNotFoundError):
-        missing = [WEIGHTS]
+        missing = [weights_name]
     except (OSError, ArtifactError) as error:
         return f"It cannot be read now ({getattr(error, 'strerror', None) or error})."
     if missing:

@@ -21,6 +21,8 @@ from lib.embedded.trainers.kohya_arguments import (
     whole_path,
 )
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
+from lib.embedded.trainers.kohya_states import going_on, kohya_states
+from lib.embedded.trainers.linked_dataset import steps_of_all
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.musubi_settings import (
     ARCHITECTURES,
@@ -33,7 +35,16 @@ from lib.embedded.trainers.musubi_settings import (
 )
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, caption_problems, dataset_problems, tried_run
+from lib.embedded.trainers.recipe import (
+    EndedRun,
+    FoundFile,
+    FoundState,
+    Recipe,
+    TrainingRun,
+    caption_problems,
+    dataset_problems,
+    tried_run,
+)
 from lib.embedded.trainers.sd_scripts import BYTES_PER_SAMPLE, MOST_RANK_COUNTED
 from lib.embedded.trainers.sd_scripts_options import RANGES, REFUSED, TEXTS
 from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
@@ -83,6 +94,8 @@ class MusubiRecipe(Recipe):
     name = "musubi-tuner"
     label = "musubi-tuner (Qwen-Image, Z-Image, FLUX.2, Krea 2, Wan, HunyuanVideo)"
     parameters = PARAMETERS
+    takes_weights = True
+    counts_anew = frozenset({"step", "epoch"})
 
     def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
         self._folder = folder
@@ -170,7 +183,7 @@ class MusubiRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of the training."""
-        settings, kind = run.settings, _kind(run.settings)
+        settings, kind = _rest(run), _kind(run.settings)
         fp8 = ("--fp8_base", *(("--fp8_scaled",) if kind.has_fp8_scaled else ()))
         arguments = [
             f"--dit={whole_path(settings.base_model)}",
@@ -198,12 +211,13 @@ class MusubiRecipe(Recipe):
             f"--logging_dir={run.attempt_dir / EVENTS_FOLDER}",
             "--log_with=tensorboard",
             *sample_arguments(run),
+            *_start_arguments(run),
         ]
         return self._launched(run, kind.scripts[2], arguments, run.gpu_count)
 
     def _launched(self, run: TrainingRun, script: str, arguments: Sequence[str], cards: int = 1) -> list[str]:
         """A script with its arguments and those of the further options that it has."""
-        settings, kind = run.settings, _kind(run.settings)
+        settings, kind = going_on(run), _kind(run.settings)
         options = self._parsers(kind)
         is_training = script == kind.scripts[2]
         elsewhere = {name for other, known in options.items() if other != script for name in known}
@@ -231,6 +245,10 @@ class MusubiRecipe(Recipe):
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far, named as sd-scripts names them."""
         return collect_kohya(output_dir)
+
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        """Its state folders."""
+        return kohya_states(ended)
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory; no caches."""
@@ -277,6 +295,25 @@ def prompt_problem(prompt: str) -> str:
         if (option := part.partition(" ")[0]).lower() not in _PROMPT_OPTIONS:
             return f"The sample prompt option --{option[:20]} is not passed on. Remove it from the prompt."
     return ""
+
+
+def _rest(run: TrainingRun) -> TrainingSettings:
+    """The settings of what is left to train: after a resume musubi-tuner counts steps and epochs from 0 again.
+
+    From within an epoch it is told steps, as many as there would be without aspect ratio buckets.
+    """
+    settings, start = going_on(run), run.start
+    if start is None:
+        return settings
+    if settings.max_steps or start.epoch is None:
+        return replace(settings, max_steps=max(1, steps_of_all(run.dataset, settings) - start.step))
+    return replace(settings, epochs=max(1, settings.epochs - start.epoch))
+
+
+def _start_arguments(run: TrainingRun) -> list[str]:
+    if run.start is None or run.start_path is None:
+        return []
+    return [f"--{'resume' if run.start.is_state else 'network_weights'}={run.start_path}"]
 
 
 def _text_arguments(settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:

@@ -1,20 +1,25 @@
 """Every setting of the ai-toolkit recipe is written under a key that ai-toolkit knows, and as it wants it."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
-from lib.embedded.trainers.ai_toolkit import ARCHITECTURES, PARAMETERS, AiToolkitRecipe
+from lib.embedded.trainers.ai_toolkit import AiToolkitRecipe
+from lib.embedded.trainers.ai_toolkit_settings import ARCHITECTURES, PARAMETERS
 from lib.embedded.trainers.config_source import SOURCE
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.parser_source import Kind
+from lib.embedded.trainers.recipe import EndedRun
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.job import ArtifactKind
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import FOLDED, TrainingSettings
 from lib.settings import TrainingRules
 from tests.embedded.trainers.option_tables import installed, read_architectures, read_keys
@@ -205,3 +210,29 @@ def test_what_it_writes_below_a_folder_of_its_name_is_found(tmp_path: Path) -> N
         "optimizer.pt": (ArtifactKind.STATE, None),
         "samples/1700000000__000000250_1.jpg": (ArtifactKind.SAMPLE, 250),
     }
+
+
+def test_it_goes_on_from_the_newest_file_of_a_former_attempt(tmp_path: Path) -> None:
+    former = tmp_path / "former" / "x"
+    former.mkdir(parents=True)
+    for number, step in enumerate((250, 500)):
+        (former / f"x_{step:09d}.safetensors").touch()
+        os.utime(former / f"x_{step:09d}.safetensors", (number, number))
+    ended = EndedRun(output_dir=former.parent, settings=PLAIN, steps_per_epoch=250)
+    (state,) = NOWHERE.states(ended)
+    assert (state.path, state.problem) == ("x/x_000000500.safetensors", "Its optimizer.pt is missing or incomplete.")
+    with ZipFile(former / "optimizer.pt", "w") as file:
+        file.writestr("data.pkl", b"")
+    (state,) = NOWHERE.states(ended)
+    assert (state.step, state.epoch, state.problem) == (500, 2, "")
+    (tmp_path / "images").mkdir()
+    start = Start(attempt=1, path=state.path, step=500, epoch=2)
+    run = make_run(tmp_path, replace(PLAIN, network_weights="/m/first.safetensors"), dataset_path=tmp_path / "images",
+                   start=start, start_path=former.parent / state.path)  # fmt: skip
+    for _ in range(2):
+        NOWHERE.prepare(run)
+    folder = run.output_dir / "sks кот ねこ v1"
+    assert (folder / "sks кот ねこ v1_000000500.safetensors").resolve() == former / "x_000000500.safetensors"
+    assert not (folder / "optimizer.pt").is_symlink()  # it will be written over
+    assert "pretrained_lora_path" not in NOWHERE.config(run)["config"]["process"][0]["network"]
+    assert NOWHERE.states(EndedRun(output_dir=tmp_path / "none", settings=PLAIN)) == []

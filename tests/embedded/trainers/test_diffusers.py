@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from lib.embedded.trainers.diffusers import ARCHITECTURES, PARAMETERS, DiffusersRecipe
 from lib.embedded.trainers.model_files import ModelFiles
-from lib.embedded.trainers.recipe import TrainingRun
+from lib.embedded.trainers.recipe import EndedRun, TrainingRun
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.job import ArtifactKind
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import FOLDED, TrainingSettings
 from lib.settings import TrainingRules
 from tests.embedded.trainers.option_tables import installed, parser, read_table
@@ -160,3 +164,35 @@ def test_a_checkpoint_holds_the_lora_and_the_state(tmp_path: Path) -> None:
     found = {file.path: (file.kind, file.step) for file in NOWHERE.collect(run.output_dir)}
     kinds = (ArtifactKind.LORA, ArtifactKind.CHECKPOINT, ArtifactKind.STATE, ArtifactKind.STATE)
     assert found == dict(zip(names, zip(kinds, (None, 36, 36, 36), strict=True), strict=True))
+
+
+def test_it_goes_on_from_a_checkpoint_of_a_former_attempt(tmp_path: Path) -> None:
+    former = tmp_path / "former"
+    write_checkpoint(former / "checkpoint-36")
+    write_checkpoint(former / "checkpoint-40", rank=4)
+    (former / "checkpoint-44").mkdir()
+    ended = EndedRun(output_dir=former, settings=PLAIN, steps_per_epoch=12)
+    found = {state.path: state for state in NOWHERE.states(ended)}
+    assert [(found[name].step, found[name].epoch) for name in sorted(found)] == [(36, 3), (40, None), (44, None)]
+    assert found["checkpoint-36"].problem == ""
+    assert found["checkpoint-40"].problem == "It is of rank 4, but the job trains rank 16."
+    assert "half written" in found["checkpoint-44"].problem
+    (tmp_path / "images").mkdir()
+    start = Start(attempt=1, path="checkpoint-36", step=36, epoch=3)
+    run = run_of(tmp_path, PLAIN, start=start, start_path=former / "checkpoint-36", dataset_path=tmp_path / "images")
+    NOWHERE.prepare(run)
+    got = command(tmp_path, PLAIN, start=start, start_path=former / "checkpoint-36")
+    assert {"--resume_from_checkpoint=.resumed-36", "--num_train_epochs=10"} <= set(got)
+    assert (run.output_dir / ".resumed-36" / "optimizer.bin").is_file()
+    assert NOWHERE.collect(run.output_dir) == []  # they are files of the former attempt
+
+
+def write_checkpoint(folder: Path, rank: int = 16) -> None:
+    """What accelerate and diffusers write; the archives as torch writes them are zip files."""
+    folder.mkdir(parents=True)
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora"
+    weights = {f"{name}_A.weight": np.zeros((rank, 8), "f4"), f"{name}_B.weight": np.zeros((8, rank), "f4")}
+    save_file(weights, folder / "pytorch_lora_weights.safetensors")
+    for archive in ("optimizer.bin", "random_states_0.pkl"):
+        with ZipFile(folder / archive, "w") as file:
+            file.writestr("data.pkl", b"")

@@ -16,6 +16,7 @@ from lib.embedded.trainers.musubi_settings import ARCHITECTURES, PARAMETERS
 from lib.embedded.trainers.recipe import unused_problems
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.job import ArtifactKind
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import FOLDED, TrainingSettings
 from lib.settings import TrainingRules
 from tests.embedded.trainers.option_tables import installed, parser, read_table
@@ -209,6 +210,25 @@ def test_a_checkout_of_another_version_is_told_before_the_start(tmp_path: Path) 
 def test_only_what_musubi_tuner_uses_is_offered() -> None:
     (problem,) = unused_problems(NOWHERE, replace(PLAIN, clip_skip=2, unet_lr=1e-4))
     assert problem.startswith("musubi-tuner does not use: U-Net learning rate, Clip skip.")
+
+
+def test_a_resumed_run_is_told_only_the_rest(tmp_path: Path) -> None:
+    def command(start: Start, **changes: Any) -> list[str]:
+        run = make_run(tmp_path, replace(PLAIN, **changes), dataset=replace(READY, image_count=12), start=start,
+                       start_path=tmp_path / "x-000004-state")  # fmt: skip
+        found = NOWHERE.command(run)
+        script = ARCHITECTURES["qwen-image"].scripts[2]
+        parser(TABLE[script]).parse_args(found[found.index(script) + 1 :])
+        return found
+
+    after_epoch = Start(attempt=1, path="x-000004-state", step=48, epoch=4)
+    got = command(after_epoch, network_weights="/m/first.safetensors")
+    assert {"--max_train_epochs=6", f"--resume={tmp_path / 'x-000004-state'}"} <= set(got)
+    assert not any(part.startswith("--network_weights") for part in got)
+    assert "--max_train_steps=70" in command(Start(attempt=1, path="x", step=50))  # of 120
+    assert "--max_train_steps=52" in command(after_epoch, max_steps=100)
+    weights = command(replace(after_epoch, is_state=False))
+    assert f"--network_weights={tmp_path / 'x-000004-state'}" in weights
 
 
 @pytest.mark.slow
