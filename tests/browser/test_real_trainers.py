@@ -56,6 +56,8 @@ def dashboard(start_dashboard: Callable[..., Dashboard], tmp_path_factory: pytes
     run.mkdir(parents=True)
     (run / "train.log").write_bytes(LOG)
     (run / "fox.safetensors").write_bytes(weights("fox", 1.0))
+    (run / "sample").mkdir()
+    (run / "sample" / "fox_e000001_00_20261129120000_42.mp4").write_bytes(b"")
     (folder / "fox.json").write_text(json.dumps(PRESET))
     return start_dashboard(folder / "data", SD_SCRIPTS_DIR=str(checkout), LORA_WATCH_DIRS=str(runs))
 
@@ -89,5 +91,7 @@ def test_a_run_of_a_terminal_is_watched_from_the_page(page: Page, dashboard: Das
     page.wait_for_url("**/job?id=*")
     expect(page.get_by_text("Watched: this run was started elsewhere")).to_be_visible()
     expect(page.get_by_text("0.125").first).to_be_visible()
+    video = re.compile(r"/download/.*/1/sample/fox_e000001_00_\d+_42\.mp4\?inline=1$")
+    expect(page.locator("video")).to_have_attribute("src", video)
     assert page.get_by_role("button", name="Cancel", exact=True).count() == 0
-    assert sorted(path.name for path in place.iterdir()) == ["fox.safetensors", "train.log"]
+    assert sorted(path.name for path in place.iterdir()) == ["fox.safetensors", "sample", "train.log"]

@@ -38,6 +38,7 @@ def source(source: MemorySource, tmp_path: Path) -> MemorySource:
     source.files["j1", "1/a.safetensors"] = LocalFile(path=file, name=NAME)
     source.files["j1", "1/page.html"] = LocalFile(path=file, name="page.html")
     source.files["j1", "1/sample.png"] = LocalFile(path=file, name="sample.png")
+    source.files["j1", "1/sample.mp4"] = LocalFile(path=file, name="sample.mp4")
     expires = datetime(2030, 1, 1, tzinfo=UTC)
     source.files["j1", "s3"] = PresignedUrl(url=SIGNED, expires_at=expires)
     return source
@@ -84,10 +85,12 @@ def test_a_stored_file_is_a_redirect_signed_at_the_click(client: TestClient) -> 
     assert answer.headers["referrer-policy"] == "no-referrer"
 
 
-def test_only_pictures_are_shown_inline(client: TestClient) -> None:
+def test_only_pictures_and_videos_are_shown_inline(client: TestClient) -> None:
     picture = client.get("/download/j1/1/sample.png?inline=1")
     assert picture.headers["content-type"] == "image/png"
     assert picture.headers["content-disposition"].startswith("inline;")
+    video = client.get("/download/j1/1/sample.mp4?inline=1", headers={"Range": "bytes=0-3"})
+    assert (video.status_code, video.headers["content-type"], len(video.content)) == (206, "video/mp4", 4)
     page = client.get("/download/j1/1/page.html?inline=1")
     assert page.headers["content-type"] == "application/octet-stream"
     assert page.headers["content-disposition"].startswith("attachment;")

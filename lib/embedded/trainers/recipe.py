@@ -191,6 +191,13 @@ def unused_problems(
     ]
 
 
+def base_problems(recipe: Recipe, settings: TrainingSettings) -> list[str]:
+    """Why the base model cannot be trained on, by its header."""
+    base = recipe.base_model(settings)
+    problem = base and (base.problem or base.contradiction(settings.architecture))
+    return [problem] if problem else []
+
+
 def dataset_problems(dataset: Dataset) -> list[str]:
     """Why no trainer could use the dataset; empty when it can be trained on."""
     if dataset.image_count == 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
-from lib.embedded.trainers.recipe import Recipe, TrainingRun
+from lib.embedded.trainers.recipe import Recipe, TrainingRun, base_problems
 from lib.embedded.worker.attempt_end import NotRunnable
 from lib.embedded.worker.executor import Executor
 from lib.embedded.worker.gpus import Gpus
@@ -38,6 +38,7 @@ class AttemptStart:
             *_gpu_problems(claim),
             *self._start_problems(claim, recipe),
             *recipe.problems(claim.settings, training.dataset),
+            *base_problems(recipe, claim.settings),
         ]
         if problems:
             raise NotRunnable(problems)

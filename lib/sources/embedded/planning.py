@@ -8,7 +8,7 @@ from statistics import median
 from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.store.jobs import Store
-from lib.embedded.trainers.recipe import Recipe, TrainingRun, unused_problems
+from lib.embedded.trainers.recipe import Recipe, TrainingRun, base_problems, unused_problems
 from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
@@ -69,7 +69,7 @@ class Planner:
             *unused_problems(recipe, request.settings, self._places.parameters),
             *self._gpu_problems(request, recipe),
             *others,
-            *_base_problems(recipe, request),
+            *base_problems(recipe, request.settings),
         )
         disk = self._disk_problems(recipe.expected_bytes(request.settings))
         return Problems(fields=fields, others=(*others, *disk))
@@ -163,10 +163,3 @@ class Planner:
         steps = recipe.steps(request.settings, dataset)
         former = count_text(len(paces), "former job", "former jobs")
         return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."
-
-
-def _base_problems(recipe: Recipe, request: JobRequest) -> list[str]:
-    """Why the base model cannot be trained on, by its header."""
-    base = recipe.base_model(request.settings)
-    problem = base and (base.problem or base.contradiction(request.settings.architecture))
-    return [problem] if problem else []
