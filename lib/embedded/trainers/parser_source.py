@@ -6,6 +6,7 @@ Importing a trainer takes half a minute and its whole environment; the calls of 
 
 import ast
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 ENTRY = "setup_parser"
 MOST_SOURCE_BYTES = 4 << 20
+DEEPEST = 2  # folders below the root in which a parser's options are
 
 
 class Kind(StrEnum):
@@ -52,7 +54,7 @@ def read_options(root: Path, script: str, entry: str = ENTRY) -> Mapping[str, Op
         entry: The function of the script that makes its parser.
     """
     try:
-        stamp = tuple((path.name, path.stat().st_mtime_ns) for path in _sources(root, script))
+        stamp = frozenset([(script, (root / script).stat().st_mtime_ns), *_changed_at(root, DEEPEST)])
     except OSError:
         return None
     return _read(root, script, entry, stamp)
@@ -89,12 +91,18 @@ def version_problems(arguments: Iterable[str], options: Mapping[str, Option], tr
     return [f"This {trainer} {faults[0]}: it is of another version than the dashboard knows. Update it."]
 
 
-def _sources(root: Path, script: str) -> list[Path]:
-    return [root / script, *(path for depth in ("", "*/", "*/*/") for path in sorted(root.glob(f"{depth}*.py")))]
+def _changed_at(folder: str | Path, depth: int) -> Iterator[tuple[str, int]]:
+    """Path and time of each source. The review of a sweep asks some hundred times, and pathlib is four times slower."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield entry.path, entry.stat().st_mtime_ns
+            elif depth and entry.is_dir():
+                yield from _changed_at(entry.path, depth - 1)
 
 
 @lru_cache(maxsize=64)
-def _read(root: Path, script: str, entry: str, stamp: tuple[tuple[str, int], ...]) -> Mapping[str, Option] | None:
+def _read(root: Path, script: str, entry: str, stamp: frozenset[tuple[str, int]]) -> Mapping[str, Option] | None:
     """``stamp`` changes with the checkout's revision, and with it the answer."""
     try:
         found = dict(_Checkout(root).options(script.removesuffix(".py").replace("/", "."), entry))
