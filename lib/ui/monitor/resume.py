@@ -72,7 +72,7 @@ def _show_form(job: Job, usable: dict[str, ResumePoint]) -> None:
     more = st.number_input(
         f"{unit} to add",
         min_value=0,
-        value=default_more(chosen, settings, job),
+        value=default_more(chosen, job),
         help="0 only finishes what was asked for.",
         key=f"continue-more-{chosen.id}",
     )
@@ -93,13 +93,14 @@ def length_so_far(job: Job) -> TrainingSettings:
     return job.start.applied(settings) if job.start else settings
 
 
-def default_more(point: ResumePoint, settings: TrainingSettings, job: Job) -> int:
+def default_more(point: ResumePoint, job: Job) -> int:
     """0 where something is left to train, as far as is known; else as much as was asked for at first."""
-    if settings.max_steps:
-        return 0 if point.step < settings.max_steps else settings.max_steps
+    first, now = settings_from_payload(job.settings), length_so_far(job)
+    if now.max_steps:
+        return 0 if point.step < now.max_steps else first.max_steps or now.max_steps
     total = job.progress.total_steps
-    is_over = point.epoch >= settings.epochs if point.epoch is not None else total is not None and point.step >= total
-    return settings.epochs if is_over else 0
+    is_over = point.epoch >= now.epochs if point.epoch is not None else total is not None and point.step >= total
+    return first.epochs if is_over else 0
 
 
 def point_label(point: ResumePoint, *, with_attempt: bool = False) -> str:

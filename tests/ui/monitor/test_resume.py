@@ -78,7 +78,13 @@ def test_the_dialog_names_a_state_and_plain_weights_differently() -> None:
 )
 def test_what_is_proposed_to_be_added(point: ResumePoint, settings: TrainingSettings, more: int) -> None:
     job = make_job(settings=settings_payload(settings), progress=Progress(step=36, total_steps=36))
-    assert default_more(point, settings, job) == more
+    assert default_more(point, job) == more
+
+
+def test_what_was_added_before_is_not_added_twice() -> None:
+    job = make_job(settings=settings_payload(THREE), start=replace(STATE, epochs=6), progress=Progress())
+    assert default_more(replace(POINT, epoch=6, step=72), job) == 3
+    assert default_more(replace(POINT, epoch=3, step=36), job) == 0
 
 
 def test_files_and_marks_go_on_over_the_attempts_of_one_line() -> None:
