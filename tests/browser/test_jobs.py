@@ -22,6 +22,20 @@ LOSE_FOCUS_WITH_DIALOG = """new MutationObserver((_, observer) => {
   observer.disconnect();
   setTimeout(() => document.activeElement.blur(), 50);
 }).observe(document.body, { childList: true, subtree: true })"""
+# What the server says reaches the page late, in its order.
+ANSWERS_LATE = """window.late_ms = 0;
+let turn = Promise.resolve();
+const heard = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+const late = (hear) => hear && function (event) {
+  const at = performance.now() + window.late_ms;
+  turn = turn.then(() => new Promise((go) => setTimeout(go, at - performance.now())));
+  turn = turn.then(() => hear.call(this, event));
+};
+Object.defineProperty(WebSocket.prototype, "onmessage", { ...heard, set(hear) { heard.set.call(this, late(hear)); } });
+const listen = WebSocket.prototype.addEventListener;
+WebSocket.prototype.addEventListener = function (kind, hear, how) {
+  return listen.call(this, kind, kind === "message" ? late(hear) : hear, how);
+};"""
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +149,36 @@ def test_five_steps_back_and_forward_restore_list_and_widgets(listing: Dashboard
     expect(chip(page, "Succeeded")).to_have_attribute("aria-pressed", "true")
     expect(chosen(page, "Sort by")).to_have_value("Name A-Z")
     expect(search).to_have_value("v1")
+
+
+def test_ticks_of_a_slow_connection_undo_neither_back_nor_a_click(listing: Dashboard, steer: Steer, page: Page) -> None:
+    page.add_init_script(ANSWERS_LATE)
+    page.goto(f"{listing.url}/jobs")
+    chip(page, "Running").click()
+    expect(page.get_by_text("2 jobs")).to_be_visible()
+    search = page.get_by_role("textbox", name="Search")
+    search.fill("v0")
+    search.press("Enter")
+    expect(page.get_by_text("1 job", exact=True)).to_be_visible()
+    before = reads(steer, "running")
+    page.evaluate("late_ms = 4000; history.go(-1)")
+    # Two ticks report the old search while the answer is on its way.
+    wait_for(lambda: reads(steer, "running") >= before + 3, "no ticks")
+    page.evaluate("late_ms = 0")
+    expect(page.get_by_text("2 jobs")).to_be_visible()
+    expect(search).to_have_value("")
+    page.go_back()
+    expect(page.get_by_text("137 jobs")).to_be_visible()
+    before = reads(steer, "running")
+    page.evaluate("late_ms = 4000")
+    chip(page, "Running").click()
+    wait_for(lambda: reads(steer, "running") >= before + 3, "no ticks")
+    page.evaluate("late_ms = 0")
+    expect(page.get_by_text("2 jobs")).to_be_visible()
+    expect(page).to_have_url(f"{listing.url}/jobs?status=running")
+    chip(page, "All statuses").click()
+    expect(page.get_by_text("137 jobs")).to_be_visible()
+    expect(page).to_have_url(f"{listing.url}/jobs")
 
 
 def test_dialog_typed_text_and_selection_survive_ten_ticks(

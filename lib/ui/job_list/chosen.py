@@ -4,7 +4,7 @@ import streamlit as st
 
 from lib.ui.job_list.columns import CHOICES, DEFAULT_KEYS
 from lib.ui.parts.browser import remember, remembered, show_remembered
-from lib.ui.parts.url import UrlReader, mirror_url, write_params
+from lib.ui.parts.url import UrlReader, mirrored_key, write_params
 
 _COOKIE = "job_columns"
 _WIDGET = "chosen-columns"
@@ -25,20 +25,21 @@ def shown_keys(reader: UrlReader) -> tuple[str, ...]:
 def show_column_choice(keys: tuple[str, ...]) -> None:
     """A menu with a check box for every column. The choice lands in the URL and stays in this browser."""
     with st.popover("Columns", icon=":material/view_column:", width="content"):
-        mirror_url(_WIDGET, list(keys))
+        key = mirrored_key(_WIDGET, list(keys))
         st.multiselect(
             "Columns beside the name",
             list(CHOICES),
             format_func=lambda key: CHOICES[key].label,
-            key=_WIDGET,
+            key=key,
             on_change=_push_columns,
+            args=(key,),
         )
     show_remembered(_COOKIE)
 
 
-def _push_columns() -> None:
-    chosen = st.session_state[_WIDGET]
-    word = ",".join(key for key in CHOICES if key in chosen)
+def _push_columns(widget: str) -> None:
+    chosen = st.session_state[widget] = [key for key in CHOICES if key in st.session_state[widget]]
+    word = ",".join(chosen)
     is_default = word == ",".join(DEFAULT_KEYS)
     remember(_COOKIE, word.replace(",", "."))
-    write_params({"columns": None if is_default else word})
+    write_params({"columns": None if is_default else word}, widget=widget)

@@ -30,7 +30,7 @@ from lib.ui.parts.live_times import show_moment
 from lib.ui.parts.notes import show_age, show_bad_parameters, show_incomplete
 from lib.ui.parts.pace import PACE, in_turn
 from lib.ui.parts.text import escaped
-from lib.ui.parts.url import mirror_url, settle_url, url_reader, write_params
+from lib.ui.parts.url import mirrored_key, settle_url, url_reader, write_params
 
 TICK_MS = 2_000
 SLOW_TICK_MS = 10_000
@@ -233,21 +233,22 @@ def _show_step(label: str, icon: str, skip: int, *, disabled: bool) -> None:
 
 
 def _show_page_size(query: JobQuery) -> None:
-    mirror_url("page-size", query.take)
+    key = mirrored_key("page-size", query.take)
     st.selectbox(
         "Jobs per page",
         sorted({*TAKES, query.take}),
         format_func=lambda take: f"{take} per page",
-        key="page-size",
+        key=key,
         label_visibility="collapsed",
         width=140,
         on_change=_push_page_size,
+        args=(key,),
     )
 
 
-def _push_page_size() -> None:
-    take = st.session_state["page-size"]
-    write_params({"take": None if take == TAKES[0] else str(take), "skip": None})
+def _push_page_size(key: str) -> None:
+    take = st.session_state[key]
+    write_params({"take": None if take == TAKES[0] else str(take), "skip": None}, widget=key)
 
 
 def _show_selection(selected: Sequence[Job]) -> None:

@@ -27,7 +27,7 @@ from lib.ui.monitor.loss_spec import (
 from lib.ui.parts.format import loss_text, utc_now
 from lib.ui.parts.loss_axes import AXES, EPOCH, STEP, LossAxis, loss_axis
 from lib.ui.parts.notes import show_age_note, show_note
-from lib.ui.parts.url import mirror_url, url_reader, write_params
+from lib.ui.parts.url import mirrored_key, url_reader, write_params
 
 MAX_LAG_S = 5
 FEW_POINTS = 40
@@ -186,12 +186,11 @@ def _show_beside(job: Job, attempt: Attempt, word: str, axis: LossAxis, progress
 def _show_switch(label: str, parameter: str, on: str, proposed: bool, off: str = "") -> bool:
     """A switch that the URL keeps where it is not as proposed."""
     is_on = url_reader().choice(parameter, (on, off), on if proposed else off) == on
-    key = f"chart-{parameter}"
-    mirror_url(key, is_on)
+    key = mirrored_key(f"chart-{parameter}", is_on)
     st.toggle(label, key=key, on_change=_keep_switch, args=(key, parameter, on, off, proposed))
     return is_on
 
 
 def _keep_switch(key: str, parameter: str, on: str, off: str, proposed: bool) -> None:
     is_on = st.session_state[key]
-    write_params({parameter: None if is_on == proposed else on if is_on else off})
+    write_params({parameter: None if is_on == proposed else on if is_on else off}, widget=key)

@@ -11,7 +11,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import LossPoint
 from lib.ui.parts.loss_axes import AXES, MOST_PERCENT, SMOOTHING_PERCENT, STEP, axis_label
-from lib.ui.parts.url import mirror_url, url_reader, write_params
+from lib.ui.parts.url import mirrored_key, url_reader, write_params
 
 NO_PANEL = "none"
 # The URL's word, the field of a loss point, and its name.
@@ -68,25 +68,33 @@ def show_options(job_id: str, attempt: int, choice: ChartChoice, offered: Sequen
     if not popover.open:
         return
     with popover:
-        mirror_url("chart-x", choice.axis)
+        key = mirrored_key("chart-x", choice.axis)
         st.segmented_control(
-            "Over", list(AXES), format_func=axis_label, key="chart-x", on_change=_keep_choice, required=True
+            "Over",
+            list(AXES),
+            format_func=axis_label,
+            key=key,
+            on_change=_keep_choice,
+            args=(key, "x", STEP),
+            required=True,
         )
-        mirror_url("chart-smooth", choice.percent)
-        st.slider("Smoothing", 0, MOST_PERCENT, key="chart-smooth", format="%d%%", on_change=_keep_choice)
+        key = mirrored_key("chart-smooth", choice.percent)
+        usual = (key, "smooth", SMOOTHING_PERCENT)
+        st.slider("Smoothing", 0, MOST_PERCENT, key=key, format="%d%%", on_change=_keep_choice, args=usual)
         if offered:
-            mirror_url("chart-panel", choice.beside if choice.beside in offered else NO_PANEL)
+            key = mirrored_key("chart-panel", choice.beside if choice.beside in offered else NO_PANEL)
             names = {NO_PANEL: "Nothing"} | {word: name for word, (_, name) in BESIDE.items() if word in offered}
             st.segmented_control(
                 "Below it",
                 list(names),
                 format_func=names.__getitem__,
-                key="chart-panel",
+                key=key,
                 on_change=_keep_choice,
+                args=(key, "panel", NO_PANEL),
                 required=True,
             )
-        mirror_url("chart-marks", choice.marks_files)
-        st.toggle("Mark saved LoRAs and samples", key="chart-marks", on_change=_keep_choice)
+        key = mirrored_key("chart-marks", choice.marks_files)
+        st.toggle("Mark saved LoRAs and samples", key=key, on_change=_keep_choice, args=(key, "marks", False))
         st.download_button(
             "Losses as CSV",
             data=lambda: losses_csv(services.loss_points(job_id, attempt)),
@@ -98,14 +106,6 @@ def show_options(job_id: str, attempt: int, choice: ChartChoice, offered: Sequen
         )
 
 
-def _keep_choice() -> None:
-    state = st.session_state
-    axis, percent, beside = state["chart-x"], int(state["chart-smooth"]), state.get("chart-panel")
-    write_params(
-        {
-            "x": None if axis in (None, STEP) else str(axis),
-            "smooth": None if percent == SMOOTHING_PERCENT else str(percent),
-            "panel": None if beside in (None, NO_PANEL) else str(beside),
-            "marks": "1" if state["chart-marks"] else None,
-        }
-    )
+def _keep_choice(key: str, parameter: str, usual: object) -> None:
+    value = st.session_state[key]
+    write_params({parameter: None if value in (None, usual) else "1" if value is True else str(value)}, widget=key)

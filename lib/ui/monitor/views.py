@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.jobs.job import Attempt, JobStatus
-from lib.ui.parts.url import mirror_url, url_reader, write_params
+from lib.ui.parts.url import mirrored_key, url_reader, write_params
 
 PARAMETER = "view"
 LOG, SAMPLES, FILES, DETAILS = "log", "samples", "files", "details"
@@ -28,18 +28,19 @@ def wanted_view(wanted: str, attempt: Attempt) -> str:
 def choose_view(attempt: Attempt) -> str:
     """The control that chooses; the URL keeps the choice."""
     shown = wanted_view(url_reader().text(PARAMETER), attempt)
-    mirror_url("view", shown)
+    key = mirrored_key("view", shown)
     st.segmented_control(
         "View",
         list(LABELS),
         format_func=LABELS.__getitem__,
         required=True,
-        key="view",
+        key=key,
         on_change=_keep_choice,
+        args=(key,),
         label_visibility="collapsed",
     )
     return shown
 
 
-def _keep_choice() -> None:
-    write_params({PARAMETER: st.session_state["view"]})
+def _keep_choice(key: str) -> None:
+    write_params({PARAMETER: st.session_state[key]}, widget=key)

@@ -13,7 +13,7 @@ from lib.ui.parts.cluster import PLACES
 from lib.ui.parts.format import absolute_time, viewer_zone
 from lib.ui.parts.text import escaped
 from lib.ui.parts.theme import STATUS_LOOKS
-from lib.ui.parts.url import MAX_VALUE_LENGTH, UrlReader, mirror_url, write_params
+from lib.ui.parts.url import MAX_VALUE_LENGTH, UrlReader, mirrored_key, write_params
 
 MAX_SKIP = 10_000_000
 # Within what datetime can express in any time zone.
@@ -178,100 +178,106 @@ def _show_statuses(query: JobQuery, counts: Mapping[JobStatus, int]) -> None:
     chosen = status_param(query.statuses).split(",")
     is_strange = counts.get(JobStatus.UNKNOWN) or JobStatus.UNKNOWN in query.statuses
     options = [_ALL, *(each.value for each in STATUS_ORDER if each is not JobStatus.UNKNOWN or is_strange)]
-    mirror_url("filter-status", chosen)
+    key = mirrored_key("filter-status", chosen)
     st.pills(
         "Filter by status",
         options,
         selection_mode="multi",
         format_func=lambda status: status_label(status, counts),
-        key="filter-status",
+        key=key,
         on_change=_push_statuses,
-        args=(chosen,),
+        args=(key,),
     )
 
 
 def _show_sort(query: JobQuery) -> None:
-    mirror_url("filter-sort", f"{query.sort_by.value} {'desc' if query.descending else 'asc'}")
+    key = mirrored_key("filter-sort", f"{query.sort_by.value} {'desc' if query.descending else 'asc'}")
     st.selectbox(
         "Sort by",
         list(SORT_LABELS),
         format_func=SORT_LABELS.__getitem__,
-        key="filter-sort",
+        key=key,
         width=180,
         on_change=_push_sort,
+        args=(key,),
     )
 
 
 def _show_search(query: JobQuery) -> None:
-    mirror_url("filter-search", query.search)
+    key = mirrored_key("filter-search", query.search)
     st.text_input(
         "Search",
-        key="filter-search",
+        key=key,
         placeholder="Name, id, dataset or configuration",
         width=300,
         max_chars=MAX_VALUE_LENGTH,
-        on_change=_push_search,
+        on_change=_push_text,
+        args=(key, "q", str.strip),
         icon=":material/search:",
     )
 
 
 def _show_tag(query: JobQuery) -> None:
-    mirror_url("filter-tag", query.tag)
-    st.text_input("Tag", key="filter-tag", width=120, max_chars=MAX_TAG_LENGTH, on_change=_push_tag)
+    key = mirrored_key("filter-tag", query.tag)
+    st.text_input(
+        "Tag", key=key, width=120, max_chars=MAX_TAG_LENGTH, on_change=_push_text, args=(key, "tag", search_key)
+    )
 
 
-def _push_tag() -> None:
-    write_params({"tag": search_key(st.session_state["filter-tag"]), "skip": None})
+def _push_text(key: str, parameter: str, tidy: Callable[[str], str]) -> None:
+    text = st.session_state[key] = tidy(st.session_state[key])
+    write_params({parameter: text, "skip": None}, widget=key)
 
 
 def _show_place(query: JobQuery) -> None:
     if len(services.source().executors) < 2 and not query.executor:
         return
-    mirror_url("filter-place", query.executor)
+    key = mirrored_key("filter-place", query.executor)
     st.selectbox(
         "Where",
         ["", *PLACES],
         format_func=lambda name: PLACES.get(name, "anywhere").capitalize(),
-        key="filter-place",
+        key=key,
         width=150,
-        on_change=lambda: write_params({"where": st.session_state["filter-place"] or None, "skip": None}),
+        on_change=_push_text,
+        args=(key, "where", str),
     )
 
 
 def _show_days(query: JobQuery) -> None:
-    mirror_url("filter-days", created_days(query, viewer_zone()))
+    key = mirrored_key("filter-days", created_days(query, viewer_zone()))
     st.date_input(
         "Created",
         min_value=date(FIRST_YEAR, 1, 2),
         max_value=date(LAST_YEAR, 12, 30),
-        key="filter-days",
+        key=key,
         format="YYYY-MM-DD",
         width=230,
         on_change=_push_days,
+        args=(key,),
     )
 
 
-def _push_days() -> None:
-    days = tuple(st.session_state["filter-days"])
+def _push_days(key: str) -> None:
+    days = tuple(st.session_state[key])
     if len(days) != 1:  # the second click is still to come
         start, end = day_span(days, viewer_zone())
         times = {"createdFrom": start, "createdUntil": end}
-        write_params({**{name: time_param(at) if at else None for name, at in times.items()}, "skip": None})
+        write_params({**{name: time_param(at) if at else None for name, at in times.items()}, "skip": None}, widget=key)
 
 
-def _push_statuses(before: list[str]) -> None:
-    chosen = st.session_state["filter-status"]
-    is_all = _ALL in chosen and _ALL not in before
-    write_params({"status": None if is_all else status_param(JobStatus(each) for each in chosen if each), "skip": None})
+def _push_statuses(key: str) -> None:
+    """The chips come in the order in which they were clicked: a tick that reports them again changes nothing."""
+    clicked = st.session_state[key]
+    is_all = not clicked or clicked[-1] == _ALL
+    statuses = "" if is_all else status_param(JobStatus(each) for each in clicked if each)
+    st.session_state[key] = statuses.split(",")
+    write_params({"status": statuses, "skip": None}, widget=key)
 
 
-def _push_search() -> None:
-    write_params({"q": st.session_state["filter-search"].strip(), "skip": None})
-
-
-def _push_sort() -> None:
-    sort_by, order = st.session_state["filter-sort"].split()
-    write_params(sort_params(SortBy(sort_by), descending=order == "desc"))
+def _push_sort(key: str) -> None:
+    sort_by, order = st.session_state[key].split()
+    write_params(sort_params(SortBy(sort_by), descending=order == "desc"), widget=key)
 
 
 def _statuses(reader: UrlReader) -> frozenset[JobStatus]:

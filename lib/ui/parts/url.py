@@ -1,7 +1,7 @@
 """The URL is the only source of truth for what a page shows: one history entry per change, so Back undoes it.
 
-Widgets follow it: ``mirror_url`` or ``follow_url`` set a widget before it is made, and the widget's ``on_change``
-calls ``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
+Widgets follow it: ``mirror_url``, ``mirrored_key`` or ``follow_url`` set a widget before it is made, and the widget's
+``on_change`` calls ``write_params``. (``bind="query-params"`` would replace the entry, and Back would leave the page.)
 
 The browser sends every event with its current URL. Right after a change that is still the previous one, and what was
 just typed would be lost. So ``lib/app.py`` notes the URL in every full run, widgets change the note, and fragments
@@ -20,6 +20,7 @@ from lib.ui.parts.text import plain
 Value = TypeVar("Value")
 MAX_VALUE_LENGTH = 200
 _NOTED = "page and parameters of the URL"
+_FORMER = "former keys of widgets that mirror the URL"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,8 +79,15 @@ def url_reader() -> UrlReader:
     return UrlReader(params=_params())
 
 
-def write_params(changes: Mapping[str, str | None]) -> None:
-    """Change parameters with one history entry, or none if nothing changes. None or an empty text removes one."""
+def write_params(changes: Mapping[str, str | None], *, widget: str = "") -> None:
+    """Change parameters with one history entry, or none if nothing changes. None or an empty text removes one.
+
+    Args:
+        changes: By parameter.
+        widget: The key by ``mirrored_key`` of the widget that changed; a former key changes nothing.
+    """
+    if widget in st.session_state.get(_FORMER, ()):
+        return
     before = _params()
     after = {name: value for name, value in {**before, **changes}.items() if value}
     if not before == after == st.query_params.to_dict():
@@ -105,6 +113,24 @@ def mirror_url(key: str, value: object) -> None:
     differs from the one it sent. Several quick steps back cannot leave the widget behind.
     """
     st.session_state[key] = value
+
+
+def mirrored_key(key: str, value: object) -> str:
+    """``mirror_url`` for a widget in a fragment that ticks; returns the key that it must have now.
+
+    After Back, a tick may report what the widget holds until the browser has heard the answer. Its ``on_change`` would
+    write that into the URL again. So when the URL has a new value that the widget has not, the widget is made anew
+    under another key, and ``write_params`` knows the former one.
+    """
+    state, noted = st.session_state, f"{key} as mirrored"
+    now, number, former = state.get(noted, (key, 0, value))
+    if former != value and state.get(now, value) != value:
+        state[_FORMER] = state.get(_FORMER, frozenset()) | {now}
+        number += 1
+        now = f"{key}-{number}"
+    state[noted] = (now, number, value)
+    state[now] = value
+    return str(now)
 
 
 def follow_url(key: str, value: object) -> None:
