@@ -30,7 +30,7 @@ from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.config_source import SECTIONS, SOURCE, read_sections
 from lib.embedded.trainers.kohya_arguments import whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem
-from lib.embedded.trainers.linked_dataset import linked_images, steps_of_all, steps_of_epochs, words_problems
+from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.option_rules import extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option
@@ -133,6 +133,10 @@ class AiToolkitRecipe(Recipe):
             for each in sorted(unknown)[:1]
         ]
 
+    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+        """What it is told: it counts no epochs."""
+        return settings.max_steps or steps_of_epochs(dataset, settings, settings.epochs)
+
     def command(self, run: TrainingRun) -> list[str]:
         """The argv."""
         return [str(self._folder.python or "python"), self._folder.at("run.py"), str(run.attempt_dir / CONFIG_FILE)]
@@ -232,7 +236,7 @@ def _lay_start(run: TrainingRun, start: Start, path: Path) -> None:
 def _own_keys(run: TrainingRun, kind: ToolkitArchitecture) -> dict[str, dict[str, Any]]:
     """Section -> the keys that no setting stands for alone."""
     settings = run.settings
-    steps = steps_of_all(run.dataset, settings)
+    steps = settings.max_steps or _steps(run, settings.epochs)
     save = settings.save_every_steps or _steps(run, settings.save_every_epochs)
     sample = settings.sample_every_steps or _steps(run, settings.sample_every_epochs)
     prompts = [" ".join(prompt.split()) for prompt in settings.sample_prompts if prompt.strip()]

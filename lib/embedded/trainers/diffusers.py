@@ -17,7 +17,7 @@ from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.kohya_arguments import extra_arguments, launch, plain_arguments, said_twice, whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya
 from lib.embedded.trainers.kohya_states import ACCELERATE, state_problem
-from lib.embedded.trainers.linked_dataset import linked_images, steps_of_all, steps_of_epochs, words_problems
+from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import ModelFiles, expanded, is_path
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
@@ -236,6 +236,10 @@ class DiffusersRecipe(Recipe):
         command = self.command(tried_run(replace(settings, extra={}), dataset))
         return version_problems(command[command.index(self._folder.at(kind.script)) :], known, self.name)
 
+    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+        """Steps as the scripts count them: they have no aspect ratio buckets."""
+        return settings.max_steps or steps_of_epochs(dataset, settings, settings.epochs)
+
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
         kind = _kind(run.settings)
@@ -261,7 +265,7 @@ class DiffusersRecipe(Recipe):
             if settings.max_steps
             else f"--num_train_epochs={settings.epochs}",
             f"--learning_rate={settings.learning_rate:g}",
-            f"--lr_warmup_steps={_warmup_steps(run)}",
+            f"--lr_warmup_steps={_warmup_steps(run.settings, self.steps(run.settings, run.dataset))}",
             *OPTIMIZERS.get(settings.optimizer, OPTIMIZERS["AdamW"]),
             f"--seed={settings.seed}",
             f"--mixed_precision={precision}",
@@ -338,10 +342,10 @@ def _kind(settings: TrainingSettings) -> DiffusersArchitecture:
     return ARCHITECTURES.get(settings.architecture) or next(iter(ARCHITECTURES.values()))
 
 
-def _warmup_steps(run: TrainingRun) -> int:
+def _warmup_steps(settings: TrainingSettings, all_steps: int) -> int:
     """A warm-up below 1 is a share of all steps; without one the script would take 500."""
-    warmup = run.settings.lr_warmup or 0
-    return round(warmup if warmup >= 1 else warmup * steps_of_all(run.dataset, run.settings))
+    warmup = settings.lr_warmup or 0
+    return round(warmup if warmup >= 1 else warmup * all_steps)
 
 
 def _checkpoint_steps(run: TrainingRun) -> int:
@@ -349,7 +353,7 @@ def _checkpoint_steps(run: TrainingRun) -> int:
     settings = run.settings
     if settings.save_every_steps or not settings.save_every_epochs:
         return settings.save_every_steps or NEVER
-    return max(1, steps_of_epochs(run.dataset, settings, settings.save_every_epochs) // run.gpu_count)
+    return steps_of_epochs(run.dataset, settings, settings.save_every_epochs)
 
 
 def _resumed(start: Start) -> str:

@@ -1,12 +1,13 @@
 """A folder of links to a dataset's images, for trainers that write into the folder that they read."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from lib.embedded.datasets.file_names import ENDINGS
 from lib.embedded.datasets.summary import read_caption
 from lib.jobs.dataset import Dataset
-from lib.jobs.training_settings import TrainingSettings, total_steps
+from lib.jobs.training_settings import TrainingSettings
 
 # Pictures are told by their bytes, but not every trainer takes this ending.
 _RENAMED = {".bmp": ".png"}
@@ -34,13 +35,7 @@ def words_problems(settings: TrainingSettings, dataset: Dataset) -> list[str]:
     ]
 
 
-def steps_of_all(dataset: Dataset, settings: TrainingSettings) -> int:
-    """Steps of the whole training."""
-    return total_steps(dataset.image_count or 0, settings)
-
-
 def steps_of_epochs(dataset: Dataset, settings: TrainingSettings, epochs: int) -> int:
-    """Steps of some epochs, at least one: for trainers that save and sample by steps only."""
-    images = (dataset.image_count or 0) * settings.repeats
-    batches = -(-images // settings.batch_size)
-    return max(1, -(-batches // settings.gradient_accumulation) * epochs)
+    """Steps of some epochs without aspect ratio buckets, at least one. Each card gets its share of the batches."""
+    batches = math.ceil((dataset.image_count or 0) * settings.repeats / settings.batch_size)
+    return max(1, math.ceil(math.ceil(batches / settings.gpus) / settings.gradient_accumulation) * epochs)

@@ -1,5 +1,6 @@
 """The recipe of kohya's musubi-tuner: LoRA for Qwen-Image, Z-Image, FLUX.2, Krea 2, Wan 2.1 and HunyuanVideo."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,6 @@ from lib.embedded.trainers.kohya_arguments import (
 )
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
 from lib.embedded.trainers.kohya_states import going_on, kohya_states
-from lib.embedded.trainers.linked_dataset import steps_of_all
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.musubi_settings import (
     ARCHITECTURES,
@@ -31,6 +31,7 @@ from lib.embedded.trainers.musubi_settings import (
     OPTIONS,
     PARAMETERS,
     MusubiArchitecture,
+    batches_of,
     ignored_problems,
 )
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
@@ -171,6 +172,13 @@ class MusubiRecipe(Recipe):
             for script in kind.scripts
         }
 
+    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+        """Steps as musubi-tuner counts them: batches are cut from each aspect ratio bucket."""
+        if settings.max_steps or not dataset.sizes:
+            return super().steps(settings, dataset)
+        batches = math.ceil(batches_of(dataset.sizes, settings) / settings.gpus)
+        return math.ceil(batches / settings.gradient_accumulation) * settings.epochs
+
     def commands_before(self, run: TrainingRun) -> Sequence[Sequence[str]]:
         """The argv that caches latents, and the one that caches text encoder outputs."""
         kind = _kind(run.settings)
@@ -183,7 +191,7 @@ class MusubiRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of the training."""
-        settings, kind = _rest(run), _kind(run.settings)
+        settings, kind = self._rest(run), _kind(run.settings)
         fp8 = ("--fp8_base", *(("--fp8_scaled",) if kind.has_fp8_scaled else ()))
         arguments = [
             f"--dit={whole_path(settings.base_model)}",
@@ -214,6 +222,15 @@ class MusubiRecipe(Recipe):
             *_start_arguments(run),
         ]
         return self._launched(run, kind.scripts[2], arguments, run.gpu_count)
+
+    def _rest(self, run: TrainingRun) -> TrainingSettings:
+        """The settings of what is left to train: after a resume musubi-tuner counts steps and epochs from 0 again."""
+        settings, start = going_on(run), run.start
+        if start is None:
+            return settings
+        if settings.max_steps or start.epoch is None:
+            return replace(settings, max_steps=max(1, self.steps(settings, run.dataset) - start.step))
+        return replace(settings, epochs=max(1, settings.epochs - start.epoch))
 
     def _launched(self, run: TrainingRun, script: str, arguments: Sequence[str], cards: int = 1) -> list[str]:
         """A script with its arguments and those of the further options that it has."""
@@ -295,19 +312,6 @@ def prompt_problem(prompt: str) -> str:
         if (option := part.partition(" ")[0]).lower() not in _PROMPT_OPTIONS:
             return f"The sample prompt option --{option[:20]} is not passed on. Remove it from the prompt."
     return ""
-
-
-def _rest(run: TrainingRun) -> TrainingSettings:
-    """The settings of what is left to train: after a resume musubi-tuner counts steps and epochs from 0 again.
-
-    From within an epoch it is told steps, as many as there would be without aspect ratio buckets.
-    """
-    settings, start = going_on(run), run.start
-    if start is None:
-        return settings
-    if settings.max_steps or start.epoch is None:
-        return replace(settings, max_steps=max(1, steps_of_all(run.dataset, settings) - start.step))
-    return replace(settings, epochs=max(1, settings.epochs - start.epoch))
 
 
 def _start_arguments(run: TrainingRun) -> list[str]:

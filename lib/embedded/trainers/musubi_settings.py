@@ -1,5 +1,7 @@
 """What musubi-tuner calls the settings, and what each kind of base model needs; read in its source at 30c658c."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +10,7 @@ from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 from lib.jobs.words import within_sentence
 
 SOURCES = "src/musubi_tuner"
+BUCKET_STEP_PX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,3 +184,22 @@ def ignored_problems(settings: TrainingSettings, kind: MusubiArchitecture) -> li
         ),
     }
     return [problem for problem, is_there in faults.items() if is_there]
+
+
+def batches_of(sizes: Mapping[tuple[int, int], int], settings: TrainingSettings) -> int:
+    """Batches of an epoch, cut from each bucket as ``BucketSelector`` in dataset/bucket.py makes them.
+
+    Args:
+        sizes: Width and height of images in pixels -> how many have them.
+    """
+    width, height = settings.resolution, settings.resolution_height or settings.resolution
+    area, step = width * height, BUCKET_STEP_PX
+    smallest, side = math.isqrt(area) // 2 // step * step, math.isqrt(area)
+    pairs = [(each, area // each // step * step) for each in range(smallest, side + step, step)]
+    known = sorted({*pairs, *((h, w) for w, h in pairs)} if settings.buckets else {(width, height)})
+    counts: Counter[tuple[int, int]] = Counter()
+    for (w, h), count in sizes.items():
+        keeps_size = settings.buckets and settings.bucket_no_upscale and w * h <= area
+        own = (w // step, h // step)
+        counts[own if keeps_size else min(known, key=lambda pair: abs(pair[0] / pair[1] - w / h))] += count
+    return sum(math.ceil(count * settings.repeats / settings.batch_size) for count in counts.values())

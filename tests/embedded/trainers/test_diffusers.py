@@ -82,7 +82,8 @@ def test_epochs_and_shares_are_counted_in_steps(tmp_path: Path) -> None:
     # 12 images x 2 in batches of 2: 12 steps per epoch, 120 in all.
     settings = replace(PLAIN, repeats=2, batch_size=2, save_every_epochs=3, lr_warmup=0.05, lr_scheduler="cosine")
     assert {"--checkpointing_steps=36", "--lr_warmup_steps=6"} <= set(command(tmp_path, settings))
-    assert "--checkpointing_steps=18" in command(tmp_path, settings, gpu_count=2)
+    assert "--checkpointing_steps=18" in command(tmp_path, replace(settings, gpus=2))
+    assert NOWHERE.steps(settings, replace(READY, image_count=12)) == 120
     assert "--checkpointing_steps=7" in command(tmp_path, replace(settings, save_every_steps=7))
     assert "--checkpointing_steps=1000000000" in command(tmp_path, replace(settings, save_every_epochs=0))
 

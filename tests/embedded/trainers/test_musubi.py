@@ -184,6 +184,18 @@ def test_images_without_a_caption_would_be_left_out(tmp_path: Path) -> None:
     assert problem.startswith("1 of the dataset's images have no caption: a.png.")
 
 
+def test_batches_are_cut_from_each_bucket() -> None:
+    settings = replace(PLAIN, batch_size=4, epochs=2)
+    dataset = replace(READY, image_count=6, sizes={(512, 512): 4, (640, 256): 1, (256, 640): 1})
+    assert NOWHERE.steps(settings, dataset) == 6
+    assert NOWHERE.steps(replace(settings, buckets=False), dataset) == 4
+    near = replace(dataset, sizes={(512, 512): 5, (513, 512): 1})
+    assert NOWHERE.steps(settings, near) == 4  # one bucket
+    small = replace(dataset, sizes={(320, 320): 4, (256, 256): 2})
+    assert NOWHERE.steps(replace(settings, bucket_no_upscale=True), small) == 4
+    assert NOWHERE.steps(replace(settings, max_steps=9), dataset) == 9
+
+
 @pytest.mark.parametrize("prompt", ["a cat", "n", "Icy roads", "w 5th avenue".title(), "female, 1girl", "cnidaria"])
 def test_ordinary_prompts_are_taken(prompt: str) -> None:
     assert bool(prompt_problem(prompt)) == prompt.startswith("W 5")
