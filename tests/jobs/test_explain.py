@@ -158,7 +158,10 @@ RESUMED = (
 )
 
 
-@pytest.mark.parametrize(("current_step", "step"), [("8", 11), ("14", 3), ('"x"', 3), ("-1", 3)])
+@pytest.mark.parametrize(
+    ("current_step", "step"),
+    [("8", 11), ("14", 3), ('"x"', 3), ("-1", 3), ("1e999", 3), pytest.param("[" * 99_999, 3, id="nested")],
+)
 def test_a_resumed_run_starts_at_the_offset_of_its_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], current_step: str, step: int
 ) -> None:

@@ -5,7 +5,6 @@ Its ``train_state.json`` (``save_model_hook`` in train_network.py) counts the st
 resume would go on at the wrong epoch: ``--initial_step`` says the right step.
 """
 
-import json
 import stat
 import zipfile
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from lib.embedded.files.availability import FolderUnavailable, folder_unavailabl
 from lib.embedded.trainers.recipe import EndedRun, FoundState, TrainingRun
 from lib.errors import ArtifactError
 from lib.jobs.artifact_names import describe_file
+from lib.jobs.logs.resume import STATE_FILE, step_in_state
 from lib.jobs.training_settings import TrainingSettings
 
-TRAIN_STATE = "train_state.json"
 WEIGHTS = "model.safetensors"
 # In the order of their writing (accelerate 1.6, ``save_accelerator_state``): the last one makes the state whole.
 ACCELERATE = ("optimizer.bin", "random_states_0.pkl")
@@ -71,10 +70,9 @@ def _found_state(folder: Path, ended: EndedRun, needed: Sequence[str]) -> FoundS
 def said_step(folder: Path) -> int | None:
     """What ``train_state.json`` says; None where it says nothing."""
     try:
-        step = json.loads(read_file(folder / TRAIN_STATE) or b"")["current_step"]
-    except (OSError, FolderUnavailable, ValueError, KeyError, TypeError):
+        return step_in_state(read_file(folder / STATE_FILE) or b"")
+    except (OSError, FolderUnavailable):
         return None
-    return step if isinstance(step, int) and step > 0 else None
 
 
 def state_problem(folder: Path, needed: Sequence[str], rank: int | None, *, weights_name: str = WEIGHTS) -> str:

@@ -31,12 +31,17 @@ def resumed_step(states: Iterable[str], progress: Progress) -> int:
         states: Contents of the ``train_state.json`` files that may be the right one.
         progress: What the resumed run has printed so far, counted from its own start.
     """
-    for text in states:
-        try:
-            step = int(json.loads(text)["current_step"])
-        except (ValueError, KeyError, TypeError):
-            continue
+    for step in map(step_in_state, states):
         # The run may have overwritten the state it was resumed from with its own last one.
-        if step > 0 and step + (progress.step or 0) <= (progress.total_steps or step):
+        if step and step + (progress.step or 0) <= (progress.total_steps or step):
             return step
     return 0
+
+
+def step_in_state(text: str | bytes) -> int | None:
+    """The step that the content of a ``train_state.json`` says; None where it says none."""
+    try:
+        step = json.loads(text)["current_step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int and step > 0 else None
