@@ -15,6 +15,8 @@ from lib.ui.parts.text import plain
 
 DIALOG = "continue"
 MAX_BROKEN = 5
+# Schedules that do not depend on the length of the training.
+LEVEL_SCHEDULES = frozenset({"", "constant", "constant_with_warmup", "adafactor", "inverse_sqrt"})
 NOTHING = (
     "There is nothing to go on from: this job left no training state and no weights whose step is known. "
     "“Save the training state” in the settings makes the next one continuable."
@@ -77,6 +79,8 @@ def _show_form(job: Job, usable: dict[str, ResumePoint]) -> None:
         key=f"continue-more-{chosen.id}",
     )
     st.markdown(outlook_text(chosen, settings, int(more)))
+    if text := schedule_text(settings, int(more)):
+        show_note(text, color="orange")
     with st.container(horizontal=True):
         if st.button(button_label(chosen), type="primary", icon=":material/resume:", key="continue-confirm"):
             done = f"Continues at step {chosen.step:,}"
@@ -126,6 +130,16 @@ def outlook_text(point: ResumePoint, settings: TrainingSettings, more: int) -> s
         length = count_text(settings.epochs + more, "epoch", "epochs")
     begin = f"epoch {point.epoch}" if point.epoch is not None else f"step {point.step:,}"
     return f"The training goes on after {begin}, up to {length} in all."
+
+
+def schedule_text(settings: TrainingSettings, more: int) -> str:
+    """Says that a learning rate which falls over the whole training is higher again in a longer one; else empty."""
+    if not more or settings.lr_scheduler in LEVEL_SCHEDULES:
+        return ""
+    return (
+        f"The schedule {settings.lr_scheduler} is laid over the whole training: in a longer one, "
+        "the learning rate goes on higher than it was."
+    )
 
 
 def resume_text(attempt: Attempt) -> str:

@@ -10,7 +10,7 @@ from lib.jobs.training_settings import TrainingSettings, settings_payload
 from lib.ui.monitor.attempts import files_of_line, line_of
 from lib.ui.monitor.loss_chart import resumed_texts
 from lib.ui.monitor.loss_spec import loss_spec, resume_marks
-from lib.ui.monitor.resume import button_label, default_more, outlook_text, point_label, resume_text
+from lib.ui.monitor.resume import button_label, default_more, outlook_text, point_label, resume_text, schedule_text
 from lib.ui.parts.loss_axes import LossAxis
 from tests.making import NOW, make_job
 
@@ -63,6 +63,12 @@ def test_the_dialog_names_a_state_and_plain_weights_differently() -> None:
     assert outlook_text(replace(POINT, epoch=None), in_steps, 50) == (
         "The training goes on after step 24, up to 150 steps in all."
     )
+
+
+def test_a_falling_learning_rate_is_said_to_rise_in_a_longer_training() -> None:
+    falling = replace(THREE, lr_scheduler="cosine")
+    assert schedule_text(falling, 2).startswith("The schedule cosine is laid over the whole training")
+    assert [schedule_text(falling, 0), schedule_text(THREE, 2)] == ["", ""]
 
 
 @pytest.mark.parametrize(
