@@ -234,7 +234,8 @@ SETTINGS_RULES: tuple[Rule, ...] = (
         Cause.BAD_ARGUMENT,
         r"(?:[Uu]nknown|[Uu]nsupported|[Ii]nvalid|[Uu]nrecognized) (?P<name>optimizer|(?:lr )?scheduler"
         r"|model type|network module"
-        r"|attention|loss type|precision)(?: type| name)?:? '?\"?(?P<text>[\w.-]+)",
+        r"|attention|loss type|precision)(?: type| name)?:? '?\"?(?P<text>[\w.-]+)"
+        r"|(?P<name2>[Oo]ptimizer|[Ss]cheduler) '?(?P<text2>[\w.-]+?)'? (?:was )?not (?:found|supported|recognized)",
         "The trainer knows no {name} {text}.",
     ),
     rule(

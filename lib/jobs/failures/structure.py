@@ -59,7 +59,7 @@ _BUGS = frozenset({"NameError", "UnboundLocalError"})
 _SYNTAX = frozenset({"SyntaxError", "IndentationError", "TabError"})
 # Words about a setting: its name, and that it may not be so.
 _SETTING = re.compile(r"--[a-z]\w+|\b[a-z]+_[a-z_]+\b|\b[a-z]+(?:_[a-z]+)+=|\b(?:option|argument|setting|config)\b")
-_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_]{2,}")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_]{2,}|\bargs\.[a-z_]{3,}")
 # Libraries whose compiled part must fit PyTorch and CUDA.
 _COMPILED = frozenset({"bitsandbytes", "xformers", "triton", "flash_attn"})
 _FORBIDS = re.compile(

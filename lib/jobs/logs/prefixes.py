@@ -269,13 +269,22 @@ def _is_prefix(shape: Shape, members: list[_Line], blanks: int, others: list[str
     levels = {each.tokens[place] for place in range(at + 1) if shape[place] == "level" for each in members}
     has_empty = len(levels) < 2 and not all(map(str.strip, rests))
     if len(rests) < _MIN_LINES:  # so few lines may begin alike by chance
-        starts = bool((time := _TIME.search(" ".join(shape))) and time.start() <= len("blank [ "))
+        starts = _is_only_time(shape)
         is_sure = is_all and bool(marked or has_empty)
         return (starts and not has_level) or (is_sure and _is_proven(rests, others))
     if shape == ("blank",) and not is_all:
         return False  # indented lines are common, an indented log has no others
     is_everywhere = len(rests) >= _NEARLY_ALL * count
     return (has_empty and is_all) or ((is_everywhere or has_level) and _is_proven(rests, others))
+
+
+def _is_only_time(shape: Shape) -> bool:
+    """Whether a shape is a time and no word besides: words of a few lines are alike by chance."""
+    text = " ".join(shape)
+    time = _TIME.search(text)
+    if time is None or time.start() > len("blank [ "):
+        return False
+    return all(kind in _CLASSES or not kind[0].isalpha() for kind in text[time.end() :].split())
 
 
 def _is_proven(rests: list[str], others: list[str]) -> bool:
