@@ -37,6 +37,6 @@ def json_object(data: bytes) -> dict[str, Any] | None:
     """The object in a JSON file; None when it cannot be parsed."""
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

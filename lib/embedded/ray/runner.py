@@ -26,6 +26,7 @@ from typing import Any
 FOLDER_MISSING, ALREADY_RUN, NOT_WRITABLE = 96, 97, 98
 TAKEN = "runner.json"  # whoever creates it runs the attempt
 MARK = "LORA_ATTEMPT"
+NOT_FOR_TRAINERS = ("LORA_", "RAY_JOB_CONFIG", "RAY_AUTH_TOKEN")  # the last one would let it drive the cluster
 PACKAGE = "{package}"  # in a spec: the folder that Ray unpacked this file into
 BEAT_EVERY_S = 3.0
 POLL_S = 0.1
@@ -146,7 +147,7 @@ def send(mark: str, number: int) -> None:
 def environ_of(spec: Spec, mark: str) -> dict[str, str]:
     """What the trainer inherits: Ray's additions that would change what it imports are left out."""
     here = str(Path.cwd())
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LORA_", "RAY_JOB_CONFIG"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_TRAINERS)}
     paths = [part for part in kept.pop("PYTHONPATH", "").split(os.pathsep) if part and Path(part) != Path(here)]
     given = {name: value.replace(PACKAGE, here) for name, value in spec["environ"].items()}
     if paths and "PYTHONPATH" not in given:

@@ -61,13 +61,15 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield built
 
 
-def test_the_end_of_the_trainer_is_recorded_once(node: Node) -> None:
-    script = "import os; print(os.getcwd(), os.environ['PLACE'], os.environ['LORA_ATTEMPT']); sys.exit(3)"
+def test_the_end_of_the_trainer_is_recorded_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the cluster")
+    names = "'PLACE', 'LORA_ATTEMPT', 'RAY_AUTH_TOKEN'"
+    script = f"import os; print(os.getcwd(), *map(os.environ.get, ({names}))); sys.exit(3)"
     assert node.start(script, environ={"PLACE": f"{runner.PACKAGE}/x"}).wait() == 3
     ended = node.attempt.read_exit()
     assert ended is not None
     assert (ended.exit_code, ended.cancelled, ended.timed_out, ended.start_error) == (3, False, False, "")
-    assert node.attempt.log.read_text().split() == ["ready", str(node.package), f"{node.package}/x", "job/1"]
+    assert node.attempt.log.read_text().split() == ["ready", str(node.package), f"{node.package}/x", "job/1", "None"]
     assert json.loads((node.attempt.path / runner.TAKEN).read_text())["submission"] == "lora-job-a1"
     assert node.start_again().wait() == runner.ALREADY_RUN
     assert node.attempt.read_exit() == ended
