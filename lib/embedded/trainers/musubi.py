@@ -77,7 +77,7 @@ RULES = OptionRules(
         "device": re.compile(r"cpu|cuda(:\d{1,2})?"),
     },
     ranges={**RANGES, "discrete_flow_shift": (0, 100), "logit_mean": (-10, 10)},
-    files=frozenset({"base_weights", "resume", "dit_high_noise", "image_encoder", "clip"}),
+    files=frozenset({"base_weights", "resume", "dit_high_noise", "clip"}),
 )
 # musubi-tuner takes a line that begins so for an option, also without hyphens, and opens what the last ones name.
 _TAKEN_FOR_OPTION = re.compile(r"((w|h|f|d|s) \d|(g|fs|l) [\d.]|n .|(i|ei|cn|ci|of) .)", re.IGNORECASE)

@@ -200,6 +200,6 @@ def batches_of(sizes: Mapping[tuple[int, int], int], settings: TrainingSettings)
     counts: Counter[tuple[int, int]] = Counter()
     for (w, h), count in sizes.items():
         keeps_size = settings.buckets and settings.bucket_no_upscale and w * h <= area
-        own = (w // step, h // step)
+        own = (w // step * step, h // step * step)
         counts[own if keeps_size else min(known, key=lambda pair: abs(pair[0] / pair[1] - w / h))] += count
     return sum(math.ceil(count * settings.repeats / settings.batch_size) for count in counts.values())
