@@ -17,7 +17,10 @@ from lib.jobs.resume import ResumePoint, Start
 
 def machine_started_at() -> float:
     """Unix seconds since when the machine, or the container, runs: the beginning of its first process."""
-    return float(psutil.Process(1).create_time())
+    try:
+        return float(psutil.Process(1).create_time())
+    except psutil.Error:  # other accounts' processes may be hidden
+        return float(psutil.boot_time())
 
 
 class Resumes:
