@@ -35,6 +35,11 @@ class Annotations:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+def annotated(job: Job, annotations: Annotations | None) -> Job:
+    """The job with what people wrote on it."""
+    return replace(job, **annotations.changes) if annotations else job
+
+
 def tags_from(text: str) -> tuple[str, ...]:
     """Tags as they are typed, between commas."""
     return _tidy(text.split(","))

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lib.embedded.store.side_table import SideTable
 from lib.jobs.job import Job, LossPoint
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai.client import InfluencerClient
@@ -25,7 +26,7 @@ class RestHouse:
         "test_names_of_configurations_differ_by_more_than_case": "The API tells names apart by case.",
     }
 
-    def __init__(self, _folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self._clock = Clock()
         self._api = ApiServer()
         self._api.now = self._clock
@@ -36,7 +37,10 @@ class RestHouse:
         self._api.start()
         settings = InfluencerSettings(api_url=self._api.url, email=EMAIL, password=PASSWORD)
         client = InfluencerClient(settings, limits=PATIENT)
-        self.source = InfluencerSource(client, files=None, now=self._clock, intervals=AT_ONCE, background=False)
+        side_table = SideTable(folder, "here")
+        self.source = InfluencerSource(
+            client, files=None, side_table=side_table, now=self._clock, intervals=AT_ONCE, background=False
+        )
         self.dataset_id, self.config_id = "portraits", "quick"
 
     def put_jobs(self, jobs: Sequence[Job]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from lib.jobs.annotations import Annotations, annotated
 from lib.jobs.job import Job, JobLink, JobStatus
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.training_settings import TrainingSettings
@@ -40,6 +41,7 @@ class JobRows:
         self._waited_at: dict[str, datetime] = {}  # pending jobs -> when they were seen to wait
         self._retries: dict[str, list[str]] = {}
         self.names = Names()
+        self.written: Mapping[str, Annotations] = {}  # what people wrote on jobs, by job
         self.lacks_names = False  # whether a job was met whose dataset or configuration has no name yet
         self._nameless: frozenset[str] = frozenset()  # ids that had no name when the names were read
         self._version = 0
@@ -76,6 +78,15 @@ class JobRows:
             self._nameless = frozenset(key for job in jobs for key in self._unnamed(job))
             for job in jobs:
                 self._put(job, job)
+
+    def annotate(self, written: Mapping[str, Annotations]) -> None:
+        """Show this on the jobs from now on."""
+        with self._lock:
+            changed = [job_id for job_id, each in written.items() if self.written.get(job_id) != each]
+            self.written = written
+            for job_id in changed:
+                if job := self._jobs.get(job_id):
+                    self._put(job, job)
 
     def named(self, job: Job) -> Job:
         """The job with the names of its dataset and configuration, if known."""
@@ -140,7 +151,7 @@ class JobRows:
         return reduced(job_of(snapshot, status=snapshot.status, raw_status=snapshot.raw_status))
 
     def _put(self, job: Job, known: Job | None) -> None:
-        job = self.named(job)
+        job = annotated(self.named(job), self.written.get(job.id))
         if job != known:
             if known is None and job.retry_of:
                 self._retries.setdefault(job.retry_of.id, []).append(job.id)

@@ -7,9 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from lib.artifacts.object_store import ObjectStore
-from lib.errors import DashboardError, InvalidRequest, JobNotFound, NotSupported, SettingsError, SourceError
+from lib.embedded.store.side_table import SideTable
+from lib.errors import DashboardError, InvalidRequest, JobNotFound, NotSupported, SettingsError, SourceError, StoreError
+from lib.jobs.annotations import Annotations, annotated, checked
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
@@ -64,6 +67,7 @@ class InfluencerSource(JobSource):
     Args:
         client: The deployment.
         files: The store of its artifacts; None when there are no credentials for it.
+        side_table: Keeps what people write on jobs; None when nothing does.
         intervals: How often the API is asked.
         background: Whether a thread keeps lists fresh; if not, they are read when someone looks.
     """
@@ -81,6 +85,7 @@ class InfluencerSource(JobSource):
         client: InfluencerClient,
         *,
         files: ObjectStore | None,
+        side_table: SideTable | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
         intervals: Intervals | None = None,
@@ -106,6 +111,10 @@ class InfluencerSource(JobSource):
             now=now,
             clock=clock,
         )
+        self._side_table, self._side_problem = side_table, ""
+        if side_table is not None:
+            self.refused = {action: reason for action, reason in REFUSED.items() if action is not Action.ANNOTATE}
+            self._read_side_table(side_table)
         self._submissions = Submissions(client)
         self._retries = Reads(clock=clock)  # never forgotten by an action, so that a double click starts one job
         self._retry_ids: dict[str, str] = {}
@@ -118,14 +127,15 @@ class InfluencerSource(JobSource):
             self._files.close()
 
     def list_jobs(self, query: JobQuery) -> JobPage:
-        return self._index.page(query)
+        page = self._index.page(query)
+        return replace(page, incomplete=" ".join(filter(None, (page.incomplete, self._side_problem))))
 
     def count_by_status(self) -> Mapping[JobStatus, int]:
         return self._index.count()
 
     def get_job(self, job_id: str) -> Job:
         job = self._reads.read(("job", job_id), lambda: self._read_job(job_id), ttl_s=self._job_ttl_s)
-        return self._rows.linked(self._named(job))
+        return annotated(self._rows.linked(self._named(job)), self._rows.written.get(job_id))
 
     def read_log(self, job_id: str, *, attempt: int, offset: int, limit: int = 1 << 20) -> LogChunk:
         self._see(job_id)
@@ -180,6 +190,22 @@ class InfluencerSource(JobSource):
         if job.status.is_active:
             raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
         return self._retries.read(job_id, lambda: self._retry(job), ttl_s=DOUBLE_CLICK_S)
+
+    def annotate_job(self, job_id: str, annotations: Annotations) -> None:
+        """Keep it beside the deployment, which has no place for it."""
+        if self._side_table is None:
+            raise self._refusal(Action.ANNOTATE)
+        job = self.get_job(job_id)
+        files = tuple(self.artifacts(job)) if annotations.best else ()
+        self._side_table.write(job_id, checked(annotations, replace(job, artifacts=files)))
+        self._read_side_table(self._side_table)
+
+    def _read_side_table(self, table: SideTable) -> None:
+        try:
+            self._rows.annotate(table.read())
+            self._side_problem = ""
+        except StoreError as error:
+            self._side_problem = f"Stars, names, notes and tags given here are missing: {error}"
 
     def locate_artifact(self, job_id: str, artifact_id: str) -> LocalFile | PresignedUrl:
         return locate(self.get_job(job_id), artifact_id, self._files, self._now)
@@ -281,6 +307,8 @@ class InfluencerSource(JobSource):
         return self._created(created)
 
     def _names(self) -> Names:
+        if self._side_table is not None:  # another dashboard with the same data folder may have written
+            self._read_side_table(self._side_table)
         return Names(
             datasets={dataset.id: dataset.name for dataset in self.datasets.fetch()},
             configs={config.id: config.name for config in self.configs.fetch()},
@@ -292,4 +320,5 @@ def open_influencerai(settings: Settings) -> InfluencerSource:
     if settings.influencerai is None:
         raise SettingsError("INFLUENCERAI_API_URL is missing.", hint="Set it to the address of the API.")
     files = ObjectStore(settings.s3) if settings.s3 else None
-    return InfluencerSource(InfluencerClient(settings.influencerai), files=files)
+    side_table = SideTable(settings.data_dir, urlsplit(settings.influencerai.api_url).netloc)
+    return InfluencerSource(InfluencerClient(settings.influencerai), files=files, side_table=side_table)

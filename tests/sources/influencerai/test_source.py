@@ -5,10 +5,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lib.embedded.store.side_table import SideTable
 from lib.errors import DatasetError, InvalidRequest, JobNotFound, NotSupported, SourceUnavailable, SubmissionUnsure
 from lib.jobs.annotations import Annotations
 from lib.jobs.job import JobStatus
@@ -51,6 +53,26 @@ def test_a_new_job_is_posted_with_what_the_worker_needs(api: ApiServer, source: 
     assert sent["config"]["modelName"] == "sdxl"
     assert source.list_jobs(JobQuery()).jobs[0].id == job.id
     assert source.get_job(job.id).settings["learning_rate"] == 2e-4
+
+
+def test_what_people_write_is_kept_here_and_a_table_that_cannot_be_read_is_said(
+    api: ApiServer, connect: Callable[..., InfluencerClient], tmp_path: Path
+) -> None:
+    table = SideTable(tmp_path, "api")
+    source = InfluencerSource(connect(), files=None, side_table=table, intervals=AT_ONCE, background=False)
+    job_id = api.add_job(payload={"trainingName": "Aria", "datasetId": DATASET})["id"]
+    source.annotate_job(job_id, Annotations(name="Fox", tags=("b",), is_starred=True))
+    # Another dashboard with the same folder sees it, too, and goes on with it.
+    again = InfluencerSource(connect(), files=None, side_table=table, intervals=AT_ONCE, background=False)
+    again.annotate_job(job_id, Annotations(note="n"))
+    (listed,) = source.list_jobs(JobQuery(search="fox", tag="b")).jobs
+    assert (listed.name, listed.note, listed.is_starred) == ("Fox", "n", True)
+    assert source.get_job(job_id).note == "n"
+    table.path.write_bytes(b"not a database" * 100)
+    broken = InfluencerSource(connect(), files=None, side_table=table, intervals=AT_ONCE, background=False)
+    page = broken.list_jobs(JobQuery())
+    assert page.jobs[0].name == "Aria"
+    assert page.incomplete.startswith("Stars, names, notes and tags given here are missing: The database")
 
 
 def test_a_double_click_makes_one_job(api: ApiServer, source: InfluencerSource) -> None:
