@@ -9,7 +9,6 @@ import ast
 import contextlib
 import json
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.config_source import SECTIONS, SOURCE, read_sections
 from lib.embedded.trainers.kohya_arguments import whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem
+from lib.embedded.trainers.kohya_states import is_archive
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.option_rules import extra_problems, unchecked_warnings
@@ -195,7 +195,7 @@ class AiToolkitRecipe(Recipe):
         newest = max(found, key=lambda file: file.modified_at)
         path, per_epoch = ended.output_dir / newest.path, ended.steps_per_epoch
         step = newest.step or ended.last_step or 0
-        has_optimizer = zipfile.is_zipfile(path.with_name(OPTIMIZER_FILE))
+        has_optimizer = is_archive(path.with_name(OPTIMIZER_FILE))
         faults = {
             f"Its {OPTIMIZER_FILE} is missing or incomplete.": not has_optimizer,
             "It does not say at which step it was saved.": not step,

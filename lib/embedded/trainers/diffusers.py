@@ -370,7 +370,7 @@ def checkpoint_states(ended: EndedRun) -> list[FoundState]:
         if ended.output_dir.is_symlink() or not ended.output_dir.is_dir():
             return []
         folders = (path for path in ended.output_dir.glob("checkpoint-*") if path.is_dir() and not path.is_symlink())
-        return [_found_state(path, ended) for path in folders if path.name.removeprefix("checkpoint-").isdigit()]
+        return [_found_state(path, ended) for path in folders if path.name.removeprefix("checkpoint-").isdecimal()]
     except OSError as error:
         raise folder_unavailable(ended.output_dir, error) from error
 

@@ -79,7 +79,7 @@ def state_problem(folder: Path, needed: Sequence[str], rank: int | None, *, weig
     """Why a state folder cannot be used; empty when it is whole. No pickle is opened."""
     try:
         weights = read_local(folder / weights_name)
-        missing = [name for name in needed if not _is_archive(folder / name)]
+        missing = [name for name in needed if not is_archive(folder / name)]
     except (BrokenFile, FileNotFoundError):
         missing = [weights_name]
     except (OSError, ArtifactError) as error:
@@ -93,7 +93,7 @@ def state_problem(folder: Path, needed: Sequence[str], rank: int | None, *, weig
     return ""
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
     """Whether torch wrote it to its end: a zip archive has its directory there."""
     return path.exists() and stat.S_ISREG(path.lstat().st_mode) and zipfile.is_zipfile(path)
 

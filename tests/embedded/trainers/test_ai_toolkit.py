@@ -221,6 +221,9 @@ def test_it_goes_on_from_the_newest_file_of_a_former_attempt(tmp_path: Path) -> 
     ended = EndedRun(output_dir=former.parent, settings=PLAIN, steps_per_epoch=250)
     (state,) = NOWHERE.states(ended)
     assert (state.path, state.problem) == ("x/x_000000500.safetensors", "Its optimizer.pt is missing or incomplete.")
+    os.mkfifo(former / "optimizer.pt")
+    assert NOWHERE.states(ended) == [state], "a pipe is not waited for"
+    (former / "optimizer.pt").unlink()
     with ZipFile(former / "optimizer.pt", "w") as file:
         file.writestr("data.pkl", b"")
     (state,) = NOWHERE.states(ended)

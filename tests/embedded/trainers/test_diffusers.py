@@ -172,6 +172,7 @@ def test_it_goes_on_from_a_checkpoint_of_a_former_attempt(tmp_path: Path) -> Non
     write_checkpoint(former / "checkpoint-36")
     write_checkpoint(former / "checkpoint-40", rank=4)
     (former / "checkpoint-44").mkdir()
+    (former / "checkpoint-²").mkdir()  # a digit, but no number
     ended = EndedRun(output_dir=former, settings=PLAIN, steps_per_epoch=12)
     found = {state.path: state for state in NOWHERE.states(ended)}
     assert [(found[name].step, found[name].epoch) for name in sorted(found)] == [(36, 3), (40, None), (44, None)]
