@@ -4,6 +4,7 @@ API: https://docs.ray.io/en/latest/cluster/running-applications/job-submission/r
 """
 
 import contextlib
+import json as json_text
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from lib.embedded.ray.nodes import cluster_from
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
@@ -20,6 +22,8 @@ from lib.ray_settings import RaySettings
 TIMEOUT_S = 10.0
 PAGE_TIMEOUT_S = 4.0  # nobody waits longer for a page
 FIRST_TIMEOUT_S = 30.0  # the first submit after a head's start takes seconds, a package of megabytes too
+MOST_ANSWER_BYTES = 32 << 20  # of the nodes' load, 14 kB each; an error needs a hundredth of it
+_CHUNK_BYTES = 64 << 10
 _SHOWN_CHARACTERS, _MOST_CHARACTERS = 300, 20_000
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
@@ -72,6 +76,16 @@ class RayJob:
     def is_over(self) -> bool:
         """Whether nothing more will happen."""
         return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status_code: int
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
 
 
 class RayClient:
@@ -180,23 +194,23 @@ class RayClient:
         load = self._json("GET", f"/nodes?view=summary&_={self._now():.0f}") if with_load else {}
         try:
             return cluster_from(status, nodes, load)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._not_understood() from None
 
     def _json(self, method: str, path: str) -> Mapping[str, Any]:
         return self._object(self._ask(method, path))
 
-    def _object(self, answer: requests.Response) -> Mapping[str, Any]:
+    def _object(self, answer: _Answer) -> Mapping[str, Any]:
         self._checked(answer)
         try:
-            found = answer.json()
-        except ValueError:
+            found = json_text.loads(answer.content)
+        except (ValueError, RecursionError):
             raise self._not_understood() from None
         if not isinstance(found, dict):
             raise self._not_understood()
         return found
 
-    def _checked(self, answer: requests.Response) -> None:
+    def _checked(self, answer: _Answer) -> None:
         if answer.status_code == 404:
             raise self._not_understood()
         if answer.status_code != 200:
@@ -220,30 +234,45 @@ class RayClient:
         data: bytes | None = None,
         timeout_s: float | None = None,
         is_bare: bool = False,
-    ) -> requests.Response:
+    ) -> _Answer:
         """One exchange. Only ``is_bare`` leaves a refusal to the caller."""
+        timeout_s = timeout_s or self._timeout_s
+        deadline = time.monotonic() + timeout_s
         try:
-            answer = self._session.request(
+            with self._session.request(
                 method,
                 self._base + path,
                 json=json,
                 data=data,
-                timeout=timeout_s or self._timeout_s,
+                timeout=timeout_s,
                 allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            reason = "it took too long" if isinstance(error, requests.Timeout) else "no connection"
+                stream=True,
+            ) as response:
+                answer = _Answer(response.status_code, self._content(response, deadline))
+        except (requests.RequestException, HTTPError, OSError) as error:
+            reason = "it took too long" if "timed out" in str(error).lower() else "no connection"
             raise SourceUnavailable(
                 f"The Ray cluster at {self.name} does not answer ({reason}).",
                 hint="Check RAY_ADDRESS and that the head runs. It is asked again by itself; nothing is lost.",
             ) from None
-        self.bytes_read += len(answer.content)
         if answer.status_code in (401, 403) and not is_bare:
             raise AccessDenied(
                 f"The Ray cluster at {self.name} refused the token.",
                 hint="Set RAY_AUTH_TOKEN to the token of the cluster: ray get-auth-token shows it there.",
             )
         return answer
+
+    def _content(self, response: requests.Response, deadline: float) -> bytes:
+        """The body, piece by piece: the timeout of a request is about each piece, not about all of them."""
+        found = bytearray()
+        while piece := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            found += piece
+            self.bytes_read += len(piece)
+            if len(found) > MOST_ANSWER_BYTES:
+                raise self._not_understood()
+            if time.monotonic() > deadline:
+                raise requests.ReadTimeout("timed out")
+        return bytes(found)
 
 
 def _last_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """Ray's three answers about its nodes as one ``Cluster``."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,13 @@ from lib.jobs.cluster import Cluster, ClusterNode, GpuLoad
 # What every node has, and nobody asks for.
 _INNER = ("node:", "object_store_memory")
 _MB = 1 << 20
+_MOST = 1e18  # bytes; nothing that is counted is more
 
 
 def cluster_from(status: Mapping[str, Any], nodes: Mapping[str, Any], load: Mapping[str, Any]) -> Cluster:
-    """The nodes that are alive. Raises KeyError, TypeError, ValueError or AttributeError for a shape that is not Ray's.
+    """The nodes that are alive.
+
+    Raises KeyError, IndexError, TypeError, ValueError, AttributeError or OverflowError for a shape that is not Ray's.
 
     Args:
         status: ``/api/cluster_status``, whose names are in camel case, also those of resources.
@@ -29,7 +33,7 @@ def cluster_from(status: Mapping[str, Any], nodes: Mapping[str, Any], load: Mapp
 
 
 def _node(node: Mapping[str, Any], usage: Mapping[str, Any], load: Mapping[str, Any]) -> ClusterNode:
-    total = {name: float(each) for name, each in node["resources_total"].items() if not name.startswith(_INNER)}
+    total = {name: _amount(each) for name, each in node["resources_total"].items() if not name.startswith(_INNER)}
     used = {name: _used(usage.get(name, usage.get(_camel(name)))) for name in total}
     memory = load.get("mem") or [None, None, None, None]
     cpu = load.get("cpu")
@@ -39,15 +43,23 @@ def _node(node: Mapping[str, Any], usage: Mapping[str, Any], load: Mapping[str, 
         is_head=bool(node.get("is_head_node")),
         total=total,
         used=used,
-        cpu_load=None if cpu is None else float(cpu) / 100,
-        memory_bytes=memory[0],
-        memory_used_bytes=memory[3],
+        cpu_load=None if cpu is None else _amount(cpu) / 100,
+        memory_bytes=None if memory[0] is None else int(_amount(memory[0])),
+        memory_used_bytes=None if memory[3] is None else int(_amount(memory[3])),
         gpus=tuple(map(_gpu, load.get("gpus") or ())),
     )
 
 
 def _used(pair: Any) -> float:
-    return 0.0 if pair is None else float(pair[0])
+    return 0.0 if pair is None else _amount(pair[0])
+
+
+def _amount(value: Any) -> float:
+    """A number that can be added and shown: what JSON calls NaN or Infinity is none."""
+    number = float(value)
+    if not math.isfinite(number) or abs(number) > _MOST:
+        raise ValueError
+    return number
 
 
 def _camel(name: str) -> str:
@@ -59,7 +71,7 @@ def _gpu(card: Mapping[str, Any]) -> GpuLoad:
     busy, used, total = (card.get(name) for name in ("utilizationGpu", "memoryUsed", "memoryTotal"))
     return GpuLoad(
         name=str(card.get("name") or f"GPU {card.get('index')}"),
-        utilisation=None if busy is None else float(busy) / 100,
-        used_bytes=None if used is None else int(used) * _MB,
-        total_bytes=None if total is None else int(total) * _MB,
+        utilisation=None if busy is None else _amount(busy) / 100,
+        used_bytes=None if used is None else int(_amount(used)) * _MB,
+        total_bytes=None if total is None else int(_amount(total)) * _MB,
     )

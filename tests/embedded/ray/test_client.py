@@ -1,9 +1,11 @@
 """Ray's Jobs API as it really answers: recorded answers of a local server."""
 
+import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -143,6 +145,69 @@ def test_wrong_answers_are_told_in_words(
             ask()
         assert caught.value.hint
         assert TOKEN not in str(caught.value) + caught.value.hint
+
+
+def test_an_answer_that_is_deep_or_large_is_not_taken_in(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.embedded.ray.client.MOST_ANSWER_BYTES", 2_000_000)
+    for answer in (b"[" * 200_000, b'{"a": ' * 200_000, b'{"status": "' + b"x" * 2_000_000 + b'"}'):
+        played.answers["*"] = (200, "application/json", answer)
+        for ask in (lambda: played.client.job("a"), played.client.cluster):
+            with pytest.raises(BadPayload):
+                ask()
+
+
+def test_an_answer_that_drips_ends_with_the_time_for_it(played: Played) -> None:
+    asked, is_done = Event(), Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(10_000)
+            asked.set()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while not is_done.wait(0.02):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = RayClient(RaySettings(address=f"http://127.0.0.1:{server.getsockname()[1]}"), timeout_s=0.3)
+        thread = Thread(target=lambda: drip(server.accept()[0]), daemon=True)
+        thread.start()
+        with pytest.raises(SourceUnavailable, match="took too long"):
+            client.version()
+        is_done.set()
+        thread.join()
+        client.close()
+    assert asked.is_set()
+
+
+ODD_PARTS: tuple[tuple[str, dict[str, object]], ...] = (
+    ("/nodes", {"mem": [1]}),
+    ("/nodes", {"mem": ["x", 1, 1, {}]}),
+    ("/nodes", {"mem": [10**400, 1, 1, 1]}),
+    ("/nodes", {"cpu": float("nan")}),
+    ("/nodes", {"gpus": [{"memoryUsed": float("inf")}]}),
+    ("/api/v0/nodes", {"resources_total": {"CPU": float("inf"), "memory": float("nan")}}),
+    ("/api/v0/nodes", {"resources_total": ["CPU"]}),
+    ("/api/cluster_status", {"CPU": []}),
+)
+
+
+def test_nodes_with_odd_numbers_are_no_answer_of_rays(played: Played) -> None:
+    given = {"node_id": "a", "node_ip": "1", "state": "ALIVE", "resources_total": {"CPU": 1}}
+    for name, part in (("", {}), *ODD_PARTS):
+        node = {**given, **(part if name == "/api/v0/nodes" else {})}
+        summary = {"raylet": {"nodeId": "a"}, "now": 1, **(part if name == "/nodes" else {})}
+        usage = {"a": part if name == "/api/cluster_status" else {}}
+        for path, body in {
+            "/api/cluster_status": {"clusterStatus": {"loadMetricsReport": {"usageByNode": usage}}},
+            "/api/v0/nodes": {"result": {"result": [node]}},
+            "/nodes": {"summary": [summary]},
+        }.items():
+            played.answers[path] = (200, "application/json", json.dumps({"data": body}).encode())
+        if not name:
+            assert played.client.cluster(with_load=True).total("CPU") == 1
+            continue
+        with pytest.raises(BadPayload):
+            played.client.cluster(with_load=True)
 
 
 def test_nobody_there_is_told_in_words(played: Played) -> None:
