@@ -13,10 +13,9 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.sweep import SweepValues, sweep_requests
 from lib.jobs.training_settings import CONFIG_NAME_TAKEN, TrainingConfig, config_problems, setting_problems
+from lib.sources.parts import Configs, Datasets
 from lib.sources.protocol import (
     Action,
-    Configs,
-    Datasets,
     HealthCheck,
     JobSource,
     LocalFile,

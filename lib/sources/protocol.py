@@ -7,18 +7,16 @@ its control on the page is disabled.
 import contextlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Protocol
 
-from lib.errors import ArtifactError, DatasetError, InvalidRequest, JobNotFound, NotSupported
+from lib.errors import ArtifactError, JobNotFound, NotSupported
 from lib.jobs.annotations import Annotations
 from lib.jobs.cluster import Cluster
-from lib.jobs.dataset import Dataset, DatasetImage, ImportReport
 from lib.jobs.highlights import Highlights, highlights_of
 from lib.jobs.job import Artifact, Job, JobStatus, LossPoint, PresignedUrl
 from lib.jobs.job_request import JobRequest
@@ -26,7 +24,8 @@ from lib.jobs.query import MAX_TAKE, JobPage, JobQuery
 from lib.jobs.resume import ResumePoint
 from lib.jobs.sweep import SweepValues
 from lib.jobs.trainer_check import TrainerCheck
-from lib.jobs.training_settings import SETTINGS, Parameter, TrainingConfig, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
+from lib.sources.parts import Configs, Datasets, NoConfigs, NoDatasets
 
 WINDOWS = ("24h", "7d", "30d")
 _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1), 7), "30d": (timedelta(days=1), 30)}
@@ -132,118 +131,6 @@ def count_outcomes(jobs: Iterable[Job], window: str, now: datetime) -> list[Outc
         )
         for place, start in enumerate(starts)
     ]
-
-
-class Datasets(Protocol):
-    """The datasets of a source. A subclass implements what it has; the rest is empty or refused."""
-
-    def list(self) -> Sequence[Dataset]:
-        """All datasets, by name."""
-        return ()
-
-    def get(self, dataset_id: str) -> Dataset:
-        """One dataset. Raises DatasetError."""
-        raise no_such_dataset()
-
-    def create(self, name: str) -> Dataset:
-        """An empty dataset. Raises InvalidRequest for a bad or taken name."""
-        raise _read_only()
-
-    def upload_folder(self) -> Path:
-        """Where an upload is stored until it is imported: on the disk of the datasets."""
-        raise _read_only()
-
-    def import_file(self, dataset_id: str, name: str, stream: BinaryIO) -> ImportReport:
-        """Import an image, a caption or a zip of both; refused files are named."""
-        raise _read_only()
-
-    def image_names(self, dataset_id: str) -> Sequence[str]:
-        """Names of all images, in their order."""
-        raise _no_images()
-
-    def images(
-        self, dataset_id: str, *, skip: int = 0, take: int = 50, among: Collection[str] | None = None
-    ) -> Sequence[DatasetImage]:
-        """Images by name, one page of all or of those whose names are ``among``."""
-        raise _no_images()
-
-    def scan(self, dataset_id: str, budget_s: float) -> float:
-        """Collect picture facts and thumbnails for at most ``budget_s``; the finished part in [0, 1]."""
-        raise _no_images()
-
-    def thumbnail(self, dataset_id: str, image_name: str) -> Path:
-        """A small cached WebP of an image. Raises DatasetError when it cannot be decoded or the disk is full."""
-        raise _no_images()
-
-    def preview(self, dataset_id: str, image_name: str) -> Path:
-        """A large cached WebP of an image, made when it is asked for. Raises DatasetError like ``thumbnail``."""
-        raise _no_images()
-
-    def image_path(self, dataset_id: str, image_name: str) -> Path:
-        """The image's own file. Raises DatasetError."""
-        raise _no_images()
-
-    def set_caption(self, dataset_id: str, image_name: str, caption: str) -> None:
-        """Replace the caption of an image."""
-        raise _read_only()
-
-    def delete_image(self, dataset_id: str, image_name: str) -> None:
-        """Delete an image with its caption; refused while an active job uses the dataset."""
-        raise _read_only()
-
-    def delete_stray_captions(self, dataset_id: str, names: Collection[str]) -> None:
-        """Delete those of the named captions that belong to no image."""
-        raise _read_only()
-
-    def delete(self, dataset_id: str) -> None:
-        """Delete one with its files; refused while an active job uses it."""
-        raise _read_only()
-
-
-class Configs(Protocol):
-    """The configurations of a source. A subclass implements what it has; the rest is empty or refused."""
-
-    def list(self) -> Sequence[TrainingConfig]:
-        """All configurations, the default one first, then by name."""
-        return ()
-
-    def get(self, config_id: str) -> TrainingConfig:
-        """One configuration. Raises InvalidRequest."""
-        raise no_such_config()
-
-    def save(self, config: TrainingConfig) -> TrainingConfig:
-        """Create (empty id) or change one. Raises InvalidRequest with field messages."""
-        raise NotSupported("The configurations of this source can only be read.")
-
-    def delete(self, config_id: str) -> None:
-        """Delete one; refused while an active job uses it."""
-        raise NotSupported("The configurations of this source can only be read.")
-
-
-class NoDatasets(Datasets):
-    """For a source that keeps no datasets."""
-
-
-class NoConfigs(Configs):
-    """For a source that keeps no configurations."""
-
-
-def _read_only() -> NotSupported:
-    return NotSupported("The datasets of this source can only be read.")
-
-
-def _no_images() -> NotSupported:
-    return NotSupported("The images of this source's datasets cannot be read from here.")
-
-
-def no_such_dataset() -> DatasetError:
-    """The error for an id that leads to no dataset."""
-    return DatasetError("There is no such dataset.", hint="It may have been deleted.")
-
-
-def no_such_config() -> InvalidRequest:
-    """The error for an id that leads to no configuration."""
-    return InvalidRequest("There is no such configuration.", hint="It may have been deleted.")
 
 
 def no_such_file() -> ArtifactError:

@@ -80,7 +80,7 @@ class ProgressParser:
     def resume_from(self, step: int) -> None:
         """Say at which step the training went on, as ``train_state.json`` has it; ``first_step`` knows better."""
         self._run.resume_from(step)
-        self._note_fraction()
+        self._run.note_fraction()
 
     def drain_losses(self, *, is_over: bool = False) -> list[LossPoint]:
         """The losses that became known since the last call, each step once.
@@ -139,7 +139,7 @@ class ProgressParser:
         self._tail = data[end : end + _SEGMENT_BYTES]
         self._take_tail()
         self._note_steps()
-        self._note_fraction()
+        self._run.note_fraction()
 
     def _take_body(self, body: bytes) -> None:
         """Take in whole segments."""
@@ -233,14 +233,10 @@ class ProgressParser:
         if frame.epochs is not None:
             run.numbers["epochs"] = frame.epochs
             run.epoch_line = frame.epoch or run.epoch_line
-        if is_new:
+        if is_new or (self._stage is not Stage.FINISHED and frame.done < frame.total):
             self._stage = Stage.TRAINING
-        elif self._stage is not Stage.FINISHED:
-            is_over = frame.done >= frame.total
-            if not is_over:
-                self._stage = Stage.TRAINING
-            elif run.final_saved:
-                self._stage = Stage.FINISHED
+        elif run.final_saved:
+            self._stage = Stage.FINISHED
         run.rate = frame.rate
         run.began_at = self._at if run.began_at is None else run.began_at
         if frame.loss is not None:
@@ -303,11 +299,6 @@ class ProgressParser:
             self._pace.steps_done(self._run.done, self._at)
         else:
             self._pace.steps_done_unseen(self._run.done)
-
-    def _note_fraction(self) -> None:
-        """The fraction never falls within a run, whatever the bar does."""
-        if (step := self._run.step()) is not None and (total := self._run.total_steps()):
-            self._run.fraction = max(self._run.fraction, min(1.0, step / total))
 
     def _take_text(self, text: bytes) -> None:
         if self._messages.lines or b"resume train" in text or b"train state from" in text:

@@ -79,6 +79,11 @@ class TrainingRun:
             return False
         return frame.description in {self.named_bar[0], b""}
 
+    def note_fraction(self) -> None:
+        """The fraction never falls within a run, whatever the bar does."""
+        if (step := self.step()) is not None and (total := self.total_steps()):
+            self.fraction = max(self.fraction, min(1.0, step / total))
+
     def is_training(self, frame: BarFrame) -> bool:
         """Whether a bar whose name says nothing is the training."""
         if frame.total == self.numbers.get("steps") or frame.loss is not None:

@@ -7,7 +7,7 @@ from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.store.jobs import Store
 from lib.errors import DatasetError, InvalidRequest
 from lib.jobs.dataset import Dataset
-from lib.sources.protocol import Datasets
+from lib.sources.parts import Datasets
 
 
 class EmbeddedDatasets(DatasetFolder, Datasets):

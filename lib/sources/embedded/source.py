@@ -153,8 +153,6 @@ class EmbeddedSource(JobSource):
         if self._cluster_client is not None:
             self._cluster_client.close()
 
-    # Jobs
-
     def parameters(self, trainer: str) -> Mapping[str, Parameter]:
         return self._parameters.get(trainer) or super().parameters(trainer)
 
@@ -308,8 +306,6 @@ class EmbeddedSource(JobSource):
     def artifacts(self, job: Job) -> Sequence[Artifact]:
         logs = (self._files.log_artifact(job, attempt) for attempt in self._store.get_job(job.id).attempts)
         return (*self._store.artifacts(job.id), *(log for log in logs if log is not None))
-
-    # Overview
 
     def outcomes(self, window: str) -> Sequence[OutcomeBucket]:
         if window not in WINDOWS:

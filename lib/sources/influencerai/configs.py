@@ -24,7 +24,7 @@ from lib.sources.influencerai.snapshot import (
     parse_time,
     setting_value,
 )
-from lib.sources.protocol import Configs, no_such_config
+from lib.sources.parts import Configs, no_such_config
 from lib.sources.reads import Reads
 
 

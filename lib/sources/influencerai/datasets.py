@@ -6,7 +6,7 @@ from lib.jobs.dataset import Dataset
 from lib.sources.influencerai.api_errors import NotFound
 from lib.sources.influencerai.client import InfluencerClient, path_of
 from lib.sources.influencerai.snapshot import parse_time
-from lib.sources.protocol import Datasets, no_such_dataset
+from lib.sources.parts import Datasets, no_such_dataset
 from lib.sources.reads import Reads
 
 
