@@ -52,8 +52,9 @@ def test_the_overview_shows_nodes_and_what_runs_there(clustered: MemorySource, o
     said = texts(open_page("overview"))
     assert "Free now: 9 of 10 CPU, 0 of 1 GPU, 72 GB of 72 GB memory" in said
     assert "A100: 93%, 60 GB of 80 GB" in said
-    assert "| Runs | there |" in said
-    assert "head (head)" in said
+    assert "**gpu-7** · 1 of 8 CPU · 1 of 1 GPU in use · processors 50% busy" in said
+    assert "runs Runs | there" in said
+    assert "**head (head)** · 0 of 2 CPU in use · load unknown" in said
 
 
 def test_a_waiting_job_says_what_it_waits_for_and_a_running_one_where_it_is(

@@ -94,7 +94,7 @@ class AttemptFollower:
         self._missing_since = None
         if exit_ is not None and caught_up:
             return self._finish(exit_)
-        if not self._log.is_late:  # until then the recorded progress is ahead
+        if not self._log.is_late and self._is_write_due():  # until then the recorded progress is ahead
             self._write_progress(self._told_progress())
         self._look_for_files()
         return False
@@ -106,9 +106,10 @@ class AttemptFollower:
 
     def _told_progress(self) -> Progress:
         """Its progress; as long as its log says nothing, what the place that runs it says."""
-        if self._run.stage and self.progress.stage == Stage.QUEUED:
-            return replace(self.progress, stage=self._run.stage)
-        return self.progress
+        progress = self.progress
+        if self._run.stage and progress.stage == Stage.QUEUED:
+            return replace(progress, stage=self._run.stage)
+        return progress
 
     def _last_output_at(self) -> float | None:
         """Unix seconds of its last sign of life."""
@@ -196,15 +197,19 @@ class AttemptFollower:
             return
         self._unwritten.clear()
 
-    def _write_progress(self, progress: Progress) -> None:
-        """Record progress once a second, a new stage at once."""
+    def _is_write_due(self) -> bool:
+        """Whether to record progress: once a second, a new stage at once."""
         is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
-        if not is_due and progress.stage == self._written_stage:
-            return
+        return is_due or self._parser.stage != self._written_stage
+
+    def _write_progress(self, progress: Progress) -> None:
         cancelled = self._store.record_progress(
             self.claim, progress, self._alarms, self._last_output_at(), self._run.node
         )
-        self._written_at, self._written_stage = time.monotonic(), progress.stage
+        is_first, self._written_stage = self._written_stage is None, self._parser.stage
+        # Many attempts write one after the other, not all in the same round.
+        ahead_s = hash(self.claim.mark) % 100 / 100 * self._limits.write_every_s if is_first else 0.0
+        self._written_at = time.monotonic() - ahead_s
         if cancelled and not self._folder.cancel_requested():
             self._folder.request_cancel()  # the dashboard was killed before it wrote the request
 
@@ -252,7 +257,8 @@ class AttemptFollower:
                     self._upload_to, self.claim.mark, self._folder.output, files, self._limits.upload_pauses_s
                 )
                 if not self._upload.is_done:
-                    self._write_progress(replace(progress, stage=Stage.UPLOADING.value))
+                    if self._is_write_due():
+                        self._write_progress(replace(progress, stage=Stage.UPLOADING.value))
                     return False
                 keys, alarms = self._upload.keys, (*alarms, *self._upload.alarms)
         self._record_files(files, keys)

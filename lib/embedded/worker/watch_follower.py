@@ -206,7 +206,8 @@ class WatchFollower(AttemptFollower, Run):
         self._store.require_available()
         self._is_away = True
         self._missing_since = self._missing_since or time.monotonic()
-        self._write_progress(replace(self.progress, eta_s=None))
+        if self._is_write_due():
+            self._write_progress(replace(self.progress, eta_s=None))
         return time.monotonic() - self._missing_since >= self._limits.life.quiet_s
 
     def _finish_without_folder(self) -> bool:

@@ -101,6 +101,11 @@ class ProgressParser:
         return self._run.resumed_from
 
     @property
+    def stage(self) -> str:
+        """What the trainer is busy with: that of ``progress``, which takes longer to tell."""
+        return self._stage.value
+
+    @property
     def alarms(self) -> tuple[str, ...]:
         """Words for what went wrong though the training goes on: nan_loss, inf_loss, loss_diverged, nan_latents,
         stalled_at_start.

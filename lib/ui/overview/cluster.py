@@ -5,7 +5,7 @@ import streamlit as st
 from lib import services
 from lib.jobs.job import JobStatus
 from lib.jobs.query import MAX_TAKE, JobQuery
-from lib.ui.parts.cluster import CLUSTER, free_text, node_rows, nodes_table
+from lib.ui.parts.cluster import CLUSTER, free_text, node_text
 from lib.ui.parts.errors import explained_errors
 from lib.ui.parts.notes import show_age
 from lib.ui.parts.text import escaped
@@ -30,4 +30,4 @@ def _show_nodes() -> None:
         show_age(found.problem, found.read_at)
         st.markdown(f"Free now: {escaped(free_text(found.value), limit=400)}")
         running = services.latest_jobs(_RUNNING_THERE).value.jobs
-        st.markdown(nodes_table(node_rows(found.value, running)))
+        st.markdown("\n".join(f"- {node_text(node, running)}" for node in found.value.nodes))

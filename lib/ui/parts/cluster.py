@@ -1,7 +1,6 @@
 """The cluster as pages tell of it: what is free, why a job waits, what runs on which node."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lib import services
 from lib.errors import DashboardError
@@ -61,35 +60,20 @@ def _needs(settings: TrainingSettings) -> Mapping[str, float]:
     return needs_of(settings, uses_gpu="gpus" in services.source().parameters(settings.trainer))
 
 
-def node_rows(cluster: Cluster, running: Sequence[Job]) -> list[dict[str, Any]]:
-    """A row per node: what is in use and what runs there."""
-    return [
-        {
-            "Node": f"{node.name} (head)" if node.is_head else node.name,
-            "CPU": _in_use(node, CPU),
-            "GPU": _in_use(node, GPU),
-            "Other": ", ".join(
-                f"{name} {_in_use(node, name)}" for name in node.total if name not in (CPU, GPU, MEMORY)
-            ),
-            "Processors busy": UNKNOWN if node.cpu_load is None else percent_text(node.cpu_load),
-            "Memory": _memory_text(node),
-            "Cards": "; ".join(_card_text(node, number) for number in range(len(node.gpus))),
-            "Runs": ", ".join(job.name or job.id for job in running if job.node == node.name),
-        }
-        for node in cluster.nodes
+def node_text(node: ClusterNode, running: Sequence[Job]) -> str:
+    """A line of Markdown: ``**gpu-7** · 1 of 8 CPU · 1 of 1 GPU in use · processors 50% busy · … · runs Aria v1``."""
+    names = [CPU, GPU, *(name for name in node.total if name not in (CPU, GPU, MEMORY))]
+    in_use = [f"{node.used.get(name, 0.0):g} of {node.total[name]:g} {name}" for name in names if node.total.get(name)]
+    here = ", ".join(job.name or job.id for job in running if job.node == node.name)
+    parts = [
+        f"{' · '.join(in_use)} in use" if in_use else "takes no jobs",
+        "load unknown" if node.cpu_load is None else f"processors {percent_text(node.cpu_load)} busy",
+        f"memory {_memory_text(node)}",
+        *(_card_text(node, number) for number in range(len(node.gpus))),
+        f"runs {here}" if here else "",
     ]
-
-
-def nodes_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as Markdown, without columns that are empty everywhere."""
-    names = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(escaped(row[name], limit=200) if row[name] else '' for name in names)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def _in_use(node: ClusterNode, name: str) -> str:
-    return f"{node.used.get(name, 0.0):g} of {node.total[name]:g} in use" if node.total.get(name) else ""
+    name = f"{node.name} (head)" if node.is_head else node.name
+    return f"**{escaped(name, limit=100)}** · {' · '.join(escaped(part, limit=400) for part in parts if part)}"
 
 
 def _memory_text(node: ClusterNode) -> str:

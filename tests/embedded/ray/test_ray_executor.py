@@ -51,13 +51,13 @@ class Site:
         self.limits = NO_WAIT
         self.hire()
 
-    def hire(self) -> None:
+    def hire(self, *, write_every_s: float = 0) -> None:
         """A new worker, as after a kill of the former one."""
         if hasattr(self, "worker"):
             self.worker.close()
         self.desk = HandDesk(self.ray, ("runner.zip", b"zip"), limits=AT_ONCE)  # type: ignore[arg-type]
         executor = RayExecutor(SETTINGS, self.desk, limits=self.limits)
-        limits = WorkerLimits(write_every_s=0)
+        limits = WorkerLimits(write_every_s=write_every_s)
         self.worker = Worker(
             self.folder, recipes={"scripted": ScriptedRecipe()}, limits=limits, executors=[executor], max_parallel=0
         )
