@@ -12,8 +12,10 @@ from lib.errors import SettingsError
 from lib.sign_in_settings import http_address, one_line
 
 LOCAL, RAY = "local", "ray"
+FOLDER, S3 = "folder", "s3"
 SAME = "same"  # a trainer whose command line is on the nodes as it is here
 _ADDRESS, _TOKEN, _TRAINERS = "RAY_ADDRESS", "RAY_AUTH_TOKEN", "LORA_RAY_TRAINERS"
+_TRANSPORT = "LORA_RAY_TRANSPORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +27,24 @@ class RaySettings:
         token: Where it asks for one (RAY_AUTH_TOKEN).
         trainers: Recipe -> what runs its Python on the nodes, as words of a command line, or ``same``
             (LORA_RAY_TRAINERS).
+        transport: ``folder`` where the nodes see the data folder, ``s3`` where files go through the object store
+            (LORA_RAY_TRANSPORT).
     """
 
     address: str
     token: str = field(default="", repr=False)
     trainers: Mapping[str, str] = field(default_factory=dict)
+    transport: str = FOLDER
 
     @property
     def variables(self) -> dict[str, str]:
         """The same for the worker's environment, which only this account can read."""
-        return {_ADDRESS: self.address, _TOKEN: self.token, _TRAINERS: json.dumps(dict(self.trainers))}
+        return {
+            _ADDRESS: self.address,
+            _TOKEN: self.token,
+            _TRAINERS: json.dumps(dict(self.trainers)),
+            _TRANSPORT: self.transport,
+        }
 
 
 def handed_ray_settings(environ: Mapping[str, str]) -> RaySettings | None:
@@ -42,7 +52,8 @@ def handed_ray_settings(environ: Mapping[str, str]) -> RaySettings | None:
     if not environ.get(_TRAINERS, "").startswith("{"):
         return None
     trainers = json.loads(environ[_TRAINERS])
-    return RaySettings(address=environ[_ADDRESS], token=environ.get(_TOKEN, ""), trainers=trainers)
+    token, transport = environ.get(_TOKEN, ""), environ.get(_TRANSPORT, FOLDER)
+    return RaySettings(address=environ[_ADDRESS], token=token, trainers=trainers, transport=transport)
 
 
 def _entries(given: object) -> object:
@@ -77,6 +88,7 @@ class RayGiven(BaseModel):
         default=["local"], min_length=1
     )
     RAY_ADDRESS: str = ""
+    LORA_RAY_TRANSPORT: Literal["folder", "s3"] = "folder"
     RAY_AUTH_TOKEN: Annotated[str, AfterValidator(one_line)] = ""
     LORA_RAY_TRAINERS: Annotated[dict[str, Annotated[str, AfterValidator(_command)]], BeforeValidator(_pairs)] = Field(
         default={}
@@ -95,7 +107,17 @@ def ray_settings(given: RayGiven, origins: Mapping[str, str]) -> RaySettings | N
         address = http_address(given.RAY_ADDRESS)
     except ValueError as error:
         raise SettingsError(f"RAY_ADDRESS {error} {where}.", hint=hint) from None
-    return RaySettings(address=address, token=given.RAY_AUTH_TOKEN, trainers=given.LORA_RAY_TRAINERS)
+    if given.LORA_RAY_TRANSPORT == S3 and "S3_BUCKET" not in origins:
+        raise SettingsError(
+            f"S3_BUCKET is missing, though LORA_RAY_TRANSPORT is s3 (read from {origins[_TRANSPORT]}).",
+            hint="Set it to the name of the bucket that the cluster's files go through.",
+        )
+    return RaySettings(
+        address=address,
+        token=given.RAY_AUTH_TOKEN,
+        trainers=given.LORA_RAY_TRAINERS,
+        transport=given.LORA_RAY_TRANSPORT,
+    )
 
 
 def trainer_problem(trainer: str, settings: RaySettings) -> str:

@@ -120,6 +120,15 @@ class ObjectStore:
             )
         return PresignedUrl(url=url, expires_at=signed_at + expires_in)
 
+    def sign_upload(self, key: str, expires_in: timedelta) -> str:
+        """A link to write one object with a PUT: a bearer secret. Raises ArtifactError over 7 days."""
+        if not timedelta(0) < expires_in <= LONGEST_LIFE:
+            raise ArtifactError(f"A link cannot live for {expires_in}: the limit is 7 days.")
+        with self._explained():
+            return self._client().generate_presigned_url(
+                "put_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=int(expires_in.total_seconds())
+            )
+
     def head(self, key: str) -> int:
         """The object's size in bytes. Raises ArtifactError when it is not there."""
         with self._explained():

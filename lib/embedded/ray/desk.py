@@ -6,7 +6,7 @@ What is wanted is told to the desk (submit this, stop that); what Ray said last 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lib.embedded.ray.client import RayClient, RayJob, Submission
@@ -48,6 +48,7 @@ class Errand:
     Attributes:
         submission: What to start when Ray does not know the id, unless it once did.
         was_accepted: Whether Ray ever knew it.
+        prepare: Called in the desk's thread before it is sent; gives more variables for it.
         on_accepted: Called in the desk's thread once it does.
         job: What Ray said last; None before the first answer.
         running_since: Monotonic time at which it was first seen running.
@@ -59,6 +60,7 @@ class Errand:
     submission: Submission
     was_accepted: bool
     on_accepted: Callable[[], None]
+    prepare: Callable[[], Mapping[str, str]] = dict
     job: RayJob | None = None
     running_since: float | None = None
     is_forgotten: bool = False
@@ -175,7 +177,8 @@ class RayDesk:
                 continue
             job = self._client.job(job_id)
             if job is not None and not job.is_over:
-                self._to_remove[job_id] = self._clock() + self._limits.start_s
+                self._client.stop(job_id)  # what is over here must not go on there
+                self._to_remove[job_id] = self._clock() + self._limits.stop_again_s
                 continue
             if job is not None:
                 self._client.forget(job_id)
@@ -233,7 +236,8 @@ class RayDesk:
     def _submit(self, errand: Errand) -> None:
         try:
             self._client.send_package(*self._package)
-            self._client.submit(replace(errand.submission, package=self._package[0]))
+            environ = {**errand.submission.environ, **errand.prepare()}
+            self._client.submit(replace(errand.submission, package=self._package[0], environ=environ))
         except InvalidRequest as error:
             errand.refused = str(error)
 

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ FOLDER_MISSING, ALREADY_RUN, NOT_WRITABLE = 96, 97, 98
 TAKEN = "runner.json"  # whoever creates it runs the attempt
 MARK = "LORA_ATTEMPT"
 NOT_FOR_TRAINERS = ("LORA_", "RAY_JOB_CONFIG", "RAY_AUTH_TOKEN")  # the last one would let it drive the cluster
+TICKET = "LORA_TICKET"  # the link to what an attempt needs, where the node does not see its folder
 PACKAGE = "{package}"  # in a spec: the folder that Ray unpacked this file into
 BEAT_EVERY_S = 3.0
 POLL_S = 0.1
@@ -210,10 +212,19 @@ def main() -> int:
         attempt.told_at = attempt.told_at or time.monotonic()
 
     signal.signal(signal.SIGTERM, on_stop)
+    sender = None
     try:
+        if TICKET in os.environ:
+            import node_store  # type: ignore[import-not-found]  # beside this file on the node
+
+            ticket = json.loads(node_store.fetch(os.environ[TICKET]))
+            root = Path(os.environ.get("LORA_NODE_DIR") or Path(tempfile.gettempdir()) / f"lora-{os.getuid()}")
+            attempt.folder = folder = node_store.unpack(ticket, root)
+            sender = node_store.Sender(ticket, folder)
+            sender.start()
         spec = json.loads((folder / "spec.json").read_bytes())
     except OSError as error:
-        print(f"{socket.gethostname()} cannot read {folder}: {error.strerror}")  # noqa: T201 (Ray shows it)
+        print(f"{socket.gethostname()} cannot read {folder}: {error.strerror or error}")  # noqa: T201 (Ray shows it)
         return FOLDER_MISSING
     try:
         if not attempt.is_first():
@@ -230,6 +241,9 @@ def main() -> int:
         exit_code, timed_out, start_error = run(attempt, spec, mark)
     send(mark, signal.SIGKILL)  # children that outlive their trainer would keep writing and hold the GPU
     attempt.write_exit(exit_code, timed_out, start_error)
+    if sender is not None:
+        sender.finish(lambda: attempt.told_at is not None)
+        shutil.rmtree(folder, ignore_errors=True)
     return 127 if start_error else exit_code if exit_code is not None and exit_code >= 0 else 1
 
 

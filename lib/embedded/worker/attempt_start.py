@@ -9,7 +9,7 @@ from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
 from lib.embedded.trainers.recipe import Recipe, TrainingRun, base_problems
 from lib.embedded.worker.attempt_end import NotRunnable
-from lib.embedded.worker.executor import Executor
+from lib.embedded.worker.executor import Executor, Need
 from lib.embedded.worker.gpus import Gpus
 from lib.errors import WorkerError
 from lib.jobs.resume import ResumePoint, Start
@@ -56,7 +56,7 @@ class AttemptStart:
                 time_limit_s=claim.time_limit_s,
                 stop_grace_s=self.stop_grace_s,
             ),
-            uses_gpu=recipe.uses_gpu,
+            Need(uses_gpu=recipe.uses_gpu, inputs=_inputs(training)),
         )
 
     def _training(self, claim: Claim, folder: AttemptFolder) -> TrainingRun:
@@ -86,6 +86,11 @@ class AttemptStart:
 
 def _start_path(start: Start, folder: AttemptFolder) -> Path:
     return AttemptFolder(folder.path.parent / str(start.attempt)).output / start.path
+
+
+def _inputs(training: TrainingRun) -> dict[str, Path]:
+    start = {"start": training.start_path} if training.start_path else {}
+    return {"dataset": training.dataset_path, **start}
 
 
 def _gpu_problems(claim: Claim) -> Sequence[str]:

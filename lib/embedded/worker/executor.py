@@ -1,6 +1,8 @@
 """Where attempts run: the worker claims, follows and judges them, an executor starts and stops their processes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
@@ -49,6 +51,18 @@ class Run(Protocol):
         return
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What an attempt needs beside its command.
+
+    Attributes:
+        inputs: Name -> a folder that the command reads and nobody changes.
+    """
+
+    uses_gpu: bool
+    inputs: Mapping[str, Path]
+
+
 class Executor(Protocol):
     """Starts attempts in one place.
 
@@ -65,7 +79,7 @@ class Executor(Protocol):
             CannotRun: Waiting will not help it, and those behind it need not wait for it.
         """
 
-    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, *, uses_gpu: bool) -> None:
+    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, need: Need) -> None:
         """Start an attempt whose folder is ready. Raises WorkerError."""
 
     def was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
-from lib.embedded.worker.executor import Executor, Run
+from lib.embedded.worker.executor import Executor, Need, Run
 from lib.embedded.worker.gpus import Gpus
 from lib.embedded.worker.launcher import LOG_NAME
 from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked, let_end
@@ -39,7 +39,7 @@ class LocalExecutor(Executor):
             return None
         return self._gpus.free(settings.gpus if uses_gpu else 0, (gpu for claim in running for gpu in claim.gpus))
 
-    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, *, uses_gpu: bool) -> None:
+    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, need: Need) -> None:
         """Start a supervisor, which starts the trainer."""
         folder.write_spec(spec)
         lock = locks.take(folder.lock, patience_s=LOCK_PATIENCE_S)

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.files.availability import is_entry
@@ -17,12 +18,24 @@ from lib.embedded.ray.desk import Errand, RayDesk
 from lib.embedded.ray.package import runner_package
 from lib.embedded.store.runs import CannotRun, Claim
 from lib.embedded.worker.attempt_end import NotRunnable
-from lib.embedded.worker.executor import Executor, Run
-from lib.embedded.worker.ray_run import RAY_LIMITS, RECORD, RayLimits, RayRun, SubmissionRecord, submission_id
+from lib.embedded.worker.executor import Executor, Need, Run
+from lib.embedded.worker.ray_run import (
+    RAY_LIMITS,
+    RECORD,
+    STORE_LIMITS,
+    RayLimits,
+    RayRun,
+    SubmissionRecord,
+    submission_id,
+)
+from lib.errors import WorkerError
 from lib.jobs.cluster import fits, needs_of, never_fits
 from lib.jobs.training_settings import TrainingSettings
-from lib.ray_settings import RAY, SAME, RaySettings, trainer_problem
-from lib.settings import ROOT
+from lib.ray_settings import RAY, S3, SAME, RaySettings, trainer_problem
+from lib.settings import ROOT, load_settings
+
+if TYPE_CHECKING:
+    from lib.embedded.ray.store_transport import StoreTransport
 
 
 class RayExecutor(Executor):
@@ -30,13 +43,22 @@ class RayExecutor(Executor):
 
     name = RAY
 
-    def __init__(self, settings: RaySettings, desk: RayDesk, *, limits: RayLimits = RAY_LIMITS) -> None:
-        self._settings, self._desk, self._limits = settings, desk, limits
+    def __init__(
+        self,
+        settings: RaySettings,
+        desk: RayDesk,
+        *,
+        limits: RayLimits = RAY_LIMITS,
+        transport: "StoreTransport | None" = None,
+    ) -> None:
+        self._settings, self._desk, self._limits, self._transport = settings, desk, limits, transport
         self._errands: dict[str, Errand] = {}
 
     def close(self) -> None:
         """End the talk with the cluster; what runs there goes on."""
         self._desk.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def room(self, settings: TrainingSettings, uses_gpu: bool, running: Sequence[Claim]) -> tuple[str, ...] | None:
         """No cards, for Ray chooses them; None while nothing fits. Raises CannotRun for what fits on no node."""
@@ -54,7 +76,7 @@ class RayExecutor(Executor):
         ]
         return () if fits(needs, cluster, uncounted) else None
 
-    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, *, uses_gpu: bool) -> None:
+    def start(self, claim: Claim, folder: AttemptFolder, spec: RunSpec, need: Need) -> None:
         """Write down what will be submitted; the desk does it once the attempt is followed. Raises NotRunnable."""
         trainer = claim.settings.trainer
         folder.write_spec(
@@ -66,8 +88,12 @@ class RayExecutor(Executor):
                 cwd=runner.PACKAGE,
             )
         )
-        needs = needs_of(claim.settings, uses_gpu=uses_gpu)
-        SubmissionRecord(id=submission_id(claim), needs=needs, stop_grace_s=spec.stop_grace_s).write(folder)
+        SubmissionRecord(
+            id=submission_id(claim),
+            needs=needs_of(claim.settings, uses_gpu=need.uses_gpu),
+            stop_grace_s=spec.stop_grace_s,
+            inputs={name: str(path) for name, path in need.inputs.items()},
+        ).write(folder)
 
     def was_never_started(self, claim: Claim, folder: AttemptFolder) -> bool:
         """Whether nothing was submitted: that is always written down before."""
@@ -75,7 +101,7 @@ class RayExecutor(Executor):
 
     def run_of(self, claim: Claim, folder: AttemptFolder) -> Run:
         """An attempt at the cluster, found by what was written down."""
-        return RayRun(claim, folder, self._desk, self._errands, limits=self._limits)
+        return RayRun(claim, folder, self._desk, self._errands, limits=self._limits, transport=self._transport)
 
     def _on_node(self, argv: Sequence[str], trainer: str) -> tuple[str, ...]:
         if problem := trainer_problem(trainer, self._settings):
@@ -87,7 +113,15 @@ class RayExecutor(Executor):
 
 def open_ray(settings: RaySettings) -> RayExecutor:
     """The executor of the settings' cluster."""
-    return RayExecutor(settings, RayDesk(RayClient(settings), runner_package()))
+    desk = RayDesk(RayClient(settings), runner_package())
+    if settings.transport != S3:
+        return RayExecutor(settings, desk)
+    from lib.artifacts.object_store import ObjectStore  # boto3 takes a second to import
+    from lib.embedded.ray.store_transport import StoreTransport
+
+    if (store := load_settings().s3) is None:
+        raise WorkerError("LORA_RAY_TRANSPORT is s3, but S3_BUCKET is not set.")
+    return RayExecutor(settings, desk, limits=STORE_LIMITS, transport=StoreTransport(ObjectStore(store)))
 
 
 def _module(program: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
 from lib.embedded.files.availability import read_file, stat_file
@@ -17,6 +18,9 @@ from lib.embedded.ray.desk import Errand, RayDesk
 from lib.embedded.store.runs import Claim
 from lib.embedded.worker.executor import Run
 from lib.jobs.failures.causes import Cause
+
+if TYPE_CHECKING:
+    from lib.embedded.ray.store_transport import StoreTransport
 
 _log = logging.getLogger("worker")
 RECORD = "ray.json"
@@ -56,6 +60,8 @@ class RayLimits:
 
 
 RAY_LIMITS = RayLimits()
+# The end comes through the store, and so do files that are saved while it stops.
+STORE_LIMITS = RayLimits(settle_s=60.0, stop_margin_s=120.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +69,14 @@ class SubmissionRecord:
     """What is written into the attempt's folder before anything is sent, so that the next worker finds it.
 
     Attributes:
+        inputs: Name -> a folder that the command reads.
         number: Counts the submissions of one attempt, which Ray may have had no room for.
     """
 
     id: str
     needs: Mapping[str, float] = field(default_factory=dict)
     stop_grace_s: float = 10.0
+    inputs: Mapping[str, str] = field(default_factory=dict)
     was_accepted: bool = False
     number: int = 1
 
@@ -104,7 +112,9 @@ class RayRun(Run):
         errands: dict[str, Errand],
         *,
         limits: RayLimits = RAY_LIMITS,
+        transport: "StoreTransport | None" = None,
     ) -> None:
+        self._transport = transport
         self._claim, self._folder, self._desk, self._limits = claim, folder, desk, limits
         self._errands = errands
         self._beat: float | None = None
@@ -112,6 +122,8 @@ class RayRun(Run):
         self._over_at: float | None = None
         self._alive_at = claim.started_at
         self._node = ""
+        if transport is not None:
+            transport.follow(claim.mark, folder, self._prefix)
         if claim.mark not in errands:
             self._send(SubmissionRecord.read(folder, claim))
 
@@ -131,10 +143,21 @@ class RayRun(Run):
                 environ={"RAY_JOB_STOP_WAIT_TIME_S": f"{wait_s:.0f}"},
             ),
             was_accepted=record.was_accepted,
+            prepare=lambda: self._prepared(record),
             on_accepted=lambda: replace(record, was_accepted=True).write(self._folder),
         )
         self._errands[self._claim.mark] = errand
         self._desk.take(errand)
+
+    @property
+    def _prefix(self) -> str:
+        return f"cluster/{self._claim.job_id}/a{self._claim.attempt}/"
+
+    def _prepared(self, record: SubmissionRecord) -> Mapping[str, str]:
+        """Bring up what the node needs, where it does not see the folder; variables that say where."""
+        if self._transport is None:
+            return {}
+        return {runner.TICKET: self._transport.publish(self._folder, record.id, self._prefix, record.inputs)}
 
     @property
     def node(self) -> str:
@@ -169,6 +192,8 @@ class RayRun(Run):
         """Its end is recorded: Ray may forget it."""
         if (errand := self._errands.pop(self._claim.mark, None)) is not None:
             self._desk.remove(errand.submission.id)
+        if self._transport is not None:
+            self._transport.release(self._claim.mark)
 
     def _is_over(self) -> bool:
         errand = self._errand
@@ -277,7 +302,7 @@ class RayRun(Run):
             return False
         record = replace(former, id=submission_id(self._claim, number), number=number, was_accepted=False)
         record.write(self._folder)
-        self.release()
+        self._desk.remove(former.id)
         self._over_at = None
         self._send(record)
         return True

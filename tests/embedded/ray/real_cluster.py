@@ -17,6 +17,7 @@ from tests.waiting import wait_for
 
 RAY = Path(sys.executable).with_name("ray")
 # Set for all that a part of the cluster starts, also the jobs.
+TRIES = 4
 PART = "TEST_CLUSTER_PART"
 # A node that is gone is noticed sooner than usual.
 _WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "5"}
@@ -54,15 +55,22 @@ class RealCluster:
         self.seconds[name] = time.monotonic() - began
 
     def _start(self, part: str, words: list[str], variables: dict[str, str]) -> None:
-        environ = {**os.environ, **_WATCHFUL, **variables, PART: part, "RAY_DISABLE_IMPORT_WARNING": "1"}
+        environ = {
+            **os.environ,
+            **_WATCHFUL,
+            **variables,
+            PART: part,
+            "LORA_NODE_DIR": str(self._folder / "node"),
+            "RAY_DISABLE_IMPORT_WARNING": "1",
+        }
         environ.pop("RAY_ADDRESS", None)
-        ran = subprocess.run(
-            [str(RAY), "start", *words, *_COMMON, "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"],
-            env=environ,
-            capture_output=True,
-            text=True,
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
+        command = [str(RAY), "start", *words, *_COMMON, "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
+        for _ in range(TRIES):
+            ran = subprocess.run(command, env=environ, capture_output=True, text=True)
+            if ran.returncode == 0:
+                return
+            self.kill(part)  # on a busy machine its parts may not find each other in time
+        raise AssertionError(ran.stdout + ran.stderr)
 
     def _answers(self) -> bool:
         try:

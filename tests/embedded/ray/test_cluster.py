@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lib.jobs.job import ArtifactKind, Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
+from tests.artifacts.s3_server import s3_server
 from tests.embedded.ray.real_cluster import RealCluster
 from tests.embedded.scripted import REFERENCE, TRAIN
 from tests.reaper import kill_all, living, working_on
@@ -45,10 +47,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
 class Site:
     """A data folder whose worker is a process of its own."""
 
-    def __init__(self, folder: Path, cluster: RealCluster, recipes: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, cluster: RealCluster, recipes: str | None = None, transport: str = "folder"
+    ) -> None:
         self.folder, self.cluster = folder, cluster
+        settings = replace(cluster.settings, transport=transport)
         more = {"recipes": recipes} if recipes else {}
-        launcher = WorkerLauncher(folder, ray=cluster.settings, **more)
+        launcher = WorkerLauncher(folder, ray=settings, **more)
         self.source = EmbeddedSource(
             folder, launcher=launcher, executors=("local", "ray"), ray=cluster.settings, **more
         )
@@ -112,6 +117,25 @@ def test_tiny_trains_on_the_cluster_though_the_worker_is_killed_on_the_way(site:
     assert site.source.locate_artifact(job.id, final.id).path.stat().st_size
     print(f"submit to the first step: {first_line_s:.1f} s", file=sys.stderr)  # noqa: T201
     wait_for(lambda: site.cluster.client.job(f"lora-{job.id}-a1") is None, "Ray still keeps the record", poll_s=0.2)
+
+
+def test_tiny_trains_where_only_a_store_is_between_here_and_the_node(
+    tmp_path: Path, cluster: RealCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_server(tmp_path / "s3") as server:
+        store = server.settings
+        values = {"ENDPOINT": store.endpoint, "KEY": store.key, "SECRET": store.secret, "BUCKET": store.bucket}
+        for name, value in values.items():
+            monkeypatch.setenv(f"S3_{name}", value)
+        with closing(Site(tmp_path / "data", cluster, transport="s3")) as site:
+            job = site.submit("fox", epochs=1, resolution=128, sample_prompts=("a fox",))
+            done = site.ended(job)
+            assert done.status is JobStatus.SUCCEEDED, done.failure
+            kinds = [file.kind for file in done.artifacts]
+            assert {ArtifactKind.LORA, ArtifactKind.SAMPLE} <= {*kinds}
+            (final,) = [file for file in done.artifacts if file.kind is ArtifactKind.LORA and file.epoch is None]
+            assert site.source.locate_artifact(job.id, final.id).path.stat().st_size
+            assert done.progress.step
 
 
 def test_jobs_wait_here_for_a_slot_and_a_running_one_is_cancelled(scripts: Site) -> None:

@@ -1,0 +1,227 @@
+"""Attempts whose nodes do not see the data folder: inputs go up to the store, what a node writes comes down again.
+
+A node gets links only: to read its inputs and to write its own numbered slots, for seven days at most.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lib.artifacts.object_store import ObjectStore
+from lib.artifacts.presigned import LONGEST_LIFE
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.files.json_file import json_object, replace_json
+from lib.embedded.ray import runner
+from lib.errors import ArtifactError, DashboardError
+
+SLOTS = 2_000
+EVERY_S = 2.0
+PIECE_BYTES = 8 << 20
+_LINK_LIFE = LONGEST_LIFE - timedelta(minutes=1)
+_NO_INPUT = (".dataset.json",)
+_log = logging.getLogger("worker")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Mirrored:
+    """An attempt that is brought down. ``versions``: path -> what was fetched of it."""
+
+    folder: AttemptFolder
+    prefix: str
+    versions: dict[str, list[int]] = field(default_factory=dict)
+    beat: float = 0.0
+
+
+class StoreTransport:
+    """Brings inputs up and results down; a thread of its own does the latter."""
+
+    def __init__(self, store: ObjectStore, *, slots: int = SLOTS, every_s: float = EVERY_S) -> None:
+        self._store, self._slots, self._every_s = store, slots, every_s
+        self._mirrored: dict[str, _Mirrored] = {}
+        self._done: list[str] = []
+        self._guard = threading.Lock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def publish(self, folder: AttemptFolder, submission: str, prefix: str, inputs: Mapping[str, str]) -> str:
+        """Bring everything up that a node needs, and return the link to its ticket. Raises ArtifactError."""
+        places = {"{attempt}": str(folder.path), **{f"{{{name}}}": path for name, path in inputs.items()}}
+        spec = json.loads((folder.path / "spec.json").read_bytes())
+        ticket = {
+            "id": submission,
+            "spec": _without(spec, places),
+            "files": {name: _without(text, places) for name, text in _small_files(folder.path).items()},
+            "inputs": {name: self._bring_up(Path(path)) for name, path in inputs.items()},
+            "slots": [self._store.sign_upload(f"{prefix}slots/{n:05}", _LINK_LIFE) for n in range(self._slots)],
+            "index": self._store.sign_upload(f"{prefix}index.json", _LINK_LIFE),
+        }
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(json.dumps(ticket).encode())
+            file.flush()
+            self._store.upload(Path(file.name), f"{prefix}ticket.json")
+        return self._store.sign(f"{prefix}ticket.json", "ticket.json", _LINK_LIFE).url
+
+    def _bring_up(self, folder: Path) -> dict[str, str]:
+        """The folder as a zip under its hash, sent unless the store has it."""
+        with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for path in sorted(folder.rglob("*")):
+                    if path.is_file() and not path.is_symlink() and path.name not in _NO_INPUT:
+                        name = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (2020, 1, 1, 0, 0, 0))
+                        archive.writestr(name, path.read_bytes())
+            file.flush()
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            key = f"cluster/inputs/{sha256}.zip"
+            try:
+                self._store.head(key)
+            except ArtifactError:
+                self._store.upload(Path(file.name), key)
+        return {"sha256": sha256, "url": self._store.sign(key, "input.zip", _LINK_LIFE).url}
+
+    def follow(self, mark: str, folder: AttemptFolder, prefix: str) -> None:
+        """Bring down what an attempt writes, from now on."""
+        with self._guard:
+            self._mirrored.setdefault(mark, _Mirrored(folder=folder, prefix=prefix))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+            self._thread.start()
+
+    def release(self, mark: str) -> None:
+        """Its end is recorded: what the store has of it goes."""
+        with self._guard:
+            if (found := self._mirrored.pop(mark, None)) is not None:
+                self._done.append(found.prefix)
+
+    def close(self) -> None:
+        """End the thread; the next worker goes on."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._store.close()
+
+    def _run(self) -> None:
+        said = ""
+        while not self._closed.wait(self._every_s):
+            with self._guard:
+                mirrored, done = list(self._mirrored.values()), list(self._done)
+            for each in mirrored:
+                try:
+                    self.bring_down(each)
+                except (DashboardError, OSError, ValueError, KeyError) as error:
+                    if str(error) != said:
+                        _log.warning("%s: %s", each.prefix, error)
+                    said = str(error)
+            for prefix in done:
+                with suppress(DashboardError):
+                    self._store.delete_prefix(prefix)
+                    self._done.remove(prefix)
+
+    def bring_down(self, each: _Mirrored) -> None:
+        """What is new of one attempt; its end comes last. Raises ArtifactError, or OSError for this machine's disk."""
+        index = self._index(each.prefix)
+        if index is None or each.folder.read_exit() is not None:
+            return
+        folder = each.folder.path
+        if not (folder / runner.TAKEN).exists():
+            replace_json(folder / runner.TAKEN, {"submission": "", "host": str(index["host"])[:200]})
+            each.folder.mark_started(supervisor=0)
+        if index["beat"] != each.beat:
+            each.beat = index["beat"]
+            (folder / "beat").write_text(str(each.beat))
+        self._bring_log(each, index["log"])
+        for name, file in index["files"].items():
+            self._bring_file(each, name, file["slot"], file["version"])
+        if "exit" in index:
+            each.folder.write_exit(_told_exit(index["exit"], each.folder))
+
+    def _index(self, prefix: str) -> dict[str, Any] | None:
+        try:
+            data = self._read(f"{prefix}index.json")
+        except ArtifactError as error:
+            if "not in the store" in str(error):
+                return None
+            raise
+        return json_object(data)
+
+    def _read(self, key: str, offset: int = 0) -> bytes:
+        data, size = b"", offset + 1
+        while offset + len(data) < size:
+            part = self._store.read_range(key, offset + len(data), PIECE_BYTES)
+            data, size = data + part.data, part.size_bytes
+            if not part.data:
+                break
+        return data
+
+    def _bring_log(self, each: _Mirrored, parts: list[list[int]]) -> None:
+        have, start = each.folder.log_size(), 0
+        for slot, length in parts:
+            if start + length > have:
+                data = self._read(f"{each.prefix}slots/{int(slot):05}", max(0, have - start))
+                with each.folder.log.open("ab") as log:
+                    log.write(data[: start + length - have])
+                have = start + length
+            start += length
+
+    def _bring_file(self, each: _Mirrored, name: str, slot: int, version: list[int]) -> None:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or path.parts[0] not in ("output", "logs"):
+            raise ValueError(f"a node names a file outside of its folder: {name[:100]!r}")
+        target = each.folder.path / path
+        if each.versions.get(name) == version:
+            return
+        size, modified_ns = version
+        if not _is_same(target, size, modified_ns):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            half = target.with_name(f".{target.name}.part")
+            data = self._read(f"{each.prefix}slots/{int(slot):05}") if size else b""
+            if len(data) != size:
+                return  # replaced meanwhile: the next index says so
+            half.write_bytes(data)
+            os.utime(half, ns=(modified_ns, modified_ns))
+            half.replace(target)
+        each.versions[name] = version
+
+
+def _is_same(path: Path, size: int, modified_ns: int) -> bool:
+    with suppress(OSError):
+        stat = path.stat()
+        return (stat.st_size, stat.st_mtime_ns) == (size, modified_ns)
+    return False
+
+
+def _told_exit(record: Mapping[str, Any], folder: AttemptFolder) -> Exit:
+    """How a node says that it ended; whether that was wanted is known here."""
+    stopped_for = "" if folder.cancel_requested() else folder.stop_requested()[0]
+    known = {name: record[name] for name in ("exit_code", "finished_at", "timed_out", "start_error", "free_bytes")}
+    cancelled = (bool(record["cancelled"]) and not stopped_for) or folder.cancel_requested()
+    return Exit(**known, cancelled=cancelled, stopped_for=stopped_for)
+
+
+def _without(value: Any, places: Mapping[str, str]) -> Any:
+    """A value with names in place of this machine's paths, the longest first: one may be below another."""
+    text = json.dumps(value)
+    for name, path in sorted(places.items(), key=lambda each: -len(each[1])):
+        text = text.replace(json.dumps(path)[1:-1], name)
+    return json.loads(text)
+
+
+def _small_files(folder: Path) -> dict[str, str]:
+    """What a recipe wrote for its trainer, by path."""
+    ours = {"spec.json", "log", "lock", "ray.json", "cancel", "stop.json"}
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {
+        name: path.read_text(encoding="utf-8", errors="replace")
+        for path in files
+        if (name := path.relative_to(folder).as_posix()) not in ours and path.stat().st_size < 1 << 20
+    }

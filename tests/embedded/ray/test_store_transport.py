@@ -1,0 +1,157 @@
+"""An attempt whose node does not see the data folder: a real runner, a real store between them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lib.artifacts.object_store import ObjectStore
+from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
+from lib.embedded.ray import node_store, runner
+from lib.embedded.ray.store_transport import StoreTransport
+from lib.errors import ArtifactError
+from tests.artifacts.s3_server import SECRET, S3Server, s3_server
+from tests.reaper import kill_all, working_on
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+PREFIX = "cluster/job/a1/"
+TRAIN = """
+import sys, time
+from pathlib import Path
+data, output, settings = map(Path, sys.argv[1:4])
+print("ready", *sorted(path.name for path in data.iterdir()), flush=True)
+print(settings.read_text().replace(str(data), "DATA"), flush=True)
+(output / "lora-000001.safetensors").write_bytes(b"first")
+while not (data.parents[1] / "go").exists():
+    time.sleep(0.05)
+sys.stdout.buffer.write(b"\\xff" + b"x" * 3_000_000)
+(output / "deep").mkdir()
+(output / "deep" / "lora.safetensors").write_bytes(b"last" * 1000)
+(output / "empty").touch()
+"""
+
+
+class Site:
+    """Here and there: a data folder, a store, and a node's folder."""
+
+    def __init__(self, folder: Path, server: S3Server) -> None:
+        self.folder, self.server = folder, server
+        self.store = ObjectStore(server.settings)
+        self.transport = StoreTransport(self.store, slots=20, every_s=0.1)
+        self.dataset = folder / "data" / "datasets" / "d"
+        self.dataset.mkdir(parents=True)
+        (self.dataset / "one.png").write_bytes(b"image")
+        (self.dataset / "one.txt").write_text("a fox")
+        (self.dataset / ".dataset.json").write_text("{}")
+        self.attempt = AttemptFolder.of(folder / "data", "job", 1)
+        self.attempt.make()
+        (self.attempt.path / "settings.toml").write_text(f'images = "{self.dataset}"')
+        self.node, self.package = folder / "node", folder / "package"
+        self.package.mkdir()
+        for module in (runner, node_store):
+            shutil.copy(str(module.__file__), self.package)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        paths = (self.dataset, self.attempt.output, self.attempt.path / "settings.toml")
+        argv = (sys.executable, "-S", "-c", TRAIN, *map(str, paths))
+        self.attempt.write_spec(RunSpec(argv=argv, cwd=runner.PACKAGE, stop_grace_s=2.0))
+        ticket = self.transport.publish(self.attempt, "lora-job-a1", PREFIX, {"dataset": str(self.dataset)})
+        assert SECRET not in ticket
+        environ = {**os.environ, runner.TICKET: ticket, "LORA_NODE_DIR": str(self.node)}
+        words = [sys.executable, "runner.py", str(self.folder / "not seen"), "lora-job-a1", "job/1"]
+        self.process = subprocess.Popen(words, cwd=self.package, start_new_session=True, env=environ)
+        self.transport.follow("job/1", self.attempt, PREFIX)
+
+    def go_on(self) -> None:
+        (self.node / "go").touch()
+
+    def until(self, condition: Callable[[], object]) -> None:
+        wait_for(condition, lambda: f"not so: {sorted(self.attempt.path.rglob('*'))}", poll_s=0.05)
+
+    def close(self) -> None:
+        kill_all(lambda: working_on(self.folder))
+        if self.process is not None:
+            self.process.wait()
+        self.transport.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with s3_server(tmp_path / "s3") as server, closing(Site(tmp_path, server)) as built:
+        yield built
+
+
+def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> None:
+    site.start()
+    site.until(lambda: b"ready one.png one.txt" in site.attempt.read_log(0, 100))
+    site.until(lambda: (site.attempt.output / "lora-000001.safetensors").exists())
+    assert b'images = "DATA"' in site.attempt.log_end(1000)
+    assert site.attempt.read_exit() is None
+    assert json.loads((site.attempt.path / runner.TAKEN).read_text())["host"]
+    (inputs,) = (site.node / "inputs").iterdir()
+    assert sorted(path.name for path in inputs.iterdir()) == ["one.png", "one.txt"]
+    site.go_on()
+    site.until(lambda: site.attempt.read_exit() is not None)
+    assert site.process is not None
+    assert site.process.wait() == 0
+    assert site.attempt.read_exit().exit_code == 0
+    assert site.attempt.log_end(3_000_001) == b"\xff" + b"x" * 3_000_000
+    assert (site.attempt.output / "deep" / "lora.safetensors").read_bytes() == b"last" * 1000
+    assert (site.attempt.output / "empty").read_bytes() == b""
+    assert list((site.node / "attempts").iterdir()) == []
+    site.transport.release("job/1")
+    site.until(lambda: site.store.list(PREFIX) == [])
+    assert len(site.store.list("cluster/inputs/")) == 1
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(site: Site) -> None:
+    site.start()
+    site.until(lambda: b"ready" in site.attempt.read_log(0, 100))
+    site.server.stop()
+    site.go_on()
+    site.until(lambda: any(site.node.rglob("exit.json")))
+    site.server.start()
+    site.until(lambda: site.attempt.read_exit() is not None)
+    assert (site.attempt.output / "deep" / "lora.safetensors").read_bytes() == b"last" * 1000
+    assert site.attempt.log_end(3_000_001) == b"\xff" + b"x" * 3_000_000
+
+
+def test_a_stop_is_told_as_what_it_was_and_a_new_worker_goes_on(site: Site) -> None:
+    site.start()
+    site.until(lambda: b"ready" in site.attempt.read_log(0, 100))
+    site.transport.close()
+    site.transport = StoreTransport(ObjectStore(site.server.settings), every_s=0.1)
+    site.transport.follow("job/1", site.attempt, PREFIX)
+    site.attempt.request_stop("nan_loss", 7)
+    assert site.process is not None
+    site.process.terminate()
+    site.until(lambda: site.attempt.read_exit() is not None)
+    ended = site.attempt.read_exit()
+    assert isinstance(ended, Exit)
+    assert (ended.cancelled, ended.stopped_for, ended.exit_code) == (False, "nan_loss", -9)
+    assert site.attempt.read_log(0, 100).count(b"ready") == 1
+
+
+def test_a_node_that_names_files_outside_of_its_folder_is_not_obeyed(site: Site) -> None:
+    for name in ("../../x", "/etc/x", "output/../../x", "exit.json"):
+        index = {"host": "n", "beat": 1, "log": [], "files": {name: {"slot": 0, "version": [1, 1]}}}
+        site.server.put(f"{PREFIX}index.json", json.dumps(index).encode())
+        site.transport.follow("job/1", site.attempt, PREFIX)
+        with pytest.raises(ValueError, match="outside of its folder"):
+            site.transport.bring_down(site.transport._mirrored["job/1"])
+    assert not (site.folder / "data" / "x").exists()
+
+
+def test_links_that_would_live_too_long_are_refused(site: Site) -> None:
+    from datetime import timedelta
+
+    with pytest.raises(ArtifactError, match="7 days"):
+        site.store.sign_upload("x", timedelta(days=8))
