@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -62,9 +63,15 @@ def _entries(given: object) -> object:
 
 
 def _pairs(given: object) -> object:
-    """A TOML table stays as it is; one text has an entry per line or semicolon, each a name, = and a command."""
+    """A TOML table stays as it is; one text has an entry per line or semicolon, each a name, = and a command.
+
+    JSON is what the dashboard hands to the worker.
+    """
     if not isinstance(given, str):
         return given
+    if given.lstrip().startswith("{"):
+        with suppress(ValueError):
+            return json.loads(given)
     pairs = [entry.partition("=") for entry in given.replace("\n", ";").split(";") if entry.strip()]
     if not all(equals for _, equals, _ in pairs):
         raise ValueError("has an entry without =; it should look like tiny=/opt/lora/bin/python")

@@ -66,6 +66,7 @@ def test_a_cluster_is_read_where_it_is_wanted_and_its_token_never_shows(no_file:
     assert found.ray.address == "http://head:8265"
     assert found.ray.trainers == {"tiny": "/opt/a/bin/python -u", "sd-scripts": "same"}
     assert handed_ray_settings(found.ray.variables) == found.ray
+    assert load_settings({**wanted, **found.ray.variables}, no_file).ray == found.ray  # as the worker does
     assert handed_ray_settings(given) is None
     assert SECRET not in repr(found)
     for wrong, words in [

@@ -39,6 +39,8 @@ class DeskLimits:
 
 
 DESK_LIMITS = DeskLimits()
+# A runner that has told its end is over for Ray a moment later.
+LOOKS_BEFORE_STOP = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +74,14 @@ class Errand:
     due_at: float = -float("inf")
 
 
+@dataclass(slots=True)
+class _Ending:
+    """A job whose record is to go once it is over there."""
+
+    due_at: float
+    looks: int = 0
+
+
 class RayDesk:
     """Does errands at a cluster. ``clock`` gives monotonic seconds."""
 
@@ -85,7 +95,7 @@ class RayDesk:
     ) -> None:
         self._client, self._package, self._limits, self._clock = client, package, limits, clock
         self._errands: dict[str, Errand] = {}
-        self._to_remove: dict[str, float] = {}
+        self._to_remove: dict[str, _Ending] = {}
         self._cluster: Cluster | None = None
         self._cluster_at = self._wanted_at = -float("inf")
         self._answered_at: float | None = None
@@ -126,7 +136,7 @@ class RayDesk:
         """Look after it no more, and remove its record at the cluster when there is time for it."""
         with self._guard:
             self._errands.pop(job_id, None)
-            self._to_remove[job_id] = -float("inf")
+            self._to_remove[job_id] = _Ending(due_at=self._clock() + self._limits.start_s)
         self._wake.set()
 
     def close(self) -> None:
@@ -172,17 +182,19 @@ class RayDesk:
 
     def _remove_ended(self) -> None:
         """Remove records, but none of a job that has not quite ended: that would end it as failed."""
-        for job_id, due_at in list(self._to_remove.items()):
-            if self._clock() < due_at:
+        for job_id, ending in list(self._to_remove.items()):
+            if self._clock() < ending.due_at:
                 continue
             job = self._client.job(job_id)
-            if job is not None and not job.is_over:
-                self._client.stop(job_id)  # what is over here must not go on there
-                self._to_remove[job_id] = self._clock() + self._limits.stop_again_s
+            if job is None or job.is_over:
+                if job is not None:
+                    self._client.forget(job_id)
+                del self._to_remove[job_id]
                 continue
-            if job is not None:
-                self._client.forget(job_id)
-            del self._to_remove[job_id]
+            ending.looks += 1
+            if ending.looks % LOOKS_BEFORE_STOP == 0:
+                self._client.stop(job_id)  # what is over here must not go on there
+            ending.due_at = self._clock() + self._limits.start_s
 
     def _failed(self, problem: str) -> None:
         if problem != self._problem:
