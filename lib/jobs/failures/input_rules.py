@@ -95,7 +95,7 @@ DATA_RULES: tuple[Rule, ...] = (
         Cause.MISSING_DATASET,
         r"num_samples=0|num_samples should be a positive integer"
         r"|(?i:no (?:training )?(?:images|samples|data) (?:were )?found|found (?:0|no) images"
-        r"|there are no (?:\w+ )?images"
+        r"|(?:there are|had|has|contains) no (?:\w+ )?(?:images|videos)"
         r"|no (?:image files|valid (?:images|samples|data)|images in|data in))"
         r"|(?i:dataset (?:is empty|has no images|produced no usable samples))"
         r"|(?i:(?:dataset|train_data_dir|image directory|image_dir)\b.{0,80} is empty)"

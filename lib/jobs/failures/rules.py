@@ -64,6 +64,11 @@ LINE_RULES: tuple[Rule, ...] = (
         "The program {file} is not installed.",
     ),
     rule(
+        Cause.MISSING_TRAINER,
+        r"(?:.{0,80}: )?exec: \"(?P<file>[^\"]{1,300})\": (?:stat .{1,300}: no such file|executable file not found)",
+        "The program {file} is not installed.",
+    ),
+    rule(
         Cause.IMPORT_ERROR,
         r"\S*python\S*: No module named (?P<name>[\w.]+)",
         "The Python module {name} is not installed where the trainer runs.",
