@@ -168,7 +168,7 @@ class RayDesk:
             self._look_at_cluster()
             with self._guard:
                 errands = list(self._errands.values())
-            for errand in errands:
+            for errand in sorted(errands, key=lambda each: each.due_at):
                 if self._is_closed:
                     return
                 if self._clock() >= errand.due_at or (errand.wants_stop and self._is_stop_due(errand)):
@@ -222,6 +222,7 @@ class RayDesk:
             errand.due_at = float("inf")
             return
         began, job_id = self._clock(), errand.submission.id
+        errand.due_at = began  # if this one fails, the others have their turn before it
         if errand.wants_look:
             errand.wants_look = False
             self._client.look_again(job_id)

@@ -299,8 +299,10 @@ def _arguments(lines: Sequence[str]) -> dict[str, Any]:
     for line in lines:
         key, _, text = line.partition("=")
         found[key.strip()] = text.strip()
-        with contextlib.suppress(ValueError, SyntaxError):
-            found[key.strip()] = ast.literal_eval(text.strip())
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = ast.literal_eval(text.strip())
+            json.dumps(value)  # what JSON has no word for stays a text
+            found[key.strip()] = value
     return found
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
@@ -29,7 +29,7 @@ _NO_ROOM = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 _MEMORY = "running low on memory"
 # What Ray lost before it began may be the node's fault each time; waiting for room is nobody's.
 MOST_LOST, MOST_SUBMISSIONS = 3, 1_000_000
-_LOGGED_CHARACTERS = 500
+_LOGGED_CHARACTERS, _HOST_CHARACTERS = 500, 100
 _SHELL_CANNOT = (126, 127)  # what a shell ends with that cannot run what it was told to
 _KILLED_BELOW_SHELL = 137
 
@@ -86,10 +86,19 @@ class SubmissionRecord:
 
     @classmethod
     def read(cls, folder: AttemptFolder, claim: Claim) -> "SubmissionRecord":
-        """What was written; without it nothing was ever sent."""
+        """What was written; without it nothing was ever sent. A trainer may have put something else in its place."""
         data = read_file(folder.path / RECORD)
-        found = json_object(data) if data else None
-        return cls(**found) if found else cls(id=submission_id(claim))
+        found = (json_object(data) if data else None) or {}
+        names = {each.name for each in fields(cls)}
+        first = cls(id=submission_id(claim))
+        try:
+            record = cls(**{name: value for name, value in found.items() if name in names})
+            numbers = (record.number, record.stop_grace_s, *record.needs.values())
+            record.inputs.values()
+        except (TypeError, AttributeError):
+            return first
+        is_ours = all(isinstance(each, int | float) for each in numbers)
+        return record if is_ours and record.id == submission_id(claim, record.number) else first
 
 
 def submission_id(claim: Claim, number: int = 1) -> str:
@@ -163,7 +172,7 @@ class RayRun(Run):
     def node(self) -> str:
         """The host that runs it; empty until it has said so."""
         if not self._node and (data := read_file(self._folder.path / runner.TAKEN)):
-            self._node = str((json_object(data) or {}).get("host", ""))
+            self._node = str((json_object(data) or {}).get("host", ""))[:_HOST_CHARACTERS]
         return self._node
 
     @property

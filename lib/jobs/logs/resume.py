@@ -38,10 +38,13 @@ def resumed_step(states: Iterable[str], progress: Progress) -> int:
     return 0
 
 
+MOST_STEPS = 10**9  # what says more was not written by a trainer
+
+
 def step_in_state(text: str | bytes) -> int | None:
     """The step that the content of a ``train_state.json`` says; None where it says none."""
     try:
         step = json.loads(text)["current_step"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return step if type(step) is int and step > 0 else None
+    return step if type(step) is int and 0 < step <= MOST_STEPS else None

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.ray.client import Submission
 from lib.embedded.ray.desk import DeskLimits, RayDesk
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.ray_executor import RayExecutor
 from lib.embedded.worker.ray_run import RayLimits
 from lib.embedded.worker.worker import Worker
-from lib.errors import InvalidRequest
+from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
@@ -253,6 +254,48 @@ def test_a_job_that_ray_forgot_goes_on_by_its_files_and_is_lost_without_a_sign(s
     assert lost.failure is not None
     assert (lost.status, lost.failure.cause) == (JobStatus.LOST, "cluster_lost")
     assert len(site.ray.posted) == 2  # never a second time by itself
+
+
+def test_one_job_that_ray_cannot_take_holds_up_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = site.submit("first"), site.submit("second")
+    submit = site.ray.submit
+
+    def fails_for_first(submission: Submission) -> None:
+        if first.id in submission.id:
+            raise SourceUnavailable("The cluster answered with an error: trouble.")
+        submit(submission)
+
+    monkeypatch.setattr(site.ray, "submit", fails_for_first)
+    assert site.started(second)
+    site.source.cancel_job(second.id)
+    site.step(5)
+    assert site.ray.stopped
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'{"id": "lora-other-a1", "number": 1}',
+        b'{"x": 1}',
+        b'{"id": "{id}", "number": "x"}',
+        b'{"id": "{id}", "needs": {"CPU": "x"}}',
+        b'{"id": "{id}", "needs": 5, "stop_grace_s": null}',
+        b"[" * 200_000,
+    ],
+    ids=str,
+)
+def test_what_a_trainer_writes_in_place_of_our_record_names_no_other_job(site: Site, written: bytes) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.run(ray_id)
+    play_runner(site.attempt(job), log=LOG)
+    (site.attempt(job).path / "ray.json").write_bytes(written.replace(b"{id}", ray_id.encode()))
+    site.hire()
+    site.step(2)
+    site.source.cancel_job(job.id)
+    site.step(5)
+    assert set(site.ray.stopped) == {ray_id}
+    assert site.started(site.submit("another"))
 
 
 def test_a_cluster_that_is_away_ends_nothing(site: Site) -> None:

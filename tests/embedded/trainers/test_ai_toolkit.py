@@ -114,7 +114,13 @@ def test_epochs_are_counted_in_steps(tmp_path: Path) -> None:
     assert written(tmp_path, replace(settings, sample_every_epochs=0))["train"]["disable_sampling"] is True
 
 
+# No value of JSON, or more than Python's parser takes: they stay texts.
+ODD_ARGUMENTS = {"a": "{[]: 1}", "b": "{1}", "c": "1j", "d": "-" * 9_000 + "1", "e": "...", "f": "(" * 500, "g": ""}
+
+
 def test_arguments_of_the_optimizer_become_values(tmp_path: Path) -> None:
+    odd = tuple(f"{name}={text}" for name, text in ODD_ARGUMENTS.items())
+    assert written(tmp_path, replace(PLAIN, optimizer_args=odd))["train"]["optimizer_params"] == ODD_ARGUMENTS
     params = written(tmp_path, replace(PLAIN, optimizer_args=CHANGED["optimizer_args"]))["train"]["optimizer_params"]
     assert params == {"weight_decay": 0.01, "betas": (0.9, 0.99)}
 
