@@ -47,13 +47,20 @@ def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
     """Run the commands before the training and the training itself; the first that does not end well is the end."""
     deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
     for number, argv in enumerate(spec.before, 1):
-        step = f"Step {number} of {len(spec.before) + 1}: {_script_of(argv)}"
-        with contextlib.suppress(OSError), folder.log.open("ab") as log:
-            log.write(f"{step}\n".encode())
+        _log_step(folder, number, spec, argv)
         ended = _run_one(replace(spec, argv=argv), folder, lock, deadline)
         if ended.exit_code != 0 or ended.cancelled or ended.timed_out or ended.stopped_for:
             return ended
+    if spec.before:
+        _log_step(folder, len(spec.before) + 1, spec, spec.argv)
     return _run_one(spec, folder, lock, deadline)
+
+
+def _log_step(folder: AttemptFolder, number: int, spec: RunSpec, argv: Sequence[str]) -> None:
+    """Say in the log which command comes; the stages of the progress are read from it."""
+    step = f"Step {number} of {len(spec.before) + 1}: {_script_of(argv)}"
+    with contextlib.suppress(OSError), folder.log.open("ab") as log:
+        log.write(f"{step}\n".encode())
 
 
 def _script_of(argv: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from lib.jobs.logs.tqdm_bar import (
     without_escapes,
 )
 from lib.jobs.logs.trainer_words import (
+    COMMAND_STEP,
     FACTS,
     LEARNING_RATE,
     PERCENT,
@@ -388,7 +389,9 @@ class ProgressParser:
         if self._stage is Stage.FINISHED:
             return
         if self._run.done is None:
-            if b"aching latents" in text:
+            if step := COMMAND_STEP.match(text):
+                self._stage = Stage.CACHING_LATENTS if b"cache" in step[1] else Stage.LOADING_MODEL
+            elif b"aching latents" in text:
                 self._stage = Stage.CACHING_LATENTS
             return
         if b"model saved." in text:

@@ -52,6 +52,7 @@ WORDS = (
     b"s/it",
     b"poch",
     b"step",
+    b"Step ",
     b"oss",
     b"rain batch",
     b"raining",
@@ -73,6 +74,8 @@ WORDS = (
     b"esuming from",
     b"RESUMING FROM",
 )
+# What a supervisor writes before each of several commands.
+COMMAND_STEP = re.compile(rb"Step \d{1,3} of \d{1,3}: (.*)")
 TABLE_HEAD = re.compile(rb"\s{0,8}Step\s{1,8}Training Loss\b")
 TABLE_ROW = re.compile(rb"\s{0,8}(\d{1,12})\s{1,8}(\d{1,9}\.\d{1,12})\b")
 RESUME_STATE = re.compile(rb"resume training from local\s+state:\s*(.+)")

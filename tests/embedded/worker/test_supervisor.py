@@ -130,7 +130,8 @@ def test_commands_before_the_training_run_one_after_the_other(run: Supervised, f
     before = [tuple(script_argv(f"print('cached {number}', flush=True)", folder.output)) for number in (1, 2)]
     python = Path(sys.executable).name
     assert run("print('trained')", before=tuple(before)).exit_code == 0
-    assert folder.log.read_text() == (f"Step 1 of 3: {python}\ncached 1\nStep 2 of 3: {python}\ncached 2\ntrained\n")
+    steps = [f"Step {number} of 3: {python}\n" for number in (1, 2, 3)]
+    assert folder.log.read_text() == f"{steps[0]}cached 1\n{steps[1]}cached 2\n{steps[2]}trained\n"
 
 
 def test_the_first_command_that_fails_ends_the_attempt(run: Supervised, folder: AttemptFolder) -> None:

@@ -455,3 +455,17 @@ def test_the_bar_that_lightning_paints_with_rich_counts_steps_over_all_epochs() 
     progress = parser.progress
     assert (progress.step, progress.total_steps, progress.loss) == (340, 1_000, 0.512)
     assert (progress.epoch, progress.total_epochs) == (4, 10)
+
+
+def test_the_commands_before_a_training_are_stages() -> None:
+    lines = (
+        (b"Step 1 of 3: qwen_image_cache_latents.py\nINFO:cache:Encoding dataset [0]\n\r3it [00:02,  1.2it/s]\n", C),
+        (b"Step 2 of 3: qwen_image_cache_text_encoder_outputs.py\n\r3it [00:02,  1.2it/s]\n", C),
+        (b"Step 3 of 3: qwen_image_train_network.py\nloading the model\n", L),
+        (b"\rsteps:   0%|          | 0/24 [00:00<?, ?it/s]\rsteps:   4%|# | 1/24 [00:02<00:46,  2.0s/it]", T),
+    )
+    parser = ProgressParser()
+    for data, stage in lines:
+        parser.feed(data, 0.0)
+        assert parser.progress.stage == stage, data
+    assert (parser.progress.step, parser.progress.total_steps) == (1, 24)
