@@ -308,3 +308,28 @@ def test_a_lora_is_inspected_from_its_job_from_outside_and_on_a_phone(
     assert [url for url in asked if "evil.test" in url] == []
     found = Axe().run(page).response["violations"]
     assert [each["id"] for each in found if each["id"] not in STREAMLIT_RULES] == []
+
+
+def test_the_best_checkpoint_is_found_picked_and_downloaded_on_a_phone(
+    page: Page, monitor: Dashboard, steer: Steer
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{monitor.url}/inspect?job=done")
+    page.get_by_role("button", name="aria-000003.safetensors").click()
+    expect(page).to_have_url(re.compile("artifact=1%2Faria-000003"))
+    page.get_by_text("Compare with the other checkpoints of this job").click()
+    page.get_by_role("button", name=re.compile("Compute norms of . checkpoints")).click()
+    expect(page.get_by_text("Norm 0.3072, no NaN")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["id"] not in STREAMLIT_RULES] == []
+    page.get_by_role("button", name="Epoch 4: aria-000004.safetensors").click()
+    expect(page.get_by_role("heading", level=1, name="aria-000004.safetensors")).to_be_visible()
+    expect(page).to_have_url(re.compile("artifact=1%2Faria-000004"))
+    page.get_by_role("button", name="☆").click()
+    expect(page.get_by_role("button", name="★")).to_be_visible()
+    page.get_by_role("link", name="Job Aria done").click()
+    expect(page.get_by_role("heading", level=1, name="Aria done")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("main").get_by_role("link", name="Download").first.click()
+    assert download.value.suggested_filename == "aria-000004.safetensors"
