@@ -40,6 +40,10 @@ for _start in ("lora_", "lora.", "lora_linear_layer."):
 _OLD_ENDINGS = {"down.weight": DOWN, "up.weight": UP}
 # Endings that may be part of a longer one that is known.
 _OPEN_ENDINGS = frozenset({"weight", "default", "default.weight", *_OLD_ENDINGS})
+# As peft's model keeps it in memory: a file of its whole state_dict has the adapter's name, whatever it is.
+_NAMED_ADAPTER = re.compile(
+    r"(.+)\.(lora_(?:A|B|embedding_A|embedding_B|magnitude_vector))\.(?!bias$)[^.]+(?:\.weight)?"
+)
 _OLD_LAYER = re.compile(r"_lora(\d*)$")
 
 _UNET_BLOCKS = ("down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks", "middle_block")
@@ -81,6 +85,8 @@ def part_of(name: str) -> tuple[str, str] | None:
         part = _PARTS.get(ending)
         if part is None and ending in _OLD_ENDINGS and (layer := _OLD_LAYER.search(module)):
             return f"{module[: layer.start()]}{layer[1]}", _OLD_ENDINGS[ending]
+    if part is None and ".lora_" in name and (named := _NAMED_ADAPTER.fullmatch(name)):
+        return named[1], _PARTS[named[2]]
     return (module, part) if part is not None and module else None
 
 

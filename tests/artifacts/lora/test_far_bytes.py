@@ -87,6 +87,13 @@ def test_a_file_that_changes_in_between_is_an_error(far: ByteSource, shelf: Shel
         compute_norms(lora, far)
 
 
+def test_a_file_that_vanishes_in_between_is_an_error(far: ByteSource, shelf: Shelf) -> None:
+    lora = read_lora(far)
+    shelf.mode = "404"
+    with pytest.raises(ArtifactError, match="not in the store|answered 404"):
+        compute_norms(lora, far)
+
+
 def test_an_empty_file_is_broken_not_missing(far: ByteSource, shelf: Shelf) -> None:
     shelf.data = b""
     with pytest.raises(ArtifactError, match="empty"):

@@ -26,6 +26,8 @@ from tests.artifacts.lora.files import pair, read
         ("a.b.lora_A.default.weight", "a.b", "down"),
         ("a.b.lora_B.default", "a.b", "up"),
         ("a.b.lora_A", "a.b", "down"),
+        ("a.b.lora_A.style.weight", "a.b", "down"),
+        ("a.b.lora_magnitude_vector.style", "a.b", "magnitude"),
         ("model.embed_tokens.lora_embedding_B", "model.embed_tokens", "up"),
         ("a.lora_magnitude_vector.default.weight", "a", "magnitude"),
         ("a.oft_R.weight", "a", "oft_R"),
@@ -37,7 +39,16 @@ def test_a_tensors_name_tells_module_and_part(name: str, module: str, part: str)
 
 @pytest.mark.parametrize(
     "name",
-    ["a", ".alpha", "lllite_unet_a.down.0.weight", "model.layers.0.q_proj.weight", "a.down.weight", "weight", "lora_A"],
+    [
+        "a",
+        ".alpha",
+        "lllite_unet_a.down.0.weight",
+        "model.layers.0.q_proj.weight",
+        "a.down.weight",
+        "weight",
+        "lora_A",
+        "a.lora_B.bias",
+    ],
 )
 def test_other_names_are_no_part(name: str) -> None:
     assert part_of(name) is None
