@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 import urllib.request
@@ -53,6 +53,8 @@ def unpack(ticket: dict[str, Any], root: Path) -> Path:
     places = {"{attempt}": str(folder)}
     for name, each in ticket["inputs"].items():
         places[f"{{{name}}}"] = str(_input(each, root / "inputs"))
+    if ticket["laid"]:
+        _extract(ticket["laid"], folder)
     for path, text in ticket["files"].items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,16 +77,27 @@ def _input(given: dict[str, str], folder: Path) -> Path:
     target: Path = folder / given["sha256"]
     if target.is_dir():
         return target  # from a former attempt
-    data = fetch(given["url"])
-    if hashlib.sha256(data).hexdigest() != given["sha256"]:
-        raise OSError("an input arrived damaged")
     half = folder / f".{given['sha256']}.{os.getpid()}"
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        archive.extractall(half)
+    _extract(given, half)
     with contextlib.suppress(OSError):  # another attempt was faster
         half.replace(target)
     shutil.rmtree(half, ignore_errors=True)
     return target
+
+
+def _extract(given: dict[str, Any], target: Path) -> None:
+    """Fetch a zip, see that it is whole, and unpack it."""
+    target.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with tempfile.TemporaryFile(dir=target.parent) as file:
+        with urllib.request.urlopen(given["url"], timeout=TIMEOUT_S) as answer:
+            while data := answer.read(PART_BYTES):
+                digest.update(data)
+                file.write(data)
+        if digest.hexdigest() != given["sha256"]:
+            raise OSError("an input arrived damaged")
+        with zipfile.ZipFile(file) as archive:
+            archive.extractall(target)
 
 
 class Sender(threading.Thread):
@@ -98,7 +111,7 @@ class Sender(threading.Thread):
         self._log: list[list[int]] = []
         self._files: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, tuple[int, int]] = {}
-        self._known = set(ticket["files"])
+        self._known = {*ticket["files"], *(ticket["laid"] or {}).get("names", ())}
         self._used, self._errors = 0, 0
         self._ended = threading.Event()
         self._told = ""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import zipfile
@@ -29,6 +30,8 @@ EVERY_S = 2.0
 PIECE_BYTES = 8 << 20
 _LINK_LIFE = LONGEST_LIFE - timedelta(minutes=1)
 _NO_INPUT = (".dataset.json",)
+_OURS = frozenset({"spec.json", "log", "lock", "ray.json", "cancel", "stop.json"})
+MOST_TEXT_BYTES = 1 << 20
 _log = logging.getLogger("worker")
 
 
@@ -53,15 +56,19 @@ class StoreTransport:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def publish(self, folder: AttemptFolder, submission: str, prefix: str, inputs: Mapping[str, str]) -> str:
+    def publish(self, folder: AttemptFolder, submission: str, prefix: str, inputs: Mapping[str, Path]) -> str:
         """Bring everything up that a node needs, and return the link to its ticket. Raises ArtifactError."""
-        places = {"{attempt}": str(folder.path), **{f"{{{name}}}": path for name, path in inputs.items()}}
+        # A single file is brought up alone; what is below its folder has the same name there as here.
+        folders = {name: path if path.is_dir() else path.parent for name, path in inputs.items()}
+        places = {"{attempt}": str(folder.path), **{f"{{{name}}}": str(path) for name, path in folders.items()}}
         spec = json.loads((folder.path / "spec.json").read_bytes())
+        small, large = _laid_files(folder.path)
         ticket = {
             "id": submission,
             "spec": _without(spec, places),
-            "files": {name: _without(text, places) for name, text in _small_files(folder.path).items()},
-            "inputs": {name: self._bring_up(Path(path)) for name, path in inputs.items()},
+            "files": {name: _without(text, places) for name, text in small.items()},
+            "laid": {"names": sorted(large), **self._bring_up(large)} if large else None,
+            "inputs": {name: self._bring_up(_files_of(path)) for name, path in inputs.items()},
             "slots": [self._store.sign_upload(f"{prefix}slots/{n:05}", _LINK_LIFE) for n in range(self._slots)],
             "index": self._store.sign_upload(f"{prefix}index.json", _LINK_LIFE),
         }
@@ -71,14 +78,16 @@ class StoreTransport:
             self._store.upload(Path(file.name), f"{prefix}ticket.json")
         return self._store.sign(f"{prefix}ticket.json", "ticket.json", _LINK_LIFE).url
 
-    def _bring_up(self, folder: Path) -> dict[str, str]:
-        """The folder as a zip under its hash, sent unless the store has it."""
+    def _bring_up(self, files: Mapping[str, Path]) -> dict[str, str]:
+        """The files as a zip under its hash, sent unless the store has it."""
         with tempfile.NamedTemporaryFile(suffix=".zip") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for path in sorted(folder.rglob("*")):
-                    if path.is_file() and not path.is_symlink() and path.name not in _NO_INPUT:
-                        name = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (2020, 1, 1, 0, 0, 0))
-                        archive.writestr(name, path.read_bytes())
+                for name, path in sorted(files.items()):
+                    with (
+                        path.open("rb") as content,
+                        archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as entry,
+                    ):
+                        shutil.copyfileobj(content, entry, PIECE_BYTES)
             file.flush()
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -216,12 +225,25 @@ def _without(value: Any, places: Mapping[str, str]) -> Any:
     return json.loads(text)
 
 
-def _small_files(folder: Path) -> dict[str, str]:
-    """What a recipe wrote for its trainer, by path."""
-    ours = {"spec.json", "log", "lock", "ray.json", "cancel", "stop.json"}
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return {
-        name: path.read_text(encoding="utf-8", errors="replace")
-        for path in files
-        if (name := path.relative_to(folder).as_posix()) not in ours and path.stat().st_size < 1 << 20
-    }
+def _files_of(path: Path) -> dict[str, Path]:
+    """A file, or all files of a folder, by their names in it."""
+    if path.is_file():
+        return {path.name: path}
+    # Links too: a state may be a link to that of a former attempt.
+    found = (Path(root) / name for root, _, names in os.walk(path, followlinks=True) for name in names)
+    return {each.relative_to(path).as_posix(): each for each in found if each.is_file() and each.name not in _NO_INPUT}
+
+
+def _laid_files(folder: Path) -> tuple[dict[str, str], dict[str, Path]]:
+    """What a recipe put into the attempt's folder: texts, which may name paths, and everything else."""
+    small, large = {}, {}
+    for name, path in _files_of(folder).items():
+        if name in _OURS:
+            continue
+        try:
+            if path.stat().st_size >= MOST_TEXT_BYTES:
+                raise ValueError(name)
+            small[name] = path.read_text(encoding="utf-8")
+        except ValueError:  # no text
+            large[name] = path
+    return small, large

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
@@ -166,7 +167,8 @@ class RayRun(Run):
         """Bring up what the node needs, where it does not see the folder; variables that say where."""
         if self._transport is None:
             return {}
-        return {runner.TICKET: self._transport.publish(self._folder, record.id, self._prefix, record.inputs)}
+        inputs = {name: Path(path) for name, path in record.inputs.items()}
+        return {runner.TICKET: self._transport.publish(self._folder, record.id, self._prefix, inputs)}
 
     @property
     def node(self) -> str:

@@ -25,7 +25,9 @@ PREFIX = "cluster/job/a1/"
 TRAIN = """
 import sys, time
 from pathlib import Path
-data, output, settings = map(Path, sys.argv[1:4])
+data, output, settings, former = map(Path, sys.argv[1:5])
+assert former.read_bytes() == (output / "state" / former.name).read_bytes() == b"before"
+assert (output / "laid.bin").read_bytes() == b"\\xff\\x00"
 print("ready", *sorted(path.name for path in data.iterdir()), flush=True)
 print(settings.read_text().replace(str(data), "DATA"), flush=True)
 (output / "lora-000001.safetensors").write_bytes(b"first")
@@ -53,6 +55,11 @@ class Site:
         self.attempt = AttemptFolder.of(folder / "data", "job", 1)
         self.attempt.make()
         (self.attempt.path / "settings.toml").write_text(f'images = "{self.dataset}"')
+        self.former = folder / "data" / "jobs" / "job" / "0" / "output" / "before.safetensors"
+        self.former.parent.mkdir(parents=True)
+        self.former.write_bytes(b"before")
+        (self.attempt.output / "state").symlink_to(self.former.parent)
+        (self.attempt.output / "laid.bin").write_bytes(b"\xff\x00")
         self.node, self.package = folder / "node", folder / "package"
         self.package.mkdir()
         for module in (runner, node_store):
@@ -60,10 +67,11 @@ class Site:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        paths = (self.dataset, self.attempt.output, self.attempt.path / "settings.toml")
+        paths = (self.dataset, self.attempt.output, self.attempt.path / "settings.toml", self.former)
         argv = (sys.executable, "-S", "-c", TRAIN, *map(str, paths))
         self.attempt.write_spec(RunSpec(argv=argv, cwd=runner.PACKAGE, stop_grace_s=2.0))
-        ticket = self.transport.publish(self.attempt, "lora-job-a1", PREFIX, {"dataset": str(self.dataset)})
+        inputs = {"dataset": self.dataset, "start": self.former}
+        ticket = self.transport.publish(self.attempt, "lora-job-a1", PREFIX, inputs)
         assert SECRET not in ticket
         environ = {**os.environ, runner.TICKET: ticket, "LORA_NODE_DIR": str(self.node)}
         words = [sys.executable, "runner.py", str(self.folder / "not seen"), "lora-job-a1", "job/1"]
@@ -96,8 +104,8 @@ def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> Non
     assert b'images = "DATA"' in site.attempt.log_end(1000)
     assert site.attempt.read_exit() is None
     assert json.loads((site.attempt.path / runner.TAKEN).read_text())["host"]
-    (inputs,) = (site.node / "inputs").iterdir()
-    assert sorted(path.name for path in inputs.iterdir()) == ["one.png", "one.txt"]
+    names = {path.name for path in (site.node / "inputs").glob("*/*")}
+    assert names == {"one.png", "one.txt", "before.safetensors"}
     site.go_on()
     site.until(lambda: site.attempt.read_exit() is not None)
     assert site.process is not None
@@ -109,7 +117,7 @@ def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> Non
     assert list((site.node / "attempts").iterdir()) == []
     site.transport.release("job/1")
     site.until(lambda: site.store.list(PREFIX) == [])
-    assert len(site.store.list("cluster/inputs/")) == 1
+    assert len(site.store.list("cluster/inputs/")) == 3
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(site: Site) -> None:
