@@ -90,7 +90,7 @@ def test_a_file_that_changes_in_between_is_an_error(far: ByteSource, shelf: Shel
 def test_a_file_that_vanishes_in_between_is_an_error(far: ByteSource, shelf: Shelf) -> None:
     lora = read_lora(far)
     shelf.mode = "404"
-    with pytest.raises(ArtifactError, match="not in the store|answered 404"):
+    with pytest.raises(ArtifactError, match=r"not in the store|answered 404"):
         compute_norms(lora, far)
 
 
