@@ -275,10 +275,15 @@ class RayRun(Run):
 
     def _forgotten(self, quiet_s: float) -> Exit | None:
         """Ray knows it no more, such as after a restart of its head: what the folder shows decides."""
-        if quiet_s < self._limits.lost_s:
+        was_begun = read_file(self._folder.path / runner.TAKEN) is not None
+        # What never began is sent again at once: should it begin after all, only one of them takes the attempt.
+        at_once = not was_begun and self._transport is None
+        if quiet_s < (self._limits.settle_s if at_once else self._limits.lost_s):
             return None
         if self._is_stop_wanted():
-            return self._stopped()
+            return self._stopped() if was_begun else self._ended_early()
+        if not was_begun and self._send_again(MOST_LOST):
+            return None
         return self._ended(
             Cause.CLUSTER_LOST,
             f"Ray no longer knows the job, and it has shown no sign of life for {_minutes(self._limits.lost_s)}.",

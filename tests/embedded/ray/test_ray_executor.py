@@ -298,6 +298,15 @@ def test_what_a_trainer_writes_in_place_of_our_record_names_no_other_job(site: S
     assert site.started(site.submit("another"))
 
 
+def test_a_job_that_ray_forgot_before_it_began_is_sent_again(site: Site) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.jobs.clear()
+    site.step(4)
+    assert [each.id for each in site.ray.posted] == [ray_id, f"{ray_id}-2"]
+    assert site.job(job).status is JobStatus.RUNNING
+
+
 def test_a_cluster_that_is_away_ends_nothing(site: Site) -> None:
     job = site.submit()
     site.ray.run(site.started(job))
