@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,16 @@ from lib.embedded.trainers.kohya_arguments import (
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
 from lib.embedded.trainers.kohya_states import going_on, kohya_states, start_arguments
 from lib.embedded.trainers.model_files import ModelFiles
-from lib.embedded.trainers.recipe import EndedRun, FoundFile, FoundState, Recipe, TrainingRun, dataset_problems
+from lib.embedded.trainers.parser_source import read_options, version_problems
+from lib.embedded.trainers.recipe import (
+    EndedRun,
+    FoundFile,
+    FoundState,
+    Recipe,
+    TrainingRun,
+    dataset_problems,
+    tried_run,
+)
 from lib.embedded.trainers.sd_scripts_options import RULES, known_options, prompt_problem
 from lib.embedded.trainers.sd_scripts_settings import (
     ARCHITECTURES,
@@ -71,16 +81,25 @@ class SdScriptsRecipe(Recipe):
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, script, accelerate, base model, images), and what may not be passed on."""
         unchecked = self._models.rules.allow_any_option
+        ignored = ignored_problems(settings, self._architecture(settings))
         return [
             *self._folder.problems([ARCHITECTURES[self._architecture(settings)].script]),
             *self._model_problems(settings),
             *_architecture_problems(settings.extra),
-            *ignored_problems(settings, self._architecture(settings)),
+            *ignored,
             *said_twice(settings, OPTIONS),
             *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
             *([] if unchecked else self._option_problems(settings).values()),
+            *([] if ignored else self._version_problems(settings, dataset)),
             *dataset_problems(dataset),
         ]
+
+    def _version_problems(self, settings: TrainingSettings, dataset: Dataset) -> list[str]:
+        """Where the checkout's own parser can be read, whether it takes what we write."""
+        script = ARCHITECTURES[self._architecture(settings)].script
+        known = read_options(self._folder.path, script) if self._folder.path else None
+        command = self.command(tried_run(replace(settings, extra={}), dataset))
+        return version_problems(command[command.index(self._folder.at(script)) :], known, self.name) if known else []
 
     def installation(self, settings: TrainingSettings) -> Installation:
         """The script of the architecture."""

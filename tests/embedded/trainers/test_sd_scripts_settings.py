@@ -1,5 +1,6 @@
 """Every setting that the sd-scripts recipe says it uses reaches the trainer in words that its parser takes."""
 
+import sys
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -219,3 +220,16 @@ def test_steps_are_counted_as_sd_scripts_counts_them(values: dict[str, Any], ste
     settings = replace(TrainingSettings(batch_size=4, epochs=2, resolution=128, bucket_min=64), **values)
     assert SdScriptsRecipe(None).steps(settings, dataset) == steps
     assert TinyRecipe().steps(settings, dataset) == total_steps(6, settings)
+
+
+def test_a_checkout_of_another_version_is_told_before_the_start(tmp_path: Path) -> None:
+    def told(*without: str) -> list[str]:
+        names = known_options(None, "train_network.py").keys() - set(without)
+        lines = [f"    parser.add_argument('--{name}')" for name in sorted(names)]
+        (tmp_path / "train_network.py").write_text("\n".join(["def setup_parser():", *lines]))
+        recipe = SdScriptsRecipe(tmp_path, python=Path(sys.executable))
+        return [each for each in recipe.problems(PLAIN, READY) if "another version" in each]
+
+    assert told() == told("clip_skip") == []
+    (problem,) = told("save_precision")
+    assert problem.startswith("This sd-scripts has no option save_precision: it is of another version")
