@@ -4,6 +4,7 @@ import base64
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -104,6 +105,9 @@ def test_a_job_without_a_file_lists_its_loras(open_page: OpenPage, source: Memor
     assert "1/aria-000003.safetensors" in app.query_params["artifact"]
     assert app.title[0].value.replace("\\", "") == "aria-000003.safetensors"
     assert "The job has no LoRA file yet." in texts(open_page("inspect", job="run"))
+    source.add(replace(source.jobs["done"], attempt=2))
+    services.forget_reads()
+    assert "Checkpoint · 500 MB · epoch 7 · attempt 1" in texts(open_page("inspect", job="done"))
     source.failing = SourceUnavailable("No answer within 10 s.")
     services.forget_reads()
     assert "The LoRA files of the job cannot be listed" in texts(open_page("inspect", job="cancelled"))

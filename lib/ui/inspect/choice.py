@@ -72,7 +72,7 @@ def show_files_of(job_id: str) -> None:
                 star = "★ " if file.id == job.best else ""
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     show_place_link(f"**{star}{escaped(file.name, limit=120)}**", {"job": job.id, "artifact": file.id})
-                    show_note(file_text(file))
+                    show_note(file_text(file) + (f" · attempt {file.attempt}" if job.attempt > 1 else ""))
 
 
 def job_of(place: LoraPlace | None) -> Job | None:
