@@ -28,13 +28,13 @@ def read_sections(checkout: Path) -> Mapping[str, Mapping[str, Option]]:
     try:
         source = checkout / SOURCE
         facts = source.stat()
-        return _read(source, facts.st_mtime_ns) if facts.st_size <= MOST_SOURCE_BYTES else {}
+        return _read(source, (facts.st_mtime_ns, facts.st_size)) if facts.st_size <= MOST_SOURCE_BYTES else {}
     except (OSError, ValueError, SyntaxError, RecursionError):
         return {}
 
 
 @lru_cache(maxsize=4)
-def _read(source: Path, _changed_ns: int) -> Mapping[str, Mapping[str, Option]]:
+def _read(source: Path, _stamp: tuple[int, int]) -> Mapping[str, Mapping[str, Option]]:
     tree = ast.parse(source.read_bytes())
     classes = {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
     aliases = dict(filter(None, map(_literal, tree.body)))
