@@ -29,6 +29,19 @@ class Buckets:
     step: int = STEP_PX
     no_upscale: bool = False
 
+    @property
+    def problem(self) -> str:
+        """Why sd-scripts would end before it begins; empty when it would not. Without upscaling it has no limits."""
+        smallest, largest = self._limits()
+        if self.step > (min(self.resolution) if self.no_upscale else self.smallest):
+            what = "resolution" if self.no_upscale else f"smallest bucket side ({self.smallest})"
+            return f"The bucket step is larger than the {what}. Lower it."
+        if self.no_upscale or smallest <= min(self.resolution) <= max(self.resolution) <= largest:
+            return ""
+        is_small = min(self.resolution) < smallest
+        way, side, px = ("smaller", "smallest", smallest) if is_small else ("larger", "largest", largest)
+        return f"The resolution is {way} than the {side} bucket side ({px}). Change that side, or switch buckets off."
+
     def batches(self, sizes: Mapping[Size, int], *, repeats: int, batch_size: int) -> int:
         """Batches of an epoch.
 
@@ -42,11 +55,15 @@ class Buckets:
             counts[self._own_bucket(size) if self.no_upscale else _nearest(size, known)] += count
         return sum(math.ceil(count * repeats / batch_size) for count in counts.values())
 
+    def _limits(self) -> tuple[int, int]:
+        """The sides of buckets in whole steps, at least one."""
+        smallest = max(1, self.smallest // self.step) * self.step
+        return smallest, math.ceil(self.largest / self.step) * self.step
+
     def _resolutions(self) -> list[Size]:
         """Every bucket there may be, by width."""
-        area, step = self.resolution[0] * self.resolution[1], self.step
-        smallest, largest = self.smallest - self.smallest % step, math.ceil(self.largest / step) * step
-        square = int(math.sqrt(area) // step) * step
+        area, step, (smallest, largest) = self.resolution[0] * self.resolution[1], self.step, self._limits()
+        square = max(1, int(math.sqrt(area) // step)) * step
         found = {(square, square)}
         for width in range(smallest, largest + 1, step):
             height = min(largest, area // width // step * step)

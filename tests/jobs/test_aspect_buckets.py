@@ -16,6 +16,8 @@ SQUARE = Buckets(resolution=(512, 512))
         (SQUARE, {(512, 512): 3, (510, 512): 1}, 4, 1),
         (SQUARE, {(512, 512): 3, (300, 512): 1}, 4, 2),
         (Buckets(resolution=(512, 768)), {(512, 768): 2, (1024, 1536): 2}, 4, 1),
+        # Refused by the recipe, which still shows what it would count.
+        (Buckets(resolution=(128, 128), step=256), {(512, 512): 3, (640, 256): 1}, 4, 1),
     ],
 )
 def test_batches_are_cut_from_each_bucket(

@@ -87,6 +87,7 @@ class SdScriptsRecipe(Recipe):
             *self._model_problems(settings),
             *_architecture_problems(settings.extra),
             *ignored,
+            *filter(None, [_buckets(settings).problem if settings.buckets else ""]),
             *said_twice(settings, OPTIONS),
             *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
             *([] if unchecked else self._option_problems(settings).values()),
@@ -103,7 +104,7 @@ class SdScriptsRecipe(Recipe):
 
     def installation(self, settings: TrainingSettings) -> Installation:
         """The script of the architecture."""
-        return Installation(folder=self._folder, script=ARCHITECTURES[architecture(settings)].script)
+        return Installation(folder=self._folder, script=ARCHITECTURES[self._architecture(settings)].script)
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """Which options nobody checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
@@ -207,14 +208,7 @@ class SdScriptsRecipe(Recipe):
         """Steps as sd-scripts counts them: batches are cut from each aspect ratio bucket."""
         if settings.max_steps or not dataset.sizes or not settings.buckets:
             return super().steps(settings, dataset)
-        buckets = Buckets(
-            resolution=(settings.resolution, settings.resolution_height or settings.resolution),
-            smallest=settings.bucket_min or SMALLEST_PX,
-            largest=settings.bucket_max or LARGEST_PX,
-            step=settings.bucket_step or STEP_PX,
-            no_upscale=settings.bucket_no_upscale,
-        )
-        batches = buckets.batches(dataset.sizes, repeats=settings.repeats, batch_size=settings.batch_size)
+        batches = _buckets(settings).batches(dataset.sizes, repeats=settings.repeats, batch_size=settings.batch_size)
         # Each card gets its share of the batches.
         return math.ceil(batches / settings.gpus / settings.gradient_accumulation) * settings.epochs
 
@@ -226,6 +220,16 @@ class SdScriptsRecipe(Recipe):
         kept = min(saves, settings.keep_last or saves)
         samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
         return (kept + 6 * settings.save_state) * file_bytes + samples
+
+
+def _buckets(settings: TrainingSettings) -> Buckets:
+    return Buckets(
+        resolution=(settings.resolution, settings.resolution_height or settings.resolution),
+        smallest=settings.bucket_min or SMALLEST_PX,
+        largest=settings.bucket_max or LARGEST_PX,
+        step=settings.bucket_step or STEP_PX,
+        no_upscale=settings.bucket_no_upscale,
+    )
 
 
 def architecture(settings: TrainingSettings, by_header: str = "") -> str:

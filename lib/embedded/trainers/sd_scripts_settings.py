@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.jobs.training_settings import Parameter, TrainingSettings
+from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
+from lib.jobs.words import within_sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +204,11 @@ def dataset_values(settings: TrainingSettings) -> dict[str, Any]:
 def ignored_problems(settings: TrainingSettings, kind: str) -> list[str]:
     """Settings that sd-scripts would ignore, or that contradict each other."""
     said, architecture = settings, ARCHITECTURES[kind]
-    unused_parts = [name for name in ("vae", "clip_l", "clip_g", "t5xxl", "text_encoder")
-                    if getattr(said, name) and name not in architecture.parts]  # fmt: skip
+    parts = ("vae", "clip_l", "clip_g", "t5xxl", "text_encoder")
+    unused = [SETTINGS[name].label for name in parts if getattr(said, name) and name not in architecture.parts]
     bucket_values = said.bucket_min or said.bucket_max or said.bucket_step or said.bucket_no_upscale
     faults = {
-        f"{architecture.label} has no part {', '.join(unused_parts)}. Empty the field.": bool(unused_parts),
+        f"{architecture.label} has no {', '.join(map(within_sentence, unused))}. Empty the field.": bool(unused),
         "The text encoder's learning rate has no effect while only the U-Net is trained. Empty it.": (
             said.text_encoder_lr is not None and said.train_only == ONLY_UNET
         ),

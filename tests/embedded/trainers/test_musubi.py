@@ -105,7 +105,7 @@ def test_each_architecture_is_started_with_its_scripts_and_parts(name: str, tmp_
     assert {f"--{option}=/m/{part}" for part, option in kind.texts.items()} <= set(got)
     assert [got.count(part) for part in ("--dit=/m/dit.safetensors", "--vae=/m/vae.safetensors")] == [1, 2]
     assert got.count(f"--dataset_config={tmp_path / 'attempt' / 'dataset.toml'}") == 3
-    assert not any("has no part" in each for each in NOWHERE.problems(settings, READY))
+    assert not any("Empty the field" in each for each in NOWHERE.problems(settings, READY))
     (missing,) = (each for each in NOWHERE.problems(replace(settings, **dict.fromkeys(parts, "")), READY)
                   if " needs: " in each)  # fmt: skip
     assert missing.startswith(f"{kind.label} needs:")
