@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -38,8 +39,11 @@ def fetch(url: str) -> bytes:
 def put(url: str, data: Any, size: int) -> None:
     """Write to a slot; what was there before is replaced."""
     request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Length": str(size)})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S):
-        pass
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+            pass
+    except http.client.HTTPException as error:  # as if it had not answered: tried again
+        raise OSError(f"the store broke off ({type(error).__name__})") from error
 
 
 def unpack(ticket: dict[str, Any], root: Path) -> Path:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +28,8 @@ from lib.errors import ArtifactError, DashboardError
 SLOTS = 2_000
 EVERY_S = 2.0
 PIECE_BYTES = 8 << 20
+MOST_INDEX_BYTES = 4 << 20
+_SAID_CHARACTERS = 300
 _LINK_LIFE = LONGEST_LIFE - timedelta(minutes=1)
 _NO_INPUT = (".dataset.json",)
 _OURS = frozenset({"spec.json", "log", "lock", "ray.json", "cancel", "stop.json"})
@@ -127,10 +129,11 @@ class StoreTransport:
             for each in mirrored:
                 try:
                     self.bring_down(each)
-                except (DashboardError, OSError, ValueError, KeyError) as error:
-                    if str(error) != said:
-                        _log.warning("%s: %s", each.prefix, error)
-                    said = str(error)
+                except Exception as error:  # whatever one node wrote, the others are brought down
+                    reason = f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
+                    if reason != said:
+                        _log.warning("%s: %r", each.prefix, reason)
+                    said = reason
             for prefix in done:
                 with suppress(DashboardError):
                     self._store.delete_prefix(prefix)
@@ -156,29 +159,30 @@ class StoreTransport:
 
     def _index(self, prefix: str) -> dict[str, Any] | None:
         try:
-            data = self._read(f"{prefix}index.json")
+            part = self._store.read_range(f"{prefix}index.json", 0, MOST_INDEX_BYTES)
         except ArtifactError as error:
             if "not in the store" in str(error):
                 return None
             raise
-        return json_object(data)
+        return json_object(part.data)
 
-    def _read(self, key: str, offset: int = 0) -> bytes:
-        data, size = b"", offset + 1
-        while offset + len(data) < size:
-            part = self._store.read_range(key, offset + len(data), PIECE_BYTES)
-            data, size = data + part.data, part.size_bytes
+    def _pieces(self, key: str, offset: int, end: int) -> Iterator[bytes]:
+        """The bytes of an object from ``offset`` to ``end``, fewer where it is shorter; all of one version of it."""
+        etag = ""
+        while offset < end:
+            part = self._store.read_range(key, offset, min(PIECE_BYTES, end - offset), etag=etag)
             if not part.data:
-                break
-        return data
+                return
+            yield part.data
+            offset, etag = offset + len(part.data), part.etag
 
     def _bring_log(self, each: _Mirrored, parts: list[list[int]]) -> None:
         have, start = each.folder.log_size(), 0
         for slot, length in parts:
             if start + length > have:
-                data = self._read(f"{each.prefix}slots/{int(slot):05}", max(0, have - start))
                 with each.folder.log.open("ab") as log:
-                    log.write(data[: start + length - have])
+                    for piece in self._pieces(_slot_key(each, slot), max(0, have - start), length):
+                        log.write(piece)
                 have = start + length
             start += length
 
@@ -193,13 +197,18 @@ class StoreTransport:
         if not _is_same(target, size, modified_ns):
             target.parent.mkdir(parents=True, exist_ok=True)
             half = target.with_name(f".{target.name}.part")
-            data = self._read(f"{each.prefix}slots/{int(slot):05}") if size else b""
-            if len(data) != size:
+            with half.open("wb") as file:
+                for piece in self._pieces(_slot_key(each, slot), 0, size):
+                    file.write(piece)
+            if half.stat().st_size != size:
                 return  # replaced meanwhile: the next index says so
-            half.write_bytes(data)
             os.utime(half, ns=(modified_ns, modified_ns))
             half.replace(target)
         each.versions[name] = version
+
+
+def _slot_key(each: _Mirrored, slot: int) -> str:
+    return f"{each.prefix}slots/{int(slot):05}"
 
 
 def _is_same(path: Path, size: int, modified_ns: int) -> bool:

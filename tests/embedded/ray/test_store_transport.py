@@ -158,6 +158,29 @@ def test_a_node_that_names_files_outside_of_its_folder_is_not_obeyed(site: Site)
     assert not (site.folder / "data" / "x").exists()
 
 
+def test_whatever_a_node_writes_the_others_are_brought_down(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.embedded.ray.store_transport.PIECE_BYTES", 2)
+    other, prefix = AttemptFolder.of(site.folder / "data", "other", 1), "cluster/other/a1/"
+    other.make()
+    site.transport.follow("bad/1", site.attempt, PREFIX)
+    site.transport.follow("good/1", other, prefix)
+    hostile = (
+        b'{"host": "n", "beat": 1, "log": [], "files": {"": {"slot": 0, "version": [1, 1]}}}',
+        b'{"host": [], "beat": 2, "log": 7, "files": []}',
+        b"[" * 200_000,
+    )
+    for size, index in enumerate(hostile, 5):
+        site.server.put(f"{PREFIX}index.json", index)
+        site.server.put(f"{prefix}slots/00000", b"0123456789")
+        file = {"output/a.safetensors": {"slot": 0, "version": [10, size]}}
+        told = {"host": "n", "beat": size, "log": [[0, size]], "files": file if size == 7 else {}}
+        site.server.put(f"{prefix}index.json", json.dumps(told).encode())
+        site.until(lambda size=size: other.log_size() == size)  # type: ignore[misc]
+    site.until(lambda: (other.output / "a.safetensors").exists())
+    assert (other.output / "a.safetensors").read_bytes() == b"0123456789"
+    assert other.log_end(100) == b"0123456"
+
+
 def test_links_that_would_live_too_long_are_refused(site: Site) -> None:
     from datetime import timedelta
 
