@@ -7,7 +7,9 @@ from streamlit.testing.v1 import AppTest
 
 from lib.errors import SourceUnavailable
 from lib.jobs.cluster import Cluster, ClusterNode, GpuLoad
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Attempt, Job, JobStatus, Progress
+from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.memory import MemorySource
 from tests.pages.reading import texts
 
@@ -91,3 +93,14 @@ def test_without_a_cluster_nothing_of_it_is_shown(source: MemorySource, open_pag
     source.add(Job(id="p", name="Waits", status=JobStatus.PENDING))
     assert "Cluster" not in [each.value for each in open_page("overview").header]
     assert "Where" not in [box.label for box in open_page("jobs").selectbox]
+
+
+def test_the_review_says_where_and_what_is_free_there(clustered: MemorySource, open_page: OpenPage) -> None:
+    clustered.datasets.kept["d"] = Dataset(id="d", name="Foxes", image_count=12)
+    clustered.configs.kept["c"] = TrainingConfig(id="c", name="Quick", settings=TrainingSettings(), is_default=True)
+    chosen = {"datasetId": "d", "configId": "c", "name": "fox", "step": "3"}
+    assert "**Where:** this machine" in texts(open_page("new_job", **chosen))
+    there = texts(open_page("new_job", **chosen, where="ray", cluster_cpus="20"))
+    assert "**Where:** the cluster" in there
+    assert "9 of 10 CPU, 0 of 1 GPU" in there
+    assert "The job would wait. No node of the cluster has" in there
