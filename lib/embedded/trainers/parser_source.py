@@ -54,7 +54,8 @@ def read_options(root: Path, script: str, entry: str = ENTRY) -> Mapping[str, Op
         entry: The function of the script that makes its parser.
     """
     try:
-        stamp = frozenset([(script, (root / script).stat().st_mtime_ns), *_changed_at(root, DEEPEST)])
+        (root / script).stat()
+        stamp = frozenset(_changed_at(root, DEEPEST))
     except OSError:
         return None
     return _read(root, script, entry, stamp)
@@ -91,18 +92,22 @@ def version_problems(arguments: Iterable[str], options: Mapping[str, Option], tr
     return [f"This {trainer} {faults[0]}: it is of another version than the dashboard knows. Update it."]
 
 
-def _changed_at(folder: str | Path, depth: int) -> Iterator[tuple[str, int]]:
-    """Path and time of each source. The review of a sweep asks some hundred times, and pathlib is four times slower."""
+def _changed_at(folder: str | Path, depth: int) -> Iterator[tuple[str, int, int]]:
+    """Path, time and size of each source; two changes may have the same time.
+
+    The review of a sweep asks some hundred times, and pathlib is four times slower.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".py"):
-                yield entry.path, entry.stat().st_mtime_ns
+                facts = entry.stat()
+                yield entry.path, facts.st_mtime_ns, facts.st_size
             elif depth and entry.is_dir():
                 yield from _changed_at(entry.path, depth - 1)
 
 
 @lru_cache(maxsize=64)
-def _read(root: Path, script: str, entry: str, stamp: frozenset[tuple[str, int]]) -> Mapping[str, Option] | None:
+def _read(root: Path, script: str, entry: str, stamp: frozenset[tuple[str, int, int]]) -> Mapping[str, Option] | None:
     """``stamp`` changes with the checkout's revision, and with it the answer."""
     try:
         found = dict(_Checkout(root).options(script.removesuffix(".py").replace("/", "."), entry))
