@@ -184,7 +184,7 @@ def _explain_named(name: str, exit_code: int | None, output: Path | None) -> dic
 
 def _judge(lines: Sequence[str], ended: Ended, lora_count: int | None, alarms: Sequence[str]) -> Verdict:
     if not ended.is_known:
-        return judge_by_log(lines, lora_count=lora_count, alarms=alarms)
+        return judge_by_log(lines, lora_count=lora_count, alarms=alarms, is_whole=True)
     if ended.start_error:
         message = f"The trainer could not be started: {ended.start_error}."
         hint = HINTS[Cause.MISSING_TRAINER]

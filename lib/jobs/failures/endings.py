@@ -43,7 +43,8 @@ def says_it_died(log: LogEnd) -> bool:
 def stated_code(log: LogEnd) -> int | None:
     """The exit code that a launcher, a shell or a service manager states at the end of the log, other than 0."""
     for entry in reversed(log.entries[-_END_LINES:]):
-        code = code_in(entry.text[:_MAX_LINE])
+        # Behind a command line, which may be long.
+        code = code_in(entry.text[:_MAX_LINE]) or code_in(entry.text[-_MAX_LINE // 3 :])
         if code and not log.moved_on(entry.first):
             return code
     return None

@@ -25,6 +25,7 @@ _STARTED = re.compile(
 # Bars that count the steps of a whole run, never of a part of it.
 _WHOLE_RUN = frozenset({"steps", "Steps"})
 
+_LEVELS_OF_LOGGER = 3
 BAD_LEVELS = frozenset({"ERROR", "CRITICAL", "FATAL"})
 
 
@@ -71,14 +72,18 @@ class LogEnd:
     @classmethod
     def read(cls, lines: Sequence[str]) -> "LogEnd":
         """Read terminal-rendered lines; any text will do."""
-        raw = tuple(RANK_PREFIX.sub("", line) for line in without_prefixes([line.rstrip() for line in lines]))
-        raw = raw[_last_run(raw) :]
+        whole = [line.rstrip() for line in lines]
+        bodies = without_prefixes(whole)
+        levels = _levels(whole, bodies)
+        raw = tuple(RANK_PREFIX.sub("", line) for line in bodies)
+        begins = _last_run(raw)
+        raw, levels = raw[begins:], levels[begins:]
         bars: list[Bar] = []
         bare = tuple(_without_bars(line, index, bars) for index, line in enumerate(raw))
         if again := _last_restart(bars):
-            raw, bare = raw[again:], bare[again:]
+            raw, bare, levels = raw[again:], bare[again:], levels[again:]
             bars = [replace(bar, line=bar.line - again) for bar in bars if bar.line >= again]
-        return cls(raw, bare, tuple(bars), chains=tuple(read_chains(bare)), entries=tuple(_read_entries(bare)))
+        return cls(raw, bare, tuple(bars), chains=tuple(read_chains(bare)), entries=tuple(_read_entries(bare, levels)))
 
     def moved_on(self, line: int, *, by: int = 2) -> bool:
         """Whether the program went on after ``line``: a bar grew, or a new one with a name began.
@@ -97,6 +102,11 @@ class LogEnd:
                 return any(self._is_own_text(after) for after in range(bar.line + 1, len(self.lines)))
         return False
 
+    def text_before(self, line: int) -> str:
+        """The log up to ``line``, and what stands on it before a traceback: a bar, most often."""
+        glued = self.raw[line].partition("Traceback (")[0] if line < len(self.raw) else ""
+        return "\n".join((*self.raw[:line], glued))
+
     def _is_own_text(self, index: int) -> bool:
         """Whether a line is the program's own, not a launcher's report of its end."""
         line = self.lines[index]
@@ -110,6 +120,13 @@ class LogEnd:
         launcher = {index for chain in self.chains if _is_launcher(chain) for index in range(chain.first, chain.last)}
         said = [line for index, line in enumerate(self.raw) if line.strip() and index not in launcher]
         return tuple((said or [line for line in self.raw if line.strip()])[-count:])
+
+
+def _levels(lines: Sequence[str], bodies: Sequence[str]) -> Sequence[str]:
+    """The levels in what was cut off before the bodies; a launcher has two at most, a logger more."""
+    prefixes = [line[: len(line) - len(body)] for line, body in zip(lines, bodies, strict=True)]
+    levels = [match[1] if prefix and (match := LEVEL.search(prefix)) else "" for prefix in prefixes]
+    return levels if len({*levels} - {""}) >= _LEVELS_OF_LOGGER else [""] * len(lines)
 
 
 def _is_launcher(chain: Chain) -> bool:
@@ -163,7 +180,7 @@ def _count(digits: bytes) -> int:
     return int(digits[:15])
 
 
-def _read_entries(lines: Sequence[str]) -> Iterator[Entry]:
+def _read_entries(lines: Sequence[str], levels: Sequence[str]) -> Iterator[Entry]:
     index = 0
     while index < len(lines):
         line = lines[index]
@@ -180,7 +197,7 @@ def _read_entries(lines: Sequence[str]) -> Iterator[Entry]:
             last = message_end(lines, index + 1)
             text = "\n".join(lines[index:last]).strip()
         level = LEVEL.search(line[:80])
-        yield Entry(text=text, level=level[1] if level else "", first=index, last=last, source=source)
+        yield Entry(text=text, level=level[1] if level else levels[index], first=index, last=last, source=source)
         index = last
 
 

@@ -28,6 +28,7 @@ WINDOWS = {
 _STATED = re.compile(
     r"(?i)\b(?:process (?:finished|completed|exited)|exited|terminated|command exited|job exited)"
     r" with (?:non-zero )?(?:exit )?(?:code|status):? ?(?P<code>-?\d{1,10})\b"
+    r"|(?:\breturned non-zero exit status |^exitcode *: )(?P<status>\d{1,3})\b"
     r"|\bMain process exited, code=(?:killed|dumped), status=(?P<signal>\d{1,3})/"
 )
 
@@ -37,7 +38,9 @@ def code_in(text: str) -> int | None:
     match = _STATED.search(text)
     if match is None:
         return None
-    return int(match["code"]) if match["code"] else 128 + int(match["signal"])
+    if code := match["code"] or match["status"]:
+        return int(code)
+    return 128 + int(match["signal"])
 
 
 def windows_status(exit_code: int | None) -> int | None:

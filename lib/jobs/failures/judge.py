@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lib.jobs.failures.causes import CERTAIN, CRASH_HINT, ECHOES, HINTS, LIKELY, Cause
+from lib.jobs.failures.cut_off import HINT, CutOff, cut_off
 from lib.jobs.failures.endings import (
     DIED,
     ENDED_WITH,
@@ -106,8 +107,13 @@ def judge(
     return _failed(_explain(log, exit_code), raised)
 
 
-def judge_by_log(lines: Sequence[str], *, lora_count: int | None = None, alarms: Sequence[str] = ()) -> Verdict:
-    """The same from the log alone: RUNNING when nothing in it says that it ended."""
+def judge_by_log(
+    lines: Sequence[str], *, lora_count: int | None = None, alarms: Sequence[str] = (), is_whole: bool = False
+) -> Verdict:
+    """The same from the log alone: RUNNING when nothing in it says that it ended.
+
+    With ``is_whole`` nothing follows: a traceback that lacks its exception is an end, too.
+    """
     log = LogEnd.read(lines)
     raised = _with_nan(log, alarms)
     suspect = prime_suspect(log)
@@ -115,6 +121,8 @@ def judge_by_log(lines: Sequence[str], *, lora_count: int | None = None, alarms:
         return _failed(_explain(log, None), raised)
     if _is_finished(log):
         return _judge_exit_zero(log, lora_count, raised)
+    if is_whole and cut_off(log):
+        return _failed(_explain(log, None), raised)
     return Verdict(status=JobStatus.RUNNING, alarms=raised)
 
 
@@ -182,6 +190,8 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
         return _of_suspect(log, suspect)
     if exit_code is not None and exit_code > 128 and exit_code - 128 in {*_POLITE, *_CRASHES, signal.SIGKILL}:
         return _of_signal(log, exit_code - 128, told=False)
+    if cut := cut_off(log):
+        return _of_cut(log, cut)
     code = "without an exit code" if exit_code is None else f"with exit code {exit_code}"
     message = f"The trainer ended {code}, and its log does not say why: the cause is unknown."
     evidence = log.last_lines(8)
@@ -189,6 +199,18 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
         message += f" The last error it reported: {_short(report.text)}"
         evidence = (*_raw(log, report.first, report.last)[:4], *evidence)
     return _failure(Cause.UNKNOWN, message, hint=_NOTHING_SAID, evidence=evidence)
+
+
+def _of_cut(log: LogEnd, cut: CutOff) -> Failure:
+    report = last_report(log)
+    said = f" The last error it reported: {_short(report.text)}" if report else ""
+    evidence = (
+        *(_raw(log, report.first, report.last)[:4] if report else ()),
+        *_raw(log, cut.first, len(log.lines))[-6:],
+    )
+    failure = _failure(Cause.UNKNOWN, cut.message + said, hint=HINT, evidence=evidence)
+    traceback = "\n".join(log.lines[cut.first :]).strip("\n")
+    return replace(failure, traceback=traceback, phase=cut.phase, raised_by=cut.raised_by)
 
 
 def _of_windows(log: LogEnd, status: int) -> Failure:
@@ -237,7 +259,7 @@ def _of_suspect(log: LogEnd, suspect: Suspect) -> Failure:
     if chain is None:
         failure = _of_rule(log, suspect, evidence) if suspect.finding else _of_report(log, suspect, evidence)
         return replace(failure, raised_by=suspect.entry.source if suspect.entry else "")
-    phase, did_step = phase_of("\n".join(log.raw[: chain.first]), frames_of(chain))
+    phase, did_step = phase_of(log.text_before(chain.first), frames_of(chain))
     who = raised_by(chain.final)
     if suspect.finding:
         failure = _of_rule(log, suspect, evidence)

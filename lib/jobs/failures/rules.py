@@ -93,7 +93,8 @@ LINE_RULES: tuple[Rule, ...] = (
     ),
     rule(
         Cause.CUDA_ERROR,
-        r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?NVRM: (?:Xid|GPU).*(?:fallen off the bus|Xid .{0,40}: (?:79|48|74|119))",
+        r"(?:.*kernel: )?(?:\[[\w\s:.]{1,40}\] )?"
+        r"NVRM: (?:Xid|GPU).*(?:fallen off the bus|Xid .{0,40}: (?:79|48|74|119))",
         "The graphics card was lost: the driver cannot reach it any more.",
         hint="Restart the machine; if it happens again, check the card's power, heat and driver (dmesg names an Xid).",
     ),
@@ -109,10 +110,16 @@ LINE_RULES: tuple[Rule, ...] = (
         "The library {file} cannot be loaded: it does not fit the ones beside it.",
         hint="Install the CUDA libraries that the trainer's PyTorch names, and take others out of LD_LIBRARY_PATH.",
     ),
+    rule(
+        Cause.DISTRIBUTED,
+        r".{0,200}\bProcessGroupNCCL\.cpp:\d+\] .{0,120}\bWatchdog caught collective operation timeout"
+        r"|\[Rank \d+\] Watchdog caught collective operation timeout",
+        "The processes of the training lost touch with one another (NCCL): one waited for the others in vain.",
+    ),
     # The kernel's words, and a cluster's.
     rule(
         Cause.OUT_OF_MEMORY,
-        r"(?:.*kernel: )?(?:\[[\s\d.]+\] )?(?:Memory cgroup o|O)ut of memory: Killed process|.{0,80}\bOOMKilled\b"
+        r"(?:.*kernel: )?(?:\[[\w\s:.]{1,40}\] )?(?:Memory cgroup o|O)ut of memory: Killed process|.{0,80}\bOOMKilled\b"
         r"|oom-kill:|.{0,120}\bkilled by the OOM killer\b",
         "The machine, or the container's limit, ran out of memory: the kernel killed the trainer.",
     ),
@@ -173,6 +180,7 @@ LINE_RULES: tuple[Rule, ...] = (
 # Lines in which a program reports its own failure; what follows the colon is judged by RULES.
 REPORTED = re.compile(
     r"^(?:[\w./\\-]+\.py: error: |Error running job: |Error: |error: |Fatal: |FATAL: |fatal error: |RuntimeError: "
+    r"|[45]\d\d (?:Client|Server) Error\b|!!! Exception during processing !!! "
     r"|OOM during training step \d+ times|what\(\): +|accelerate[ <>\w\[\]-]*: error: |torchrun: error: "
     r"|(?:CUDA|HIP) out of memory\b)"
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from lib.jobs.failures.causes import ECHOES, Cause, Finding
+from lib.jobs.failures.cut_off import open_traceback
 from lib.jobs.failures.evidence import BAD_LEVELS, Entry, LogEnd
 from lib.jobs.failures.rules import HARMLESS, REPORTED, SURVIVED, classify, classify_line
 from lib.jobs.failures.structure import guess, phase_of_frames
@@ -138,6 +139,8 @@ def _is_echoed(entry: Suspect, raised: Suspect) -> bool:
 
 def _suspects(log: LogEnd) -> Iterator[Suspect]:
     inside: set[int] = set()
+    cut = open_traceback(log)
+    end = cut[0] if cut else None
     for chain in log.chains:
         inside.update(range(chain.first, chain.last))
         finding = _classify_chain(chain)
@@ -145,7 +148,7 @@ def _suspects(log: LogEnd) -> Iterator[Suspect]:
         # Trainers go on when sampling failed, so there one step more is enough to tell that they did.
         moved_on = log.moved_on(chain.last - 1, by=1 if phase_of_frames(frames_of(chain)) == "sampling" else 2)
         if is_telling and not SURVIVED.match(chain.final.text) and not moved_on:
-            is_last = _lines_after(log, chain.last) <= CONTEXT_LINES
+            is_last = _lines_after(log, chain.last, end) <= CONTEXT_LINES
             yield Suspect(line=chain.last - 1, finding=finding, chain=chain, is_sure=is_last)
     for entry in log.entries:
         if entry.first in inside:
@@ -156,25 +159,28 @@ def _suspects(log: LogEnd) -> Iterator[Suspect]:
         suspect = Suspect(line=entry.first, finding=finding, entry=entry)
         if _is_machine(suspect):
             yield suspect
-        elif _may_be_last(log, suspect, entry):
+        elif _may_be_last(log, suspect, entry, end):
             yield replace(suspect, is_sure=_lines_after(log, entry.last) <= 1)
 
 
-def _may_be_last(log: LogEnd, suspect: Suspect, entry: Entry) -> bool:
-    """Whether a reported failure may have ended the program, which said little or nothing after it."""
+def _may_be_last(log: LogEnd, suspect: Suspect, entry: Entry, end: int | None) -> bool:
+    """Whether a reported failure may have ended the program, which said little or nothing after it.
+
+    ``end`` is the line of a traceback that the log ends in.
+    """
     if _LIVED.search(entry.text[:2_000]):
         return False
     # A shell that misses the program itself starts nothing that could speak.
-    return _lines_after(log, entry.last) <= (0 if suspect.cause is Cause.MISSING_TRAINER else CONTEXT_LINES)
+    return _lines_after(log, entry.last, end) <= (0 if suspect.cause is Cause.MISSING_TRAINER else CONTEXT_LINES)
 
 
-def _lines_after(log: LogEnd, line: int) -> int:
-    """How many lines the program itself said after a place; a launcher has the last word."""
+def _lines_after(log: LogEnd, line: int, end: int | None = None) -> int:
+    """How many lines the program itself said after a place, up to line ``end``; a launcher has the last word."""
     ends = [
         chain.first for chain in log.chains if chain.first >= line and all(each.is_wrapper for each in chain.raised)
     ]
     return sum(
-        bool(text.strip()) and not _NATIVE.match(text.strip()) for text in log.lines[line : min(ends, default=None)]
+        bool(text.strip()) and not _NATIVE.match(text.strip()) for text in log.lines[line : min(ends, default=end)]
     )
 
 

@@ -8,7 +8,7 @@ MAX_MESSAGE_LINES = 25
 # Most lines that a traceback has between its header and the exception.
 _MAX_TRACEBACK_LINES = 400
 # A frame of a notebook shows so many lines at most before the next.
-_CELL_LINES = 12
+MAX_FRAME_LINES = 12
 
 HEADER = re.compile(r"Traceback \(most recent call last\)")
 CHAIN_MARKER = re.compile(r"^(?:The above exception was the direct cause|During handling of the above exception)")
@@ -154,7 +154,7 @@ def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None)
     frames: list[Frame] = [] if header else _frames_above(lines, index)
     while at < min(len(lines), index + _MAX_TRACEBACK_LINES):
         line = lines[at].removeprefix(prefix)
-        frame = _frame_at([each.removeprefix(prefix) for each in lines[at : at + _CELL_LINES]])
+        frame = frame_at([each.removeprefix(prefix) for each in lines[at : at + MAX_FRAME_LINES]])
         if frame:
             frames.append(frame)
         match = None if frame else EXCEPTION.match(line)
@@ -169,7 +169,7 @@ def _read_raised(lines: Sequence[str], index: int, header: re.Match[str] | None)
     return None
 
 
-def _frame_at(lines: Sequence[str]) -> Frame | None:
+def frame_at(lines: Sequence[str]) -> Frame | None:
     """The place that the first of these lines names."""
     boxed = BOXED_FRAME.match(lines[0])
     if match := FRAME.match(lines[0]) or boxed:

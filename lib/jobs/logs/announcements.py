@@ -27,8 +27,8 @@ def is_opening(text: bytes) -> bool:
 def note_header(run: TrainingRun, text: bytes) -> None:
     """Note the total that a line announces, or what the job is called."""
     match = HEADER_NUMBER.search(text, max(0, len(text) - 60)) if text.rstrip()[-1:].isdigit() else None
-    if match and (words := HEADER_WORD.search(text)):
-        run.numbers[HEADERS[words[0]]] = int(match[1].replace(b",", b""))
+    if match and (words := HEADER_WORD.findall(text)):
+        run.numbers[HEADERS[words[-1]]] = int(match[1].replace(b",", b""))
         return
     if b"unning " in text:
         run.is_announced |= b"Running training" in text

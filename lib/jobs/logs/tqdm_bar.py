@@ -43,6 +43,9 @@ _ESCAPE = re.compile(rb"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]?|\x1b\][^\x07\x1b\r\n]{
 _SIMPLETUNER = re.compile(rb"Epoch (\d{1,9})/(\d{1,9}),? Steps\Z")
 _EPOCH_BAR = re.compile(rb"(?:Training )?[Ee]poch[ :]{0,2}(\d{1,9})(?: ?(?:/|of) ?(\d{1,9}))?\Z")
 _TORCHTUNE = re.compile(rb"\d{1,9}\|(\d{1,12})\|Loss: ?([^\s|]{1,40})\Z")
+# A loss that a script writes before its bar: "Epoch 1, Step 0, Loss: 0.97:   1%|".
+_NAMED_LOSS = re.compile(rb"(?:(.{0,120})[\s,|(])?[Ll]oss[:=] {0,2}([\d.][\d.e+-]{0,20}|nan|-?inf)\)?\Z")
+_NUMBERED = re.compile(rb"[Ee]poch[ :]{0,2}(\d{1,9})(?: ?(?:/|of) ?(\d{1,9}))?[\s,|:-]*\Z")
 _LOSS = re.compile(rb"(?:^|,) *(?:avr_|step_|train_|train/)?loss(?:_step)?=([^,\s]+)")
 # The postfix of a bar whose first loss is the one that counts, as _LOSS finds it.
 _POSTFIX_WITH_LOSS = (
@@ -249,4 +252,10 @@ def _described(description: bytes) -> tuple[BarKind, bytes, bytes | None, int | 
         return BarKind.STEPS, b"torchtune", match[2], None, None
     if match := _EPOCH_BAR.match(description):
         return BarKind.EPOCH_STEPS, description, None, int(match[1]), int(match[2]) if match[2] else None
-    return BarKind.HELPER if _HELPER.search(description) else BarKind.OTHER, description, None, None, None
+    if _HELPER.search(description):
+        return BarKind.HELPER, description, None, None, None
+    if match := _NAMED_LOSS.match(description):
+        if epoch := _NUMBERED.match(match[1] or b""):
+            return BarKind.EPOCH_STEPS, b"loss", match[2], int(epoch[1]), int(epoch[2]) if epoch[2] else None
+        return BarKind.OTHER, b"loss", match[2], None, None
+    return BarKind.OTHER, description, None, None, None

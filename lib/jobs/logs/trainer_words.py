@@ -35,6 +35,7 @@ HEADERS = {
     b"optimization steps": "steps",
     b"total_num_steps": "steps",
     b"otal steps": "steps",
+    b"max_train_steps": "steps",
     b"otal training steps": "steps",
 }
 HEADER_WORD = re.compile(b"|".join(HEADERS))

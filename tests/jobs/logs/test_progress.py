@@ -469,3 +469,25 @@ def test_the_commands_before_a_training_are_stages() -> None:
         parser.feed(data, 0.0)
         assert parser.progress.stage == stage, data
     assert (parser.progress.step, parser.progress.total_steps) == (1, 24)
+
+
+def test_a_loss_in_the_description_of_a_bar_is_the_loss() -> None:
+    """Scripts that write it there (``set_description``) change the description with every step."""
+    parser = ProgressParser()
+    parser.feed(b"***** Running training *****\n  0%|          | 0/96 [00:00<?, ?it/s]\n", None)
+    parser.feed(b"Epoch 1, Step 0, Loss: 0.9041:   2%|2 | 2/96 [00:02<02:20,  1.01it/s]\n", None)
+    parser.feed(b"Epoch 2, Step 5, Loss: 0.7168:  21%|# | 20/96 [00:23<03:58,  1.85s/it]\n", None)
+    parser.feed(b"Validation loss: 0.5:  50%|# | 48/96 [00:23<03:58,  1.85s/it]\n", None)
+    assert (parser.progress.step, parser.progress.total_steps, parser.progress.loss) == (20, 96, 0.7168)
+    parser = ProgressParser()
+    for epoch, done, loss in ((1, 5, b"0.51"), (2, 0, b"0.5"), (2, 5, b"0.42")):
+        parser.feed(b"Epoch %d/3, loss: %s:  50%%|# | %d/10 [00:23<03:58,  1.85s/it]\n" % (epoch, loss, done), None)
+    assert (parser.progress.step, parser.progress.total_steps, parser.progress.loss) == (15, 30, 0.42)
+
+
+def test_the_number_at_the_end_of_a_line_belongs_to_the_word_before_it() -> None:
+    parser = ProgressParser()
+    parser.feed(b"    Num examples = 9,263 | Num Epochs = 2 | Total steps = 2,316\n", None)
+    assert parser.progress.total_steps == 2_316
+    parser.feed(b"Total steps: 300\nmax_train_steps (300 / 1 / 1.0 * 2 * 1) = 600\n", None)
+    assert parser.progress.total_steps == 600
