@@ -17,6 +17,7 @@ PARAMETERS = (
     *("id", "ids", "q", "status", "sortBy", "asc", "skip", "take", "page", "window", "outcome", "step", "datasetId"),
     *("configId", "from", "name", "draft", "view", "attempt", "smooth", "epoch", "artifact", "path", "all", "show"),
     *("log", "find", "epochs", "learning_rate", "seed", "sample_prompts", "base_model", "timeLimit", "trainer"),
+    *("where", "tag", "sweep", "a", "b", "job", "file", "mark", "max_steps", "network_dim", "batch_size", "gpus"),
     *("dataset", "config", "createdFrom", "createdTo", "extra", "__class__", "constructor"),
 )
 VALUES = {
@@ -31,6 +32,7 @@ VALUES = {
     "a negative number": "-1",
     "the end of numbers": "1e999",
     "very long": "x" * 1_000,
+    "ten thousand values": ",".join(map(str, range(1, 10_001))),
     "a list": "running,failed,,'',failed",
     "a date": "9999-99-99T99:99:99+99:99",
     "other digits": "٣²½",
