@@ -234,17 +234,11 @@ class ProgressParser:
                 return
             run = self._begin_run(keep_numbers=True)
         is_new = run.done is None or frame.done > run.done
-        run.note_first(frame.done)
-        run.done, run.total = frame.done, frame.total
-        if frame.epochs is not None:
-            run.numbers["epochs"] = frame.epochs
-            run.epoch_line = frame.epoch or run.epoch_line
+        run.note_frame(frame, self._at)
         if is_new or (self._stage is not Stage.FINISHED and frame.done < frame.total):
             self._stage = Stage.TRAINING
         elif run.final_saved:
             self._stage = Stage.FINISHED
-        run.rate = frame.rate
-        run.began_at = self._at if run.began_at is None else run.began_at
         if frame.loss is not None:
             self._take_postfix(frame.postfix, frame.loss)
 

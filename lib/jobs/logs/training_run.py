@@ -139,6 +139,15 @@ class TrainingRun:
             return math.ceil(numbers["examples"] / numbers["total_batch"])
         return None
 
+    def note_frame(self, frame: BarFrame, at: float | None) -> None:
+        """Note what a frame of the training's bar says; ``at`` is when it was seen, in unix seconds."""
+        self.note_first(frame.done)
+        self.done, self.total, self.rate = frame.done, frame.total, frame.rate
+        if frame.epochs is not None:
+            self.numbers["epochs"] = frame.epochs
+            self.epoch_line = frame.epoch or self.epoch_line
+        self.began_at = at if self.began_at is None else self.began_at
+
     def note_first(self, done: int) -> None:
         """Note the first step that the log tells: a trainer that counts on is past the steps from before."""
         if self.done is None and self.first_step and done >= self.first_step:
