@@ -2,7 +2,7 @@
 
 uv run python -m tests.benchmarks.drill_ray [COUNT] [SEED]
 
-Each time one of worker, runner, trainer, node and head is killed; node and head come back. A job must end, and not run
+In turn worker, runner, trainer, node and head are killed; node and head come back. A job must end, and not run
 twice at once. Prints a line per kill, and how many jobs ended how.
 """
 
@@ -30,7 +30,7 @@ VICTIMS = ("worker", "runner", "trainer", "node", "head")
 LASTS = f"""
 with (OUTPUT / "ran").open("a") as ran:
     print(f"begin {{os.getpid()}} {{time.time()}}", file=ran, flush=True)
-for _ in range(40):
+for _ in range(80):
     time.sleep(0.1)
 {TRAIN}
 with (OUTPUT / "ran").open("a") as ran:
@@ -74,7 +74,7 @@ def main() -> None:
             cluster.start_node()
             for number in range(count):
                 job = site.script(f"job {number}", LASTS)
-                after_s, victim = chance.uniform(0, 9), chance.choice(VICTIMS)
+                after_s, victim = chance.uniform(0, 12), VICTIMS[number % len(VICTIMS)]
                 time.sleep(after_s)
                 began = time.monotonic()
                 kill(victim, site, job)
