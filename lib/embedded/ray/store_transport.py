@@ -239,7 +239,12 @@ def _files_of(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {path.name: path}
     # Links too: a state may be a link to that of a former attempt.
-    found = (Path(root) / name for root, _, names in os.walk(path, followlinks=True) for name in names)
+    found, seen = [], {os.path.realpath(path)}
+    for root, folders, names in os.walk(path, followlinks=True):
+        found += [Path(root, name) for name in names]
+        real = {name: os.path.realpath(Path(root, name)) for name in folders}
+        folders[:] = [name for name in folders if real[name] not in seen]  # a link may lead to a folder above it
+        seen.update(real.values())
     return {each.relative_to(path).as_posix(): each for each in found if each.is_file() and each.name not in _NO_INPUT}
 
 

@@ -95,16 +95,16 @@ def read_base_model(path: Path) -> BaseModel:
     facts = path.stat()
     if path.is_dir():
         return _of_folder(path)
-    return _of_file(path, facts.st_size, facts.st_mtime_ns)
+    try:
+        return _of_file(path, facts.st_size, facts.st_mtime_ns)
+    except ArtifactError as error:
+        return BaseModel(problem=f"The base model {path} cannot be used. {error}")
 
 
 @lru_cache(maxsize=64)
 def _of_file(path: Path, _size: int, _mtime_ns: int) -> BaseModel:
-    try:
-        with LocalBytes(path) as source:
-            header = read_header(FirstBlock(source, FIRST_READ_BYTES))
-    except ArtifactError as error:
-        return BaseModel(problem=f"The base model {path} cannot be used. {error}")
+    with LocalBytes(path) as source:
+        header = read_header(FirstBlock(source, FIRST_READ_BYTES))
     kind = _kind(header)
     if kind in _ELSEWHERE:
         where = f" {_ELSEWHERE[kind]}".rstrip()

@@ -14,7 +14,7 @@ import pytest
 from lib.artifacts.object_store import ObjectStore
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.ray import node_store, runner
-from lib.embedded.ray.store_transport import StoreTransport
+from lib.embedded.ray.store_transport import StoreTransport, _files_of
 from lib.errors import ArtifactError
 from tests.artifacts.s3_server import SECRET, S3Server, s3_server
 from tests.reaper import kill_all, working_on
@@ -179,6 +179,13 @@ def test_whatever_a_node_writes_the_others_are_brought_down(site: Site, monkeypa
     site.until(lambda: (other.output / "a.safetensors").exists())
     assert (other.output / "a.safetensors").read_bytes() == b"0123456789"
     assert other.log_end(100) == b"0123456"
+
+
+def test_links_in_circles_are_gone_round_once(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    for name in ("a", "b", "c"):
+        (tmp_path / name).symlink_to(tmp_path)
+    assert _files_of(tmp_path) == {"model.safetensors": tmp_path / "model.safetensors"}
 
 
 def test_links_that_would_live_too_long_are_refused(site: Site) -> None:

@@ -1,6 +1,8 @@
 """Base models by their headers: real names and shapes of tensors, without weights."""
 
+import errno
 import json
+import os
 import struct
 from math import prod
 from pathlib import Path
@@ -116,3 +118,15 @@ def test_sd_scripts_trains_what_the_header_says_and_a_contradiction_is_named(tmp
     elsewhere = SdScriptsRecipe(Path("/opt/sd"), ModelFiles())
     assert elsewhere.base_model(settings) is None, "nothing is told of files that may not be opened"
     assert "/opt/sd/train_network.py" in elsewhere.command(make_run(tmp_path, settings))
+
+
+def test_a_model_that_could_not_be_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "model.safetensors", SDXL)
+
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pread", fails)
+        assert "Input/output error" in read_base_model(path).problem
+    assert read_base_model(path).architecture == "sdxl"
