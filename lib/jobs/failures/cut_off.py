@@ -1,6 +1,7 @@
 """A traceback whose exception is missing, because the log ends within it: it still says where the training broke."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.jobs.failures.evidence import LogEnd
@@ -12,6 +13,8 @@ HINT = (
 )
 # A notebook names the exception at once: "RuntimeError      Traceback (most recent call last)".
 _NAMED = re.compile(r"^(?P<name>[A-Za-z_][\w.]{0,80}) {2,}Traceback \(")
+# Lines between two frames: the code, and a mark below it.
+_GAP_LINES = 3
 # What libraries ask of optional ones, and print a traceback of when they go on without.
 _OPTIONAL = re.compile(r"_available$")
 
@@ -21,7 +24,7 @@ class CutOff:
     """A traceback without its exception, from line ``first`` to the end of the log."""
 
     first: int
-    frames: tuple[Frame, ...]
+    text: str
     phase: str
     raised_by: str
     message: str
@@ -32,7 +35,7 @@ def open_traceback(log: LogEnd) -> tuple[int, tuple[Frame, ...]] | None:
 
     None when the log ends otherwise, or when the traceback is of a library that is not needed.
     """
-    first = next((at for at in range(len(log.raw) - 1, -1, -1) if HEADER.search(log.raw[at])), None)
+    first = next((at for at in range(len(log.raw) - 1, -1, -1) if HEADER.search(log.raw[at])), _headless(log.raw))
     if first is None or any(chain.last > first for chain in log.chains):
         return None
     lines = log.raw[first + 1 :]
@@ -44,6 +47,17 @@ def open_traceback(log: LogEnd) -> tuple[int, tuple[Frame, ...]] | None:
     if went_on or len(lines) - last > MAX_FRAME_LINES or any(LEVEL.search(line[:80]) for line in lines):
         return None
     return None if frames and _OPTIONAL.search(frames[-1].function) else (first, frames)
+
+
+def _headless(lines: Sequence[str]) -> int | None:
+    """The line above the frames that a log ends in, where it begins within a traceback, too."""
+    at = max((at for at, line in enumerate(lines) if line.strip()), default=-1)
+    first, count = at + 1, 0
+    while at >= 0 and first - at <= _GAP_LINES:
+        if FRAME.match(lines[at]):
+            first, count = at, count + 1
+        at -= 1
+    return max(0, first - 1) if count > 1 else None
 
 
 def cut_off(log: LogEnd) -> CutOff | None:
@@ -60,4 +74,6 @@ def cut_off(log: LogEnd) -> CutOff | None:
     place = f" in {who}" if who else ""
     missing = f"the message of the {name} is" if name else "the exception itself is"
     message = f"The training broke{when}{place}; the log ends within the traceback, {missing} not in it."
-    return CutOff(first=first, frames=frames, phase=phase, raised_by=who, message=message)
+    return CutOff(
+        first=first, text="\n".join(log.lines[first:]).strip("\n"), phase=phase, raised_by=who, message=message
+    )

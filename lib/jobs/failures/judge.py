@@ -204,13 +204,10 @@ def _reason(log: LogEnd, exit_code: int | None) -> Failure:
 def _of_cut(log: LogEnd, cut: CutOff) -> Failure:
     report = last_report(log)
     said = f" The last error it reported: {_short(report.text)}" if report else ""
-    evidence = (
-        *(_raw(log, report.first, report.last)[:4] if report else ()),
-        *_raw(log, cut.first, len(log.lines))[-6:],
-    )
+    reported = _raw(log, report.first, report.last)[:4] if report else ()
+    evidence = (*reported, *_raw(log, cut.first, len(log.lines))[-6:])
     failure = _failure(Cause.UNKNOWN, cut.message + said, hint=HINT, evidence=evidence)
-    traceback = "\n".join(log.lines[cut.first :]).strip("\n")
-    return replace(failure, traceback=traceback, phase=cut.phase, raised_by=cut.raised_by)
+    return replace(failure, traceback=cut.text, phase=cut.phase, raised_by=cut.raised_by)
 
 
 def _of_windows(log: LogEnd, status: int) -> Failure:

@@ -60,6 +60,7 @@ class ProgressParser:
         self._at: float | None = None
         self._stage: Stage = Stage.QUEUED
         self._run = TrainingRun.begun(first_step, total_epochs)
+        self._is_reread = False
         self._alarms: list[str] = []
         self._losses = LossSeries()
         self._pace = pace or StepPace()
@@ -76,7 +77,11 @@ class ProgressParser:
 
     def finish(self) -> None:
         """Say that nothing more will come: what was held back is taken in, too."""
-        self._feed_plain(self._prefix_cutter.feed(self._unwrapper.flush()) + self._prefix_cutter.flush() + b"\n")
+        self._feed_plain(self._prefix_cutter.feed(self._unwrapper.flush()))
+        # Among it are lines that were read before, now without their prefix: they open no other run.
+        self._is_reread = True
+        self._feed_plain(self._prefix_cutter.flush() + b"\n")
+        self._is_reread = False
 
     def resume_from(self, step: int) -> None:
         """Say at which step the training went on, as ``train_state.json`` has it; ``first_step`` knows better."""
@@ -304,7 +309,7 @@ class ProgressParser:
         if self._messages.lines or b"resume train" in text or b"train state from" in text:
             for message in self._messages.take(text):
                 note_state(self._run, message)
-        if self._run.done is not None and is_opening(text):
+        if self._run.done is not None and not self._is_reread and is_opening(text):
             self._begin_run()
         if self._run.is_in_table or b"raining Loss" in text:
             self._take_table(text)

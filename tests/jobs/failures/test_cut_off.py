@@ -49,6 +49,7 @@ PAINTED_OVER = """Traceback (most recent call last):                    | 0/9 [0
     ("log", "phase", "who", "words"),
     [
         (CUT, "step 31", "torch", "the exception itself is not in it"),
+        ("\n".join(CUT.splitlines()[1:]), "loading", "torch", "the exception itself is not in it"),
         (BOXED, "step 0", "train_network.py:412", "the exception itself"),
         (NOTEBOOK, "loading", "trl", "the message of the KeyError"),
         (PAINTED_OVER, "sampling", "Sampler.py:48", "while sampling"),

@@ -491,3 +491,17 @@ def test_the_number_at_the_end_of_a_line_belongs_to_the_word_before_it() -> None
     assert parser.progress.total_steps == 2_316
     parser.feed(b"Total steps: 300\nmax_train_steps (300 / 1 / 1.0 * 2 * 1) = 600\n", None)
     assert parser.progress.total_steps == 600
+
+
+def test_lines_that_are_read_again_without_their_prefix_begin_no_other_run() -> None:
+    said = [
+        "***** Running training *****",
+        "  Num examples = 26",
+        "  Num Epochs = 1",
+        "  Total optimization steps = 2000",
+    ]
+    log = "".join(f"01/02/2025 07:07:23 - INFO - __main__ - {line}\n" for line in said)
+    parser = ProgressParser()
+    parser.feed(f"{log}Steps:   0%|   | 1/2000 [00:04<28:23,  4.11s/it, loss=0.0152, lr=0.0001]\n".encode(), None)
+    parser.finish()
+    assert (parser.progress.step, parser.progress.total_steps, parser.progress.loss) == (1, 2000, 0.0152)
