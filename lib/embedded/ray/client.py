@@ -98,6 +98,7 @@ class RayClient:
         self._now, self._timeout_s = now, timeout_s
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of this machine's has no way into the cluster
+        self._token = settings.token.encode()
         if settings.token:
             self._session.headers["Authorization"] = f"Bearer {settings.token}"
         self.bytes_read = 0
@@ -272,7 +273,8 @@ class RayClient:
                 raise self._not_understood()
             if time.monotonic() > deadline:
                 raise requests.ReadTimeout("timed out")
-        return bytes(found)
+        # What answers may repeat the question, and its words are shown and logged.
+        return bytes(found).replace(self._token, b"(token)") if self._token else bytes(found)
 
 
 def _last_line(text: str) -> str:

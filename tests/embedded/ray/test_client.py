@@ -134,6 +134,7 @@ def test_nodes_are_read_with_what_is_free_on_them(played: Played) -> None:
             SourceUnavailable,
             "trouble",
         ),
+        ((500, "text/plain", f"Authorization: Bearer {TOKEN}".encode()), SourceUnavailable, r"Bearer \(token\)"),
     ],
 )
 def test_wrong_answers_are_told_in_words(
