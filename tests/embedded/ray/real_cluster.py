@@ -16,9 +16,9 @@ from tests.reaper import kill_all, living
 from tests.waiting import wait_for
 
 RAY = Path(sys.executable).with_name("ray")
-# Set for all that a part of the cluster starts, also the jobs.
 TRIES = 4
-PART = "TEST_CLUSTER_PART"
+# Set for all that a part of the cluster starts, also the jobs; other runs on this machine have clusters of their own.
+PART, CLUSTER = "TEST_CLUSTER_PART", "TEST_CLUSTER"
 # A node that is gone is noticed sooner than usual.
 _WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "5"}
 _COMMON = ("--object-store-memory", "80000000", "--disable-usage-stats", "--min-worker-port", "0")
@@ -64,6 +64,7 @@ class RealCluster:
             **_WATCHFUL,
             **variables,
             PART: part,
+            CLUSTER: str(self._folder),
             "LORA_NODE_DIR": str(self._folder / "node"),
             "RAY_DISABLE_IMPORT_WARNING": "1",
         }
@@ -88,9 +89,12 @@ class RealCluster:
 
     def processes(self, part: str) -> list[psutil.Process]:
         """What runs of a part."""
-        return living(lambda process: process.environ().get(PART) == part)
+        return living(lambda process: self._is_ours(process) and process.environ().get(PART) == part)
 
     def close(self) -> None:
         """End all of it."""
         self.client.close()
-        kill_all(lambda: living(lambda process: PART in process.environ()), quiet_s=0.3)
+        kill_all(lambda: living(self._is_ours), quiet_s=0.3)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        return process.environ().get(CLUSTER) == str(self._folder)
