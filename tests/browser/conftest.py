@@ -74,9 +74,9 @@ class Dashboard:
         return [text[:2_000] for text in found]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Dashboard]]:
-    """Starts ``streamlit run`` on a data folder; ends it, its worker and its trainers with the session.
+    """Starts ``streamlit run`` on a data folder; ends it, its worker and its trainers with the file.
 
     Fails then if a page of any of them swallowed an error.
 
