@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -30,14 +31,16 @@ WAIT = "print('ready', flush=True)\ntime.sleep(600)"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+def cluster() -> Iterator[RealCluster]:
     if find_spec("ray") is None:
         if os.environ.get("CI") == "true":
             raise AssertionError("Ray is not installed: uv sync --group ray")
         pytest.skip("Ray is not installed: uv sync --group ray")
-    # Sockets are in its folder, whose path must be short.
-    built = RealCluster(Path(tmp_path_factory.mktemp("ray", numbered=True)))
-    with closing(built):
+    # Sockets are in its folder, and a socket's path is at most 107 bytes: pytest's folders are too deep.
+    with (
+        TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        closing(RealCluster(Path(folder))) as built,
+    ):
         built.start_head()
         built.start_node()
         print(f"\nthe cluster took {built.seconds}", file=sys.stderr)  # noqa: T201
