@@ -25,25 +25,21 @@ from lib.embedded.trainers.ai_toolkit_settings import (
     ToolkitArchitecture,
     ignored_problems,
 )
-from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.config_source import SECTIONS, SOURCE, read_sections
+from lib.embedded.trainers.installed_trainer import NO_ARCHITECTURE, NO_BASE_MODEL, InstalledTrainer, chosen
 from lib.embedded.trainers.kohya_arguments import whole_path
 from lib.embedded.trainers.kohya_files import collect_kohya, file_stem
 from lib.embedded.trainers.kohya_states import is_archive
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs, words_problems
-from lib.embedded.trainers.model_files import ModelFiles
-from lib.embedded.trainers.option_rules import extra_problems, unchecked_warnings
+from lib.embedded.trainers.option_rules import extra_problems
 from lib.embedded.trainers.parser_source import Option
 from lib.embedded.trainers.recipe import (
     EndedRun,
-    FoundFile,
     FoundState,
-    Recipe,
     TrainingRun,
     dataset_problems,
     tried_run,
 )
-from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.dataset import Dataset
 from lib.jobs.resume import Start
@@ -51,7 +47,6 @@ from lib.jobs.training_settings import TrainingSettings
 
 CONFIG_FILE, OPTIMIZER_FILE = "config.json", "optimizer.pt"
 DATASET_FOLDER = "dataset"
-PACKAGES = ("torch", "diffusers")
 BYTES_PER_SAMPLE = 300_000
 KEEP_ALL = 100_000
 NEVER = 1_000_000_000
@@ -60,28 +55,20 @@ NEVER = 1_000_000_000
 _PROMPT_FLAGS = frozenset({"p2", "n", "n2", "w", "h", "d", "seed", "l", "cfg", "s", "steps", "m", "gr"})
 
 
-class AiToolkitRecipe(Recipe):
-    """Runs ``python run.py config.json``.
-
-    Args:
-        folder: Where ai-toolkit is installed.
-        models: Which models may be opened, and whether options are checked.
-    """
+class AiToolkitRecipe(InstalledTrainer):
+    """Runs ``python run.py config.json``."""
 
     name = "ai-toolkit"
     label = "ai-toolkit (SD 1.5 to 3.5, SDXL, FLUX.1 and .2, Qwen-Image, Z-Image)"
     parameters = PARAMETERS
     takes_weights = True
-
-    def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
-        self._folder = folder
-        self._models = models or ModelFiles()
+    packages = ("torch", "diffusers")
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, environment, base model, captions), and what may not be passed on."""
         if settings.architecture not in ARCHITECTURES:
-            return ["No architecture is chosen. Choose under Model parts which one the base model has."]
-        folder = self._folder.problems(["run.py", SOURCE], PACKAGES)
+            return [NO_ARCHITECTURE]
+        folder = self._folder.problems(["run.py", SOURCE], self.packages)
         return [
             *folder,
             *self._model_problems(settings),
@@ -93,26 +80,16 @@ class AiToolkitRecipe(Recipe):
             *dataset_problems(dataset),
         ]
 
-    def installation(self, settings: TrainingSettings) -> Installation:
-        """Its one script."""
-        return Installation(folder=self._folder, script="run.py", packages=PACKAGES)
-
-    def warnings(self, settings: TrainingSettings) -> Sequence[str]:
-        """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
-        return unchecked_warnings(settings.extra, self._models)
-
-    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
-        """What its header tells."""
-        return self._models.base_model(settings.base_model)
+    def script(self, settings: TrainingSettings) -> str:
+        """Its only one."""
+        return "run.py"
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():
-            return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
+            return [NO_BASE_MODEL]
         named = {"The base model": settings.base_model, "The VAE or autoencoder": settings.vae}
-        problems = [self._models.problem(model, what) for what, model in named.items() if model]
-        if settings.network_weights:
-            problems.append(self._models.problem(settings.network_weights, "The LoRA to start from", may_be_hub=False))
-        return [each for each in problems if each]
+        lora = {"The LoRA to start from": settings.network_weights}
+        return [*self._refused_models(named), *self._refused_models(lora, may_be_hub=False)]
 
     def _known(self) -> dict[str, Option]:
         """Key -> option, of the first section that has it; none where the source cannot be read."""
@@ -158,7 +135,7 @@ class AiToolkitRecipe(Recipe):
     def _sections(self, run: TrainingRun) -> dict[str, dict[str, Any]]:
         """Section -> its keys: our own, those of the settings, the further options."""
         settings = replace(run.settings, network_weights="") if run.start else run.settings
-        sections = _own_keys(run, _kind(settings))
+        sections = _own_keys(run, chosen(ARCHITECTURES, settings))
         for setting, (section, key) in KEYS.items():
             value = getattr(settings, setting)
             if value not in (None, ""):
@@ -182,10 +159,6 @@ class AiToolkitRecipe(Recipe):
         (run.attempt_dir / CONFIG_FILE).write_text(text, encoding="utf-8")
         if run.start and run.start_path:
             _lay_start(run, run.start, run.start_path)
-
-    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
-        """The files written so far."""
-        return collect_kohya(output_dir)
 
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
         """Its newest file, where the optimizer's memory lies beside it."""
@@ -212,7 +185,7 @@ class AiToolkitRecipe(Recipe):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and the optimizer's memory."""
-        file_bytes = settings.network_dim * _kind(settings).bytes_per_rank
+        file_bytes = settings.network_dim * chosen(ARCHITECTURES, settings).bytes_per_rank
         saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
         samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
         return (min(saves, settings.keep_last or saves) + 5) * file_bytes + samples
@@ -313,8 +286,3 @@ def prompt_problem(prompt: str) -> str:
         if flag not in _PROMPT_FLAGS:
             return f"The sample prompt option --{flag[:20]} is not passed on. Remove it from the prompt."
     return ""
-
-
-def _kind(settings: TrainingSettings) -> ToolkitArchitecture:
-    """The architecture that is chosen; while none is, a preview shows the first one."""
-    return ARCHITECTURES.get(settings.architecture) or next(iter(ARCHITECTURES.values()))

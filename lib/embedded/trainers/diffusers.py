@@ -13,31 +13,26 @@ from pathlib import Path
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
 from lib.embedded.files.availability import folder_unavailable
-from lib.embedded.trainers.base_model import BaseModel
+from lib.embedded.trainers.installed_trainer import NO_ARCHITECTURE, InstalledTrainer, chosen
 from lib.embedded.trainers.kohya_arguments import extra_arguments, launch, plain_arguments, said_twice, whole_path
-from lib.embedded.trainers.kohya_files import collect_kohya
 from lib.embedded.trainers.kohya_states import ACCELERATE, state_problem
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs, words_problems
-from lib.embedded.trainers.model_files import ModelFiles, expanded, is_path
-from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
+from lib.embedded.trainers.model_files import expanded, is_path
+from lib.embedded.trainers.option_rules import OptionRules, extra_problems
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import (
     EndedRun,
-    FoundFile,
     FoundState,
-    Recipe,
     TrainingRun,
     dataset_problems,
     tried_run,
 )
-from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.resume import Start
 from lib.jobs.training_settings import Parameter, TrainingSettings
 
 SCRIPTS = "examples/dreambooth"
 ENTRY = "parse_args"
-PACKAGES = ("torch", "accelerate", "diffusers", "transformers", "peft", "datasets")
 DATASET_FOLDER, CACHE_FOLDER = "dataset", "datasets-cache"
 CAPTION_COLUMN = "text"
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -164,28 +159,20 @@ RULES = OptionRules(
 )
 
 
-class DiffusersRecipe(Recipe):
-    """Runs ``accelerate launch examples/dreambooth/train_dreambooth_lora_….py``.
-
-    Args:
-        folder: Where the checkout of diffusers and its environment are.
-        models: Which models may be opened, and whether options are checked.
-    """
+class DiffusersRecipe(InstalledTrainer):
+    """Runs ``accelerate launch examples/dreambooth/train_dreambooth_lora_….py``."""
 
     name = "diffusers"
     label = "diffusers (SDXL, SD 3, FLUX.1)"
     parameters = PARAMETERS
-
-    def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
-        self._folder = folder
-        self._models = models or ModelFiles()
+    packages = ("torch", "accelerate", "diffusers", "transformers", "peft", "datasets")
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, script, environment, base model, captions), and what may not be passed on."""
         kind = ARCHITECTURES.get(settings.architecture)
         if kind is None:
-            return ["No architecture is chosen. Choose under Model parts which one the base model has."]
-        folder = self._folder.problems([kind.script], PACKAGES)
+            return [NO_ARCHITECTURE]
+        folder = self._folder.problems([kind.script], self.packages)
         options = extra_problems(settings.extra, RULES, self._parser(kind), self._models)
         return [
             *folder,
@@ -198,26 +185,17 @@ class DiffusersRecipe(Recipe):
             *dataset_problems(dataset),
         ]
 
-    def installation(self, settings: TrainingSettings) -> Installation:
-        """The script of the architecture."""
-        return Installation(folder=self._folder, script=_kind(settings).script, packages=PACKAGES)
-
-    def warnings(self, settings: TrainingSettings) -> Sequence[str]:
-        """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
-        return unchecked_warnings(settings.extra, self._models)
-
-    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
-        """What its header tells."""
-        return self._models.base_model(settings.base_model)
+    def script(self, settings: TrainingSettings) -> str:
+        """That of the architecture."""
+        return chosen(ARCHITECTURES, settings).script
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():
             return ["No base model is set. Give its name on the Hugging Face hub, or the path of its folder."]
         named = {"The base model": settings.base_model, "The VAE or autoencoder": settings.vae}
         given = {what: model for what, model in named.items() if model}
-        problems = [self._models.problem(model, what) for what, model in given.items()]
         files = [what for what, model in given.items() if is_path(model) and expanded(model).is_file()]
-        return [*filter(None, problems)] or [
+        return self._refused_models(given) or [
             f"{what} is a single file, but diffusers opens folders. Give a folder in diffusers' own layout, a name on "
             "the Hugging Face hub, or choose the trainer sd-scripts."
             for what in files
@@ -242,7 +220,7 @@ class DiffusersRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
-        kind = _kind(run.settings)
+        kind = chosen(ARCHITECTURES, run.settings)
         settings = replace(run.settings, vae=whole_path(run.settings.vae))
         precision = settings.mixed_precision or PRECISION
         return [
@@ -292,17 +270,13 @@ class DiffusersRecipe(Recipe):
             link.unlink(missing_ok=True)
             link.symlink_to(run.start_path)
 
-    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
-        """The files written so far."""
-        return collect_kohya(output_dir)
-
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
         """Its checkpoints."""
         return checkpoint_states(ended)
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """The LoRA, and its checkpoints with the optimizer's memory."""
-        file_bytes = settings.network_dim * _kind(settings).bytes_per_rank
+        file_bytes = settings.network_dim * chosen(ARCHITECTURES, settings).bytes_per_rank
         saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 0
         return (1 + SIZES_PER_CHECKPOINT * min(saves, settings.keep_last or saves)) * file_bytes
 
@@ -335,11 +309,6 @@ def ignored_problems(settings: TrainingSettings, kind: DiffusersArchitecture) ->
         ),
     }
     return [problem for problem, is_there in faults.items() if is_there]
-
-
-def _kind(settings: TrainingSettings) -> DiffusersArchitecture:
-    """The architecture that is chosen; while none is, a preview shows the first one."""
-    return ARCHITECTURES.get(settings.architecture) or next(iter(ARCHITECTURES.values()))
 
 
 def _warmup_steps(settings: TrainingSettings, all_steps: int) -> int:

@@ -10,6 +10,35 @@ from lib.embedded.trainers.recipe import TrainingRun
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.training_settings import SETTINGS, USUAL, TrainingSettings, set_names
 
+BYTES_PER_SAMPLE = 2_000_000
+# A rank beyond it means "full" to LyCORIS and makes no larger file.
+MOST_RANK_COUNTED = 320
+# Setting -> what both call it, of those that they have a way of their own to pass on.
+OWN_NAMES = {
+    "epochs": "max_train_epochs",
+    "learning_rate": "learning_rate",
+    "batch_size": "batch_size",
+    "resolution": "resolution",
+    "resolution_height": "resolution",
+    "network_dim": "network_dim",
+    "network_alpha": "network_alpha",
+    "repeats": "num_repeats",
+    "seed": "seed",
+    "sample_prompts": "sample_prompts",
+    "extra": "",
+    "max_steps": "max_train_steps",
+    "buckets": "enable_bucket",
+    "caption_extension": "caption_extension",
+    "save_every_epochs": "save_every_n_epochs",
+    "save_every_steps": "save_every_n_steps",
+    "keep_last": "save_last_n_epochs, save_last_n_steps",
+    "save_state": "save_state",
+    "sample_every_epochs": "sample_every_n_epochs",
+    "sample_every_steps": "sample_every_n_steps",
+    "sample_steps": "--s",
+    "negative_prompt": "--n",
+}
+
 
 def launch(folder: TrainerFolder, precision: str, cards: int) -> list[str]:
     """``accelerate launch`` up to the script. What is left out there is asked of the machine, with warnings."""
@@ -129,3 +158,12 @@ def said_twice(settings: TrainingSettings, options: Mapping[str, str]) -> list[s
         f"{SETTINGS[name].label} is set, and so is the further option {options[name]}. Remove one of them."
         for name in twice
     ]
+
+
+def saved_bytes(settings: TrainingSettings, bytes_per_rank: int) -> int:
+    """About what a whole run writes: files, one image per prompt and epoch, a state with the optimizer's memory."""
+    file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * bytes_per_rank
+    saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
+    kept = min(saves, settings.keep_last or saves)
+    samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
+    return (kept + 6 * settings.save_state) * file_bytes + samples

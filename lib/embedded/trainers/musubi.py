@@ -4,12 +4,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import tomli_w
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
-from lib.embedded.trainers.base_model import BaseModel
+from lib.embedded.trainers.installed_trainer import NO_ARCHITECTURE, InstalledTrainer, chosen
 from lib.embedded.trainers.kohya_arguments import (
     extra_arguments,
     launch,
@@ -18,12 +17,12 @@ from lib.embedded.trainers.kohya_arguments import (
     prompts_with_options,
     said_twice,
     sample_arguments,
+    saved_bytes,
     saving_arguments,
     whole_path,
 )
-from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
+from lib.embedded.trainers.kohya_files import file_stem, write_prompts
 from lib.embedded.trainers.kohya_states import going_on, kohya_states
-from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.musubi_settings import (
     ARCHITECTURES,
     LYCORIS,
@@ -34,21 +33,17 @@ from lib.embedded.trainers.musubi_settings import (
     batches_of,
     ignored_problems,
 )
-from lib.embedded.trainers.option_rules import OptionRules, extra_problems, unchecked_warnings
+from lib.embedded.trainers.option_rules import OptionRules, extra_problems
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import (
     EndedRun,
-    FoundFile,
     FoundState,
-    Recipe,
     TrainingRun,
     caption_problems,
     dataset_problems,
     tried_run,
 )
-from lib.embedded.trainers.sd_scripts import BYTES_PER_SAMPLE, MOST_RANK_COUNTED
 from lib.embedded.trainers.sd_scripts_options import RANGES, REFUSED, TEXTS
-from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -56,7 +51,6 @@ from lib.jobs.words import within_sentence
 DATASET_FILE = "dataset.toml"
 CACHE_FOLDER = "cache"
 PRECISION = "bf16"
-PACKAGES = ("torch", "accelerate")
 RULES = OptionRules(
     set_by_dashboard=frozenset(
         {
@@ -84,30 +78,22 @@ _TAKEN_FOR_OPTION = re.compile(r"((w|h|f|d|s) \d|(g|fs|l) [\d.]|n .|(i|ei|cn|ci|
 _PROMPT_OPTIONS = frozenset({"w", "h", "f", "d", "s", "g", "fs", "l", "n"})
 
 
-class MusubiRecipe(Recipe):
-    """Caches latents and text encoder outputs, then runs ``accelerate launch …_train_network.py``.
-
-    Args:
-        folder: Where musubi-tuner is installed.
-        models: Which models may be opened, and whether options are checked.
-    """
+class MusubiRecipe(InstalledTrainer):
+    """Caches latents and text encoder outputs, then runs ``accelerate launch …_train_network.py``."""
 
     name = "musubi-tuner"
     label = "musubi-tuner (Qwen-Image, Z-Image, FLUX.2, Krea 2, Wan, HunyuanVideo)"
     parameters = PARAMETERS
     takes_weights = True
+    packages = ("torch", "accelerate")
     counts_anew = frozenset({"step", "epoch"})
-
-    def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
-        self._folder = folder
-        self._models = models or ModelFiles()
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, scripts, environment, models, captions), and what may not be passed on."""
         kind = ARCHITECTURES.get(settings.architecture)
         if kind is None:
-            return ["No architecture is chosen. Choose under Model parts which one the base model has."]
-        folder = self._folder.problems(kind.scripts, PACKAGES)
+            return [NO_ARCHITECTURE]
+        folder = self._folder.problems(kind.scripts, self.packages)
         options = self._option_problems(settings)
         return [
             *folder,
@@ -121,34 +107,22 @@ class MusubiRecipe(Recipe):
             *dataset_problems(dataset),
         ]
 
-    def installation(self, settings: TrainingSettings) -> Installation:
-        """The script that trains the architecture."""
-        return Installation(folder=self._folder, script=_kind(settings).scripts[2], packages=PACKAGES)
-
-    def warnings(self, settings: TrainingSettings) -> Sequence[str]:
-        """That options are not checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
-        return unchecked_warnings(settings.extra, self._models)
-
-    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
-        """What its header tells."""
-        return self._models.base_model(settings.base_model)
+    def script(self, settings: TrainingSettings) -> str:
+        """That of the architecture."""
+        return chosen(ARCHITECTURES, settings).scripts[2]
 
     def _model_problems(self, settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
         needed = ("base_model", "vae", *kind.texts)
         missing = [SETTINGS[name].label for name in needed if not getattr(settings, name).strip()]
         given = {name: getattr(settings, name) for name in (*needed, "network_weights")}
-        problems = (
-            self._models.problem(path, f"The {within_sentence(SETTINGS[name].label)}", may_be_hub=False)
-            for name, path in given.items()
-            if path.strip()
-        )
+        named = {f"The {within_sentence(SETTINGS[name].label)}": path for name, path in given.items() if path.strip()}
         return [
             *([f"{kind.label} needs: {', '.join(missing)}. Give their paths."] if missing else []),
-            *filter(None, problems),
+            *self._refused_models(named, may_be_hub=False),
         ]
 
     def _parser_problems(self, settings: TrainingSettings, dataset: Dataset) -> list[str]:
-        parsers = self._parsers(_kind(settings))
+        parsers = self._parsers(chosen(ARCHITECTURES, settings))
         unread = [script for script, options in parsers.items() if not options]
         if unread:
             return [f"The options of {unread[0]} cannot be read: this musubi-tuner is of another version. Update it."]
@@ -158,7 +132,7 @@ class MusubiRecipe(Recipe):
         return [each for options, given in arguments for each in version_problems(given, options, self.name)]
 
     def _option_problems(self, settings: TrainingSettings) -> list[str]:
-        parsers = self._parsers(_kind(settings))
+        parsers = self._parsers(chosen(ARCHITECTURES, settings))
         known = {name: option for options in parsers.values() for name, option in options.items()}
         listed = {name: getattr(settings, name) for name in ("optimizer_args", "network_args")}
         problems = (RULES.problem(name, list(value), known) for name, value in listed.items() if value and known)
@@ -181,7 +155,7 @@ class MusubiRecipe(Recipe):
 
     def commands_before(self, run: TrainingRun) -> Sequence[Sequence[str]]:
         """The argv that caches latents, and the one that caches text encoder outputs."""
-        kind = _kind(run.settings)
+        kind = chosen(ARCHITECTURES, run.settings)
         latents, texts, _ = kind.scripts
         vae = [f"--vae={whole_path(run.settings.vae)}", *kind.latent_flags]
         return [
@@ -191,7 +165,7 @@ class MusubiRecipe(Recipe):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of the training."""
-        settings, kind = self._rest(run), _kind(run.settings)
+        settings, kind = self._rest(run), chosen(ARCHITECTURES, run.settings)
         fp8 = ("--fp8_base", *(("--fp8_scaled",) if kind.has_fp8_scaled else ()))
         arguments = [
             f"--dit={whole_path(settings.base_model)}",
@@ -234,7 +208,7 @@ class MusubiRecipe(Recipe):
 
     def _launched(self, run: TrainingRun, script: str, arguments: Sequence[str], cards: int = 1) -> list[str]:
         """A script with its arguments and those of the further options that it has."""
-        settings, kind = going_on(run), _kind(run.settings)
+        settings, kind = going_on(run), chosen(ARCHITECTURES, run.settings)
         options = self._parsers(kind)
         is_training = script == kind.scripts[2]
         elsewhere = {name for other, known in options.items() if other != script for name in known}
@@ -256,12 +230,8 @@ class MusubiRecipe(Recipe):
         """Make the folder of the caches, and write the dataset file and the prompt file."""
         (run.attempt_dir / CACHE_FOLDER).mkdir(parents=True, exist_ok=True)
         (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
-        kind = _kind(run.settings)
+        kind = chosen(ARCHITECTURES, run.settings)
         write_prompts(run, prompts_with_options(run.settings, kind.guidance))
-
-    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
-        """The files written so far, named as sd-scripts names them."""
-        return collect_kohya(output_dir)
 
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
         """Its state folders."""
@@ -269,17 +239,7 @@ class MusubiRecipe(Recipe):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory; no caches."""
-        kind = _kind(settings)
-        file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * kind.bytes_per_rank
-        saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
-        kept = min(saves, settings.keep_last or saves)
-        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
-        return (kept + 6 * settings.save_state) * file_bytes + samples
-
-
-def _kind(settings: TrainingSettings) -> MusubiArchitecture:
-    """The architecture that is chosen; while none is, a preview shows the first one."""
-    return ARCHITECTURES.get(settings.architecture) or next(iter(ARCHITECTURES.values()))
+        return saved_bytes(settings, chosen(ARCHITECTURES, settings).bytes_per_rank)
 
 
 def dataset_toml(run: TrainingRun) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lib.embedded.trainers.kohya_arguments import OWN_NAMES
 from lib.embedded.trainers.sd_scripts_settings import SCHEDULES
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -121,36 +122,15 @@ OPTIONS = {
     "scale_weight_norms": "scale_weight_norms",
 }
 _OWN = {
+    **OWN_NAMES,
     "base_model": "dit",
-    "epochs": "max_train_epochs",
-    "max_steps": "max_train_steps",
-    "learning_rate": "learning_rate",
-    "batch_size": "batch_size",
-    "resolution": "resolution",
-    "resolution_height": "resolution",
-    "network_dim": "network_dim",
-    "network_alpha": "network_alpha",
-    "repeats": "num_repeats",
-    "seed": "seed",
-    "sample_prompts": "sample_prompts",
-    "extra": "",
     "vae": "vae",
     "text_encoder": "text_encoder, text_encoder1",
     "clip_l": "text_encoder2",
     "t5xxl": "t5",
     "fp8_base": "fp8_base, fp8_scaled",
-    "buckets": "enable_bucket",
     "bucket_no_upscale": "bucket_no_upscale",
-    "caption_extension": "caption_extension",
-    "save_every_epochs": "save_every_n_epochs",
-    "save_every_steps": "save_every_n_steps",
-    "keep_last": "save_last_n_epochs, save_last_n_steps",
-    "save_state": "save_state",
-    "sample_every_epochs": "sample_every_n_epochs",
-    "sample_every_steps": "sample_every_n_steps",
-    "sample_steps": "--s",
     "sample_guidance": "--l, --g",
-    "negative_prompt": "--n",
 }
 PARAMETERS: Mapping[str, Parameter] = {
     **{setting: Parameter(name=name) for setting, name in {**_OWN, **OPTIONS}.items()},

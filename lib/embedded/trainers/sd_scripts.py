@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
-from lib.embedded.trainers.base_model import BaseModel
+from lib.embedded.trainers.installed_trainer import NO_BASE_MODEL, InstalledTrainer
 from lib.embedded.trainers.kohya_arguments import (
     extra_arguments,
     launch,
@@ -19,18 +19,17 @@ from lib.embedded.trainers.kohya_arguments import (
     prompts_with_options,
     said_twice,
     sample_arguments,
+    saved_bytes,
     saving_arguments,
     whole_path,
 )
-from lib.embedded.trainers.kohya_files import collect_kohya, file_stem, write_prompts
+from lib.embedded.trainers.kohya_files import file_stem, write_prompts
 from lib.embedded.trainers.kohya_states import going_on, kohya_states, start_arguments
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.parser_source import read_options, version_problems
 from lib.embedded.trainers.recipe import (
     EndedRun,
-    FoundFile,
     FoundState,
-    Recipe,
     TrainingRun,
     dataset_problems,
     tried_run,
@@ -45,21 +44,18 @@ from lib.embedded.trainers.sd_scripts_settings import (
     mode_arguments,
     network_arguments,
 )
-from lib.embedded.trainers.trainer_folder import Installation, TrainerFolder
+from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.aspect_buckets import LARGEST_PX, SMALLEST_PX, STEP_PX, Buckets
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.jobs.words import within_sentence
 
-BYTES_PER_SAMPLE = 2_000_000
-# A rank beyond it means "full" to LyCORIS and makes no larger file.
-MOST_RANK_COUNTED = 320
 DATASET_FILE = "dataset.toml"
 OWN_KEYS = frozenset({"architecture", "mixed_precision"})
 _CAPTION_FILE = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
-class SdScriptsRecipe(Recipe):
+class SdScriptsRecipe(InstalledTrainer):
     """Runs ``accelerate launch train_network.py``.
 
     Args:
@@ -75,15 +71,16 @@ class SdScriptsRecipe(Recipe):
     counts_anew = frozenset({"step"})
 
     def __init__(self, checkout: Path | None, models: ModelFiles | None = None, python: Path | None = None) -> None:
-        self._folder = TrainerFolder(name=self.name, setting="SD_SCRIPTS", path=checkout, given_python=python)
-        self._models = models or ModelFiles()
+        super().__init__(
+            TrainerFolder(name=self.name, setting="SD_SCRIPTS", path=checkout, given_python=python), models
+        )
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, script, accelerate, base model, images), and what may not be passed on."""
         unchecked = self._models.rules.allow_any_option
         ignored = ignored_problems(settings, self._architecture(settings))
         return [
-            *self._folder.problems([ARCHITECTURES[self._architecture(settings)].script]),
+            *self._folder.problems([self.script(settings)]),
             *self._model_problems(settings),
             *_architecture_problems(settings.extra),
             *ignored,
@@ -97,14 +94,14 @@ class SdScriptsRecipe(Recipe):
 
     def _version_problems(self, settings: TrainingSettings, dataset: Dataset) -> list[str]:
         """Where the checkout's own parser can be read, whether it takes what we write."""
-        script = ARCHITECTURES[self._architecture(settings)].script
+        script = self.script(settings)
         known = read_options(self._folder.path, script) if self._folder.path else None
         command = self.command(tried_run(replace(settings, extra={}), dataset))
         return version_problems(command[command.index(self._folder.at(script)) :], known, self.name) if known else []
 
-    def installation(self, settings: TrainingSettings) -> Installation:
-        """The script of the architecture."""
-        return Installation(folder=self._folder, script=ARCHITECTURES[self._architecture(settings)].script)
+    def script(self, settings: TrainingSettings) -> str:
+        """That of the architecture."""
+        return ARCHITECTURES[self._architecture(settings)].script
 
     def warnings(self, settings: TrainingSettings) -> Sequence[str]:
         """Which options nobody checked, where LORA_ALLOW_ANY_OPTION lifts the checks."""
@@ -113,31 +110,26 @@ class SdScriptsRecipe(Recipe):
         named = ", ".join(name[:40] for name in sorted(found)[:5]) + (", …" if len(found) > 5 else "")
         return (f"LORA_ALLOW_ANY_OPTION is set, so the trainer gets without a check: {named}.",)
 
-    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
-        """What its header tells."""
-        return self._models.base_model(settings.base_model)
-
     def _architecture(self, settings: TrainingSettings) -> str:
         told = self.base_model(settings)
         return architecture(settings, told.architecture if told else "")
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():
-            return ["No base model is set. Give its path, or its name on the Hugging Face hub."]
+            return [NO_BASE_MODEL]
         kind = ARCHITECTURES[self._architecture(settings)]
         missing = [SETTINGS[name].label for name in kind.needed if not getattr(settings, name).strip()]
         named = {"The base model": settings.base_model}
         named |= {f"The {within_sentence(SETTINGS[name].label)}": getattr(settings, name) for name in kind.parts}
         named["The LoRA to start from"] = settings.network_weights
-        problems = (self._models.problem(model, what) for what, model in named.items() if model)
         return [
             *([f"{kind.label} also needs: {', '.join(missing)}. Give their paths."] if missing else []),
-            *filter(None, problems),
+            *self._refused_models(named),
         ]
 
     def _option_problems(self, settings: TrainingSettings) -> dict[str, str]:
         """Option or prompt -> why it is not passed on; what is always refused is not among them."""
-        known = known_options(self._folder.path, ARCHITECTURES[self._architecture(settings)].script)
+        known = known_options(self._folder.path, self.script(settings))
         extra = {name: value for name, value in settings.extra.items() if not RULES.always_refused(name, value)}
         extra.pop("architecture", None)
         found = {
@@ -196,10 +188,6 @@ class SdScriptsRecipe(Recipe):
         (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
         write_prompts(run, prompts_with_options(run.settings))
 
-    def collect(self, output_dir: Path) -> Sequence[FoundFile]:
-        """The files written so far."""
-        return collect_kohya(output_dir)
-
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
         """Its newest states: of an epoch, of a number of steps, of the end."""
         return kohya_states(ended)
@@ -214,12 +202,7 @@ class SdScriptsRecipe(Recipe):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory of the network."""
-        kind = ARCHITECTURES[self._architecture(settings)]
-        file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * kind.bytes_per_rank
-        saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
-        kept = min(saves, settings.keep_last or saves)
-        samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
-        return (kept + 6 * settings.save_state) * file_bytes + samples
+        return saved_bytes(settings, ARCHITECTURES[self._architecture(settings)].bytes_per_rank)
 
 
 def _buckets(settings: TrainingSettings) -> Buckets:

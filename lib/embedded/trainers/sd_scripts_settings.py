@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lib.embedded.trainers.kohya_arguments import OWN_NAMES
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 from lib.jobs.words import within_sentence
 
@@ -121,36 +122,15 @@ DATASET_KEYS = {
     "flip_images": "flip_aug",
 }
 _OWN = {
+    **OWN_NAMES,
     "base_model": "pretrained_model_name_or_path",
-    "epochs": "max_train_epochs",
-    "learning_rate": "learning_rate",
-    "batch_size": "batch_size",
-    "resolution": "resolution",
-    "resolution_height": "resolution",
-    "network_dim": "network_dim",
-    "network_alpha": "network_alpha",
-    "repeats": "num_repeats",
-    "seed": "seed",
-    "sample_prompts": "sample_prompts",
-    "extra": "",
     "vae": "vae, ae",
     "clip_l": "clip_l",
     "clip_g": "clip_g",
     "t5xxl": "t5xxl",
     "text_encoder": "gemma2, qwen3",
-    "max_steps": "max_train_steps",
     "network_args": "network_args",
-    "buckets": "enable_bucket",
-    "caption_extension": "caption_extension",
-    "save_every_epochs": "save_every_n_epochs",
-    "save_every_steps": "save_every_n_steps",
-    "keep_last": "save_last_n_epochs, save_last_n_steps",
-    "save_state": "save_state",
-    "sample_every_epochs": "sample_every_n_epochs",
-    "sample_every_steps": "sample_every_n_steps",
-    "sample_steps": "--s",
     "sample_guidance": "--l",
-    "negative_prompt": "--n",
 }
 PARAMETERS: Mapping[str, Parameter] = {
     **{setting: Parameter(name=name) for setting, name in {**_OWN, **OPTIONS, **DATASET_KEYS}.items()},
