@@ -155,12 +155,21 @@ class AttemptFolder:
         before = tuple(map(tuple, values.get("before", ())))
         return RunSpec(**{**values, "argv": tuple(values["argv"]), "before": before})
 
-    def mark_started(self, **facts: int) -> None:
+    def mark_started(self, **facts: int | str) -> None:
         """Record that the trainer is about to run; without this record it certainly never ran."""
         replace_json(self._started, facts)
 
     def started(self) -> Mapping[str, int] | None:
-        """The facts given to ``mark_started``, if they can be read."""
+        """The process ids given to ``mark_started``, if they can be read."""
+        facts = self._start_facts()
+        return None if facts is None else {name: value for name, value in facts.items() if isinstance(value, int)}
+
+    def machine_run(self) -> str:
+        """The run of the machine in which it began, as given to ``mark_started``; empty when unknown."""
+        found = (self._start_facts() or {}).get("machine_run")
+        return found if isinstance(found, str) else ""
+
+    def _start_facts(self) -> Mapping[str, Any] | None:
         data = read_file(self._started)
         return None if data is None else json_object(data)
 

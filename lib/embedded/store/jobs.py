@@ -14,6 +14,7 @@ from lib.embedded.store.configs import ConfigStore
 from lib.embedded.store.database import Database
 from lib.embedded.store.elsewhere import ElsewhereStore, new_job_id, refuse_watched
 from lib.embedded.store.outbox import OutboxStore
+from lib.embedded.store.queue import LAST_RANK, queue_again
 from lib.embedded.store.rows import (
     HOLDS_NAN,
     artifact_from,
@@ -22,7 +23,6 @@ from lib.embedded.store.rows import (
     progress_from,
     settings_json,
     start_from,
-    start_json,
     tags_text,
 )
 from lib.embedded.store.runs import RunStore
@@ -35,12 +35,6 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobPage, JobQuery, search_key
 from lib.jobs.resume import Start
 
-# Behind every pending job; the second part keeps ranks growing while the queue is empty.
-_LAST_RANK = """(
-    SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
-    FROM jobs WHERE status = 'pending'
-)"""
-_FIRST_RANK = "(SELECT ifnull(min(queue_rank), 1) - 1 FROM jobs WHERE status = 'pending')"
 # Not a ``JobStatus``, so that such a job cannot be claimed, cancelled or retried.
 DELETING = "deleting"
 READ_AT_ONCE = 500
@@ -249,8 +243,8 @@ class Store:
             )
             return int(row["attempt"])
 
-    def retry(self, job_id: str, start: Start | None = None, *, is_next: bool = False) -> Job:
-        """Put an ended job at the end of the queue, or before all others. It goes on from ``start``, or from step 0."""
+    def retry(self, job_id: str, start: Start | None = None) -> Job:
+        """Put an ended job at the end of the queue. It goes on from ``start``, or from step 0."""
         with self.database.writing() as connection:
             row = _job_row(connection, job_id)
             if row["origin"] != Origin.DASHBOARD:
@@ -260,15 +254,7 @@ class Store:
                 )
             if not JobStatus.parse(row["status"]).is_terminal:
                 raise InvalidRequest("The job has not ended yet, so there is nothing to retry.")
-            connection.execute(
-                f"""
-                UPDATE jobs SET status = 'pending', started_at = NULL, finished_at = NULL, duration_s = -1,
-                    cancel_requested = 0, updated_at = ?, cancelled_by = NULL, retried_by = ?, start = ?,
-                    queue_rank = {_FIRST_RANK if is_next else _LAST_RANK}
-                WHERE id = ?
-                """,
-                (self._now().timestamp(), _person(), start_json(start), job_id),
-            )
+            queue_again(connection, job_id, start, self._now().timestamp(), is_next=False, by=_person())
         return self.get_job(job_id)
 
     def move(self, job_id: str, places: int) -> None:
@@ -355,7 +341,7 @@ class Store:
         connection.execute(
             f"""
             INSERT INTO jobs ({", ".join(values)}, queue_rank)
-            VALUES ({", ".join("?" * len(values))}, {_LAST_RANK})
+            VALUES ({", ".join("?" * len(values))}, {LAST_RANK})
             """,
             tuple(values.values()),
         )

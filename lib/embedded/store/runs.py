@@ -8,6 +8,7 @@ from datetime import datetime
 
 from lib.embedded.store import outbox
 from lib.embedded.store.database import Database
+from lib.embedded.store.queue import queue_again
 from lib.embedded.store.rows import (
     failure_json,
     machine_from,
@@ -78,7 +79,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
-    """How an attempt ended. ``progress`` None keeps what was recorded last."""
+    """How an attempt ended. ``progress`` None keeps what was recorded last.
+
+    Attributes:
+        goes_on: The next attempt, which is to begin before all other jobs; None when people decide.
+    """
 
     verdict: Verdict
     finished_at: float
@@ -86,6 +91,7 @@ class AttemptEnd:
     exit_code: int | None = None
     last_output_at: float | None = None
     size_bytes: int | None = None
+    goes_on: Start | None = None
 
 
 class RunStore:
@@ -299,9 +305,13 @@ class RunStore:
             connection.executemany("INSERT OR IGNORE INTO nan_files VALUES (?, ?, ?)", bad)
 
     def finish(self, claim: Claim, end: AttemptEnd) -> bool:
-        """Record how an attempt ended; False if its end was already recorded."""
+        """Record how an attempt ended, and queue the next one if it goes on; False if its end was already recorded.
+
+        What a person asked to cancel does not go on.
+        """
         at = max(end.finished_at, claim.started_at)  # the clock may have been set back
         with self._database.writing() as connection:
+            asked = connection.execute("SELECT cancel_requested FROM jobs WHERE id = ?", (claim.job_id,)).fetchone()
             ended = connection.execute(
                 """
                 UPDATE jobs SET status = ?, finished_at = ?, updated_at = ?, duration_s = ?, size_bytes = ?,
@@ -331,6 +341,8 @@ class RunStore:
             if ended:
                 news = end_news(claim.run, end.verdict, at - claim.started_at)
                 self._tell(connection, claim, news, self._now().timestamp())
+            if ended and end.goes_on and not asked["cancel_requested"]:
+                queue_again(connection, claim.job_id, end.goes_on, self._now().timestamp(), is_next=True, by=None)
         return ended == 1
 
     def former_progress(self, claim: Claim) -> Progress | None:

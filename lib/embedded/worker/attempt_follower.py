@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class AttemptFollower:
     Args:
         recipe: None when the trainer is no longer known; its files are then not collected.
         upload_to: None keeps the files on this machine only.
+        goes_on: What the next attempt goes on from by itself after such an end; None when nothing does.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class AttemptFollower:
         *,
         limits: WorkerLimits,
         upload_to: UploadTarget | None = None,
+        goes_on: Callable[[Claim, AttemptFolder, Verdict, Progress], Start | None] = lambda *_: None,
     ) -> None:
         self.claim = claim
         self._folder = folder
@@ -57,6 +59,7 @@ class AttemptFollower:
         self._store = store
         self._limits = limits
         self._upload_to = upload_to
+        self._goes_on = goes_on
         # A worker that takes over reads the log from the start, but skips known losses and keeps the former worker's
         # pace: it cannot know when those lines were written.
         self._log = LogReader(folder, limits)
@@ -271,6 +274,7 @@ class AttemptFollower:
                 finished_at=exit_.finished_at,
                 last_output_at=self._last_output_at(),
                 size_bytes=folder_size(self._folder.path.parent),
+                goes_on=self._goes_on(self.claim, self._folder, verdict, progress),
             ),
         )
         self._run.release()

@@ -14,6 +14,18 @@ ATTEMPT_MARK = "LORA_ATTEMPT"
 TRAINER_VARIABLE = "LORA_TRAINER_ENV_"
 
 
+def machine_run() -> str:
+    """Names the time since the machine, or the container, was started last. It does not depend on the clock.
+
+    Needs /proc; empty elsewhere: whether there was a restart is unknown then.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        # Ticks from the boot to the start of the first process, behind its name: a container has one of its own.
+        return f"{boot}/{Path('/proc/1/stat').read_text('utf-8', 'replace').rpartition(')')[2].split()[19]}"
+    return ""
+
+
 class GroupStop:
     """Stops process groups: SIGTERM, or the signal given, at the first call, SIGKILL once ``grace_s`` have passed."""
 

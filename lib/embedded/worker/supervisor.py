@@ -22,7 +22,7 @@ from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.files.availability import WAIT_AT_MOST_S, FolderUnavailable
 from lib.embedded.files.disk_space import free_bytes
-from lib.embedded.worker.processes import ATTEMPT_MARK, TRAINER_VARIABLE, GroupStop, signal_groups
+from lib.embedded.worker.processes import ATTEMPT_MARK, TRAINER_VARIABLE, GroupStop, machine_run, signal_groups
 
 _POLL_S = 0.1
 _TRIES_WHILE_AVAILABLE = 2
@@ -69,8 +69,9 @@ def _script_of(argv: Sequence[str]) -> str:
 
 
 def _run_one(spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None) -> Exit:
+    started: dict[str, int | str] = {"supervisor": os.getpid(), "machine_run": machine_run()}
     try:
-        _once_available(folder, lock, partial(folder.mark_started, supervisor=os.getpid()))
+        _once_available(folder, lock, partial(folder.mark_started, **started))
         trainer = start_trainer(spec, folder, lock)
     except OSError as error:
         message = f"{spec.argv[0]}: {error.strerror or error}"
@@ -78,7 +79,7 @@ def _run_one(spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | 
             log.write(f"{message}\n".encode())
         return Exit(exit_code=None, finished_at=time.time(), start_error=message)
     with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark also identifies its group
-        folder.mark_started(supervisor=os.getpid(), trainer=trainer.pid)
+        folder.mark_started(**started, trainer=trainer.pid)
     return wait_for(trainer, spec, folder, lock, deadline)
 
 

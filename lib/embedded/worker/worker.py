@@ -39,7 +39,8 @@ from lib.embedded.worker.local_executor import LOCAL, LOCK_PATIENCE_S, LocalExec
 from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import configured_target, other_executors, read_options
-from lib.embedded.worker.resumes import Resumes, machine_started_at
+from lib.embedded.worker.processes import machine_run
+from lib.embedded.worker.resumes import Resumes
 from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
 from lib.jobs.failures.judge import Verdict
@@ -74,11 +75,10 @@ class Worker:
         limits: WorkerLimits = DEFAULT_LIMITS,
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
         executors: Sequence[Executor] = (),
-        restarted_at: float | None = None,
+        machine_run: str = "",
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
-        self._upload_to = upload_to
         self._limits = limits
         self._reserve = DiskReserve(data_dir)
         self._store = self._open_store()
@@ -92,13 +92,16 @@ class Worker:
             data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
         )
         self._executors = Executors((local, *executors))
-        self._resumes = Resumes(self._store, data_dir, recipes, restarted_at)
+        self._resumes = Resumes(self._store, data_dir, recipes, machine_run)
         self._start = AttemptStart(
             datasets=DatasetFolder(data_dir / "datasets"),
             runs=self._runs,
             gpus=gpus,
             stop_grace_s=limits.stop_grace_s,
             points=self._resumes.points,
+        )
+        self._follower = functools.partial(
+            AttemptFollower, store=self._runs, limits=limits, upload_to=upload_to, goes_on=self._resumes.after
         )
         self._followed: dict[str, AttemptFollower] = {}
         self._ends: list[tuple[Claim, AttemptEnd]] = []
@@ -160,7 +163,6 @@ class Worker:
             with self._survived(mark):
                 if self._advance(run):
                     del self._followed[mark]
-                    self._resumes.after_restart(run.claim)
             with self._survived(f"an end of {mark}"):
                 if self._is_hopeless(run.claim):
                     del self._followed[mark]
@@ -334,9 +336,7 @@ class Worker:
     def _follow(self, claim: Claim, folder: AttemptFolder) -> None:
         recipe = self._recipes.get(claim.settings.trainer)
         run = self._executors.of(claim).run_of(claim, folder)
-        self._followed[claim.mark] = AttemptFollower(
-            claim, folder, run, recipe, self._runs, limits=self._limits, upload_to=self._upload_to
-        )
+        self._followed[claim.mark] = self._follower(claim, folder, run, recipe)
 
     def _end(self, claim: Claim, verdict: Verdict, progress: Progress | None = None) -> None:
         self._ends.append((claim, AttemptEnd(verdict=verdict, progress=progress, finished_at=time.time())))
@@ -385,7 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         upload_to=configured_target() if options.upload else None,
         notify=handed_notify_settings(os.environ),
         executors=other_executors(os.environ),
-        restarted_at=machine_started_at() if settings.rules.resume_after_restart else None,
+        machine_run=machine_run() if settings.rules.resume_after_restart else "",
     )
     with contextlib.closing(worker):
         try:

@@ -29,6 +29,7 @@ from lib.jobs.highlights import highlights_of
 from lib.jobs.job import ArtifactKind, Failure, Job, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.query import JobQuery, SortBy
+from lib.jobs.resume import Start
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.protocol import LocalFile
@@ -185,6 +186,20 @@ def test_a_retried_job_waits_behind_the_others(store: Store) -> None:
     assert store.retry(first.id).queue_position == 2
     assert [claimed(store).job_id for _ in range(2)] == [second.id, first.id]
     assert store.get_job(first.id).attempt == 2
+
+
+def test_what_goes_on_by_itself_comes_first_unless_somebody_cancelled_it_meanwhile(store: Store) -> None:
+    start = Start(attempt=1, path="v1-000002-state", step=24, epoch=2, by_itself=True)
+    lost = replace(ending(JobStatus.LOST), goes_on=start)
+    jobs = [submit(store, number) for number in range(3)]
+    claims = [claimed(store), claimed(store)]
+    store.cancel(jobs[1].id)
+    assert [store.runs.finish(claim, lost) for claim in claims] == [True, True]
+    assert [store.get_job(job.id).status for job in jobs] == [JobStatus.PENDING, JobStatus.LOST, JobStatus.PENDING]
+    assert not store.runs.finish(claims[0], lost), "told twice, it is queued once"
+    again = claimed(store)
+    assert (again.job_id, again.attempt, again.start) == (jobs[0].id, 2, start)
+    assert store.get_job(jobs[0].id).attempts[0].status is JobStatus.LOST
 
 
 # Running and ending

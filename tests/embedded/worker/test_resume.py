@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lib.embedded.datasets.sample import STARTER
+from lib.embedded.store import runs
 from lib.embedded.trainers.tiny import TinyRecipe
-from lib.embedded.worker.processes import kill_marked
+from lib.embedded.worker.processes import kill_marked, machine_run
 from lib.embedded.worker.worker import Worker
 from lib.jobs.job import ArtifactKind, Job, JobStatus
 from lib.jobs.query import JobQuery
@@ -23,6 +23,7 @@ from tests.embedded.worker.test_worker import Yard
 
 pytestmark = pytest.mark.slow
 
+ANOTHER = "a run of the machine after this one"
 # 4 images: 12 steps an epoch.
 SETTINGS = TrainingSettings(
     trainer="tiny", epochs=2, batch_size=1, resolution=128, network_dim=2, network_alpha=1, repeats=3
@@ -127,7 +128,7 @@ def test_a_training_that_a_restart_ended_goes_on_by_itself_before_all_others(yar
     job = yard.start(epochs=1_000)
     waiting = yard.source.create_job(replace(request_for(yard, "two"), settings=SETTINGS))
     lost_after_an_epoch(yard, job)
-    worker = yard.hire(restarted_at=time.time(), max_parallel=1)
+    worker = yard.hire(machine_run=ANOTHER, max_parallel=1)
     job = yard.run_until(worker, job, lambda now: now.attempt == 2 and now.progress.step)
     start = job.start
     assert start is not None
@@ -138,12 +139,31 @@ def test_a_training_that_a_restart_ended_goes_on_by_itself_before_all_others(yar
     assert yard.source.get_job(waiting.id).status is JobStatus.PENDING
 
 
+def test_a_worker_killed_while_it_records_the_loss_leaves_it_to_the_next(
+    yard: TinyYard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = yard.start(epochs=1_000)
+    lost_after_an_epoch(yard, job)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt  # nothing survives it, as nothing survives SIGKILL
+
+    monkeypatch.setattr(runs, "queue_again", die)
+    worker = yard.hire(machine_run=ANOTHER)
+    with pytest.raises(KeyboardInterrupt):
+        yard.run_until(worker, job, lambda now: now.attempt == 2)
+    assert yard.source.get_job(job.id).status is JobStatus.RUNNING, "neither is recorded without the other"
+    monkeypatch.undo()
+    job = yard.run_until(yard.hire(machine_run=ANOTHER), job, lambda now: now.attempt == 2)
+    assert job.attempts[0].status is JobStatus.LOST
+
+
 def test_without_the_setting_or_a_restart_a_lost_training_stays_lost(yard: TinyYard) -> None:
-    for place, restarted_at in enumerate((None, time.time() - 3_600)):
+    for place, present in enumerate(("", machine_run())):
         request = replace(request_for(yard, str(place)), settings=replace(SETTINGS, epochs=1_000))
         job = yard.source.create_job(request)
         lost_after_an_epoch(yard, job)
-        worker = yard.hire(restarted_at=restarted_at)
+        worker = yard.hire(machine_run=present)
         job = yard.run_until(worker, job, lambda now: now.status.is_terminal)
         worker.tick()
         assert (yard.source.get_job(job.id).status, job.attempt) == (JobStatus.LOST, 1)

@@ -2,12 +2,10 @@
 
 from datetime import UTC, datetime
 
-import psutil
 import pytest
 
 from lib.embedded.trainers.recipe import FoundFile
 from lib.embedded.worker.attempt_follower import went_on_files
-from lib.embedded.worker.resumes import machine_started_at
 from lib.jobs.job import ArtifactKind, Progress
 from lib.jobs.logs.resume import went_on
 from lib.jobs.resume import Start
@@ -39,7 +37,3 @@ def test_files_get_the_steps_and_epochs_of_the_whole_training(
     )
     (found,) = went_on_files([file], START, counts_anew)
     assert (found.step, found.epoch) == expected
-
-
-def test_the_machine_or_container_runs_since_before_this_process() -> None:
-    assert psutil.boot_time() - 5 <= machine_started_at() <= psutil.Process().create_time()
