@@ -8,6 +8,8 @@ from lib.jobs.training_settings import TrainingSettings
 from lib.jobs.words import size_text
 
 CPU, GPU, MEMORY = "CPU", "GPU", "memory"
+# The settings, beside the trainer, that say what a job needs.
+NEEDED = ("gpus", "cluster_cpus", "cluster_memory_gb", "cluster_resources")
 _GIB = 1 << 30
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
+from lib.embedded.header_deadline import BoundedAdapter
 from lib.embedded.ray.nodes import cluster_from
 from lib.errors import AccessDenied, BadPayload, InvalidRequest, SourceError, SourceUnavailable
 from lib.jobs.cluster import CPU, GPU, MEMORY, Cluster
@@ -97,6 +98,8 @@ class RayClient:
         self._base = settings.address.rstrip("/")
         self._now, self._timeout_s = now, timeout_s
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, BoundedAdapter())
         self._session.trust_env = False  # a proxy of this machine's has no way into the cluster
         self._token = settings.token.encode()
         if settings.token:

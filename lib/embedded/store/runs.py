@@ -1,8 +1,9 @@
 """The worker's side of the database: jobs are claimed, followed and ended."""
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -22,6 +23,7 @@ from lib.embedded.store.rows import (
     to_json,
 )
 from lib.embedded.trainers.recipe import FoundFile
+from lib.jobs.cluster import NEEDED
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress, RunPlace
 from lib.jobs.machine import MachineUse
@@ -30,8 +32,12 @@ from lib.jobs.resume import Start
 from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
 
-# How many waiting jobs are looked at for one that can run.
-LOOKED_AT = 50
+# What jobs need is the same where these are; texts that SQLite cannot read are each a kind of their own.
+_KIND = (
+    "CASE WHEN json_valid(settings) THEN json_extract(settings, "
+    + ", ".join(f"'$.{name}'" for name in ("trainer", *NEEDED))
+    + ") ELSE settings END"
+)
 
 
 class CannotRun(Exception):
@@ -113,20 +119,23 @@ class RunStore:
 
         Args:
             room: The cards for a job with these settings; None while it has to wait for them. Raises CannotRun for one
-                that cannot run at all now: those behind it may.
+                that cannot run at all now: those behind it may. It looks at the settings of ``NEEDED`` only.
 
         Returns:
-            None when the queue is empty, or its first job has to wait.
+            None when the queue is empty, or the first job that can run has to wait.
         """
-        for row in self._waiting(executor):
-            try:
-                gpus = room(settings_from(row["settings"]))
-            except CannotRun:
-                continue
-            if gpus is None:
-                return None
-            if (claim := self._claim(row["id"], gpus)) is not None:
+        while (found := self._first_with_room(room, executor)) is not None:
+            if (claim := self._claim(*found)) is not None:  # otherwise somebody was faster
                 return claim
+        return None
+
+    def _first_with_room(
+        self, room: Callable[[TrainingSettings], Sequence[str] | None], executor: str
+    ) -> tuple[str, Sequence[str]] | None:
+        for row in self._waiting(executor):
+            with contextlib.suppress(CannotRun):
+                gpus = room(settings_from(row["settings"]))
+                return None if gpus is None else (row["id"], gpus)
         return None
 
     def executors_waited_for(self) -> list[str]:
@@ -135,12 +144,17 @@ class RunStore:
             rows = connection.execute("SELECT DISTINCT executor FROM jobs WHERE status = 'pending'").fetchall()
         return [row["executor"] for row in rows]
 
-    def _waiting(self, executor: str) -> list[sqlite3.Row]:
+    def _waiting(self, executor: str) -> Iterator[sqlite3.Row]:
+        """The first job of the queue, and should it not do, the first one of each kind of needs, in queue order."""
+        pending = "FROM jobs WHERE status = 'pending' AND executor = ?"
+        yield from self._rows(f"SELECT id, settings {pending} ORDER BY queue_rank LIMIT 1", executor)
+        # Of a group SQLite gives the row that has the minimum.
+        firsts = f"SELECT id, settings, min(queue_rank) AS first {pending} GROUP BY {_KIND} ORDER BY first"
+        yield from self._rows(firsts, executor)
+
+    def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._database.reading() as connection:
-            return connection.execute(
-                "SELECT id, settings FROM jobs WHERE status = 'pending' AND executor = ? ORDER BY queue_rank LIMIT ?",
-                (executor, LOOKED_AT),
-            ).fetchall()
+            return connection.execute(query, values).fetchall()
 
     def _claim(self, job_id: str, gpus: Sequence[str]) -> Claim | None:
         """None when it is no longer pending."""

@@ -14,11 +14,11 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
 from urllib3.util import Retry
 
+from lib.embedded.header_deadline import BoundedAdapter
 from lib.errors import AccessDenied, BadPayload, SourceError, SourceUnavailable
 from lib.jobs.words import size_text
 from lib.settings import InfluencerSettings
 from lib.sources.influencerai.api_errors import AnswerTooLarge, NotFound, NotSent, TooSlow, parse_json, refusal
-from lib.sources.influencerai.header_deadline import BoundedAdapter
 
 MIB = 1 << 20
 CHUNK_BYTES = 1 << 16

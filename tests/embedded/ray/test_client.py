@@ -157,14 +157,15 @@ def test_an_answer_that_is_deep_or_large_is_not_taken_in(played: Played, monkeyp
                 ask()
 
 
-def test_an_answer_that_drips_ends_with_the_time_for_it(played: Played) -> None:
+@pytest.mark.parametrize("begun", [b"", b"X-Long: ", b"Content-Length: 1000\r\n\r\n"])
+def test_an_answer_that_drips_ends_with_the_time_for_it(begun: bytes) -> None:
     asked, is_done = Event(), Event()
 
     def drip(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.recv(10_000)
             asked.set()
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + begun)
             while not is_done.wait(0.02):
                 connection.sendall(b" ")
 

@@ -1,5 +1,6 @@
 """Jobs on a cluster, with a worker that is stepped by hand and a Ray of a few lines."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
-from lib.embedded.ray.client import Submission
+from lib.embedded.ray.client import RayJob, Submission
 from lib.embedded.ray.desk import DeskLimits, RayDesk
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.ray_executor import RayExecutor
@@ -296,6 +297,20 @@ def test_what_a_trainer_writes_in_place_of_our_record_names_no_other_job(site: S
     site.step(5)
     assert set(site.ray.stopped) == {ray_id}
     assert site.started(site.submit("another"))
+
+
+def test_a_record_of_a_newer_version_is_read_without_what_is_new(site: Site) -> None:
+    job = site.submit()
+    second = f"{site.started(job)}-2"
+    record = site.attempt(job).path / "ray.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "id": second, "number": 2, "region": {"new": 1}}))
+    site.ray.jobs[second] = RayJob(id=second, status="RUNNING")
+    play_runner(site.attempt(job), log=LOG)
+    site.hire()
+    site.step(2)
+    site.source.cancel_job(job.id)
+    site.step(4)
+    assert set(site.ray.stopped) == {second}
 
 
 def test_a_job_that_ray_forgot_before_it_began_is_sent_again(site: Site) -> None:

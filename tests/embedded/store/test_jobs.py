@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,11 @@ from lib.embedded.store.database import Database
 from lib.embedded.store.elsewhere import new_job_id
 from lib.embedded.store.jobs import Store
 from lib.embedded.store.migrations import MIGRATIONS
-from lib.embedded.store.runs import AttemptEnd, Claim
+from lib.embedded.store.runs import AttemptEnd, CannotRun, Claim
 from lib.embedded.trainers.recipe import FoundFile
 from lib.errors import ArtifactError, InvalidRequest, StoreError
 from lib.jobs.annotations import PICKED_KINDS, Annotations
+from lib.jobs.cluster import NEEDED, needs_of
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.highlights import highlights_of
 from lib.jobs.job import ArtifactKind, Failure, Job, JobStatus, Progress
@@ -53,13 +55,13 @@ def house(tmp_path: Path) -> Iterator[EmbeddedHouse]:
     built.close()
 
 
-def submit(store: Store, number: int = 0) -> Job:
+def submit(store: Store, number: int = 0, **settings: Any) -> Job:
     request = JobRequest(
         submission_id=str(number),
         name=f"job {number}",
         dataset_id="cats",
         config_id=None,
-        settings=TrainingSettings(extra={"a": [1]}),
+        settings=TrainingSettings(**{"extra": {"a": [1]}, **settings}),
     )
     return store.submit(request, dataset_name="Cats", config_name=None)
 
@@ -164,6 +166,32 @@ def test_a_job_is_claimed_once_however_many_ask(store: Store) -> None:
     assert sorted(claim.job_id for claim in claims) == sorted(ids)
     assert {claim.attempt for claim in claims} == {1}
     assert claims[0].settings == TrainingSettings(extra={"a": [1]})
+
+
+def test_those_that_cannot_run_hide_nobody_and_the_others_keep_their_order(store: Store) -> None:
+    def room(settings: TrainingSettings) -> tuple[str, ...]:
+        if settings.cluster_resources:
+            raise CannotRun
+        return ()
+
+    for number in range(120):
+        submit(store, number, seed=number, cluster_resources=(f"NOPE={1 + number % 2}",))
+    kinds = ({"gpus": 2}, {}, {"gpus": 2}, {"extra": {"x": math.nan}}, {"gpus": 1})
+    others = [submit(store, 200 + number, **kind).id for number, kind in enumerate(kinds)]
+    assert [claim.job_id for claim in iter(lambda: store.runs.claim_next(room), None)] == others
+    assert store.count_by_status()[JobStatus.PENDING] == 120
+
+
+def test_what_a_job_needs_is_told_by_the_settings_that_the_queue_looks_at() -> None:
+    read: set[str] = set()
+
+    class Read(TrainingSettings):
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattribute__(name)
+
+    needs_of(Read(), uses_gpu=True)
+    assert read - {"__class__"} == {*NEEDED}
 
 
 def test_one_submission_makes_one_job_however_many_send_it(store: Store) -> None:

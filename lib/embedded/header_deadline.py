@@ -14,9 +14,9 @@ from urllib3.response import HTTPResponse
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Cuts a connection if the headers are not complete ``headers_s`` after the request."""
+    """Cuts a connection if the headers are not complete ``headers_s`` after the request; None: its own timeout."""
 
-    def __init__(self, headers_s: float, **options: Any) -> None:
+    def __init__(self, headers_s: float | None = None, **options: Any) -> None:
         self._headers_s = headers_s
         super().__init__(**options)
 
@@ -25,14 +25,14 @@ class BoundedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _bounded_pools(self._headers_s)
 
 
-def _bounded_pools(headers_s: float) -> dict[str, type[HTTPConnectionPool]]:
+def _bounded_pools(headers_s: float | None) -> dict[str, type[HTTPConnectionPool]]:
     class Connection(HTTPConnection):
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
-            return _in_time(self, super().getresponse, headers_s)
+            return _in_time(self, super().getresponse, headers_s or self.timeout)
 
     class SecureConnection(HTTPSConnection):
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
-            return _in_time(self, super().getresponse, headers_s)
+            return _in_time(self, super().getresponse, headers_s or self.timeout)
 
     class Pool(HTTPConnectionPool):
         ConnectionCls = Connection
@@ -43,7 +43,7 @@ def _bounded_pools(headers_s: float) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": Pool, "https": SecurePool}
 
 
-def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], headers_s: float) -> HTTPResponse:
+def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], headers_s: float | None) -> HTTPResponse:
     """Return what ``read`` returns. Raises TimeoutError, as the socket does after a silence."""
     is_late = threading.Event()
 
@@ -52,6 +52,8 @@ def _in_time(connection: HTTPConnection, read: Callable[[], HTTPResponse], heade
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
+    if headers_s is None:
+        return read()
     timer = threading.Timer(headers_s, cut, [connection.sock])
     timer.daemon = True
     timer.start()
