@@ -41,6 +41,7 @@ class DeskLimits:
 DESK_LIMITS = DeskLimits()
 # A runner that has told its end is over for Ray a moment later.
 LOOKS_BEFORE_STOP = 10
+NOT_READY = "It is on its way."
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +51,9 @@ class Errand:
     Attributes:
         submission: What to start when Ray does not know the id, unless it once did.
         was_accepted: Whether Ray ever knew it.
-        prepare: Called in the desk's thread before it is sent; gives more variables for it.
+        prepare: Called in the desk's thread before it is sent; gives more variables for it, None while it is not
+            ready. An error of it is no error of the cluster.
+        unready: Why it cannot be sent yet though the cluster answers; empty when it can.
         on_accepted: Called in the desk's thread once it does.
         job: What Ray said last; None before the first answer.
         running_since: Monotonic time at which it was first seen running.
@@ -62,7 +65,8 @@ class Errand:
     submission: Submission
     was_accepted: bool
     on_accepted: Callable[[], None]
-    prepare: Callable[[], Mapping[str, str]] = dict
+    prepare: Callable[[], Mapping[str, str] | None] = dict
+    unready: str = ""
     job: RayJob | None = None
     running_since: float | None = None
     is_forgotten: bool = False
@@ -231,9 +235,8 @@ class RayDesk:
             errand.is_forgotten = True
         elif job is None and errand.wants_stop:
             errand.is_absent = True
-        elif job is None:
-            self._submit(errand)
-            job = RayJob(id=job_id, status="PENDING") if not errand.refused else None
+        elif job is None and self._submit(errand):
+            job = RayJob(id=job_id, status="PENDING")
         if job is not None:
             self._note(errand, job)
             if errand.wants_stop and self._is_stop_due(errand):
@@ -246,13 +249,29 @@ class RayDesk:
         if job is not None and job.is_over:
             errand.due_at = float("inf")
 
-    def _submit(self, errand: Errand) -> None:
+    def _submit(self, errand: Errand) -> bool:
+        """Send it, and return whether that was done."""
+        try:
+            more = errand.prepare()
+        except DashboardError as error:
+            if str(error) != errand.unready:
+                _log.warning("%s: %s", errand.submission.id, error)
+            errand.unready = str(error)
+            return False
+        except (OSError, ValueError) as error:
+            errand.refused = f"What its node needs cannot be sent there: {error}."
+            return False
+        if more is None:
+            errand.unready = NOT_READY
+            return False
+        errand.unready = ""
         try:
             self._client.send_package(*self._package)
-            environ = {**errand.submission.environ, **errand.prepare()}
+            environ = {**errand.submission.environ, **more}
             self._client.submit(replace(errand.submission, package=self._package[0], environ=environ))
         except InvalidRequest as error:
             errand.refused = str(error)
+        return not errand.refused
 
     def _note(self, errand: Errand, job: RayJob) -> None:
         if not errand.was_accepted:

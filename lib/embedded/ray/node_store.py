@@ -1,7 +1,7 @@
-"""Shipped beside ``runner.py``: fetches an attempt from a store and sends what it writes there, by links alone.
+"""Shipped beside ``runner.py``: fetches an attempt from a store, by links alone.
 
-Links are all that a node gets: one reads the attempt's ticket, those in it read its dataset and write its numbered
-slots, for days at most. ``index.json`` says what each slot holds, and comes last.
+Links are all that a node gets: one reads the attempt's ticket, which says where its other links are. They read its
+dataset and write its numbered slots, for days at most, and are fetched anew while they are good.
 """
 
 from __future__ import annotations
@@ -12,61 +12,160 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import tempfile
-import threading
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-EVERY_S = 3.0
 PART_BYTES = 1 << 20
+# A file's part in one slot: a store takes 5 GB at once, and a part that fails is sent again.
+FILE_BYTES = 1 << 30
 TIMEOUT_S = 60.0
-# How long the end is tried to be told while the store is away.
-LAST_TRY_S = 900.0
+POLL_S = 1.0
+# How long the beginning waits for a store that is away.
+FIRST_TRY_S = 900.0
+# A link lives for seven days, or for as long as the credentials that signed it.
+RENEW_EVERY_S = 1800.0
+# What nobody used for so long goes; what an attempt could not send stays at least for so long.
+KEPT_S = 30 * 86_400.0
+MOST_SMALL_BYTES = 32 << 20
+_BUSY = (408, 425, 429)  # these and all from 500 on pass
 
 
-def fetch(url: str) -> bytes:
-    """What a link leads to."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-        data: bytes = answer.read()
+class StoreAway(OSError):
+    """The store did not answer, or something else did: tried again."""
+
+
+class LinkRefused(OSError):
+    """The store refused a link, which is expired or leads to nothing: trying it again is of no use."""
+
+
+def fetch(url: str, most: int = MOST_SMALL_BYTES) -> bytes:
+    """What a link leads to. Raises StoreAway or LinkRefused."""
+    with _asked(urllib.request.Request(url)) as answer:
+        data: bytes = answer.read(most)
     return data
 
 
-def put(url: str, data: Any, size: int) -> None:
-    """Write to a slot; what was there before is replaced."""
-    request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Length": str(size)})
+def fetch_object(url: str) -> dict[str, Any]:
+    """A JSON object; a page that a proxy puts in the place of the store's answer is none."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
-            pass
-    except http.client.HTTPException as error:  # as if it had not answered: tried again
-        raise OSError(f"the store broke off ({type(error).__name__})") from error
+        found = json.loads(fetch(url))
+    except ValueError:
+        raise StoreAway("what answered is not the store") from None
+    if not isinstance(found, dict):
+        raise StoreAway("what answered is not the store")
+    return found
 
 
-def unpack(ticket: dict[str, Any], root: Path) -> Path:
+def put(url: str, data: Any, size: int) -> None:
+    """Write to a slot; what was there before is replaced. Raises StoreAway or LinkRefused."""
+    request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Length": str(size)})
+    with _asked(request) as answer:
+        if not answer.headers.get("ETag"):
+            raise StoreAway("what answered is not the store")
+
+
+@contextlib.contextmanager
+def _asked(request: urllib.request.Request) -> Any:
+    """The answer to a request; the store's errors in words that hold no link."""
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            yield answer
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code < 500 and error.code not in _BUSY:
+            raise LinkRefused(f"the store refused a link ({error.code})") from None
+        raise StoreAway(f"the store failed ({error.code})") from None
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        raise StoreAway(f"the store does not answer ({type(error).__name__})") from None
+
+
+def patiently(ask: Callable[[], Any], must_end: Callable[[], bool]) -> Any:
+    """What ``ask`` gives, tried again for a while when the store is away. Raises what it raised last."""
+    deadline = time.monotonic() + FIRST_TRY_S
+    while True:
+        try:
+            return ask()
+        except StoreAway:
+            if must_end() or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
+
+
+class Links:
+    """The links of an attempt by name: ``slots``, ``index``, ``told``, ``stop``, and ``links`` to these anew."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._fetched_at = -float("inf")
+        self._found: dict[str, Any] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Fetch them. Raises OSError."""
+        found = fetch_object(self._url)
+        self._url, self._found, self._fetched_at = found["links"], found, time.monotonic()
+
+    def keep(self) -> None:
+        """Fetch them anew when that is due."""
+        if time.monotonic() - self._fetched_at >= RENEW_EVERY_S:
+            with contextlib.suppress(OSError):
+                self.renew()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def is_taken(self) -> bool:
+        """Whether another runner has written to the attempt's index."""
+        try:
+            fetch(self["told"], 1)
+        except LinkRefused:
+            return False
+        return True
+
+
+def unpack(ticket: dict[str, Any], root: Path, must_end: Callable[[], bool]) -> Path:
     """Make the attempt's folder below ``root``: its inputs, which later attempts find again, and its small files."""
     folder = Path(root, "attempts", ticket["id"])
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if root.stat().st_uid != os.getuid():
         raise OSError(f"{root} belongs to somebody else")
+    tidy(root)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "output").mkdir(parents=True)
-    places = {"{attempt}": str(folder)}
+    places = {_token(ticket, "attempt"): str(folder)}
     for name, each in ticket["inputs"].items():
-        places[f"{{{name}}}"] = str(_input(each, root / "inputs"))
+        places[_token(ticket, name)] = str(patiently(partial(_input, each, root / "inputs"), must_end))
     if ticket["laid"]:
-        _extract(ticket["laid"], folder)
+        patiently(lambda: _extract(ticket["laid"], folder), must_end)
     for path, text in ticket["files"].items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(placed(text, places))
+        file.write_text(placed(text, places), encoding="utf-8", errors="surrogateescape")
     spec = placed(json.dumps(ticket["spec"]), {name: json.dumps(each)[1:-1] for name, each in places.items()})
     (folder / "spec.json").write_text(spec)
     (folder / "log").touch()
     return folder
+
+
+def tidy(root: Path) -> None:
+    """Remove what killed attempts left, and inputs that nobody used, for a month."""
+    for path in [*root.glob("attempts/*"), *root.glob("inputs/*")]:
+        beat = path / "beat"  # of an attempt; an input's own time is set when it is used
+        with contextlib.suppress(OSError):
+            if time.time() - (beat if beat.exists() else path).stat().st_mtime > KEPT_S:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _token(ticket: dict[str, Any], name: str) -> str:
+    """What stands for a place in texts of the ticket; no text of a person's has it by chance."""
+    return f"{{{name}-{ticket['mark']}}}"
 
 
 def placed(text: str, places: dict[str, str]) -> str:
@@ -79,13 +178,17 @@ def placed(text: str, places: dict[str, str]) -> str:
 def _input(given: dict[str, str], folder: Path) -> Path:
     """A folder by the hash of its zip, fetched unless it is there."""
     target: Path = folder / given["sha256"]
-    if target.is_dir():
-        return target  # from a former attempt
-    half = folder / f".{given['sha256']}.{os.getpid()}"
-    _extract(given, half)
-    with contextlib.suppress(OSError):  # another attempt was faster
-        half.replace(target)
-    shutil.rmtree(half, ignore_errors=True)
+    if not target.is_dir():
+        half = folder / f".{given['sha256']}.{os.getpid()}"
+        shutil.rmtree(half, ignore_errors=True)
+        try:
+            _extract(given, half)
+            with contextlib.suppress(OSError):  # another attempt was faster
+                half.replace(target)
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.utime(target)
     return target
 
 
@@ -94,117 +197,11 @@ def _extract(given: dict[str, Any], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with tempfile.TemporaryFile(dir=target.parent) as file:
-        with urllib.request.urlopen(given["url"], timeout=TIMEOUT_S) as answer:
+        with _asked(urllib.request.Request(given["url"])) as answer:
             while data := answer.read(PART_BYTES):
                 digest.update(data)
                 file.write(data)
         if digest.hexdigest() != given["sha256"]:
-            raise OSError("an input arrived damaged")
+            raise StoreAway("an input arrived damaged")
         with zipfile.ZipFile(file) as archive:
             archive.extractall(target)
-
-
-class Sender(threading.Thread):
-    """Sends the log and finished files every few seconds, newest first, then the index."""
-
-    def __init__(self, ticket: dict[str, Any], folder: Path) -> None:
-        super().__init__(name="sender", daemon=True)
-        self._slots: list[str] = ticket["slots"]
-        self._index_url: str = ticket["index"]
-        self._folder = folder
-        self._log: list[list[int]] = []
-        self._files: dict[str, dict[str, Any]] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._known = {*ticket["files"], *(ticket["laid"] or {}).get("names", ())}
-        self._used, self._errors = 0, 0
-        self._ended = threading.Event()
-        self._told = ""
-
-    def run(self) -> None:
-        while not self._ended.wait(EVERY_S):
-            with contextlib.suppress(OSError):
-                self.send()
-
-    def finish(self, must_end: Callable[[], bool]) -> None:
-        """Send what is left and how it ended; tried again until that is told or must end."""
-        self._ended.set()
-        self.join()
-        deadline = time.monotonic() + LAST_TRY_S
-        while time.monotonic() < deadline:
-            try:
-                self.send(is_last=True)
-                return
-            except OSError:
-                if must_end():
-                    return
-                time.sleep(EVERY_S)
-
-    def send(self, *, is_last: bool = False) -> None:
-        """One round. Raises OSError when something could not be sent, which the next round does."""
-        problem: OSError | None = None
-        try:
-            self._send_log()
-        except OSError as error:
-            problem = error
-        for path, stat in self._changed(is_last):
-            try:
-                self._send_file(path, stat)
-            except OSError as error:
-                problem = error
-        self._errors += problem is not None
-        if is_last and problem is not None:
-            raise problem
-        index: dict[str, Any] = {"host": socket.gethostname(), "log": self._log, "files": self._files}
-        index["errors"] = self._errors
-        if is_last:
-            index["exit"] = json.loads((self._folder / "exit.json").read_bytes())
-        text = json.dumps({**index, "beat": time.time()}).encode()
-        put(self._index_url, text, len(text))
-
-    def _slot(self) -> int:
-        if self._used == len(self._slots):
-            raise OSError("there are no slots left")
-        self._used += 1
-        return self._used - 1
-
-    def _send_log(self) -> None:
-        """Send what is new: the last part is replaced until it is full."""
-        size = (self._folder / "log").stat().st_size
-        sent = sum(length for _, length in self._log)
-        while sent < size:
-            if not self._log or self._log[-1][1] >= PART_BYTES:
-                self._log.append([self._slot(), 0])
-            start = sent - self._log[-1][1]
-            with (self._folder / "log").open("rb") as log:
-                log.seek(start)
-                data = log.read(PART_BYTES)
-            put(self._slots[self._log[-1][0]], data, len(data))
-            sent = start + len(data)
-            self._log[-1][1] = len(data)
-
-    def _changed(self, is_last: bool) -> list[tuple[str, os.stat_result]]:
-        """Files that are new or changed and do not change now, newest first."""
-        found = {}
-        for path in self._folder.rglob("*"):
-            name = path.relative_to(self._folder).as_posix()
-            if path.is_symlink() or not path.is_file() or not name.startswith(("output/", "logs/")):
-                continue
-            with contextlib.suppress(OSError):
-                found[name] = path.stat()
-        now = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
-        changed = [
-            (name, stat)
-            for name, stat in found.items()
-            if (is_last or self._seen.get(name) == now[name])
-            and self._files.get(name, {}).get("version") != [*now[name]]
-            and name not in self._known
-        ]
-        self._seen = now
-        return sorted(changed, key=lambda each: -each[1].st_mtime)
-
-    def _send_file(self, name: str, stat: os.stat_result) -> None:
-        slot = self._files.get(name, {}).get("slot")
-        slot = self._slot() if slot is None else slot
-        with (self._folder / name).open("rb") as file:
-            put(self._slots[slot], file, stat.st_size)
-        self._files[name] = {"slot": slot, "version": [stat.st_size, stat.st_mtime_ns]}

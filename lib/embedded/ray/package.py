@@ -14,7 +14,7 @@ _FIXED_DATE = (2020, 1, 1, 0, 0, 0)
 @cache
 def runner_package() -> tuple[str, bytes]:
     """Name and bytes of the zip; the same content has the same name, so that it is sent once."""
-    files = {name: Path(__file__).with_name(name) for name in ("runner.py", "node_store.py")}
+    files = {name: Path(__file__).with_name(name) for name in ("runner.py", "node_store.py", "node_sender.py")}
     files |= {"lib/__init__.py": ROOT / "lib" / "__init__.py"}
     files |= {f"lib/tiny_trainer/{path.name}": path for path in (ROOT / "lib" / "tiny_trainer").glob("*.py")}
     stream = io.BytesIO()

@@ -23,17 +23,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Exit codes that tell the dashboard why nothing was run; see sysexits.h for what is free.
-FOLDER_MISSING, ALREADY_RUN, NOT_WRITABLE = 96, 97, 98
+# Exit codes that tell the dashboard why nothing was run, or what was not told; see sysexits.h for what is free.
+NOT_SENT, NOT_FETCHED, FOLDER_MISSING, ALREADY_RUN, NOT_WRITABLE = 94, 95, 96, 97, 98
 TAKEN = "runner.json"  # whoever creates it runs the attempt
 MARK = "LORA_ATTEMPT"
 NOT_FOR_TRAINERS = ("LORA_", "RAY_JOB_CONFIG", "RAY_AUTH_TOKEN")  # the last one would let it drive the cluster
 TICKET = "LORA_TICKET"  # the link to what an attempt needs, where the node does not see its folder
+STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"  # between Ray's SIGTERM and its SIGKILL
 PACKAGE = "{package}"  # in a spec: the folder that Ray unpacked this file into
 BEAT_EVERY_S = 3.0
 POLL_S = 0.1
 # A request that Ray did not pass on by then, such as with its head away, is followed without it.
 CANCEL_AFTER_S = 10.0
+# Of the time that Ray waits: the end is told before.
+SPARE_S = 3.0
 EXIT_BYTES = 1024
 Spec = dict[str, Any]
 End = tuple[int | None, bool, str]  # exit code, whether its time was up, why it did not start
@@ -203,6 +206,49 @@ def run(attempt: Attempt, spec: Spec, mark: str) -> End:
     return run_one(attempt, spec, spec["argv"], mark, deadline)
 
 
+def say_to_ray(reason: str) -> None:
+    """Print what Ray shows as the last line of the job's output."""
+    print(f"{socket.gethostname()}: {reason}", flush=True)  # noqa: T201
+
+
+def fetched(attempt: Attempt) -> Any:
+    """Fetch what the attempt needs from the store, and give what sends its results; None when another runner has it.
+
+    Raises OSError, or ValueError for what the store cannot have meant.
+    """
+    import node_sender  # type: ignore[import-not-found]  # beside this file on the node
+    import node_store  # type: ignore[import-not-found]
+
+    def must_end() -> bool:
+        return attempt.told_at is not None
+
+    ticket = node_store.patiently(lambda: node_store.fetch_object(os.environ[TICKET]), must_end)
+    links = node_store.patiently(lambda: node_store.Links(ticket["links"]), must_end)
+    if node_store.patiently(links.is_taken, must_end):
+        return None
+    root = Path(os.environ.get("LORA_NODE_DIR") or Path(tempfile.gettempdir()) / f"lora-{os.getuid()}")
+    attempt.folder = node_store.unpack(ticket, root, must_end)
+    sender = node_sender.Sender(ticket, attempt.folder, links)
+    with contextlib.suppress(OSError):
+        sender.tell()  # that it is taken; and it may have been cancelled meanwhile
+    sender.start()
+    return sender
+
+
+def send_rest(attempt: Attempt, sender: Any) -> bool:
+    """Send what is left, for as long as Ray lets us when it asked for the end. Whether all of it arrived."""
+    stop_wait_s = float(os.environ.get(STOP_WAIT, "3"))
+
+    def deadline() -> float:
+        return float("inf") if attempt.told_at is None else attempt.told_at + stop_wait_s - SPARE_S
+
+    if sender.finish(deadline):
+        shutil.rmtree(attempt.folder, ignore_errors=True)
+        return True
+    say_to_ray(f"{attempt.folder} keeps what could not be sent to the store ({sender.unsent_text() or 'its end'})")
+    return False
+
+
 def main() -> int:
     """Entry point: the exit code is the trainer's, or one of those above."""
     folder, submission, mark = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -212,28 +258,27 @@ def main() -> int:
         attempt.told_at = attempt.told_at or time.monotonic()
 
     signal.signal(signal.SIGTERM, on_stop)
-    sender = None
+    sender, is_taken = None, False
+    if TICKET in os.environ:
+        try:
+            sender = fetched(attempt)
+        except (OSError, ValueError, KeyError) as error:
+            say_to_ray(getattr(error, "strerror", None) or str(error))
+            return NOT_FETCHED
+        folder, is_taken = attempt.folder, sender is None
     try:
-        if TICKET in os.environ:
-            import node_store  # type: ignore[import-not-found]  # beside this file on the node
-
-            ticket = json.loads(node_store.fetch(os.environ[TICKET]))
-            root = Path(os.environ.get("LORA_NODE_DIR") or Path(tempfile.gettempdir()) / f"lora-{os.getuid()}")
-            attempt.folder = folder = node_store.unpack(ticket, root)
-            sender = node_store.Sender(ticket, folder)
-            sender.start()
-        spec = json.loads((folder / "spec.json").read_bytes())
+        spec = {} if is_taken else json.loads((folder / "spec.json").read_bytes())
     except OSError as error:
-        print(f"{socket.gethostname()} cannot read {folder}: {error.strerror or error}")  # noqa: T201 (Ray shows it)
+        say_to_ray(f"cannot read {folder}: {error.strerror or error}")
         return FOLDER_MISSING
     try:
-        if not attempt.is_first():
-            print("Another runner took this attempt.")  # noqa: T201
+        if is_taken or not attempt.is_first():
+            say_to_ray("another runner took this attempt")
             return ALREADY_RUN
         attempt.reserve_exit()
         attempt.replace("started.json", {"supervisor": os.getpid()})
     except OSError as error:
-        print(f"{socket.gethostname()} cannot write to {folder}: {error.strerror}")  # noqa: T201
+        say_to_ray(f"cannot write to {folder}: {error.strerror}")
         return NOT_WRITABLE
     attempt.beat()
     exit_code, timed_out, start_error = None, False, ""
@@ -241,9 +286,8 @@ def main() -> int:
         exit_code, timed_out, start_error = run(attempt, spec, mark)
     send(mark, signal.SIGKILL)  # children that outlive their trainer would keep writing and hold the GPU
     attempt.write_exit(exit_code, timed_out, start_error)
-    if sender is not None:
-        sender.finish(lambda: attempt.told_at is not None)
-        shutil.rmtree(folder, ignore_errors=True)
+    if sender is not None and not send_rest(attempt, sender):
+        return NOT_SENT
     return 127 if start_error else exit_code if exit_code is not None and exit_code >= 0 else 1
 
 

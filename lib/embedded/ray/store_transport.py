@@ -1,54 +1,73 @@
 """Attempts whose nodes do not see the data folder: inputs go up to the store, what a node writes comes down again.
 
-A node gets links only: to read its inputs and to write its own numbered slots, for seven days at most.
+Two threads bring down: one what is small (signs of life, logs), one files, after which an attempt's end is recorded.
 """
 
-import hashlib
-import json
 import logging
 import os
 import shutil
-import tempfile
 import threading
-import zipfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.artifacts.object_store import ObjectStore
-from lib.artifacts.presigned import LONGEST_LIFE
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.files.json_file import json_object, replace_json
-from lib.embedded.ray import runner
+from lib.embedded.ray import node_store, runner
+from lib.embedded.ray.store_inputs import PIECE_BYTES, publish, put_object, renew_links
 from lib.errors import ArtifactError, DashboardError
 
 SLOTS = 2_000
 EVERY_S = 2.0
-PIECE_BYTES = 8 << 20
+MOST_PAUSE_S = 60.0
 MOST_INDEX_BYTES = 4 << 20
+# Far below the seven days that a link lives: with credentials that expire, links do, too.
+RENEW_EVERY_S = 3600.0
+LEFT_FREE_BYTES = 64 << 20
+INCOMING = ".incoming"
 _SAID_CHARACTERS = 300
-_LINK_LIFE = LONGEST_LIFE - timedelta(minutes=1)
-_NO_INPUT = (".dataset.json",)
-_OURS = frozenset({"spec.json", "log", "lock", "ray.json", "cancel", "stop.json"})
-MOST_TEXT_BYTES = 1 << 20
 _log = logging.getLogger("worker")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Mirrored:
-    """An attempt that is brought down. ``versions``: path -> what was fetched of it."""
+    """An attempt that is brought down.
+
+    Attributes:
+        prefixes: Of its submissions; the last one's node is believed.
+        versions: Path -> what was fetched of it.
+        index, index_at: What its node told last, and the monotonic time before that was read.
+        seen_at: The monotonic time before a look after which everything told then was here.
+        stop: What its node was told of a stop; None before the first look.
+        problem: Why the last look failed.
+    """
 
     folder: AttemptFolder
-    prefix: str
+    prefixes: list[str]
     versions: dict[str, list[int]] = field(default_factory=dict)
+    index: dict[str, Any] | None = None
+    index_at: float = -float("inf")
     beat: float = 0.0
+    seen_at: float = -float("inf")
+    stop: dict[str, Any] | None = None
+    renewed_at: float = -float("inf")
+    problem: str = ""
+    pause_s: float = 0.0
+    paused_until: float = -float("inf")
+
+    @property
+    def prefix(self) -> str:
+        return self.prefixes[-1]
 
 
 class StoreTransport:
-    """Brings inputs up and results down; a thread of its own does the latter."""
+    """Brings inputs up and results down; threads of its own do that."""
 
     def __init__(self, store: ObjectStore, *, slots: int = SLOTS, every_s: float = EVERY_S) -> None:
         self._store, self._slots, self._every_s = store, slots, every_s
@@ -56,106 +75,146 @@ class StoreTransport:
         self._done: list[str] = []
         self._guard = threading.Lock()
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._up = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bring up")
+        self._published: dict[str, tuple[Future[str], float]] = {}
 
-    def publish(self, folder: AttemptFolder, submission: str, prefix: str, inputs: Mapping[str, Path]) -> str:
-        """Bring everything up that a node needs, and return the link to its ticket. Raises ArtifactError."""
-        # A single file is brought up alone; what is below its folder has the same name there as here.
-        folders = {name: path if path.is_dir() else path.parent for name, path in inputs.items()}
-        places = {"{attempt}": str(folder.path), **{f"{{{name}}}": str(path) for name, path in folders.items()}}
-        spec = json.loads((folder.path / "spec.json").read_bytes())
-        small, large = _laid_files(folder.path)
-        ticket = {
-            "id": submission,
-            "spec": _without(spec, places),
-            "files": {name: _without(text, places) for name, text in small.items()},
-            "laid": {"names": sorted(large), **self._bring_up(large)} if large else None,
-            "inputs": {name: self._bring_up(_files_of(path)) for name, path in inputs.items()},
-            "slots": [self._store.sign_upload(f"{prefix}slots/{n:05}", _LINK_LIFE) for n in range(self._slots)],
-            "index": self._store.sign_upload(f"{prefix}index.json", _LINK_LIFE),
-        }
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(json.dumps(ticket).encode())
-            file.flush()
-            self._store.upload(Path(file.name), f"{prefix}ticket.json")
-        return self._store.sign(f"{prefix}ticket.json", "ticket.json", _LINK_LIFE).url
+    def published(self, folder: AttemptFolder, submission: str, prefix: str, inputs: Mapping[str, Path]) -> str | None:
+        """The link to the ticket of an attempt; None while what it needs is on its way up.
 
-    def _bring_up(self, files: Mapping[str, Path]) -> dict[str, str]:
-        """The files as a zip under its hash, sent unless the store has it."""
-        with tempfile.NamedTemporaryFile(suffix=".zip") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, path in sorted(files.items()):
-                    with (
-                        path.open("rb") as content,
-                        archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as entry,
-                    ):
-                        shutil.copyfileobj(content, entry, PIECE_BYTES)
-            file.flush()
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            key = f"cluster/inputs/{sha256}.zip"
-            try:
-                self._store.head(key)
-            except ArtifactError:
-                self._store.upload(Path(file.name), key)
-        return {"sha256": sha256, "url": self._store.sign(key, "input.zip", _LINK_LIFE).url}
+        Raises:
+            ArtifactError: The store cannot be used now. The next call tries again.
+            OSError: Something of this machine cannot be read.
+        """
+        now = time.monotonic()
+        future, at = self._published.get(prefix, (None, now))
+        if future is None or now - at > RENEW_EVERY_S:
+            future = self._up.submit(publish, self._store, folder, submission, prefix, inputs, self._slots)
+            self._published[prefix] = future, now
+        if not future.done():
+            return None
+        if future.exception() is not None:
+            del self._published[prefix]
+        return future.result()
 
-    def follow(self, mark: str, folder: AttemptFolder, prefix: str) -> None:
-        """Bring down what an attempt writes, from now on."""
+    def follow(self, mark: str, folder: AttemptFolder, prefixes: list[str]) -> None:
+        """Bring down what an attempt writes, from now on: that of its last submission, as the others must not run."""
         with self._guard:
-            self._mirrored.setdefault(mark, _Mirrored(folder=folder, prefix=prefix))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
-            self._thread.start()
+            found = self._mirrored.get(mark)
+            if found is None or found.prefixes != prefixes:
+                self._mirrored[mark] = _Mirrored(folder=folder, prefixes=prefixes)
+        if not self._threads:
+            looks = (self.look, self.bring_files)
+            self._threads = [
+                threading.Thread(target=self._run, args=(each,), name=f"mirror {each.__name__}", daemon=True)
+                for each in looks
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def seen_at(self, mark: str) -> float:
+        """The monotonic time of the last moment of which everything that the node had told by then is here."""
+        found = self._mirrored.get(mark)
+        return found.seen_at if found else -float("inf")
+
+    def heard_at(self, mark: str) -> float:
+        """The monotonic time at which the store was last asked for signs of life, and answered."""
+        found = self._mirrored.get(mark)
+        return found.index_at if found else -float("inf")
+
+    def problem(self, mark: str) -> str:
+        """Why it is not so now; empty when it is."""
+        found = self._mirrored.get(mark)
+        return found.problem if found else ""
 
     def release(self, mark: str) -> None:
         """Its end is recorded: what the store has of it goes."""
         with self._guard:
             if (found := self._mirrored.pop(mark, None)) is not None:
-                self._done.append(found.prefix)
+                self._done += found.prefixes
+                for prefix in found.prefixes:
+                    self._published.pop(prefix, None)
 
     def close(self) -> None:
-        """End the thread; the next worker goes on."""
+        """End the threads; the next worker goes on."""
         self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        self._up.shutdown(cancel_futures=True)
+        self._remove_done()
         self._store.close()
 
-    def _run(self) -> None:
-        said = ""
+    def _run(self, look: Callable[[_Mirrored], None]) -> None:
+        said: dict[str, str] = {}
         while not self._closed.wait(self._every_s):
             with self._guard:
-                mirrored, done = list(self._mirrored.values()), list(self._done)
+                mirrored = list(self._mirrored.values())
             for each in mirrored:
+                if time.monotonic() < each.paused_until and look == self.bring_files:
+                    continue
                 try:
-                    self.bring_down(each)
+                    look(each)
                 except Exception as error:  # whatever one node wrote, the others are brought down
                     reason = f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
-                    if reason != said:
+                    if reason != said.get(each.prefix):
                         _log.warning("%s: %r", each.prefix, reason)
-                    said = reason
-            for prefix in done:
-                with suppress(DashboardError):
-                    self._store.delete_prefix(prefix)
-                    self._done.remove(prefix)
+                    said[each.prefix] = reason
+            if look == self.look:
+                self._remove_done()
 
-    def bring_down(self, each: _Mirrored) -> None:
-        """What is new of one attempt; its end comes last. Raises ArtifactError, or OSError for this machine's disk."""
-        index = self._index(each.prefix)
-        if index is None or each.folder.read_exit() is not None:
+    def _remove_done(self) -> None:
+        for prefix in list(self._done):
+            with suppress(DashboardError):
+                self._store.delete_prefix(prefix)
+                self._done.remove(prefix)
+
+    def look(self, each: _Mirrored) -> None:
+        """What is small of one attempt: signs of life, its log, links. Raises ArtifactError or OSError."""
+        if each.folder.read_exit() is not None:
             return
-        folder = each.folder.path
-        if not (folder / runner.TAKEN).exists():
-            replace_json(folder / runner.TAKEN, {"submission": "", "host": str(index["host"])[:200]})
-            each.folder.mark_started(supervisor=0)
-        if index["beat"] != each.beat:
-            each.beat = index["beat"]
-            (folder / "beat").write_text(str(each.beat))
-        self._bring_log(each, index["log"])
-        for name, file in index["files"].items():
-            self._bring_file(each, name, file["slot"], file["version"])
-        if "exit" in index:
-            each.folder.write_exit(_told_exit(index["exit"], each.folder))
+        at = time.monotonic()
+        try:
+            self._renew(each)
+            self._tell_stop(each)
+            index = self._index(each.prefix)
+            if index is None:
+                each.seen_at, each.index_at, each.problem = at, at, ""
+                return
+            folder = each.folder.path
+            if not (folder / runner.TAKEN).exists():
+                replace_json(folder / runner.TAKEN, {"submission": "", "host": str(index["host"])[:200]})
+                each.folder.mark_started(supervisor=0)
+            if index["beat"] != each.beat:
+                each.beat = index["beat"]
+                (folder / "beat").write_text(str(each.beat))
+            self._bring_log(each, index["log"])
+        except (ArtifactError, OSError) as error:
+            each.problem = str(error)
+            raise
+        except Exception:
+            each.seen_at = each.index_at = at  # what cannot be understood is not waited for
+            raise
+        each.index, each.index_at = index, at
+
+    def _renew(self, each: _Mirrored) -> None:
+        """Sign links anew long before they expire; those of the ticket were signed when it was written."""
+        now = time.monotonic()
+        if each.renewed_at == -float("inf") and each.prefix in self._published:
+            each.renewed_at = self._published[each.prefix][1]
+        if (each.folder.path / runner.TAKEN).exists() and now - each.renewed_at > RENEW_EVERY_S:
+            renew_links(self._store, each.prefix, self._slots)
+            each.renewed_at = now
+
+    def _tell_stop(self, each: _Mirrored) -> None:
+        """Let the node know of a stop, which Ray cannot pass on while its head is away."""
+        cause, step = each.folder.stop_requested()
+        note = {"cancel": True} if each.folder.cancel_requested() else {"cause": cause, "step": step} if cause else {}
+        is_news = note != each.stop if each.stop is not None else note or each.prefixes[1:]
+        if is_news:
+            put_object(self._store, f"{each.prefix}stop.json", note)
+            for former in each.prefixes[:-1]:
+                put_object(self._store, f"{former}stop.json", {"cancel": True})
+        each.stop = note
 
     def _index(self, prefix: str) -> dict[str, Any] | None:
         try:
@@ -164,15 +223,24 @@ class StoreTransport:
             if "not in the store" in str(error):
                 return None
             raise
-        return json_object(part.data)
+        if (found := json_object(part.data)) is None:
+            raise ArtifactError("What the node told of its files cannot be read.")
+        return found
 
-    def _pieces(self, key: str, offset: int, end: int) -> Iterator[bytes]:
-        """The bytes of an object from ``offset`` to ``end``, fewer where it is shorter; all of one version of it."""
+    def _pieces(self, key: str, offset: int, end: int, size: int | None = None) -> Iterator[bytes]:
+        """The bytes of an object from ``offset`` to ``end``, all of one version of it.
+
+        Args:
+            size: Bytes of the whole object, where they are known.
+
+        Raises:
+            ArtifactError: It has fewer, or another size.
+        """
         etag = ""
         while offset < end:
             part = self._store.read_range(key, offset, min(PIECE_BYTES, end - offset), etag=etag)
-            if not part.data:
-                return
+            if not part.data or (size is not None and part.size_bytes != size):
+                raise ArtifactError("The file changed while it was read.", hint="Read it again.")
             yield part.data
             offset, etag = offset + len(part.data), part.etag
 
@@ -186,25 +254,72 @@ class StoreTransport:
                 have = start + length
             start += length
 
-    def _bring_file(self, each: _Mirrored, name: str, slot: int, version: list[int]) -> None:
+    def bring_files(self, each: _Mirrored) -> None:
+        """The files of one attempt, and then its end. Raises ArtifactError, or OSError for this machine's disk."""
+        index, at = each.index, each.index_at
+        if index is None or each.folder.read_exit() is not None:
+            return
+        try:
+            folders: dict[Path, dict[str, Any]] = {}
+            for name, file in index["files"].items():
+                folders.setdefault(self._target(each, name).parent, {})[name] = file
+            for files in folders.values():
+                self._bring_together(each, files)
+            for name in [known for known in each.versions if known not in index["files"]]:
+                self._target(each, name).unlink(missing_ok=True)  # as its trainer did there
+                del each.versions[name]
+        except (ArtifactError, OSError) as error:
+            each.problem, each.pause_s = str(error), min(MOST_PAUSE_S, 2 * each.pause_s + self._every_s)
+            each.paused_until = time.monotonic() + each.pause_s
+            raise
+        except Exception:
+            each.seen_at = at
+            raise
+        each.seen_at, each.problem, each.pause_s = at, "", 0.0
+        if "exit" in index:
+            shutil.rmtree(each.folder.path / INCOMING, ignore_errors=True)
+            _note_unsent(each.folder, index)
+            each.folder.write_exit(_told_exit(index["exit"], each.folder))
+
+    def _target(self, each: _Mirrored, name: str) -> Path:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or path.parts[0] not in ("output", "logs"):
             raise ValueError(f"a node names a file outside of its folder: {name[:100]!r}")
-        target = each.folder.path / path
-        if each.versions.get(name) == version:
-            return
-        size, modified_ns = version
-        if not _is_same(target, size, modified_ns):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            half = target.with_name(f".{target.name}.part")
-            with half.open("wb") as file:
-                for piece in self._pieces(_slot_key(each, slot), 0, size):
+        return each.folder.path / path
+
+    def _bring_together(self, each: _Mirrored, files: Mapping[str, Any]) -> None:
+        """Fetch what is new in one folder before anything of it is replaced: a state is of one moment."""
+        halves: dict[str, Path] = {}
+        for name, file in files.items():
+            size, modified_ns = file["version"]
+            target = self._target(each, name)
+            if each.versions.get(name) == file["version"]:
+                continue
+            if not _is_same(target, size, modified_ns):
+                halves[name] = self._fetched(each, file["slots"], size, modified_ns, len(halves))
+            else:
+                each.versions[name] = file["version"]
+        for name, half in halves.items():
+            self._target(each, name).parent.mkdir(parents=True, exist_ok=True)
+            half.replace(self._target(each, name))
+            each.versions[name] = files[name]["version"]
+
+    def _fetched(self, each: _Mirrored, slots: list[int], size: int, modified_ns: int, number: int) -> Path:
+        """A file that lies in ``slots``, beside the files of the attempt."""
+        half = each.folder.path / INCOMING / str(number)
+        half.parent.mkdir(exist_ok=True)
+        free = free_bytes(half.parent)
+        if free is not None and free < size + LEFT_FREE_BYTES:
+            raise OSError(f"there is no room for a file of {size:,} bytes")
+        with half.open("wb") as file:
+            for slot in slots:
+                part = min(size - file.tell(), node_store.FILE_BYTES)
+                for piece in self._pieces(_slot_key(each, slot), 0, part, part):
                     file.write(piece)
-            if half.stat().st_size != size:
-                return  # replaced meanwhile: the next index says so
-            os.utime(half, ns=(modified_ns, modified_ns))
-            half.replace(target)
-        each.versions[name] = version
+            if file.tell() != size:
+                raise ValueError("a node names fewer slots than a file has")
+        os.utime(half, ns=(modified_ns, modified_ns))
+        return half
 
 
 def _slot_key(each: _Mirrored, slot: int) -> str:
@@ -218,46 +333,18 @@ def _is_same(path: Path, size: int, modified_ns: int) -> bool:
     return False
 
 
+def _note_unsent(folder: AttemptFolder, index: Mapping[str, Any]) -> None:
+    """Say in the log what its node could not send, and where it is."""
+    if unsent := index.get("unsent"):
+        names = ", ".join(str(name)[:_SAID_CHARACTERS] for name in unsent)
+        where = f"{str(index.get('kept'))[:_SAID_CHARACTERS]} of {str(index['host'])[:_SAID_CHARACTERS]}"
+        with folder.log.open("ab") as log:
+            log.write(f"\nNot sent to the store, kept in {where}: {names}\n".encode(errors="replace"))
+
+
 def _told_exit(record: Mapping[str, Any], folder: AttemptFolder) -> Exit:
     """How a node says that it ended; whether that was wanted is known here."""
     stopped_for = "" if folder.cancel_requested() else folder.stop_requested()[0]
     known = {name: record[name] for name in ("exit_code", "finished_at", "timed_out", "start_error", "free_bytes")}
     cancelled = (bool(record["cancelled"]) and not stopped_for) or folder.cancel_requested()
     return Exit(**known, cancelled=cancelled, stopped_for=stopped_for)
-
-
-def _without(value: Any, places: Mapping[str, str]) -> Any:
-    """A value with names in place of this machine's paths, the longest first: one may be below another."""
-    text = json.dumps(value)
-    for name, path in sorted(places.items(), key=lambda each: -len(each[1])):
-        text = text.replace(json.dumps(path)[1:-1], name)
-    return json.loads(text)
-
-
-def _files_of(path: Path) -> dict[str, Path]:
-    """A file, or all files of a folder, by their names in it."""
-    if path.is_file():
-        return {path.name: path}
-    # Links too: a state may be a link to that of a former attempt.
-    found, seen = [], {os.path.realpath(path)}
-    for root, folders, names in os.walk(path, followlinks=True):
-        found += [Path(root, name) for name in names]
-        real = {name: os.path.realpath(Path(root, name)) for name in folders}
-        folders[:] = [name for name in folders if real[name] not in seen]  # a link may lead to a folder above it
-        seen.update(real.values())
-    return {each.relative_to(path).as_posix(): each for each in found if each.is_file() and each.name not in _NO_INPUT}
-
-
-def _laid_files(folder: Path) -> tuple[dict[str, str], dict[str, Path]]:
-    """What a recipe put into the attempt's folder: texts, which may name paths, and everything else."""
-    small, large = {}, {}
-    for name, path in _files_of(folder).items():
-        if name in _OURS:
-            continue
-        try:
-            if path.stat().st_size >= MOST_TEXT_BYTES:
-                raise ValueError(name)
-            small[name] = path.read_text(encoding="utf-8")
-        except ValueError:  # no text
-            large[name] = path
-    return small, large

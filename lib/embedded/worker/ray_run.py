@@ -1,5 +1,6 @@
 """An attempt on a Ray cluster, as its folder and Ray tell of it."""
 
+import errno
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from lib.embedded.files.availability import read_file, stat_file
 from lib.embedded.files.json_file import json_object, replace_json
 from lib.embedded.ray import runner
 from lib.embedded.ray.client import RayJob, Submission
-from lib.embedded.ray.desk import Errand, RayDesk
+from lib.embedded.ray.desk import NOT_READY, Errand, RayDesk
 from lib.embedded.store.runs import Claim
 from lib.embedded.worker.executor import Run
 from lib.jobs.failures.causes import Cause
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("worker")
 RECORD = "ray.json"
 WAITING, STARTING, AWAY = "waiting for the cluster", "starting on the cluster", "cluster_away"
+SENDING, STORE_WAITING, STORE_AWAY = "sending the dataset to the store", "waiting for the store", "store_away"
 _NO_ROOM = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 _MEMORY = "running low on memory"
 # What Ray lost before it began may be the node's fault each time; waiting for room is nobody's.
 MOST_LOST, MOST_SUBMISSIONS = 3, 1_000_000
+# So many former submissions are told to stop, should they run after all.
+MOST_KEPT = 9
 _LOGGED_CHARACTERS, _HOST_CHARACTERS = 500, 100
 _SHELL_CANNOT = (126, 127)  # what a shell ends with that cannot run what it was told to
 _KILLED_BELOW_SHELL = 137
@@ -42,11 +46,14 @@ class RayLimits:
     Attributes:
         room_s: What the cluster had free counts for so long.
         counted_s: A job that has run for so long is among what the cluster says is used.
-        settle_s: After Ray's last word the record of the end may still be on its way through the file system.
+        settle_s: After Ray's last word the record of the end may still be on its way through the file system. With a
+            store it is known when all is here: then it is how long a stopped one waits for that.
         look_s: A runner that showed no life for so long makes Ray look again.
         away_s: A cluster that does not answer for so long is out of touch.
-        lost_s: A job that Ray forgot, without a sign of life for so long, is lost.
+        lost_s: A job that Ray forgot, without a sign of life for so long, is lost. Time in which no sign could be
+            seen does not count.
         gone_s: The same for a job whose cluster does not answer.
+        deaf_s: A store that did not answer for so long shows no sign of life, and no lack of one.
         stop_margin_s: What Ray waits beyond the trainer's own time to stop.
     """
 
@@ -57,6 +64,7 @@ class RayLimits:
     away_s: float = 20.0
     lost_s: float = 90.0
     gone_s: float = 900.0
+    deaf_s: float = 20.0
     stop_margin_s: float = 20.0
 
 
@@ -132,10 +140,10 @@ class RayRun(Run):
         self._over_at: float | None = None
         self._alive_at = claim.started_at
         self._node = ""
-        if transport is not None:
-            transport.follow(claim.mark, folder, self._prefix)
+        record = SubmissionRecord.read(folder, claim)
+        self._follow_store(record)
         if claim.mark not in errands:
-            self._send(SubmissionRecord.read(folder, claim))
+            self._send(record)
 
     @property
     def _errand(self) -> Errand:
@@ -159,16 +167,22 @@ class RayRun(Run):
         self._errands[self._claim.mark] = errand
         self._desk.take(errand)
 
-    @property
-    def _prefix(self) -> str:
-        return f"cluster/{self._claim.job_id}/a{self._claim.attempt}/"
+    def _prefix(self, number: int) -> str:
+        again = f"-{number}" if number > 1 else ""
+        return f"cluster/{self._claim.job_id}/a{self._claim.attempt}{again}/"
 
-    def _prepared(self, record: SubmissionRecord) -> Mapping[str, str]:
-        """Bring up what the node needs, where it does not see the folder; variables that say where."""
+    def _follow_store(self, record: SubmissionRecord) -> None:
+        if self._transport is not None:
+            prefixes = [self._prefix(number) for number in range(max(1, record.number - MOST_KEPT), record.number + 1)]
+            self._transport.follow(self._claim.mark, self._folder, prefixes)
+
+    def _prepared(self, record: SubmissionRecord) -> Mapping[str, str] | None:
+        """Bring up what the node needs, where it does not see the folder; variables that say where, once it is."""
         if self._transport is None:
             return {}
         inputs = {name: Path(path) for name, path in record.inputs.items()}
-        return {runner.TICKET: self._transport.publish(self._folder, record.id, self._prefix, inputs)}
+        link = self._transport.published(self._folder, record.id, self._prefix(record.number), inputs)
+        return None if link is None else {runner.TICKET: link}
 
     @property
     def node(self) -> str:
@@ -180,12 +194,18 @@ class RayRun(Run):
     @property
     def stage(self) -> str:
         """What it waits for before its log says anything."""
-        return WAITING if self._desk.problem and not self._errand.was_accepted else STARTING
+        if self._errand.was_accepted:
+            return STARTING
+        if self._errand.unready:
+            return SENDING if self._errand.unready == NOT_READY else STORE_WAITING
+        return WAITING if self._desk.problem else STARTING
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """That the cluster is out of touch."""
-        return (AWAY,) if self._desk.silent_s() > self._limits.away_s else ()
+        """That the cluster, or the store between here and there, is out of touch."""
+        is_deaf = self._transport is not None and bool(self._transport.problem(self._claim.mark))
+        is_away = self._desk.silent_s() > self._limits.away_s
+        return (*([AWAY] if is_away else []), *([STORE_AWAY] if is_deaf else []))
 
     def is_alive(self) -> bool:
         """Whether it may run: nothing says that it ended."""
@@ -226,8 +246,7 @@ class RayRun(Run):
         elif errand.is_forgotten:
             exit_ = self._forgotten(quiet_s)
         elif errand.job is not None and errand.job.is_over:
-            self._over_at = self._over_at or time.monotonic()
-            if time.monotonic() - self._over_at >= self._limits.settle_s:
+            if self._is_settled():
                 exit_ = self._judged(errand.job, quiet_s)
         elif self._desk.silent_s() > self._limits.gone_s and quiet_s > self._limits.gone_s:
             exit_ = self._ended(
@@ -239,15 +258,25 @@ class RayRun(Run):
             self._alive_at = time.time()
         return exit_
 
+    def _is_settled(self) -> bool:
+        """Whether nothing more comes of what is over: all that a node told before Ray's last word is here."""
+        self._over_at = self._over_at or time.monotonic()
+        is_late = time.monotonic() - self._over_at >= self._limits.settle_s
+        if self._transport is None or (is_late and self._is_stop_wanted()):
+            return is_late
+        return self._transport.seen_at(self._claim.mark) >= self._over_at
+
     def _is_stop_wanted(self) -> bool:
         return self._folder.cancel_requested() or bool(self._folder.stop_requested()[0])
 
     def _quiet_s(self) -> float:
         """Seconds since the runner's last sign; what is seen to change counts, for its clock may be wrong."""
         stat = stat_file(self._folder.path / "beat")
-        if stat is not None and stat.st_mtime != self._beat:
-            self._beat, self._beat_at = stat.st_mtime, time.monotonic()
-        return time.monotonic() - self._beat_at
+        now = time.monotonic()
+        is_deaf = self._transport is not None and now - self._transport.heard_at(self._claim.mark) > self._limits.deaf_s
+        if is_deaf or (stat is not None and stat.st_mtime != self._beat):
+            self._beat, self._beat_at = stat.st_mtime if stat else None, now
+        return now - self._beat_at
 
     def _ended(self, cause: Cause, message: str) -> Exit:
         at = min(self._alive_at, time.time())
@@ -278,7 +307,7 @@ class RayRun(Run):
         was_begun = read_file(self._folder.path / runner.TAKEN) is not None
         # What never began is sent again at once: should it begin after all, only one of them takes the attempt.
         at_once = not was_begun and self._transport is None
-        if quiet_s < (self._limits.settle_s if at_once else self._limits.lost_s):
+        if quiet_s < (self._limits.settle_s if at_once else self._limits.lost_s) or not self._is_settled():
             return None
         if self._is_stop_wanted():
             return self._stopped() if was_begun else self._ended_early()
@@ -320,6 +349,7 @@ class RayRun(Run):
         record.write(self._folder)
         self._desk.remove(former.id)
         self._over_at = None
+        self._follow_store(record)
         self._send(record)
         return True
 
@@ -328,6 +358,11 @@ def _reason_of(job: RayJob, was_begun: bool) -> tuple[Cause, str] | None:
     """Why it failed where that is the cluster's doing; None where the trainer or its runner ended."""
     said = job.first_line
     match job.error, job.exit_code:
+        case _, runner.NOT_FETCHED:
+            cause = Cause.DISK_FULL if os.strerror(errno.ENOSPC) in job.last_line else Cause.NODE_SETUP
+            return cause, f"The node could not get what the training needs: {job.last_line}."
+        case _, runner.NOT_SENT:
+            return Cause.NETWORK, f"The training ended, but its node could not send everything: {job.last_line}."
         case _, runner.FOLDER_MISSING | runner.NOT_WRITABLE:
             return Cause.NODE_SETUP, "The node cannot use the data folder."
         case _, code if code in _SHELL_CANNOT:

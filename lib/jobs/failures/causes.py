@@ -66,8 +66,8 @@ HINTS = {
     "node's system.",
     Cause.NODE_MEMORY: "Retry it with more memory on the cluster, so that fewer jobs share a node, or lower what the "
     "training needs.",
-    Cause.NODE_SETUP: "Every node must see the data folder at the same path, as the same user, and have python3; then "
-    "retry.",
+    Cause.NODE_SETUP: "Every node must have python3, and see the data folder at the same path, as the same user, or "
+    "reach the store where LORA_RAY_TRANSPORT is s3; then retry.",
     Cause.CLUSTER_LOST: "See whether the cluster's head was restarted. Its log and files up to then are kept: "
     "retry the training.",
     Cause.MISSING_LOGIN: "Sign in where the trainer runs, or turn the service off in the settings.",

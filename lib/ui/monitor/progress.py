@@ -51,6 +51,8 @@ ALARMS = {
     "log_skipped": "There was more log than could be read in time, so a part was skipped: its losses are missing "
     "in the chart. The log itself is whole.",
     "cluster_away": "The cluster does not answer. What the training itself writes is still shown; it is asked again.",
+    "store_away": "What the node wrote cannot be brought here now; worker.log in the data folder says why. It is tried "
+    "again, and nothing is lost.",
     "watched_away": "The folder of the run cannot be reached now. Shown is what was known last.",
     "ended_by_files": "There is no log: that the run ended well is told from its final file.",
     "upload_failed": "The files could not be copied to the artifact store: they exist only on the machine that trained "

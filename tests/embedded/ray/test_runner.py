@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.reaper import kill_all, working_on
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
+# What the runner kills carries it: tests of other runs on this machine must not.
+MARK = f"job-{uuid4().hex[:12]}/1"
 READY = "import signal, sys, time; print('ready', flush=True); "
 
 
@@ -41,7 +44,7 @@ class Node:
         return self.start_again()
 
     def start_again(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "runner.py", str(self.attempt.path), "lora-job-a1", "job/1"]
+        words = [sys.executable, "runner.py", str(self.attempt.path), "lora-job-a1", MARK]
         found = subprocess.Popen(words, cwd=self.package, start_new_session=True, stdout=subprocess.PIPE)
         self.processes.append(found)
         return found
@@ -69,7 +72,7 @@ def test_the_end_of_the_trainer_is_recorded_once(node: Node, monkeypatch: pytest
     ended = node.attempt.read_exit()
     assert ended is not None
     assert (ended.exit_code, ended.cancelled, ended.timed_out, ended.start_error) == (3, False, False, "")
-    assert node.attempt.log.read_text().split() == ["ready", str(node.package), f"{node.package}/x", "job/1", "None"]
+    assert node.attempt.log.read_text().split() == ["ready", str(node.package), f"{node.package}/x", MARK, "None"]
     assert json.loads((node.attempt.path / runner.TAKEN).read_text())["submission"] == "lora-job-a1"
     assert node.start_again().wait() == runner.ALREADY_RUN
     assert node.attempt.read_exit() == ended
@@ -79,8 +82,8 @@ def test_rays_stop_lets_the_trainer_save_and_is_a_cancellation(node: Node) -> No
     script = "signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(0))); time.sleep(600)"
     process = node.start(script)
     node.wait_until_ready()
-    wait_for(lambda: len(find_marked("job/1")) == 1, "there is no trainer")
-    (trainer,) = find_marked("job/1")
+    wait_for(lambda: len(find_marked(MARK)) == 1, "there is no trainer")
+    (trainer,) = find_marked(MARK)
     node.attempt.request_cancel()
     for pid in (process.pid, trainer):  # as Ray does: all at once
         subprocess.run(["kill", "-TERM", str(pid)], check=True)
@@ -96,13 +99,13 @@ def test_a_trainer_that_does_not_stop_is_killed_before_ray_would(node: Node) -> 
     script += "subprocess.Popen(['sleep', '600'], start_new_session=True); time.sleep(600)"
     process = node.start(script, stop_grace_s=0.5)
     node.wait_until_ready()
-    wait_for(lambda: len(find_marked("job/1")) == 2, "there is no child")
+    wait_for(lambda: len(find_marked(MARK)) == 2, "there is no child")
     process.send_signal(signal.SIGTERM)
     process.wait()
     ended = node.attempt.read_exit()
     assert ended is not None
     assert (ended.exit_code, ended.cancelled) == (-9, True)
-    assert find_marked("job/1") == []
+    assert find_marked(MARK) == []
 
 
 def test_the_time_limit_and_a_step_that_fails_end_it(node: Node) -> None:

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from lib.artifacts.object_store import ObjectStore
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
-from lib.embedded.ray import node_store, runner
-from lib.embedded.ray.store_transport import StoreTransport, _files_of
+from lib.embedded.ray import runner
+from lib.embedded.ray.store_inputs import files_of
+from lib.embedded.ray.store_transport import StoreTransport, _Mirrored
 from lib.errors import ArtifactError
 from tests.artifacts.s3_server import SECRET, S3Server, s3_server
 from tests.reaper import kill_all, working_on
@@ -22,6 +25,8 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 PREFIX = "cluster/job/a1/"
+# What the runner kills carries it: tests of other runs on this machine must not.
+MARK = f"job-{uuid4().hex[:12]}/1"
 TRAIN = """
 import sys, time
 from pathlib import Path
@@ -62,8 +67,8 @@ class Site:
         (self.attempt.output / "laid.bin").write_bytes(b"\xff\x00")
         self.node, self.package = folder / "node", folder / "package"
         self.package.mkdir()
-        for module in (runner, node_store):
-            shutil.copy(str(module.__file__), self.package)
+        for name in ("runner.py", "node_store.py", "node_sender.py"):
+            shutil.copy(Path(runner.__file__).with_name(name), self.package)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -71,12 +76,21 @@ class Site:
         argv = (sys.executable, "-S", "-c", TRAIN, *map(str, paths))
         self.attempt.write_spec(RunSpec(argv=argv, cwd=runner.PACKAGE, stop_grace_s=2.0))
         inputs = {"dataset": self.dataset, "start": self.former}
-        ticket = self.transport.publish(self.attempt, "lora-job-a1", PREFIX, inputs)
+        given: list[str] = []
+
+        def is_up() -> bool:
+            ticket = self.transport.published(self.attempt, "lora-job-a1", PREFIX, inputs)
+            given.extend([ticket] if ticket else [])
+            return bool(given)
+
+        wait_for(is_up, "the inputs are not up")
+        (ticket,) = given
         assert SECRET not in ticket
         environ = {**os.environ, runner.TICKET: ticket, "LORA_NODE_DIR": str(self.node)}
-        words = [sys.executable, "runner.py", str(self.folder / "not seen"), "lora-job-a1", "job/1"]
+        environ |= {runner.STOP_WAIT: "60"}
+        words = [sys.executable, "runner.py", str(self.folder / "not seen"), "lora-job-a1", MARK]
         self.process = subprocess.Popen(words, cwd=self.package, start_new_session=True, env=environ)
-        self.transport.follow("job/1", self.attempt, PREFIX)
+        self.transport.follow(MARK, self.attempt, [PREFIX])
 
     def go_on(self) -> None:
         (self.node / "go").touch()
@@ -115,7 +129,7 @@ def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> Non
     assert (site.attempt.output / "deep" / "lora.safetensors").read_bytes() == b"last" * 1000
     assert (site.attempt.output / "empty").read_bytes() == b""
     assert list((site.node / "attempts").iterdir()) == []
-    site.transport.release("job/1")
+    site.transport.release(MARK)
     site.until(lambda: site.store.list(PREFIX) == [])
     assert len(site.store.list("cluster/inputs/")) == 3
 
@@ -137,7 +151,7 @@ def test_a_stop_is_told_as_what_it_was_and_a_new_worker_goes_on(site: Site) -> N
     site.until(lambda: b"ready" in site.attempt.read_log(0, 100))
     site.transport.close()
     site.transport = StoreTransport(ObjectStore(site.server.settings), every_s=0.1)
-    site.transport.follow("job/1", site.attempt, PREFIX)
+    site.transport.follow(MARK, site.attempt, [PREFIX])
     site.attempt.request_stop("nan_loss", 7)
     assert site.process is not None
     site.process.terminate()
@@ -148,13 +162,75 @@ def test_a_stop_is_told_as_what_it_was_and_a_new_worker_goes_on(site: Site) -> N
     assert site.attempt.read_log(0, 100).count(b"ready") == 1
 
 
+def mirrored_of(site: Site, files: dict[str, Any], **told: object) -> _Mirrored:
+    """An attempt whose node tells of files, stepped by hand."""
+    index = {"host": "n", "beat": 1, "log": [], "files": files, **told}
+    site.server.put(f"{PREFIX}index.json", json.dumps(index).encode())
+    each = _Mirrored(folder=site.attempt, prefixes=[PREFIX], renewed_at=float("inf"))
+    site.transport.look(each)
+    return each
+
+
+def test_a_state_is_replaced_at_once_and_nothing_ends_before_all_is_here(site: Site) -> None:
+    names = ("output/a-state/model.safetensors", "output/a-state/optimizer.bin")
+    for slot, data in enumerate((b"old", b"old", b"new")):
+        site.server.put(f"{PREFIX}slots/{slot:05}", data)
+    old = {name: {"slots": [slot], "version": [3, 1]} for slot, name in enumerate(names)}
+    site.transport.bring_files(mirrored_of(site, old))
+    new = {
+        name: {"slots": [slot], "version": [size, 2]} for name, slot, size in zip(names, (2, 1), (3, 4), strict=True)
+    }
+    end = {
+        "exit_code": 0,
+        "finished_at": 1.0,
+        "timed_out": False,
+        "start_error": "",
+        "free_bytes": 1,
+        "cancelled": False,
+    }
+    each = mirrored_of(site, new, exit=end)
+    with pytest.raises(ArtifactError, match="changed while it was read"):
+        site.transport.bring_files(each)  # a version that another one took the place of
+    assert {(site.attempt.path / name).read_bytes() for name in names} == {b"old"}
+    assert each.problem
+    assert (each.seen_at, site.attempt.read_exit()) == (float("-inf"), None)
+    site.server.put(f"{PREFIX}slots/00003", b"new!")
+    new[names[1]] = {"slots": [3], "version": [4, 2]}
+    each = mirrored_of(site, new, exit=end, unsent=["output/large"], kept="/there")
+    site.transport.bring_files(each)
+    assert [(site.attempt.path / name).read_bytes() for name in names] == [b"new", b"new!"]
+    assert site.attempt.read_exit() is not None
+    assert b"Not sent to the store, kept in /there of n: output/large" in site.attempt.log_end(200)
+    assert (each.problem, each.seen_at > 0) == ("", True)
+
+
+def test_what_a_trainer_removed_there_goes_here_and_nothing_else(site: Site) -> None:
+    site.server.put(f"{PREFIX}slots/00000", b"old")
+    each = mirrored_of(site, {"output/old.safetensors": {"slots": [0], "version": [3, 1]}})
+    site.transport.bring_files(each)
+    assert (site.attempt.output / "old.safetensors").exists()
+    each.index = {**(each.index or {}), "files": {}}
+    site.transport.bring_files(each)
+    assert sorted(path.name for path in site.attempt.output.iterdir()) == ["laid.bin", "state"]
+
+
+def test_a_full_disk_here_costs_no_result(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.server.put(f"{PREFIX}slots/00000", b"data")
+    monkeypatch.setattr("lib.embedded.ray.store_transport.free_bytes", lambda _: 0)
+    each = mirrored_of(site, {"output/a": {"slots": [0], "version": [4, 1]}})
+    with pytest.raises(OSError, match="no room for a file of 4 bytes"):
+        site.transport.bring_files(each)
+    assert "no room" in each.problem
+    monkeypatch.undo()
+    site.transport.bring_files(each)
+    assert (site.attempt.output / "a").read_bytes() == b"data"
+
+
 def test_a_node_that_names_files_outside_of_its_folder_is_not_obeyed(site: Site) -> None:
     for name in ("../../x", "/etc/x", "output/../../x", "exit.json"):
-        index = {"host": "n", "beat": 1, "log": [], "files": {name: {"slot": 0, "version": [1, 1]}}}
-        site.server.put(f"{PREFIX}index.json", json.dumps(index).encode())
-        site.transport.follow("job/1", site.attempt, PREFIX)
+        each = mirrored_of(site, {name: {"slots": [0], "version": [1, 1]}})
         with pytest.raises(ValueError, match="outside of its folder"):
-            site.transport.bring_down(site.transport._mirrored["job/1"])
+            site.transport.bring_files(each)
     assert not (site.folder / "data" / "x").exists()
 
 
@@ -162,17 +238,17 @@ def test_whatever_a_node_writes_the_others_are_brought_down(site: Site, monkeypa
     monkeypatch.setattr("lib.embedded.ray.store_transport.PIECE_BYTES", 2)
     other, prefix = AttemptFolder.of(site.folder / "data", "other", 1), "cluster/other/a1/"
     other.make()
-    site.transport.follow("bad/1", site.attempt, PREFIX)
-    site.transport.follow("good/1", other, prefix)
+    site.transport.follow("bad/1", site.attempt, [PREFIX])
+    site.transport.follow("good/1", other, [prefix])
     hostile = (
-        b'{"host": "n", "beat": 1, "log": [], "files": {"": {"slot": 0, "version": [1, 1]}}}',
+        b'{"host": "n", "beat": 1, "log": [], "files": {"": {"slots": [0], "version": [1, 1]}}}',
         b'{"host": [], "beat": 2, "log": 7, "files": []}',
         b"[" * 200_000,
     )
     for size, index in enumerate(hostile, 5):
         site.server.put(f"{PREFIX}index.json", index)
         site.server.put(f"{prefix}slots/00000", b"0123456789")
-        file = {"output/a.safetensors": {"slot": 0, "version": [10, size]}}
+        file = {"output/a.safetensors": {"slots": [0], "version": [10, size]}}
         told = {"host": "n", "beat": size, "log": [[0, size]], "files": file if size == 7 else {}}
         site.server.put(f"{prefix}index.json", json.dumps(told).encode())
         site.until(lambda size=size: other.log_size() == size)  # type: ignore[misc]
@@ -185,7 +261,7 @@ def test_links_in_circles_are_gone_round_once(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     for name in ("a", "b", "c"):
         (tmp_path / name).symlink_to(tmp_path)
-    assert _files_of(tmp_path) == {"model.safetensors": tmp_path / "model.safetensors"}
+    assert files_of(tmp_path) == {"model.safetensors": tmp_path / "model.safetensors"}
 
 
 def test_links_that_would_live_too_long_are_refused(site: Site) -> None:
