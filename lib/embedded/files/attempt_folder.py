@@ -50,6 +50,8 @@ class Exit:
     Attributes:
         exit_code: None when it never started; a negative one is a signal.
         was_away: The folder was unavailable for a while.
+        was_told: Its supervisor was told to end, too, as everything is when the machine shuts down.
+        was_restarted: Nobody recorded the end, and the machine was restarted since it began.
         stopped_for: Why the dashboard ended it by itself, as a cause; empty when it did not.
         cause, message: Why the place that ran it ended it, as a cause and a sentence; empty when it did not.
     """
@@ -60,6 +62,8 @@ class Exit:
     timed_out: bool = False
     start_error: str = ""
     was_away: bool = False
+    was_told: bool = False
+    was_restarted: bool = False
     free_bytes: int | None = None
     stopped_for: str = ""
     cause: str = ""
@@ -206,7 +210,14 @@ class AttemptFolder:
     def write_exit(self, exit_: Exit) -> None:
         """Record how the trainer ended."""
         short = {**asdict(exit_), "start_error": exit_.start_error[:_START_ERROR_CHARACTERS]}
-        for name in ("was_away", "stopped_for", "cause", "message"):  # an older worker could not read one
+        for name in (
+            "was_away",
+            "was_told",
+            "was_restarted",
+            "stopped_for",
+            "cause",
+            "message",
+        ):  # an older worker could not read one
             if not short[name]:
                 del short[name]
         data = json.dumps(short, ensure_ascii=False).encode(errors="replace").ljust(_EXIT_BYTES)

@@ -21,6 +21,12 @@ from lib.jobs.training_settings import SETTINGS
 
 NAN_WEIGHTS = "nan_weights"
 _NAN_ALARMS = frozenset({"nan_loss", "inf_loss", "loss_diverged"})
+# What a machine that shuts down, or one that is switched off, makes of a training.
+_OF_A_SHUTDOWN = frozenset(
+    {Cause.KILLED, Cause.INTERRUPTED, Cause.UNKNOWN, Cause.NO_OUTPUT, Cause.DISTRIBUTED, Cause.WORKER_LOST}
+)
+_TOLD = "The trainer and its supervisor were told to end, likely because the machine was shut down."
+_RESTARTED = "The trainer vanished, and nobody saw how it ended, likely because the machine was restarted."
 JUDGED_TAIL_BYTES = 512 << 10
 JUDGED_LINES = 2_000
 FULL_DISK_BYTES = 1 << 20
@@ -82,6 +88,8 @@ def judge_end(folder: AttemptFolder, exit_: Exit, files: Sequence[FoundFile], al
         timed_out=exit_.timed_out,
         alarms=(*alarms, *([NAN_WEIGHTS] if any(file.holds_nan for file in files) else [])),
     )
+    if (exit_.was_told or exit_.was_restarted) and verdict.failure and verdict.failure.cause in _OF_A_SHUTDOWN:
+        return _shut_down(verdict, _TOLD if exit_.was_told else _RESTARTED)
     if verdict.failure and verdict.failure.cause in _CAUSES_OF_SILENCE and _disk_was_full(folder, exit_):
         return failed(Cause.DISK_FULL, "The disk was full when the trainer ended.", verdict.failure.evidence)
     if verdict.failure and verdict.failure.cause == Cause.NO_OUTPUT and (message := _what_is_there_instead(files)):
@@ -100,6 +108,13 @@ def _stopped_on_nan(folder: AttemptFolder, lines: Sequence[str]) -> Verdict:
     hint = f'{HINTS[Cause.NAN_LOSS]} To train on regardless, set "{SETTINGS["stop_on_nan"].label}" to 0.'
     proof = [line for line in lines if NAN_PRINTED.search(line)][-1:]
     return failed(Cause.NAN_LOSS, message, tuple(proof), hint)
+
+
+def _shut_down(verdict: Verdict, message: str) -> Verdict:
+    evidence = verdict.failure.evidence if verdict.failure else ()
+    cause = Cause.WORKER_LOST
+    failure = Failure(cause=cause.value, message=message, hint=HINTS[cause], evidence=evidence)
+    return replace(verdict, status=JobStatus.LOST, failure=failure)
 
 
 def _what_is_there_instead(files: Sequence[FoundFile]) -> str:

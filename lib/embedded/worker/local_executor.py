@@ -11,7 +11,15 @@ from lib.embedded.store.runs import Claim, RunStore
 from lib.embedded.worker.executor import Executor, Need, Run
 from lib.embedded.worker.gpus import Gpus
 from lib.embedded.worker.launcher import LOG_NAME
-from lib.embedded.worker.processes import GroupStop, find_marked, groups_of_marked, is_marked, kill_marked, let_end
+from lib.embedded.worker.processes import (
+    GroupStop,
+    find_marked,
+    groups_of_marked,
+    is_marked,
+    kill_marked,
+    let_end,
+    machine_run,
+)
 from lib.embedded.worker.supervisor import start_supervisor
 from lib.errors import WorkerError
 from lib.jobs.training_settings import TrainingSettings
@@ -60,6 +68,12 @@ class LocalExecutor(Executor):
     def run_of(self, claim: Claim, folder: AttemptFolder) -> Run:
         """An attempt on this machine."""
         return LocalRun(claim, folder, self._runs, stop_grace_s=self._stop_grace_s)
+
+
+def was_restarted_since(folder: AttemptFolder) -> bool:
+    """Whether it is certain that the machine, or the container, was restarted since an attempt began."""
+    then, now = folder.machine_run(), machine_run()
+    return bool(then and now) and then != now
 
 
 class LocalRun(Run):
@@ -112,6 +126,7 @@ class LocalRun(Run):
             cancelled=cancelled,
             timed_out=self._stop.is_asked and not cancelled and not stopped_for,
             stopped_for=stopped_for,
+            was_restarted=was_restarted_since(self._folder),
             start_error="its supervisor ended before the trainer began (see worker.log)" if never_started else "",
         )
 

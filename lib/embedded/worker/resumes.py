@@ -9,7 +9,7 @@ from lib.embedded.store.jobs import Store
 from lib.embedded.store.runs import Claim
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.resume_points import resume_points, steps_left, steps_per_epoch
-from lib.embedded.worker.local_executor import LOCAL
+from lib.embedded.worker.local_executor import LOCAL, was_restarted_since
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Job, JobStatus, Origin, Progress
 from lib.jobs.resume import ResumePoint, Start
@@ -19,13 +19,12 @@ class Resumes:
     """What ended attempts left to go on from.
 
     Args:
-        machine_run: The present run of the machine (``processes.machine_run``); attempts of a former one that were
-            lost go on by themselves. Empty: none does.
+        after_restart: Whether attempts that a restart of the machine ended go on by themselves.
     """
 
-    def __init__(self, store: Store, data_dir: Path, recipes: Mapping[str, Recipe], machine_run: str) -> None:
+    def __init__(self, store: Store, data_dir: Path, recipes: Mapping[str, Recipe], *, after_restart: bool) -> None:
         self._store, self._data_dir, self._recipes = store, data_dir, recipes
-        self._machine_run = machine_run
+        self._after_restart = after_restart
 
     def points(self, job_id: str, recipe: Recipe) -> Sequence[ResumePoint]:
         """Where a job can go on, as ``resume_points``."""
@@ -40,7 +39,10 @@ class Resumes:
         A state from which it went on by itself before is not used twice: such a training may be what ends the machine.
         """
         recipe = self._recipes.get(claim.settings.trainer)
-        if recipe is None or verdict.status is not JobStatus.LOST or not self._is_from_before(claim, folder):
+        is_ours = claim.executor == LOCAL and claim.origin is Origin.DASHBOARD
+        if not self._after_restart or recipe is None or not is_ours:
+            return None
+        if verdict.status is not JobStatus.LOST or not was_restarted_since(folder):
             return None
         job = self._store.get_job(claim.job_id)
         ended = replace(job.attempts[-1], status=verdict.status, progress=progress)
@@ -60,10 +62,3 @@ class Resumes:
             max_steps=claim.settings.max_steps,
             by_itself=True,
         )
-
-    def _is_from_before(self, claim: Claim, folder: AttemptFolder) -> bool:
-        """Whether it is certain that the machine was restarted since the attempt began."""
-        if not self._machine_run or claim.executor != LOCAL or claim.origin is not Origin.DASHBOARD:
-            return False
-        began_in = folder.machine_run()
-        return bool(began_in) and began_in != self._machine_run

@@ -29,31 +29,74 @@ _TRIES_WHILE_AVAILABLE = 2
 # The dashboard's own settings contain secrets, which trainers must not see.
 _OURS = ("LORA_", "S3_", "AWS_", "INFLUENCERAI_", "RAY_")
 
+# A supervisor that alone is told to end leaves its trainer to the worker after so long.
+LEAVE_AFTER_S = 10.0
+# Of two processes that are told to end together, one hears of it first.
+TOGETHER_S = 1.0
+
 _T = TypeVar("_T")
 
 
-def supervise(folder: AttemptFolder, lock: int) -> None:
+class EndSignal:
+    """SIGTERM to this process. A machine that shuts down sends it to all, so the trainer's end is still recorded."""
+
+    def __init__(self, leave_after_s: float = LEAVE_AFTER_S) -> None:
+        self._leave_after_s = leave_after_s
+        self._at: float | None = None
+
+    def listen(self) -> None:
+        """Note the signal from now on, instead of ending at once."""
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: object) -> None:
+        self._at = self._at or time.monotonic()
+
+    @property
+    def has_come(self) -> bool:
+        """Whether this process was told to end."""
+        return self._at is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it came so long ago that nobody but this process was meant."""
+        return self._at is not None and time.monotonic() - self._at >= self._leave_after_s
+
+    def leave_if_alone(self) -> None:
+        """End this process where nobody but it was told to."""
+        if self.is_over:
+            sys.exit(128 + signal.SIGTERM)
+
+    def has_come_beside(self, exit_code: int) -> bool:
+        """Whether it was told to end, or is within a moment where the trainer seems to have been."""
+        deadline = time.monotonic() + (TOGETHER_S if exit_code in (-signal.SIGTERM, 128 + signal.SIGTERM) else 0)
+        while not self.has_come and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return self.has_come
+
+
+def supervise(folder: AttemptFolder, lock: int, told: EndSignal | None = None) -> None:
     """Run the trainer of an attempt to its end."""
+    told = told or EndSignal()
     spec = _once_available(folder, lock, folder.read_spec)
     _once_available(folder, lock, folder.reserve_exit)
     if _once_available(folder, lock, folder.cancel_requested):
         ended = Exit(exit_code=None, finished_at=time.time(), cancelled=True)
     else:
-        ended = _run(spec, folder, lock)
+        ended = _run(spec, folder, lock, told)
     _once_available(folder, lock, partial(folder.write_exit, ended))
 
 
-def _run(spec: RunSpec, folder: AttemptFolder, lock: int) -> Exit:
+def _run(spec: RunSpec, folder: AttemptFolder, lock: int, told: EndSignal) -> Exit:
     """Run the commands before the training and the training itself; the first that does not end well is the end."""
     deadline = time.monotonic() + spec.time_limit_s if spec.time_limit_s else None
     for number, argv in enumerate(spec.before, 1):
         _log_step(folder, number, spec, argv)
-        ended = _run_one(replace(spec, argv=argv), folder, lock, deadline)
-        if ended.exit_code != 0 or ended.cancelled or ended.timed_out or ended.stopped_for:
+        ended = _run_one(replace(spec, argv=argv), folder, lock, deadline, told)
+        if ended.exit_code != 0 or ended.cancelled or ended.timed_out or ended.stopped_for or ended.was_told:
             return ended
     if spec.before:
         _log_step(folder, len(spec.before) + 1, spec, spec.argv)
-    return _run_one(spec, folder, lock, deadline)
+    return _run_one(spec, folder, lock, deadline, told)
 
 
 def _log_step(folder: AttemptFolder, number: int, spec: RunSpec, argv: Sequence[str]) -> None:
@@ -68,7 +111,7 @@ def _script_of(argv: Sequence[str]) -> str:
     return next((Path(each).name for each in argv if each.endswith(".py")), Path(argv[0]).name)
 
 
-def _run_one(spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None) -> Exit:
+def _run_one(spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None, told: EndSignal) -> Exit:
     started: dict[str, int | str] = {"supervisor": os.getpid(), "machine_run": machine_run()}
     try:
         _once_available(folder, lock, partial(folder.mark_started, **started))
@@ -80,7 +123,7 @@ def _run_one(spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | 
         return Exit(exit_code=None, finished_at=time.time(), start_error=message)
     with contextlib.suppress(OSError):  # the disk may be full; the trainer's mark also identifies its group
         folder.mark_started(**started, trainer=trainer.pid)
-    return wait_for(trainer, spec, folder, lock, deadline)
+    return _wait_for(trainer, spec, folder, lock, deadline, told)
 
 
 def _once_available(folder: AttemptFolder, lock: int, do: Callable[[], _T]) -> _T:
@@ -127,8 +170,13 @@ def _is_for_trainer(name: str) -> bool:
     return name.startswith(TRAINER_VARIABLE) and name != TRAINER_VARIABLE
 
 
-def wait_for(
-    trainer: subprocess.Popen[bytes], spec: RunSpec, folder: AttemptFolder, lock: int, deadline: float | None
+def _wait_for(
+    trainer: subprocess.Popen[bytes],
+    spec: RunSpec,
+    folder: AttemptFolder,
+    lock: int,
+    deadline: float | None,
+    told: EndSignal,
 ) -> Exit:
     """Wait for the end; stop the trainer on request or when its time is up."""
     stop = GroupStop(spec.stop_grace_s, spec.stop_signal)
@@ -143,16 +191,19 @@ def wait_for(
             stopped_for = "" if cancelled or timed_out else _stop_seen(folder)
         if cancelled or timed_out or stopped_for:
             stop.press([trainer.pid])
+        told.leave_if_alone()
         time.sleep(_POLL_S)
     was_away = was_away or not locks.is_at(folder.lock, lock)
     # Children that outlive their trainer would keep writing into the log and hold the GPU.
     signal_groups([trainer.pid], signal.SIGKILL)
+    finished_at, exit_code = time.time(), trainer.wait()
     return Exit(
-        exit_code=trainer.wait(),
-        finished_at=time.time(),
+        exit_code=exit_code,
+        finished_at=finished_at,
         cancelled=cancelled,
         timed_out=timed_out,
         was_away=was_away,
+        was_told=not stop.is_asked and told.has_come_beside(exit_code),
         free_bytes=_free_bytes(folder.path),
         stopped_for=stopped_for,
     )
@@ -204,7 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     # What a shell starts in the background ignores it, and so would the trainer.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    supervise(AttemptFolder(options.attempt_dir), options.lock)
+    told = EndSignal()
+    told.listen()
+    supervise(AttemptFolder(options.attempt_dir), options.lock, told)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ from lib.embedded.worker.local_executor import LOCAL, LOCK_PATIENCE_S, LocalExec
 from lib.embedded.worker.machine import Machine
 from lib.embedded.worker.notifications import Notifications
 from lib.embedded.worker.options import configured_target, other_executors, read_options
-from lib.embedded.worker.processes import machine_run
 from lib.embedded.worker.resumes import Resumes
 from lib.embedded.worker.watch_follower import WatchFollower
 from lib.errors import DashboardError, StoreError, WorkerError
@@ -75,7 +74,7 @@ class Worker:
         limits: WorkerLimits = DEFAULT_LIMITS,
         notify: NotifySettings = NotifySettings(),  # noqa: B008 (frozen)
         executors: Sequence[Executor] = (),
-        machine_run: str = "",
+        resume_after_restart: bool = False,
     ) -> None:
         self._data_dir = data_dir
         self._recipes = recipes
@@ -92,7 +91,7 @@ class Worker:
             data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
         )
         self._executors = Executors((local, *executors))
-        self._resumes = Resumes(self._store, data_dir, recipes, machine_run)
+        self._resumes = Resumes(self._store, data_dir, recipes, after_restart=resume_after_restart)
         self._start = AttemptStart(
             datasets=DatasetFolder(data_dir / "datasets"),
             runs=self._runs,
@@ -385,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         upload_to=configured_target() if options.upload else None,
         notify=handed_notify_settings(os.environ),
         executors=other_executors(os.environ),
-        machine_run=machine_run() if settings.rules.resume_after_restart else "",
+        resume_after_restart=settings.rules.resume_after_restart,
     )
     with contextlib.closing(worker):
         try:

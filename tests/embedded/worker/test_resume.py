@@ -1,7 +1,9 @@
 """Jobs that go on where they stopped, with a real worker and the real tiny trainer."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -20,10 +22,10 @@ from lib.jobs.training_settings import TrainingSettings
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.embedded.worker.test_worker import Yard
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
-ANOTHER = "a run of the machine after this one"
 # 4 images: 12 steps an epoch.
 SETTINGS = TrainingSettings(
     trainer="tiny", epochs=2, batch_size=1, resolution=128, network_dim=2, network_alpha=1, repeats=3
@@ -124,16 +126,27 @@ def lost_after_an_epoch(yard: TinyYard, job: Job, **values: object) -> None:
     kill_marked(f"{job.id}/1")
 
 
+def restart(yard: TinyYard, job: Job) -> None:
+    """What the machine's restart leaves: the first attempt began in a run of the machine that is over."""
+    folder = yard.source._files.attempt(job.id, 1)
+    assert folder.machine_run() == machine_run()
+    folder.mark_started(**(folder.started() or {}), machine_run="a former run")
+
+
 def test_a_training_that_a_restart_ended_goes_on_by_itself_before_all_others(yard: TinyYard) -> None:
     job = yard.start(epochs=1_000)
     waiting = yard.source.create_job(replace(request_for(yard, "two"), settings=SETTINGS))
     lost_after_an_epoch(yard, job)
-    worker = yard.hire(machine_run=ANOTHER, max_parallel=1)
+    restart(yard, job)
+    worker = yard.hire(resume_after_restart=True, max_parallel=1)
     job = yard.run_until(worker, job, lambda now: now.attempt == 2 and now.progress.step)
     start = job.start
     assert start is not None
     assert (start.by_itself, start.attempt, start.epochs) == (True, 1, 1_000)
-    assert job.attempts[0].status is JobStatus.LOST
+    first = job.attempts[0]
+    assert first.status is JobStatus.LOST
+    assert first.failure is not None
+    assert first.failure.message.endswith("nobody saw how it ended, likely because the machine was restarted.")
     assert (job.progress.step or 0) >= start.step > 0
     assert job.progress.resumed_step == start.step
     assert yard.source.get_job(waiting.id).status is JobStatus.PENDING
@@ -144,26 +157,55 @@ def test_a_worker_killed_while_it_records_the_loss_leaves_it_to_the_next(
 ) -> None:
     job = yard.start(epochs=1_000)
     lost_after_an_epoch(yard, job)
+    restart(yard, job)
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt  # nothing survives it, as nothing survives SIGKILL
 
     monkeypatch.setattr(runs, "queue_again", die)
-    worker = yard.hire(machine_run=ANOTHER)
+    worker = yard.hire(resume_after_restart=True)
     with pytest.raises(KeyboardInterrupt):
         yard.run_until(worker, job, lambda now: now.attempt == 2)
     assert yard.source.get_job(job.id).status is JobStatus.RUNNING, "neither is recorded without the other"
     monkeypatch.undo()
-    job = yard.run_until(yard.hire(machine_run=ANOTHER), job, lambda now: now.attempt == 2)
+    job = yard.run_until(yard.hire(resume_after_restart=True), job, lambda now: now.attempt == 2)
     assert job.attempts[0].status is JobStatus.LOST
 
 
+def test_a_shutdown_that_reaches_the_trainer_first_is_no_kill_and_goes_on(yard: TinyYard) -> None:
+    """SIGTERM to all; the setting is on, and still nothing goes on as long as the machine was not restarted."""
+    jobs = []
+    for name in ("one", "two"):
+        settings = replace(SETTINGS, epochs=1_000)
+        job = yard.source.create_job(replace(request_for(yard, name), settings=settings))
+        output = yard.source._files.attempt(job.id, 1).output
+        yard.run_until(yard.hire(), job, lambda now: any(output.glob("*-state")))  # noqa: B023 (run at once)
+        yard.dismiss()
+        leaders = yard.source._files.attempt(job.id, 1).started() or {}
+        for leader in ("trainer", "supervisor"):
+            os.kill(leaders[leader], signal.SIGTERM)
+        folder = yard.source._files.attempt(job.id, 1)
+        wait_for(lambda: folder.read_exit(), "its end was not recorded")  # noqa: B023
+        if name == "two":
+            restart(yard, job)
+        worker = yard.hire(resume_after_restart=True)
+        jobs.append(yard.run_until(worker, job, lambda now: now.status.is_terminal or now.attempt == 2))
+    first, second = jobs
+    assert (first.status, first.attempt, second.attempt) == (JobStatus.LOST, 1, 2)
+    for job in jobs:
+        failure = job.attempts[0].failure
+        assert failure is not None
+        assert failure.message.startswith("The trainer and its supervisor were told to end, likely because")
+
+
 def test_without_the_setting_or_a_restart_a_lost_training_stays_lost(yard: TinyYard) -> None:
-    for place, present in enumerate(("", machine_run())):
+    for place, is_on in enumerate((False, True)):
         request = replace(request_for(yard, str(place)), settings=replace(SETTINGS, epochs=1_000))
         job = yard.source.create_job(request)
         lost_after_an_epoch(yard, job)
-        worker = yard.hire(machine_run=present)
+        if not is_on:
+            restart(yard, job)
+        worker = yard.hire(resume_after_restart=is_on)
         job = yard.run_until(worker, job, lambda now: now.status.is_terminal)
         worker.tick()
         assert (yard.source.get_job(job.id).status, job.attempt) == (JobStatus.LOST, 1)

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from lib.embedded.files import locks
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.worker.processes import find_marked
-from lib.embedded.worker.supervisor import start_supervisor, supervise
+from lib.embedded.worker.supervisor import EndSignal, start_supervisor, supervise
 from lib.jobs.secret_options import is_secret_option
 from lib.settings import ROOT, _Given
 from tests.embedded.scripted import script_argv
@@ -34,13 +34,13 @@ def folder(tmp_path: Path) -> AttemptFolder:
 def run(folder: AttemptFolder) -> Supervised:
     """Run a script under a supervisor in this process; how it ended."""
 
-    def run_script(script: str, **values: object) -> Exit:
+    def run_script(script: str, told: EndSignal | None = None, **values: object) -> Exit:
         spec = {"argv": tuple(script_argv(script, folder.output)), "cwd": str(ROOT), **values}
         folder.write_spec(RunSpec(**spec))  # type: ignore[arg-type]
         lock = locks.take(folder.lock)
         assert lock is not None
         try:
-            supervise(folder, lock)
+            supervise(folder, lock, told)
         finally:
             os.close(lock)
         ended = folder.read_exit()
@@ -49,6 +49,44 @@ def run(folder: AttemptFolder) -> Supervised:
         return ended
 
     return run_script
+
+
+@pytest.fixture
+def told() -> Iterator[EndSignal]:
+    """Told to end in place of a supervisor's own process."""
+    former = signal.getsignal(signal.SIGTERM)
+    end = EndSignal(leave_after_s=0.3)
+    end.listen()
+    yield end
+    signal.signal(signal.SIGTERM, former)
+
+
+@pytest.mark.parametrize("order", ["me, above", "above, me"])
+def test_an_end_that_came_to_the_supervisor_too_is_told_from_a_kill(
+    run: Supervised, told: EndSignal, order: str
+) -> None:
+    script = (
+        "me, above = os.getpid(), os.getppid()\n"
+        "if os.fork() == 0:\n    os.setsid()\n    os.closerange(3, 99)\n"
+        f"    for pid in ({order}):\n"
+        "        os.kill(pid, signal.SIGTERM)\n        time.sleep(0.2)\n    os._exit(0)\n"
+        "time.sleep(600)"
+    )
+    ended = run(script, told=told)
+    assert (ended.exit_code, ended.was_told, ended.cancelled) == (-signal.SIGTERM, True, False)
+
+
+def test_a_trainer_that_alone_was_told_to_end_was_killed(run: Supervised, told: EndSignal) -> None:
+    assert not run("os.kill(os.getpid(), signal.SIGTERM)", told=told).was_told
+
+
+def test_a_supervisor_that_alone_was_told_to_end_leaves_its_trainer(told: EndSignal) -> None:
+    told.leave_if_alone()
+    os.kill(os.getpid(), signal.SIGTERM)
+    told.leave_if_alone()
+    wait_for(lambda: told.is_over, "it stays")
+    with pytest.raises(SystemExit):
+        told.leave_if_alone()
 
 
 @pytest.mark.parametrize(
