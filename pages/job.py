@@ -14,7 +14,7 @@ from lib.ui.monitor.log_tools import show_log_tools
 from lib.ui.monitor.loss_chart import show_lag, show_loss
 from lib.ui.monitor.polling import draw, poll, show_slowly
 from lib.ui.monitor.progress import show_alarms, show_progress
-from lib.ui.monitor.resume import show_continue_dialog
+from lib.ui.monitor.resume import can_continue, has_state, show_continue_dialog
 from lib.ui.monitor.samples import show_newest_samples, show_samples
 from lib.ui.parts.format import utc_now
 from lib.ui.parts.job_actions import show_pending
@@ -52,7 +52,7 @@ def watch() -> None:
     show_refreshable_age(reading.problem, reading.read_at)
     shown = shown_attempt(current, str(attempt.number))
     if shown.status in TITLES:
-        show_failure(shown)
+        show_failure(shown, has_state=can_continue(current) and has_state(current))
     show_progress(shown, current)
     show_lag(current, shown)
     is_fresh = True

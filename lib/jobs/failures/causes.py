@@ -84,6 +84,14 @@ HINTS = {
     Cause.TRAINER_BUG: "Update the trainer, or go back to its last release, and report the traceback to its authors.",
     Cause.UNKNOWN: "Search the trainer's issues for the message above; the traceback shows where it broke.",
 }
+# For what is lost and left a training state.
+CONTINUED_HINTS = {
+    Cause.WORKER_LOST: "Its log and files are kept. Continue the training from its newest state.",
+    Cause.NODE_LOST: "Its log and files up to then are kept. Continue the training from its newest state; if it "
+    "happens again, see the node's system.",
+    Cause.CLUSTER_LOST: "See whether the cluster's head was restarted. Its log and files up to then are kept: continue "
+    "the training from its newest state.",
+}
 CRASH_HINT = "Look for a driver, PyTorch or extension (xformers, bitsandbytes) that does not fit, then try again."
 
 

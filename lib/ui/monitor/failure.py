@@ -4,6 +4,7 @@ import signal
 
 import streamlit as st
 
+from lib.jobs.failures.causes import CONTINUED_HINTS, HINTS
 from lib.jobs.job import Attempt, Failure, JobStatus
 from lib.ui.parts.live_times import show_ended
 from lib.ui.parts.notes import show_note
@@ -68,8 +69,21 @@ def exit_text(exit_code: int | None) -> str:
         return f"Ended by signal {-exit_code}"
 
 
-def show_failure(attempt: Attempt) -> None:
-    """The panel of a failed, cancelled or lost attempt. The log itself is a view of its own."""
+def hint_text(failure: Failure | None, *, has_state: bool) -> str:
+    """What to do. What is lost need not begin anew where it left a state."""
+    if failure is None:
+        return ""
+    cause = next((each for each in CONTINUED_HINTS if each == failure.cause), None)
+    is_general = cause is not None and failure.hint == HINTS[cause]
+    return CONTINUED_HINTS[cause] if cause and is_general and has_state else failure.hint
+
+
+def show_failure(attempt: Attempt, *, has_state: bool = False) -> None:
+    """The panel of a failed, cancelled or lost attempt. The log itself is a view of its own.
+
+    Args:
+        has_state: Whether the job can be continued from a training state.
+    """
     failure = attempt.failure
     fact, guess = fact_and_guess(failure_sentence(attempt))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -78,7 +92,8 @@ def show_failure(attempt: Attempt) -> None:
     box = st.error if attempt.status is JobStatus.FAILED else st.warning
     box(escaped(fact, limit=600))
     advice = [escaped(guess, limit=300)] if guess else []
-    advice += [f"**What to do:** {escaped(failure.hint)}"] if failure and failure.hint else []
+    hint = hint_text(failure, has_state=has_state)
+    advice += [f"**What to do:** {escaped(hint)}"] if hint else []
     if advice:
         st.markdown(" ".join(advice))
     facts = [cause_text(failure)] if attempt.status is not JobStatus.CANCELLED or failure else []
