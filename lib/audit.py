@@ -16,7 +16,7 @@ FILE_NAME = "audit.jsonl"
 MAX_TEXT_LENGTH = 200
 # What a source can be asked to change; everything else only reads.
 CHANGES = frozenset(
-    "create_job create_sweep cancel_job retry_job continue_job move_job delete_job annotate_job watch_job "
+    "create_job create_sweep cancel_job retry_job continue_job move_job delete_job annotate_job watch_job start_check "
     "datasets.create datasets.import_file datasets.set_caption datasets.delete_image datasets.delete_stray_captions "
     "datasets.delete configs.save configs.delete".split()
 )
@@ -79,7 +79,10 @@ class Audited:
 
 def _subjects(action: str, args: tuple[Any, ...], result: object = None) -> list[str]:
     """Ids and names of what an action is about: never a caption, which is the third argument of its action."""
-    known = [each if isinstance(each, str) else str(getattr(each, "name", "")) for each in args[:2]]
+    # Settings have no name of their own: what they are about is the trainer.
+    known = [
+        each if isinstance(each, str) else str(getattr(each, "name", getattr(each, "trainer", ""))) for each in args[:2]
+    ]
     made = result if isinstance(result, list | tuple) else [result]
     return [each for each in dict.fromkeys([*known, *(str(getattr(one, "id", "")) for one in made)]) if each]
 

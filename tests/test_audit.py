@@ -94,6 +94,8 @@ def test_each_action_is_one_line(
     services.act(lambda source: source.datasets.set_caption(dataset.id, "a.png", CAPTION))
     services.act(lambda source: source.configs.delete(source.configs.list()[0].id))
     services.act(lambda source: source.delete_job(job.id))
+    with pytest.raises(DashboardError):
+        services.act(lambda source: source.start_check(TrainingSettings(trainer="tiny")))
     visit(VERA)
     with pytest.raises(NotAllowed):
         services.act(lambda source: source.delete_job(job.id))
@@ -108,11 +110,13 @@ def test_each_action_is_one_line(
         (ANN.name, "datasets.set_caption", "done"),
         (ANN.name, "configs.delete", "done"),
         (ANN.name, "delete_job", "done"),
+        (ANN.name, "start_check", "failed"),
         (VERA.name, "change", "refused"),
         (BOB.name, "delete_job", "failed"),
     ]
     assert found[0]["on"] == ["one", job.id]
     assert found[3]["on"] == [dataset.id, "a.png"]
+    assert found[6]["on"] == ["tiny"]
     assert CAPTION not in json.dumps(found)
 
 

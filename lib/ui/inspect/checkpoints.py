@@ -10,7 +10,7 @@ from streamlit_autorefresh import st_autorefresh
 from lib import services
 from lib.errors import DashboardError
 from lib.jobs.artifact_names import LORA_KINDS
-from lib.jobs.job import Artifact, ArtifactKind, Job
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, Job
 from lib.jobs.lora_report import LoraPlace, NormsState
 from lib.jobs.words import UNKNOWN, count_text, size_text
 from lib.ui.inspect.norms import POLL_MS, progress_text
@@ -38,8 +38,24 @@ class Checkpoint:
     problem: str = ""
 
 
-def checkpoints_of(files: Sequence[Artifact], attempt: int) -> list[tuple[Artifact, Artifact | None]]:
-    """The LoRA files of an attempt in the order of training, the final one last, each with its first sample."""
+def line_of(attempts: Sequence[Attempt], number: int) -> list[int]:
+    """The attempts of one training: those that went on from one another. A retry from step 0 begins another one."""
+    starts = {each.number: each.start.attempt if each.start else None for each in attempts}
+
+    def first_of(attempt: int) -> int:
+        before = starts.get(attempt)
+        return first_of(before) if before is not None and before < attempt else attempt
+
+    return sorted(each for each in {number, *starts} if first_of(each) == first_of(number))
+
+
+def checkpoints_of(files: Sequence[Artifact], attempts: Sequence[int]) -> list[tuple[Artifact, Artifact | None]]:
+    """The LoRA files of attempts in the order of training, each with its first sample."""
+    return [pair for attempt in attempts for pair in _of_attempt(files, attempt)]
+
+
+def _of_attempt(files: Sequence[Artifact], attempt: int) -> list[tuple[Artifact, Artifact | None]]:
+    """The final file comes last."""
     own = [file for file in files if file.attempt == attempt]
     samples = [file for file in own if file.kind is ArtifactKind.SAMPLE]
     last = max(samples, key=_when, default=None)
@@ -70,17 +86,28 @@ def _first_like(last: Artifact | None, samples: Sequence[Artifact]) -> Artifact 
     return _sample_of(last, samples) if last else None
 
 
-def title_of(file: Artifact) -> str:
-    """``Epoch 3``, ``Step 500`` or ``Final``."""
-    if file.epoch is not None:
-        return f"Epoch {file.epoch}"
-    return f"Step {file.step:,}" if file.step is not None else "Final"
+def title_of(file: Artifact, *, with_attempt: bool = False) -> str:
+    """``Epoch 3``, ``Step 500`` or ``Final``; with the attempt where there are several: ``Epoch 3 (attempt 2)``."""
+    when = f"Epoch {file.epoch}" if file.epoch is not None else "Final"
+    if file.epoch is None and file.step is not None:
+        when = f"Step {file.step:,}"
+    return f"{when} (attempt {file.attempt})" if with_attempt else when
+
+
+def are_of_several(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether they are of more than one attempt."""
+    return len({each.file.attempt for each in checkpoints}) > 1
 
 
 def chart_rows(checkpoints: Sequence[Checkpoint]) -> list[dict[str, Any]]:
     """A point per checkpoint whose norm is known."""
+    several = are_of_several(checkpoints)
     return [
-        {"checkpoint": title_of(each.file), "norm": each.state.result.total, "damaged": _is_damaged(each.state)}
+        {
+            "checkpoint": title_of(each.file, with_attempt=several),
+            "norm": each.state.result.total,
+            "damaged": _is_damaged(each.state),
+        }
         for each in checkpoints
         if each.state and each.state.result and each.state.result.total is not None
     ]
@@ -137,7 +164,7 @@ def _watch(job: Job, place: LoraPlace) -> None:
         reading = services.latest_artifacts(job)
         show_age_note(reading.problem, reading.read_at)
         attempt = next((file.attempt for file in reading.value if file.id == place.artifact_id), job.attempt)
-        pairs = checkpoints_of(reading.value, attempt)
+        pairs = checkpoints_of(reading.value, line_of(job.attempts, attempt))
         found = [_looked_at(job.id, file, sample) for file, sample in pairs[-MOST_CHECKPOINTS:]]
         if len(pairs) > len(found):
             show_note(f"The last {len(found)} of {len(pairs)} checkpoints.")
@@ -148,7 +175,7 @@ def _watch(job: Job, place: LoraPlace) -> None:
             st.vega_lite_chart(norm_chart(rows), width="stretch", key="checkpoints-chart", alt=alt)
         with st.grid(4, min_column_width=150, gap="small"):
             for each in found:
-                _show_checkpoint(job.id, each)
+                _show_checkpoint(job.id, each, title_of(each.file, with_attempt=are_of_several(found)))
         if any(each.state and not each.state.is_over for each in found):
             st_autorefresh(POLL_MS, key="checkpoints-poll")
 
@@ -186,8 +213,8 @@ def _cancel(job_id: str, checkpoints: Sequence[Checkpoint]) -> None:
         services.cancel_norms(LoraPlace(job_id=job_id, artifact_id=each.file.id), each.version)
 
 
-def _show_checkpoint(job_id: str, checkpoint: Checkpoint) -> None:
-    file, title = checkpoint.file, title_of(checkpoint.file)
+def _show_checkpoint(job_id: str, checkpoint: Checkpoint, title: str) -> None:
+    file = checkpoint.file
     with st.container(gap="xsmall"):
         if checkpoint.sample is not None:
             show_sample(job_id, checkpoint.sample, alt=f"Sample at {title.lower()}")

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from lib.errors import ArtifactError
-from lib.jobs.job import Artifact, ArtifactKind
+from lib.jobs.job import Artifact, ArtifactKind, Attempt, JobStatus
 from lib.jobs.lora_report import Block, DatasetFolder, LoraReport, ModuleGroup, NormsReport, NormsState, Tags
-from lib.ui.inspect.checkpoints import Checkpoint, chart_rows, checkpoints_of, state_text
+from lib.jobs.resume import Start
+from lib.ui.inspect.checkpoints import Checkpoint, chart_rows, checkpoints_of, line_of, state_text
 from lib.ui.inspect.contents import around, entries_with, folder_rows, tag_rows
 from lib.ui.inspect.modules import block_bars, group_rows
 from lib.ui.inspect.norms import damage_text, norm_bars, progress_text
@@ -146,8 +147,21 @@ def test_checkpoints_stand_in_the_order_of_training_with_their_samples() -> None
         sample(2, 0),
         sample(9, 0),
     ]
-    pairs = [(file.name, found and found.name) for file, found in checkpoints_of(files, 1)]
+    pairs = [(file.name, found and found.name) for file, found in checkpoints_of(files, [1])]
     assert pairs == [("a", "e2-0"), ("b", None), ("final", "e9-0")]
+    assert [file.name for file, _ in checkpoints_of(files, [1, 2])] == ["a", "b", "final", "other"]
+
+
+def test_attempts_that_went_on_from_one_another_are_one_training() -> None:
+    def attempt(number: int, before: int | None = None) -> Attempt:
+        start = Start(attempt=before, path="state") if before else None
+        return Attempt(number=number, status=JobStatus.LOST, start=start)
+
+    attempts = [attempt(1), attempt(2, 1), attempt(3), attempt(4, 2), attempt(5, 3)]
+    assert [line_of(attempts, number) for number in (1, 4, 5, 9)] == [[1, 2, 4], [1, 2, 4], [3, 5], [9]]
+    norms = NormsState(result=NORMS)
+    rows = chart_rows([Checkpoint(file=lora("a", 2, attempt=number), state=norms) for number in (1, 2)])
+    assert [row["checkpoint"] for row in rows] == ["Epoch 2 (attempt 1)", "Epoch 2 (attempt 2)"]
 
 
 def test_a_checkpoint_says_what_is_known_of_it() -> None:
