@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
@@ -17,6 +18,7 @@ FOLDER, S3 = "folder", "s3"
 SAME = "same"  # a trainer whose command line is on the nodes as it is here
 _ADDRESS, _TOKEN, _TRAINERS = "RAY_ADDRESS", "RAY_AUTH_TOKEN", "LORA_RAY_TRAINERS"
 _TRANSPORT = "LORA_RAY_TRANSPORT"
+_LAUNCHERS = ("uv", "docker", "podman", "apptainer", "singularity", "conda")  # they start a Python that follows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +81,26 @@ def _pairs(given: object) -> object:
 
 
 def _command(text: str) -> str:
+    """What is there in place of a program; it is started as it stands, without a shell."""
     try:
-        words = shlex.split(text)
+        program, *more = shlex.split(text)
     except ValueError:
-        words = []
-    if not words:
-        raise ValueError('has an entry that is no command, such as "/opt/sd/bin/python" or "same"')
+        raise ValueError('has an entry that is no command, such as "/opt/sd/bin/python" or "same"') from None
+    if any(word.endswith(",") for word in (program, *more)):
+        raise ValueError("has a comma between entries; a semicolon parts them")
+    if program == SAME and more:
+        raise ValueError(f"has an entry with words after {SAME}, which stands alone")
+    if found := [character for character in "$`|&<>" if character in text]:
+        raise ValueError(f"has an entry with {found[0]}, which no shell reads there; write it out")
+    if "/" in program and not program.startswith("/"):
+        raise ValueError(f"has {program[:80]!r}, which the nodes do not find; a path begins with /")
+    if PurePosixPath(program).name in _LAUNCHERS and not any(map(_is_python, more)):
+        raise ValueError('has an entry that names no Python at its end, as in "uv run --project /opt/sd python"')
     return text
+
+
+def _is_python(word: str) -> bool:
+    return PurePosixPath(word).name.startswith("python")
 
 
 class RayGiven(BaseModel):

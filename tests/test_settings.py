@@ -75,6 +75,13 @@ def test_a_cluster_is_read_where_it_is_wanted_and_its_token_never_shows(no_file:
         ({"LORA_EXECUTORS": "slurm"}, "LORA_EXECUTORS is wrong"),
         ({"LORA_RAY_TRAINERS": "tiny"}, "entry without ="),
         ({"LORA_RAY_TRAINERS": "tiny="}, "no command"),
+        ({"LORA_RAY_TRAINERS": "tiny='/opt/a"}, "no command"),
+        ({"LORA_RAY_TRAINERS": "tiny=same, sd-scripts=same"}, "a semicolon parts them"),
+        ({"LORA_RAY_TRAINERS": "tiny=same -u"}, "words after same"),
+        ({"LORA_RAY_TRAINERS": "tiny=$HOME/bin/python"}, r"with \$, which no shell reads"),
+        ({"LORA_RAY_TRAINERS": "tiny=~/bin/python"}, "a path begins with /"),
+        ({"LORA_RAY_TRAINERS": "tiny=image:a/b:1"}, "a path begins with /"),
+        ({"LORA_RAY_TRAINERS": "tiny=uv run --project /opt/sd"}, "names no Python"),
     ]:
         with pytest.raises(SettingsError, match=words):
             load_settings({**wanted, **wrong}, no_file)

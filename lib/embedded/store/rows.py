@@ -47,7 +47,8 @@ def settings_from(text: str) -> TrainingSettings:
 
 def progress_json(progress: Progress) -> str:
     """Progress as JSON, without unknown values."""
-    return to_json({key: value for key, value in asdict(progress).items() if value is not None and value != ()})
+    values = ((each.name, getattr(progress, each.name)) for each in fields(progress))
+    return to_json({name: value for name, value in values if value is not None and value != ()})
 
 
 def progress_from(text: str | None) -> Progress:

@@ -181,16 +181,15 @@ class RunStore:
         """Raise FolderUnavailable when the data folder cannot be read: nothing is known about an attempt then."""
         self._database.file_id()
 
-    def running(self) -> list[Claim]:
-        """The attempts recorded as running."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                """
-                SELECT jobs.*, a.gpus FROM jobs
-                LEFT JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
-                WHERE jobs.status = 'running' ORDER BY seq
-                """
-            ).fetchall()
+    def running(self, *, elsewhere: bool = False) -> list[Claim]:
+        """The attempts recorded as running; of those only what was started elsewhere, if so asked."""
+        rows = self._rows(
+            f"""
+            SELECT jobs.*, a.gpus FROM jobs
+            LEFT JOIN attempts AS a ON a.job_id = jobs.id AND a.number = jobs.attempt
+            WHERE jobs.status = 'running' {"AND jobs.place <> ''" if elsewhere else ""} ORDER BY seq
+            """
+        )
         return [_claim_from(row, json.loads(row["gpus"] or "[]")) for row in rows]
 
     def move_place(self, claim: Claim, place: RunPlace) -> None:

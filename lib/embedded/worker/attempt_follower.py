@@ -78,7 +78,7 @@ class AttemptFollower:
         self._resume_state: str | None = None
         self._seen: dict[str, FoundFile] = {}
         self._recorded: list[FoundFile] | None = None
-        self._written_at = -float("inf")
+        self._write_again_at = -float("inf")
         self._written_stage: str | None = None
         self._judged: tuple[list[FoundFile], Verdict] | None = None
         self._upload: ArtifactUpload | None = None
@@ -202,17 +202,23 @@ class AttemptFollower:
 
     def _is_write_due(self) -> bool:
         """Whether to record progress: once a second, a new stage at once."""
-        is_due = time.monotonic() - self._written_at >= self._limits.write_every_s
-        return is_due or self._parser.stage != self._written_stage
+        return time.monotonic() >= self._write_again_at or self._parser.stage != self._written_stage
+
+    def _next_turn(self, least_s: float = 0.0) -> float:
+        """When to do again what is done every second; at another instant of it than most other attempts do.
+
+        Were it simply a second later, one slow round would bring all attempts into step for good.
+        """
+        every_s = self._limits.write_every_s
+        at = time.monotonic() + max(least_s, every_s / 2)
+        return at + (hash(self.claim.mark) % 100 / 100 * every_s - at) % every_s if every_s else at
 
     def _write_progress(self, progress: Progress) -> None:
         cancelled = self._store.record_progress(
             self.claim, progress, self._alarms, self._last_output_at(), self._run.node
         )
-        is_first, self._written_stage = self._written_stage is None, self._parser.stage
-        # Many attempts write one after the other, not all in the same round.
-        ahead_s = hash(self.claim.mark) % 100 / 100 * self._limits.write_every_s if is_first else 0.0
-        self._written_at = time.monotonic() - ahead_s
+        self._written_stage = self._parser.stage
+        self._write_again_at = self._next_turn()
         if cancelled and not self._folder.cancel_requested():
             self._folder.request_cancel()  # the dashboard was killed before it wrote the request
 
@@ -227,7 +233,7 @@ class AttemptFollower:
         if self._look_again_at > -math.inf:  # the first look settles nothing, and another worker recorded some
             self._record_files(settled)
         # Thousands of files take long to look at: the next look is so far away that little time goes into it.
-        self._look_again_at = time.monotonic() + max(self._limits.write_every_s, REST * (time.monotonic() - began))
+        self._look_again_at = self._next_turn(REST * (time.monotonic() - began))
 
     def _collect(self) -> Sequence[FoundFile]:
         if self.claim.place:

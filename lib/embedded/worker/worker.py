@@ -268,9 +268,7 @@ class Worker:
             return
         self._looked_elsewhere_at = time.monotonic()
         known = {*self._followed, *(claim.mark for claim in self._left_over), *(claim.mark for claim, _ in self._ends)}
-        for claim in self._runs.running():
-            if claim.place and claim.mark not in known:
-                self._left_over.append(claim)
+        self._left_over += [claim for claim in self._runs.running(elsewhere=True) if claim.mark not in known]
 
     def _adopt(self, claim: Claim) -> None:
         folder = self._folder(claim)
@@ -289,8 +287,10 @@ class Worker:
         return time.monotonic() < self._held_until
 
     def _start_waiting(self) -> None:
+        """Start what there is room for, some of it each round: those that run must not wait for a long queue."""
         for name in self._runs.executors_waited_for() if self._left_over is not None else ():
-            while not self._is_held() and self._start_one(name):
+            deadline = time.monotonic() + self._limits.start_for_s
+            while not self._is_held() and self._start_one(name) and time.monotonic() < deadline:
                 pass
 
     def _start_one(self, executor: str) -> bool:

@@ -53,15 +53,18 @@ class Site:
         self.limits = NO_WAIT
         self.hire()
 
-    def hire(self, *, write_every_s: float = 0) -> None:
+    def hire(self, **limits: float) -> None:
         """A new worker, as after a kill of the former one."""
         if hasattr(self, "worker"):
             self.worker.close()
         self.desk = HandDesk(self.ray, ("runner.zip", b"zip"), limits=AT_ONCE)  # type: ignore[arg-type]
         executor = RayExecutor(SETTINGS, self.desk, limits=self.limits)
-        limits = WorkerLimits(write_every_s=write_every_s)
         self.worker = Worker(
-            self.folder, recipes={"scripted": ScriptedRecipe()}, limits=limits, executors=[executor], max_parallel=0
+            self.folder,
+            recipes={"scripted": ScriptedRecipe()},
+            limits=WorkerLimits(**{"write_every_s": 0, "start_for_s": 60, **limits}),
+            executors=[executor],
+            max_parallel=0,
         )
 
     def close(self) -> None:
@@ -171,6 +174,38 @@ def test_nothing_is_submitted_that_does_not_fit_and_what_never_fits_blocks_nobod
     assert site.job(third).status is site.job(nowhere).status is JobStatus.PENDING
     site.source.cancel_job(third.id)  # it waits here, so this is at once
     assert site.job(third).status is JobStatus.CANCELLED
+
+
+def test_a_long_queue_starts_in_many_rounds_so_that_what_runs_is_followed(site: Site) -> None:
+    for number in range(3):
+        site.submit(f"job {number}")
+    site.hire(start_for_s=0)
+    site.step()
+    for number in (1, 2, 3):
+        site.worker.tick()
+        assert site.source.count_by_status()[JobStatus.RUNNING] == number
+
+
+def test_after_a_slow_round_not_all_attempts_write_in_the_same_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [site.submit(f"job {number}") for number in range(24)]
+    site.ray.nodes = (node(CPU=24.0, GPU=24.0),)
+    site.hire(write_every_s=1)
+    for job in jobs:
+        site.started(job)
+        play_runner(site.attempt(job), log=b"running training\n")
+    now, written = time.monotonic(), []
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    runs = site.source._store.runs
+    monkeypatch.setattr(type(runs), "record_progress", lambda _, claim, *values: written.append(claim.mark))
+    counts = []
+    for passed_s in (10.0, *[0.2] * 12):
+        now += passed_s
+        written.clear()
+        site.worker.tick()
+        counts.append(len(written))
+    assert counts[0] == 24
+    assert sum(counts[3:]) >= 24
+    assert max(counts[3:]) < 20
 
 
 def test_a_worker_killed_before_the_submit_and_one_killed_before_its_answer_start_it_once(site: Site) -> None:
