@@ -5,7 +5,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SMALLEST_PX, LARGEST_PX, STEP_PX = 256, 1024, 64  # where nothing is said
@@ -42,7 +42,7 @@ class Buckets:
         way, side, px = ("smaller", "smallest", smallest) if is_small else ("larger", "largest", largest)
         return f"The resolution is {way} than the {side} bucket side ({px}). Change that side, or switch buckets off."
 
-    def batches(self, sizes: Mapping[Size, int], *, repeats: int, batch_size: int) -> int:
+    def batches(self, sizes: Mapping[Size, int], *, repeats: int = 1, batch_size: int) -> int:
         """Batches of an epoch.
 
         Args:
@@ -89,6 +89,31 @@ class Buckets:
     def _rounded(self, side: float) -> int:
         whole = int(side + 0.5)
         return whole - whole % self.step
+
+
+def regularisation_counts(images: Sequence[tuple[Size, int, int]], train_images: int) -> Counter[Size]:
+    """Size -> how often regularisation images of it are shown in an epoch: as often as train images, or a little more.
+
+    ``DreamBoothDataset`` in library/train_util.py goes through them, at first with their repeats, then once each, until
+    there are enough; what is left over is not used. Which images those are depends on their names: here, on their size.
+
+    Args:
+        images: Size, how many have it, and their repeats.
+        train_images: Images that are learned, with repeats.
+    """
+    shown: Counter[Size] = Counter()
+    missing = train_images
+    for size, count, repeats in images:
+        used = min(count, math.ceil(missing / repeats))
+        shown[size] += used * repeats
+        missing -= used * repeats
+        if missing <= 0:
+            return shown
+    rounds, left = divmod(missing, sum(count for _, count, _ in images) or 1)
+    for size, count, _ in images:
+        shown[size] += rounds * count + min(count, left)
+        left -= min(count, left)
+    return shown
 
 
 def _nearest(size: Size, known: list[Size]) -> Size:

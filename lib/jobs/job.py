@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from lib.jobs.machine import MachineUse
+from lib.jobs.more_data import MoreData
 from lib.jobs.resume import Start
 
 
@@ -289,6 +290,7 @@ class Job:
         cancelling: It runs, was told to stop, and has not stopped yet.
         attempt: Number of the latest attempt, from 1; 0 when none was started.
         attempts: All attempts, oldest first; empty in lists.
+        more_data: The datasets beside the main one.
         settings: The job's own copy of its training settings (see ``lib.jobs.training_settings``).
         command: The command line the trainer runs with, empty when unknown.
         queue_position: Place in the queue from 1, pending jobs only.
@@ -329,6 +331,7 @@ class Job:
     artifacts: tuple[Artifact, ...] = ()
     dataset_id: str | None = None
     dataset_name: str | None = None
+    more_data: tuple[MoreData, ...] = ()
     config_id: str | None = None
     config_name: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

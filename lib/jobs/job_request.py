@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lib.jobs.more_data import MoreData
 from lib.jobs.training_settings import TrainingSettings
 
 
@@ -9,7 +10,8 @@ from lib.jobs.training_settings import TrainingSettings
 class JobRequest:
     """A job to create. The same ``submission_id`` never makes a second job.
 
-    ``retry_of`` is the id of the job whose values it takes; ``notify`` says whether people are told of its events.
+    ``retry_of`` is the id of the job whose values it takes; ``notify`` says whether people are told of its events;
+    ``more_data`` are the datasets beside the main one.
     """
 
     name: str
@@ -20,3 +22,4 @@ class JobRequest:
     time_limit_s: float | None = None
     retry_of: str | None = None
     notify: bool = True
+    more_data: tuple[MoreData, ...] = ()

@@ -107,7 +107,13 @@ def matches(job: Job, query: JobQuery) -> bool:
     if not _within(job.finished_at, query.finished_from, query.finished_until):
         return False
     needle = search_key(query.search)
-    texts = (job.name, job.id, job.dataset_name or job.dataset_id or "", job.config_name or job.config_id or "")
+    texts = (
+        job.name,
+        job.id,
+        job.dataset_name or job.dataset_id or "",
+        job.config_name or job.config_id or "",
+        *(each.name or each.dataset_id for each in job.more_data),
+    )
     return not needle or any(needle in search_key(text) for text in texts)
 
 

@@ -325,12 +325,15 @@ def _name_problem(name: str, what: str, limit: int) -> str:
     return character_problem(name, what, is_line=True)
 
 
-def total_steps(image_count: int, settings: TrainingSettings) -> int:
+def total_steps(image_count: int, settings: TrainingSettings, *, more: int = 0) -> int:
     """Optimisation steps of a training, as sd-scripts counts them where no aspect ratio buckets divide the images.
 
-    ceil(ceil(images × repeats / batch) / accumulation) × epochs, or the steps that were asked for.
+    ceil(ceil((images × repeats + more) / batch) / accumulation) × epochs, or the steps that were asked for.
+
+    Args:
+        more: Images of further datasets, with their repeats.
     """
     if settings.max_steps:
         return settings.max_steps
-    batches = math.ceil(image_count * settings.repeats / settings.batch_size)
+    batches = math.ceil((image_count * settings.repeats + more) / settings.batch_size)
     return math.ceil(batches / settings.gradient_accumulation) * settings.epochs

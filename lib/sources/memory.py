@@ -10,6 +10,7 @@ from lib.jobs.annotations import Annotations, checked
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, Attempt, Job, JobLink, JobStatus, LossPoint, PresignedUrl, Progress
 from lib.jobs.job_request import JobRequest
+from lib.jobs.more_data import more_data_problem, named
 from lib.jobs.query import JobPage, JobQuery, select_jobs
 from lib.jobs.sweep import SweepValues, sweep_requests
 from lib.jobs.training_settings import CONFIG_NAME_TAKEN, TrainingConfig, config_problems, setting_problems
@@ -91,6 +92,7 @@ class MemorySource(JobSource):
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     name: str = "memory"
+    takes_more_data: bool = True
     trainers: Mapping[str, str] = field(default_factory=lambda: {"tiny": "tiny", "sd-scripts": "sd-scripts"})
     refused: Mapping[Action, str] = field(default_factory=lambda: {Action.CHANGE_DATASETS: NO_DATASETS})
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class MemorySource(JobSource):
             problems["name"] = "The job name is empty."
         if request.dataset_id not in self.datasets.kept:
             problems["dataset_id"] = "There is no such dataset."
+        if problem := more_data_problem(request.dataset_id, request.more_data) or self._unknown(request):
+            problems["more_data"] = problem
         if problems:
             raise InvalidRequest("The job cannot be created.", fields=problems)
         config = self.configs.kept.get(request.config_id or "")
@@ -173,6 +177,7 @@ class MemorySource(JobSource):
             updated_at=self.now(),
             dataset_id=request.dataset_id,
             dataset_name=self.datasets.kept[request.dataset_id].name,
+            more_data=named(request.more_data, {key: each.name for key, each in self.datasets.kept.items()}),
             config_id=request.config_id,
             config_name=config.name if config else None,
             trainer=request.settings.trainer,
@@ -182,6 +187,10 @@ class MemorySource(JobSource):
         self.add(job)
         self.submissions[request.submission_id] = job.id
         return job
+
+    def _unknown(self, request: JobRequest) -> str:
+        is_gone = any(each.dataset_id not in self.datasets.kept for each in request.more_data)
+        return "There is no such dataset." if is_gone else ""
 
     def create_sweep(self, request: JobRequest, values: SweepValues) -> Sequence[Job]:
         self._called("create_sweep")

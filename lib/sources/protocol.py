@@ -34,7 +34,8 @@ _WIDTHS_AND_COUNTS = {"24h": (timedelta(hours=1), 24), "7d": (timedelta(days=1),
 class Action(StrEnum):
     """What a source may be unable to do.
 
-    ``RETRY_IN_PLACE``: a retry is the next attempt of the same job; ``SWEEP``: all jobs of a sweep are made at once.
+    ``RETRY_IN_PLACE``: a retry is the next attempt of the same job; ``SWEEP``: all jobs of a sweep are made at once;
+    ``MORE_DATA``: a job has further datasets beside its main one.
     """
 
     CREATE = "create"
@@ -43,6 +44,7 @@ class Action(StrEnum):
     CONTINUE = "continue"
     RETRY_IN_PLACE = "retry in place"
     SWEEP = "start a sweep"
+    MORE_DATA = "train on several datasets"
     MOVE = "move"
     DELETE = "delete"
     ANNOTATE = "annotate"
@@ -51,7 +53,7 @@ class Action(StrEnum):
     CHANGE_CONFIGS = "change configurations"
 
 
-_NOT_OF_JOBS = (Action.SWEEP, Action.CHANGE_DATASETS, Action.CHANGE_CONFIGS)
+_NOT_OF_JOBS = (Action.SWEEP, Action.MORE_DATA, Action.CHANGE_DATASETS, Action.CHANGE_CONFIGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class JobSource(ABC):
         checked_trainers: Names of those whose start can be tried with ``start_check``.
         used_settings: What its trainers take; other settings are kept with a configuration and change nothing.
         lists_samples: Whether the newest samples of a whole list are known without a request for each job.
+        takes_more_data: Whether a job may have further datasets (``JobRequest.more_data``).
         executors: Where a job may run, the usual place first; empty where that is not chosen.
         cluster: Reads the cluster that runs jobs, or raises SourceError; None where there is none.
         notifies: Whether it tells people when a job ends, unless its request says otherwise.
@@ -162,6 +165,7 @@ class JobSource(ABC):
     used_settings: frozenset[str] = frozenset(SETTINGS)
     lists_samples: bool = True
     notifies: bool = False
+    takes_more_data: bool = False
     executors: tuple[str, ...] = ()
     cluster: Callable[[], Cluster] | None = None
     datasets: Datasets = NoDatasets()
@@ -341,6 +345,8 @@ class JobSource(ABC):
             return type(self.datasets).create is not Datasets.create
         if action is Action.CHANGE_CONFIGS:
             return type(self.configs).save is not Configs.save
+        if action is Action.MORE_DATA:
+            return self.takes_more_data
         method = "create_sweep" if action is Action.SWEEP else f"{action}_job"
         return action is Action.RETRY_IN_PLACE or getattr(type(self), method) is not getattr(JobSource, method)
 

@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     for name in ("sample_prompts", "resume", "network_weights"):
         parser.add_argument(f"--{name}", type=_absolute)
     parser.add_argument("--initial_step", type=int)
+    parser.add_argument("--more_data", type=_repeated_folder, action="append", default=[], metavar="REPEATS:FOLDER")
     parser.add_argument("--save_state", action="store_true")
     plan = Plan(**vars(parser.parse_args(arguments)))
     plan.output_dir.mkdir(exist_ok=True)  # what it is in has to be there, or the data folder is away
@@ -38,6 +39,11 @@ def main(arguments: list[str]) -> int:
 
 def _absolute(text: str) -> Path:
     return Path(text).absolute()
+
+
+def _repeated_folder(text: str) -> tuple[int, Path]:
+    repeats, _, folder = text.partition(":")
+    return _positive(repeats), _absolute(folder)
 
 
 def _positive(text: str) -> int:

@@ -14,7 +14,7 @@ COMMENT = "Made by the tiny trainer: a check of the whole way on a CPU, not a Lo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The arguments of one training; names and meaning as sd-scripts'."""
+    """The arguments of one training; names and meaning as sd-scripts'. ``more_data``: repeats and folder of others."""
 
     train_data_dir: Path
     output_dir: Path
@@ -32,15 +32,25 @@ class Plan:
     resume: Path | None = None
     network_weights: Path | None = None
     initial_step: int | None = None
+    more_data: tuple[tuple[int, Path], ...] = ()
 
     @property
     def side_px(self) -> int:
         """The resolution, rounded down to whole patches."""
         return max(PATCH_PX, self.resolution // PATCH_PX * PATCH_PX)
 
-    def batches(self, image_count: int) -> int:
+    @property
+    def folders(self) -> dict[Path, int]:
+        """Folder -> repeats of its images."""
+        return {self.train_data_dir: self.dataset_repeats, **{folder: repeats for repeats, folder in self.more_data}}
+
+    def shown(self, images: Sequence[TrainingImage]) -> int:
+        """How many images an epoch shows: all with their repeats."""
+        return sum(self.folders[image.path.parent] for image in images)
+
+    def batches(self, images: Sequence[TrainingImage]) -> int:
         """Batches per epoch."""
-        return math.ceil(image_count * self.dataset_repeats / self.train_batch_size)
+        return math.ceil(self.shown(images) / self.train_batch_size)
 
 
 def metadata(plan: Plan, images: Sequence[TrainingImage], *, epoch: int, step: int) -> dict[str, str]:
@@ -48,18 +58,21 @@ def metadata(plan: Plan, images: Sequence[TrainingImage], *, epoch: int, step: i
 
     Times and the session's number are left out: the same seed gives the same file.
     """
-    folder = plan.train_data_dir.name
+    folders = {
+        folder.name: ([image for image in images if image.path.parent == folder], repeats)
+        for folder, repeats in plan.folders.items()
+    }
     size = f"({plan.side_px}, {plan.side_px})"
-    bucket = {"resolution": [plan.side_px, plan.side_px], "count": len(images) * plan.dataset_repeats}
+    bucket = {"resolution": [plan.side_px, plan.side_px], "count": plan.shown(images)}
     values: dict[str, object] = {
         "ss_output_name": plan.output_name,
         "ss_training_comment": COMMENT,
         "ss_steps": step,
         "ss_epoch": epoch,
         "ss_num_epochs": plan.max_train_epochs,
-        "ss_max_train_steps": plan.batches(len(images)) * plan.max_train_epochs,
-        "ss_num_batches_per_epoch": plan.batches(len(images)),
-        "ss_num_train_images": len(images) * plan.dataset_repeats,
+        "ss_max_train_steps": plan.batches(images) * plan.max_train_epochs,
+        "ss_num_batches_per_epoch": plan.batches(images),
+        "ss_num_train_images": plan.shown(images),
         "ss_num_reg_images": 0,
         "ss_batch_size_per_device": plan.train_batch_size,
         "ss_total_batch_size": plan.train_batch_size,
@@ -67,9 +80,11 @@ def metadata(plan: Plan, images: Sequence[TrainingImage], *, epoch: int, step: i
         "ss_resolution": size,
         "ss_enable_bucket": False,
         "ss_bucket_info": _json({"buckets": {"0": bucket}, "mean_img_ar_error": 0.0}),
-        "ss_dataset_dirs": _json({folder: {"n_repeats": plan.dataset_repeats, "img_count": len(images)}}),
+        "ss_dataset_dirs": _json(
+            {name: {"n_repeats": repeats, "img_count": len(found)} for name, (found, repeats) in folders.items()}
+        ),
         "ss_reg_dataset_dirs": _json({}),
-        "ss_tag_frequency": _json({folder: tag_frequency(images)}),
+        "ss_tag_frequency": _json({name: tag_frequency(found) for name, (found, _) in folders.items()}),
         "ss_network_module": "lib.tiny_trainer",
         "ss_network_dim": plan.network_dim,
         "ss_network_alpha": float(plan.network_alpha),

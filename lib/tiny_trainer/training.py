@@ -55,7 +55,7 @@ class Training:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.images = find_images(plan.train_data_dir)
+        self.images = [image for folder in plan.folders for image in find_images(folder)]
         self.pixels = PixelCache(plan.side_px)
         self.captions = [embed(image.caption) for image in self.images]
         self.network = PatchDenoiser(
@@ -67,12 +67,12 @@ class Training:
 
     def run(self) -> bool:
         """Train; False when there is nothing to train on, or the state to go on from cannot be used."""
-        say(f"{len(self.images) * self.plan.dataset_repeats} train images with repeats.")
+        say(f"{self.plan.shown(self.images)} train images with repeats.")
         if not self.images:
             say(f"ERROR    No data found. Please verify arguments: {self.plan.train_data_dir} has no images")
             return False
         self._cache_latents()
-        batches, epochs = self.plan.batches(len(self.images)), self.plan.max_train_epochs
+        batches, epochs = self.plan.batches(self.images), self.plan.max_train_epochs
         try:
             finished_epochs = self._resume() // batches
         except UnusableState as problem:
@@ -126,19 +126,20 @@ class Training:
                 raise
 
     def _announce(self) -> None:
-        plan, count = self.plan, len(self.images)
+        plan, batches = self.plan, self.plan.batches(self.images)
         say(f"create LoRA network. base dim (rank): {plan.network_dim}, alpha: {plan.network_alpha:g}")
         say(f"create LoRA for {BASE_NAME}: {len(self.network.layers)} modules.")
         say("running training / 学習開始")
-        say(f"  num train images * repeats / 学習画像の数×繰り返し回数: {count * plan.dataset_repeats}")
-        say(f"  num batches per epoch / 1epochのバッチ数: {plan.batches(count)}")
+        say(f"  num train images * repeats / 学習画像の数×繰り返し回数: {plan.shown(self.images)}")
+        say(f"  num batches per epoch / 1epochのバッチ数: {batches}")
         say(f"  num epochs / epoch数: {plan.max_train_epochs}")
         say(f"  batch size per device / バッチサイズ: {plan.train_batch_size}")
-        say(f"  total optimization steps / 学習ステップ数: {plan.batches(count) * plan.max_train_epochs}")
+        say(f"  total optimization steps / 学習ステップ数: {batches * plan.max_train_epochs}")
 
     def _batches(self, count: int) -> Sequence[NDArray[np.int64]]:
         """The images of an epoch in a new order, cut into batches."""
-        order = self.chance.permutation(np.repeat(np.arange(len(self.images)), self.plan.dataset_repeats))
+        repeats = [self.plan.folders[image.path.parent] for image in self.images]
+        order = self.chance.permutation(np.repeat(np.arange(len(self.images)), repeats))
         size = self.plan.train_batch_size
         return [order[start : start + size] for start in range(0, count * size, size)]
 

@@ -35,6 +35,9 @@ class House(Protocol):
     def put_jobs(self, jobs: Sequence[Job]) -> None:
         """Make jobs known as they are."""
 
+    def put_dataset(self, name: str) -> str:
+        """Make a dataset with one image, and say its id; only where a job takes several."""
+
     def put_log(self, job: Job, data: bytes) -> None:
         """Give the latest attempt of a job its log."""
 
@@ -73,6 +76,10 @@ class MemoryHouse:
     def put_jobs(self, jobs: Sequence[Job]) -> None:
         self.source.add(*jobs)
 
+    def put_dataset(self, name: str) -> str:
+        self.source.datasets.kept[name] = Dataset(id=name, name=name, image_count=1)
+        return name
+
     def put_log(self, job: Job, data: bytes) -> None:
         self.source.logs[job.id, job.attempt] = data
 
@@ -103,13 +110,17 @@ class EmbeddedHouse:
         self.launcher = IdleLauncher(folder)
         now = (lambda: datetime.now(UTC)) if live_clock else self._clock
         self.source = EmbeddedSource(folder, recipes=recipes, launcher=self.launcher, now=now)
-        self.dataset_id = self.source.datasets.create("Portraits").id
-        (folder / "datasets" / self.dataset_id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        self.dataset_id = self.put_dataset("Portraits")
         config = TrainingConfig(id="", name="Quick", settings=TrainingSettings(), is_default=True)
         self.config_id = self.source.configs.save(config).id
 
     def put_jobs(self, jobs: Sequence[Job]) -> None:
         put_jobs(self.source._store, jobs)
+
+    def put_dataset(self, name: str) -> str:
+        dataset = self.source.datasets.create(name)
+        (self.source.datasets.path(dataset.id) / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        return dataset.id
 
     def put_log(self, job: Job, data: bytes) -> None:
         folder = self.source._files.attempt(job.id, job.attempt)

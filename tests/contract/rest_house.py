@@ -47,6 +47,9 @@ class RestHouse:
         for job in sorted(jobs, key=lambda each: str(each.created_at)):
             self._api.add_job(job.id, **_row(job))
 
+    def put_dataset(self, name: str) -> str:
+        raise NotImplementedError  # the API's jobs have one dataset
+
     def put_log(self, job: Job, data: bytes) -> None:
         self._remember(job, lambda history: history.runs[-1].log.data.extend(data))
 

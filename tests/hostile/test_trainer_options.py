@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from lib.embedded.trainers.ai_toolkit_settings import RULES as AI_TOOLKIT
-from lib.embedded.trainers.diffusers import RULES as DIFFUSERS
+from lib.embedded.trainers.diffusers_settings import RULES as DIFFUSERS
 from lib.embedded.trainers.musubi import RULES as MUSUBI
 from lib.embedded.trainers.option_rules import OptionRules
 from lib.embedded.trainers.parser_source import Kind, Option

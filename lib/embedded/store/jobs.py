@@ -32,6 +32,7 @@ from lib.jobs.annotations import Annotations, checked
 from lib.jobs.highlights import Highlights
 from lib.jobs.job import Artifact, Job, JobStatus, Origin, Progress
 from lib.jobs.job_request import JobRequest
+from lib.jobs.more_data import more_data_json
 from lib.jobs.query import JobPage, JobQuery, search_key
 from lib.jobs.resume import Start
 
@@ -151,11 +152,16 @@ class Store:
         return found is not None
 
     def active_job_names(self, *, dataset_id: str) -> list[str]:
-        """Names of jobs that have not ended and use the dataset."""
+        """Names of jobs that have not ended and use the dataset, as their main one or a further one."""
         with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT name FROM jobs WHERE status IN ('pending', 'running') AND dataset_id = ? ORDER BY seq",
-                (dataset_id,),
+                """
+                SELECT name FROM jobs WHERE status IN ('pending', 'running') AND (
+                    dataset_id = :id
+                    OR EXISTS (SELECT 1 FROM json_each(more_data) WHERE json_extract(value, '$.dataset_id') = :id)
+                ) ORDER BY seq
+                """,
+                {"id": dataset_id},
             ).fetchall()
         return [row["name"] for row in rows]
 
@@ -317,7 +323,8 @@ class Store:
     ) -> str:
         now = self._now()
         job_id = new_job_id(now)
-        texts = (request.name, job_id, dataset_name, config_name or request.config_id or "")
+        more = (each.name or each.dataset_id for each in request.more_data)
+        texts = (request.name, job_id, dataset_name, config_name or request.config_id or "", *more)
         values = {
             "id": job_id,
             "name": request.name,
@@ -337,6 +344,7 @@ class Store:
             "submitted_by": _person(),
             "retry_of": request.retry_of,
             "notify": request.notify,
+            "more_data": more_data_json(request.more_data) or None,
         }
         connection.execute(
             f"""

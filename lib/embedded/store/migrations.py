@@ -282,6 +282,11 @@ def _add_executor(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE attempts ADD COLUMN node TEXT NOT NULL DEFAULT ''")
 
 
+def _add_more_data(connection: sqlite3.Connection) -> None:
+    """The datasets of a job beside its main one, as JSON; NULL for none."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN more_data TEXT")
+
+
 MIGRATIONS = (
     Migration(number=1, what="the first schema", apply=_create),
     Migration(number=2, what="search texts have single spaces", apply=_collapse_spaces),
@@ -297,4 +302,5 @@ MIGRATIONS = (
     Migration(number=12, what="sweeps", apply=_add_sweeps),
     Migration(number=13, what="what attempts go on from", apply=_add_starts),
     Migration(number=14, what="where jobs run", apply=_add_executor),
+    Migration(number=15, what="further datasets of a job", apply=_add_more_data),
 )

@@ -21,6 +21,7 @@ from lib.jobs.job import (
     RunPlace,
 )
 from lib.jobs.machine import GpuUse, MachineUse
+from lib.jobs.more_data import more_data_from
 from lib.jobs.resume import Start
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings, settings_from_payload, settings_payload
 
@@ -126,6 +127,7 @@ def job_from(row: sqlite3.Row) -> Job:
         finished_at=to_time(row["finished_at"]),
         dataset_id=row["dataset_id"],
         dataset_name=row["dataset_name"],
+        more_data=more_data_from(row["more_data"]),
         config_id=row["config_id"],
         config_name=row["config_name"],
         settings=json.loads(row["settings"]),

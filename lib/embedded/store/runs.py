@@ -27,6 +27,7 @@ from lib.jobs.cluster import NEEDED
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress, RunPlace
 from lib.jobs.machine import MachineUse
+from lib.jobs.more_data import MoreData, more_data_from
 from lib.jobs.news import News, Run, end_news, nan_news, stall_news
 from lib.jobs.resume import Start
 from lib.jobs.stalls import is_stalled
@@ -66,6 +67,7 @@ class Claim:
     origin: Origin = Origin.DASHBOARD
     place: RunPlace | None = None
     start: Start | None = None
+    more_data: tuple[MoreData, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -393,4 +395,5 @@ def _claim_from(row: sqlite3.Row, gpus: Iterable[str]) -> Claim:
         origin=origin_from(row["origin"]),
         place=place_from(row["place"]),
         start=start,
+        more_data=more_data_from(row["more_data"]),
     )

@@ -9,8 +9,9 @@ import ast
 import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,14 @@ from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs,
 from lib.embedded.trainers.option_rules import extra_problems
 from lib.embedded.trainers.parser_source import Option
 from lib.embedded.trainers.recipe import (
+    NO_MORE,
     EndedRun,
     FoundState,
+    MoreFolder,
     TrainingRun,
     dataset_problems,
+    dataset_problems_of,
+    told_of,
     tried_run,
 )
 from lib.jobs.artifact_names import LORA_KINDS
@@ -76,7 +81,7 @@ class AiToolkitRecipe(InstalledTrainer):
             *extra_problems(settings.extra, RULES, self._known(), self._models),
             *([] if folder else self._version_problems(settings, dataset)),
             *filter(None, map(prompt_problem, (*settings.sample_prompts, settings.negative_prompt))),
-            *words_problems(settings, dataset),
+            *words_problems(settings.class_tokens, dataset),
             *dataset_problems(dataset),
         ]
 
@@ -110,9 +115,18 @@ class AiToolkitRecipe(InstalledTrainer):
             for each in sorted(unknown)[:1]
         ]
 
-    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """Images that cannot be used, or have neither a caption nor words instead."""
+        found = (
+            told_of(each, problem)
+            for each in more
+            for problem in words_problems(each.said.class_tokens, each.dataset, "beside the dataset")
+        )
+        return [*found, *dataset_problems_of(more)]
+
+    def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
         """What it is told: it counts no epochs."""
-        return settings.max_steps or steps_of_epochs(dataset, settings, settings.epochs)
+        return settings.max_steps or _steps(settings, dataset, more, settings.epochs)
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv."""
@@ -128,7 +142,7 @@ class AiToolkitRecipe(InstalledTrainer):
             "device": "cuda:0",
             "log_dir": str(run.attempt_dir / EVENTS_FOLDER),
             **sections,
-            "datasets": [sections["datasets"]],
+            "datasets": [sections["datasets"], *_more_sections(run, sections["datasets"])],
         }
         return {"job": "extension", "config": {"name": file_stem(run.name), "process": [process]}}
 
@@ -151,9 +165,11 @@ class AiToolkitRecipe(InstalledTrainer):
     def prepare(self, run: TrainingRun) -> None:
         """Make a folder of links, since caches are written beside the images, and write the file."""
         run.output_dir.mkdir(parents=True, exist_ok=True)
-        for link, caption in linked_images(run.dataset_path, run.attempt_dir / DATASET_FOLDER):
-            if caption:
-                link.with_suffix(".txt").write_text(caption, encoding="utf-8")
+        paths = (run.dataset_path, *(each.path for each in run.more))
+        for path, folder in zip(paths, _folders(run), strict=True):
+            for link, caption in linked_images(path, folder):
+                if caption:
+                    link.with_suffix(".txt").write_text(caption, encoding="utf-8")
         # All in ASCII, with the dollar as a code: what is read looks like no variable.
         text = json.dumps(self.config(run), indent=2).replace("$", "\\u0024")
         (run.attempt_dir / CONFIG_FILE).write_text(text, encoding="utf-8")
@@ -209,9 +225,10 @@ def _lay_start(run: TrainingRun, start: Start, path: Path) -> None:
 def _own_keys(run: TrainingRun, kind: ToolkitArchitecture) -> dict[str, dict[str, Any]]:
     """Section -> the keys that no setting stands for alone."""
     settings = run.settings
-    steps = settings.max_steps or _steps(run, settings.epochs)
-    save = settings.save_every_steps or _steps(run, settings.save_every_epochs)
-    sample = settings.sample_every_steps or _steps(run, settings.sample_every_epochs)
+    counted = partial(_steps, settings, run.dataset, run.more)
+    steps = settings.max_steps or counted(settings.epochs)
+    save = settings.save_every_steps or counted(settings.save_every_epochs)
+    sample = settings.sample_every_steps or counted(settings.sample_every_epochs)
     prompts = [" ".join(prompt.split()) for prompt in settings.sample_prompts if prompt.strip()]
     flow = "flowmatch" if kind.is_flow else "ddpm"
     warmup = settings.lr_warmup or 0
@@ -262,8 +279,35 @@ def _own_keys(run: TrainingRun, kind: ToolkitArchitecture) -> dict[str, dict[str
     }  # fmt: skip
 
 
-def _steps(run: TrainingRun, epochs: int) -> int:
-    return steps_of_epochs(run.dataset, run.settings, epochs) if epochs else 0
+def _folders(run: TrainingRun) -> list[Path]:
+    """Where the links to the images of each dataset lie."""
+    names = [DATASET_FOLDER, *(f"{DATASET_FOLDER}-{number}" for number in range(2, len(run.more) + 2))]
+    return [run.attempt_dir / name for name in names]
+
+
+def _more_sections(run: TrainingRun, main: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The further datasets, which share all but these keys with the main one."""
+    shared = {key: value for key, value in main.items() if key != "default_caption"}
+    return [
+        {
+            **shared,
+            "folder_path": str(folder),
+            "num_repeats": each.said.repeats,
+            **({"default_caption": each.said.class_tokens} if each.said.class_tokens else {}),
+            **({"is_reg": True} if each.said.is_regularisation else {}),
+        }
+        for each, folder in zip(run.more, _folders(run)[1:], strict=True)
+    ]
+
+
+def _steps(settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder], epochs: int) -> int:
+    """Steps of some epochs: every second one is of regularisation images, where there are some."""
+    if not epochs:
+        return 0
+    images = (dataset.image_count or 0) * settings.repeats
+    images += sum(each.images for each in more if not each.said.is_regularisation)
+    turns = 2 if any(each.said.is_regularisation for each in more) else 1
+    return turns * steps_of_epochs(images, settings, epochs)
 
 
 def _arguments(lines: Sequence[str]) -> dict[str, Any]:

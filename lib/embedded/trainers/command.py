@@ -1,7 +1,8 @@
 """Trainers that an administrator describes as command lines, in the TOML file that LORA_COMMANDS names.
 
 Each table is one trainer. ``{dataset}``, ``{output}``, ``{name}``, ``{prompts}`` and the name of any setting stand for
-values. A command is a list of arguments and never passes a shell, so every character of a value is just that character.
+values; ``{more_datasets}`` becomes an argument for the folder of each further dataset. A command is a list of arguments
+and never passes a shell, so every character of a value is just that character.
 """
 
 import re
@@ -15,15 +16,24 @@ from typing import Any
 
 from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
 from lib.embedded.trainers.model_files import ModelFiles
-from lib.embedded.trainers.recipe import FoundFile, Recipe, TrainingRun, dataset_problems
+from lib.embedded.trainers.recipe import (
+    FoundFile,
+    MoreFolder,
+    Recipe,
+    TrainingRun,
+    dataset_problems,
+    dataset_problems_of,
+)
 from lib.jobs.dataset import Dataset
+from lib.jobs.more_data import MoreData
 from lib.jobs.setting_kinds import Options
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 
 MOST_FILE_BYTES = 1 << 20
 MOST_ARGUMENTS = 500
 EXPECTED_BYTES = 200_000_000  # what a command writes is unknown
-OWN_PLACEHOLDERS = ("dataset", "output", "name", "prompts")
+MORE = "more_datasets"
+OWN_PLACEHOLDERS = ("dataset", "output", "name", "prompts", MORE)
 _SETTINGS = tuple(name for name, each in SETTINGS.items() if name != "trainer" and not isinstance(each, Options))
 _MODELS = ("base_model", "vae", "clip_l", "clip_g", "t5xxl", "text_encoder", "network_weights")
 _KEYS = frozenset({"label", "argv", "before", "uses_gpu"})
@@ -68,6 +78,17 @@ class CommandRecipe(Recipe):
             *filter(None, (self._value_problem(name, settings) for name in self._command.placeholders)),
             *dataset_problems(dataset),
         ]
+
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """Those that it does not name in its arguments, and what cannot be told to it."""
+        if MORE not in self._command.placeholders:
+            return super().more_problems(settings, more)
+        if any(each.said != MoreData(dataset_id=each.said.dataset_id, name=each.said.name) for each in more):
+            return [
+                f"The command {self.name} takes the folders of further datasets only: no repeats, words or "
+                "regularisation. Set them back."
+            ]
+        return dataset_problems_of(more)
 
     def _value_problem(self, name: str, settings: TrainingSettings) -> str:
         if name in OWN_PLACEHOLDERS:
@@ -167,7 +188,7 @@ def _part_problem(part: str) -> str:
             continue
         if spec or conversion or name not in (*OWN_PLACEHOLDERS, *_SETTINGS):
             return f"names the unknown value {{{name[:40]}}}. Known: {', '.join((*OWN_PLACEHOLDERS, *_SETTINGS))}"
-        if isinstance(getattr(TrainingSettings(), name, None), tuple) and part != f"{{{name}}}":
+        if (name == MORE or isinstance(getattr(TrainingSettings(), name, None), tuple)) and part != f"{{{name}}}":
             return f"has {{{name}}} inside of {part[:60]!r}. It holds several texts, so it must be a whole argument"
     return ""
 
@@ -178,11 +199,12 @@ def _names_in(part: str) -> Iterator[str]:
 
 def _filled(argv: Sequence[str], run: TrainingRun) -> list[str]:
     """The arguments with their values. One that names an empty value is left out, a list becomes several."""
-    own = {
+    own: dict[str, Any] = {
         "dataset": run.dataset_path,
         "output": run.output_dir,
         "name": file_stem(run.name),
         "prompts": run.output_dir / PROMPTS_FILE,
+        MORE: tuple(str(each.path) for each in run.more),
     }
     arguments: list[str] = []
     for part in argv:

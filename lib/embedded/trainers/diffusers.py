@@ -5,35 +5,46 @@ together as ``checkpoint-{step}``, and show samples only inside TensorBoard.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
 from lib.embedded.files.availability import folder_unavailable
+from lib.embedded.trainers.diffusers_settings import (
+    ARCHITECTURES,
+    OPTIMIZERS,
+    OPTIONS,
+    PARAMETERS,
+    RULES,
+    SCRIPTS,
+    DiffusersArchitecture,
+    ignored_problems,
+)
 from lib.embedded.trainers.installed_trainer import NO_ARCHITECTURE, InstalledTrainer, chosen
 from lib.embedded.trainers.kohya_arguments import extra_arguments, launch, plain_arguments, said_twice, whole_path
 from lib.embedded.trainers.kohya_states import ACCELERATE, state_problem
 from lib.embedded.trainers.linked_dataset import linked_images, steps_of_epochs, words_problems
 from lib.embedded.trainers.model_files import expanded, is_path
-from lib.embedded.trainers.option_rules import OptionRules, extra_problems
+from lib.embedded.trainers.option_rules import extra_problems
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import (
+    NO_MORE,
     EndedRun,
     FoundState,
+    MoreFolder,
     TrainingRun,
     dataset_problems,
+    dataset_problems_of,
     tried_run,
 )
 from lib.jobs.dataset import Dataset
 from lib.jobs.resume import Start
-from lib.jobs.training_settings import Parameter, TrainingSettings
+from lib.jobs.training_settings import TrainingSettings
 
-SCRIPTS = "examples/dreambooth"
 ENTRY = "parse_args"
-DATASET_FOLDER, CACHE_FOLDER = "dataset", "datasets-cache"
+DATASET_FOLDER, CLASS_FOLDER, CACHE_FOLDER = "dataset", "class-images", "datasets-cache"
 CAPTION_COLUMN = "text"
 WEIGHTS = "pytorch_lora_weights.safetensors"
 # For images that all have a caption of their own: the scripts ask for a prompt, and do not use it then.
@@ -42,121 +53,6 @@ PRECISION = "bf16"
 NEVER = 1_000_000_000
 # A checkpoint holds the LoRA in 16 bit or 32 bit, and two values of 32 bit per weight for the optimizer.
 SIZES_PER_CHECKPOINT = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiffusersArchitecture:
-    """A kind of base model.
-
-    Attributes:
-        options: Setting -> option, beyond those that all scripts have.
-        bytes_per_rank: Size of its LoRA in 16 bit, per rank: an estimate for the attention layers.
-    """
-
-    label: str
-    script: str
-    bytes_per_rank: int
-    options: Mapping[str, str] = field(default_factory=dict)
-    has_alpha: bool = False
-    has_dora: bool = False
-    caches_latents: bool = True
-
-
-ARCHITECTURES = {
-    "sdxl": DiffusersArchitecture(
-        label="SDXL", script=f"{SCRIPTS}/train_dreambooth_lora_sdxl.py", bytes_per_rank=2_900_000,
-        options={"vae": "pretrained_vae_model_name_or_path", "min_snr_gamma": "snr_gamma"},
-        has_dora=True, caches_latents=False,
-    ),
-    "sd3": DiffusersArchitecture(
-        label="Stable Diffusion 3", script=f"{SCRIPTS}/train_dreambooth_lora_sd3.py", bytes_per_rank=1_200_000,
-    ),
-    "flux": DiffusersArchitecture(
-        label="FLUX.1", script=f"{SCRIPTS}/train_dreambooth_lora_flux.py", bytes_per_rank=3_300_000, has_alpha=True,
-    ),
-}  # fmt: skip
-
-OPTIMIZERS = {
-    "AdamW": ("--optimizer=AdamW",),
-    "AdamW8bit": ("--optimizer=AdamW", "--use_8bit_adam"),
-    "Prodigy": ("--optimizer=prodigy",),
-}
-SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
-# Setting -> option of every script, where a value that is set is passed on as it is and a switch that is on has none.
-OPTIONS = {
-    "gradient_accumulation": "gradient_accumulation_steps",
-    "loader_workers": "dataloader_num_workers",
-    "gradient_checkpointing": "gradient_checkpointing",
-    "lr_scheduler": "lr_scheduler",
-    "lr_cycles": "lr_num_cycles",
-    "text_encoder_lr": "text_encoder_lr",
-    "keep_last": "checkpoints_total_limit",
-    "flip_images": "random_flip",
-}
-_OWN = {
-    "base_model": "pretrained_model_name_or_path",
-    "epochs": "num_train_epochs",
-    "max_steps": "max_train_steps",
-    "learning_rate": "learning_rate",
-    "batch_size": "train_batch_size",
-    "resolution": "resolution",
-    "network_dim": "rank",
-    "network_alpha": "lora_alpha",
-    "repeats": "repeats",
-    "seed": "seed",
-    "extra": "",
-    "vae": "pretrained_vae_model_name_or_path",
-    "min_snr_gamma": "snr_gamma",
-    "class_tokens": "instance_prompt",
-    "lr_warmup": "lr_warmup_steps",
-    "save_every_epochs": "checkpointing_steps",
-    "save_every_steps": "checkpointing_steps",
-}
-PARAMETERS: Mapping[str, Parameter] = {
-    **{setting: Parameter(name=name) for setting, name in {**_OWN, **OPTIONS}.items()},
-    "text_encoder_lr": Parameter(name="train_text_encoder, text_encoder_lr"),
-    "architecture": Parameter(name="", choices=tuple(ARCHITECTURES)),
-    "mixed_precision": Parameter(name="mixed_precision", choices=("no", "fp16", "bf16")),
-    "optimizer": Parameter(name="optimizer, use_8bit_adam", choices=tuple(OPTIMIZERS)),
-    "lr_scheduler": Parameter(name="lr_scheduler", choices=SCHEDULES),
-    "network_module": Parameter(name="use_dora", choices=("LoRA", "DoRA")),
-    "cache_latents": Parameter(name="cache_latents", choices=("no", "memory")),
-}
-
-_FREE = re.compile(r"[^\x00-\x1f]*")
-_READS, _UPLOADS = "names a folder that the trainer would read or fill", "sends files to a server"
-RULES = OptionRules(
-    set_by_dashboard=frozenset(
-        {
-            *("pretrained_model_name_or_path", "pretrained_vae_model_name_or_path", "dataset_name", "cache_dir"),
-            *("caption_column", "image_column", "instance_prompt", "output_dir", "logging_dir", "report_to"),
-            *("rank", "lora_alpha", "learning_rate", "train_batch_size", "resolution", "repeats", "seed"),
-            *("num_train_epochs", "max_train_steps", "checkpointing_steps", "optimizer", "use_8bit_adam"),
-            *("lr_warmup_steps", "mixed_precision", "train_text_encoder", "cache_latents", "local_rank"),
-            *("resume_from_checkpoint", "use_dora"),
-        }
-    ),
-    refused={
-        **dict.fromkeys(("instance_data_dir", "dataset_config_name", "class_data_dir"), _READS),
-        **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token"), _UPLOADS),
-    },
-    texts={
-        **dict.fromkeys(("class_prompt", "validation_prompt"), _FREE),
-        **dict.fromkeys(("revision", "variant"), re.compile(r"\w[\w.-]*")),
-        **dict.fromkeys(("lora_layers", "lora_blocks"), re.compile(r"[\w.]+(,[\w.]+)*")),
-    },
-    words={
-        "prodigy_use_bias_correction": frozenset({"True"}),
-        "prodigy_safeguard_warmup": frozenset({"True"}),
-        "image_interpolation_mode": frozenset({"lanczos", "bilinear", "bicubic", "nearest"}),
-    },
-    ranges={
-        "lora_dropout": (0, 1),
-        "guidance_scale": (0, 50),
-        "logit_mean": (-10, 10),
-        "dataloader_num_workers": (0, 32),
-    },
-)
 
 
 class DiffusersRecipe(InstalledTrainer):
@@ -181,7 +77,7 @@ class DiffusersRecipe(InstalledTrainer):
             *said_twice(settings, {**OPTIONS, **kind.options}),
             *options,
             *([] if folder or options else self._parser_problems(settings, dataset, kind)),
-            *words_problems(settings, dataset),
+            *words_problems(settings.class_tokens, dataset),
             *dataset_problems(dataset),
         ]
 
@@ -214,9 +110,32 @@ class DiffusersRecipe(InstalledTrainer):
         command = self.command(tried_run(replace(settings, extra={}), dataset))
         return version_problems(command[command.index(self._folder.at(kind.script)) :], known, self.name)
 
-    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """The scripts take one dataset to learn, and one of class images, which all have the same text."""
+        if len(more) > 1 or not more[0].said.is_regularisation:
+            return [
+                "diffusers trains on one dataset, and beside it on one of regularisation images at most. "
+                "Take the others out, or choose another trainer."
+            ]
+        (only,), known = more, self._parser(chosen(ARCHITECTURES, settings))
+        names = [option[2:].partition("=")[0] for option in _class_arguments(tried_run(settings, only.dataset, more))]
+        lacking = [name for name in names if known and name not in known]
+        faults = {
+            "diffusers shows all regularisation images with one text, not with their captions. Give it as the words "
+            "instead of a caption beside the dataset.": not only.said.class_tokens,
+            "diffusers repeats regularisation images as often as it needs them. Set their repeats to 1.": (
+                only.said.repeats != 1
+            ),
+            f"The further option {next(iter(settings.extra.keys() & {*names}), '')} belongs to the regularisation "
+            "images, which are chosen as a dataset. Remove it.": bool(settings.extra.keys() & {*names}),
+            f"This diffusers has no option {next(iter(lacking), '')}: it is of another version than the dashboard "
+            "knows. Update it.": bool(lacking),
+        }
+        return [*(problem for problem, is_there in faults.items() if is_there), *dataset_problems_of(more)]
+
+    def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
         """Steps as the scripts count them: they have no aspect ratio buckets."""
-        return settings.max_steps or steps_of_epochs(dataset, settings, settings.epochs)
+        return settings.max_steps or steps_of_epochs(_shown(settings, dataset, more), settings, settings.epochs)
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
@@ -232,6 +151,7 @@ class DiffusersRecipe(InstalledTrainer):
             f"--caption_column={CAPTION_COLUMN}",
             f"--cache_dir={run.attempt_dir / CACHE_FOLDER}",
             f"--instance_prompt={settings.class_tokens or UNUSED_PROMPT}",
+            *_class_arguments(run),
             f"--output_dir={run.output_dir}",
             f"--rank={settings.network_dim}",
             *([f"--lora_alpha={settings.network_alpha:g}"] if kind.has_alpha else []),
@@ -243,7 +163,7 @@ class DiffusersRecipe(InstalledTrainer):
             if settings.max_steps
             else f"--num_train_epochs={settings.epochs}",
             f"--learning_rate={settings.learning_rate:g}",
-            f"--lr_warmup_steps={_warmup_steps(run.settings, self.steps(run.settings, run.dataset))}",
+            f"--lr_warmup_steps={_warmup_steps(run.settings, self.steps(run.settings, run.dataset, run.more))}",
             *OPTIMIZERS.get(settings.optimizer, OPTIMIZERS["AdamW"]),
             f"--seed={settings.seed}",
             f"--mixed_precision={precision}",
@@ -264,6 +184,8 @@ class DiffusersRecipe(InstalledTrainer):
         images = linked_images(run.dataset_path, folder)
         lines = [json.dumps({"file_name": link.name, CAPTION_COLUMN: caption}) for link, caption in images]
         (folder / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        for each in run.more:
+            list(linked_images(each.path, run.attempt_dir / CLASS_FOLDER))
 
         if run.start and run.start_path:
             link = run.output_dir / _resumed(run.start)
@@ -281,36 +203,6 @@ class DiffusersRecipe(InstalledTrainer):
         return (1 + SIZES_PER_CHECKPOINT * min(saves, settings.keep_last or saves)) * file_bytes
 
 
-def ignored_problems(settings: TrainingSettings, kind: DiffusersArchitecture) -> list[str]:
-    """Settings that the script would ignore, or that contradict each other."""
-    said = settings
-    faults = {
-        f"diffusers takes a VAE of its own for SDXL only, not for {kind.label}. Empty the field.": (
-            bool(said.vae) and "vae" not in kind.options
-        ),
-        f"Min-SNR belongs to SDXL, not to {kind.label}. Empty the field.": (
-            said.min_snr_gamma is not None and "min_snr_gamma" not in kind.options
-        ),
-        f"diffusers trains {kind.label} with an alpha that is the rank. Set the alpha to {said.network_dim}.": (
-            not kind.has_alpha and said.network_alpha != said.network_dim
-        ),
-        "diffusers takes whole numbers as alpha. Round it.": kind.has_alpha and said.network_alpha % 1 != 0,
-        f"diffusers trains {kind.label} as a plain LoRA. Choose LoRA.": (
-            said.network_module == "DoRA" and not kind.has_dora
-        ),
-        "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
-            said.lr_cycles is not None and said.lr_scheduler != "cosine_with_restarts"
-        ),
-        "The schedule constant has no warm-up. Choose constant_with_warmup, or empty the warm-up.": (
-            bool(said.lr_warmup) and said.lr_scheduler in ("", "constant")
-        ),
-        "diffusers shows samples only inside TensorBoard, so it makes no sample images. Empty the sample prompts.": (
-            bool(said.sample_prompts)
-        ),
-    }
-    return [problem for problem, is_there in faults.items() if is_there]
-
-
 def _warmup_steps(settings: TrainingSettings, all_steps: int) -> int:
     """A warm-up below 1 is a share of all steps; without one the script would take 500."""
     warmup = settings.lr_warmup or 0
@@ -322,7 +214,26 @@ def _checkpoint_steps(run: TrainingRun) -> int:
     settings = run.settings
     if settings.save_every_steps or not settings.save_every_epochs:
         return settings.save_every_steps or NEVER
-    return steps_of_epochs(run.dataset, settings, settings.save_every_epochs)
+    return steps_of_epochs(_shown(settings, run.dataset, run.more), settings, settings.save_every_epochs)
+
+
+def _shown(settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder]) -> int:
+    """Images of an epoch: each comes with a class image, until there are no more of either."""
+    return max((dataset.image_count or 0) * settings.repeats, *(each.dataset.image_count or 0 for each in more), 0)
+
+
+def _class_arguments(run: TrainingRun) -> list[str]:
+    """The regularisation images, all that there are: of more than it finds the script would make some itself."""
+    return [
+        argument
+        for each in run.more
+        for argument in (
+            "--with_prior_preservation",
+            f"--class_data_dir={run.attempt_dir / CLASS_FOLDER}",
+            f"--class_prompt={each.said.class_tokens}",
+            f"--num_class_images={each.dataset.image_count or 0}",
+        )
+    ]
 
 
 def _resumed(start: Start) -> str:

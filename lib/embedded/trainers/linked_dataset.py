@@ -25,17 +25,21 @@ def linked_images(source: Path, folder: Path) -> Iterable[tuple[Path, str]]:
         yield link, read_caption(image.with_suffix(".txt"))
 
 
-def words_problems(settings: TrainingSettings, dataset: Dataset) -> list[str]:
+def words_problems(words: str, dataset: Dataset, where: str = "under Images and captions") -> list[str]:
     """Images without a caption need the words that are used instead."""
-    if settings.class_tokens or not dataset.uncaptioned:
+    if words or not dataset.uncaptioned:
         return []
     return [
         f"{len(dataset.uncaptioned)} of the dataset's images have no caption, such as {dataset.uncaptioned[0]}. "
-        "Caption them, or give the words that are used instead under Images and captions."
+        f"Caption them, or give the words that are used instead {where}."
     ]
 
 
-def steps_of_epochs(dataset: Dataset, settings: TrainingSettings, epochs: int) -> int:
-    """Steps of some epochs without aspect ratio buckets, at least one. Each card gets its share of the batches."""
-    batches = math.ceil((dataset.image_count or 0) * settings.repeats / settings.batch_size)
+def steps_of_epochs(images: int, settings: TrainingSettings, epochs: int) -> int:
+    """Steps of some epochs without aspect ratio buckets, at least one. Each card gets its share of the batches.
+
+    Args:
+        images: With their repeats.
+    """
+    batches = math.ceil(images / settings.batch_size)
     return max(1, math.ceil(math.ceil(batches / settings.gpus) / settings.gradient_accumulation) * epochs)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import tomli_w
 
@@ -36,11 +37,15 @@ from lib.embedded.trainers.musubi_settings import (
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
 from lib.embedded.trainers.recipe import (
+    NO_MORE,
     EndedRun,
     FoundState,
+    MoreFolder,
     TrainingRun,
     caption_problems,
     dataset_problems,
+    dataset_problems_of,
+    told_of,
     tried_run,
 )
 from lib.embedded.trainers.sd_scripts_options import RANGES, REFUSED, TEXTS
@@ -146,11 +151,33 @@ class MusubiRecipe(InstalledTrainer):
             for script in kind.scripts
         }
 
-    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
-        """Steps as musubi-tuner counts them: batches are cut from each aspect ratio bucket."""
-        if settings.max_steps or not dataset.sizes:
-            return super().steps(settings, dataset)
-        batches = math.ceil(batches_of(dataset.sizes, settings) / settings.gpus)
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """What musubi-tuner does not have: regularisation, and words for images without a caption."""
+        problems = [
+            problem
+            for each in more
+            for problem, is_there in {
+                "musubi-tuner has no regularisation images. Take it out, or train on it as on any other.": (
+                    each.said.is_regularisation
+                ),
+                "musubi-tuner takes no words instead of a caption. Empty them, and caption the images.": bool(
+                    each.said.class_tokens
+                ),
+            }.items()
+            if is_there
+        ]
+        captions = [] if settings.caption_extension else [
+            told_of(each, problem) for each in more for problem in caption_problems(each.dataset, self.name)
+        ]  # fmt: skip
+        return [*dict.fromkeys(problems), *captions, *dataset_problems_of(more)]
+
+    def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
+        """Steps as musubi-tuner counts them: batches are cut from each aspect ratio bucket of each dataset."""
+        if settings.max_steps or not all(each.sizes for each in (dataset, *(one.dataset for one in more))):
+            return super().steps(settings, dataset, more)
+        own = batches_of(dataset.sizes, settings)
+        others = (batches_of(each.dataset.sizes, replace(settings, repeats=each.said.repeats)) for each in more)
+        batches = math.ceil((own + sum(others)) / settings.gpus)
         return math.ceil(batches / settings.gradient_accumulation) * settings.epochs
 
     def commands_before(self, run: TrainingRun) -> Sequence[Sequence[str]]:
@@ -203,7 +230,7 @@ class MusubiRecipe(InstalledTrainer):
         if start is None:
             return settings
         if settings.max_steps or start.epoch is None:
-            return replace(settings, max_steps=max(1, self.steps(settings, run.dataset) - start.step))
+            return replace(settings, max_steps=max(1, self.steps(settings, run.dataset, run.more) - start.step))
         return replace(settings, epochs=max(1, settings.epochs - start.epoch))
 
     def _launched(self, run: TrainingRun, script: str, arguments: Sequence[str], cards: int = 1) -> list[str]:
@@ -228,7 +255,8 @@ class MusubiRecipe(InstalledTrainer):
 
     def prepare(self, run: TrainingRun) -> None:
         """Make the folder of the caches, and write the dataset file and the prompt file."""
-        (run.attempt_dir / CACHE_FOLDER).mkdir(parents=True, exist_ok=True)
+        for folder in _caches(run):
+            folder.mkdir(parents=True, exist_ok=True)
         (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
         kind = chosen(ARCHITECTURES, run.settings)
         write_prompts(run, prompts_with_options(run.settings, kind.guidance))
@@ -243,7 +271,7 @@ class MusubiRecipe(InstalledTrainer):
 
 
 def dataset_toml(run: TrainingRun) -> str:
-    """The dataset as musubi-tuner's ``--dataset_config`` wants it; its caches go into the attempt's folder."""
+    """The datasets as musubi-tuner's ``--dataset_config`` wants them; their caches go into the attempt's folder."""
     settings = run.settings
     general = {
         "resolution": [settings.resolution, settings.resolution_height or settings.resolution],
@@ -252,12 +280,18 @@ def dataset_toml(run: TrainingRun) -> str:
         "enable_bucket": settings.buckets,
         "bucket_no_upscale": settings.bucket_no_upscale,
     }
-    dataset = {
-        "image_directory": str(run.dataset_path),
-        "cache_directory": str(run.attempt_dir / CACHE_FOLDER),
-        "num_repeats": settings.repeats,
-    }
-    return tomli_w.dumps({"general": general, "datasets": [dataset]})
+    folders = [(run.dataset_path, settings.repeats), *((each.path, each.said.repeats) for each in run.more)]
+    datasets = [
+        {"image_directory": str(path), "cache_directory": str(cache), "num_repeats": repeats}
+        for (path, repeats), cache in zip(folders, _caches(run), strict=True)
+    ]
+    return tomli_w.dumps({"general": general, "datasets": datasets})
+
+
+def _caches(run: TrainingRun) -> list[Path]:
+    """A folder for each dataset, since musubi-tuner lets no two share one."""
+    names = [CACHE_FOLDER, *(f"{CACHE_FOLDER}-{number}" for number in range(2, len(run.more) + 2))]
+    return [run.attempt_dir / name for name in names]
 
 
 def prompt_problem(prompt: str) -> str:

@@ -11,9 +11,27 @@ from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.trainer_folder import Installation
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind
+from lib.jobs.more_data import MoreData
 from lib.jobs.resume import Start
 from lib.jobs.secret_options import NOT_SHOWN, is_secret_option, shown_value
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings, set_names, total_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoreFolder:
+    """A further dataset of a run: what the job says of it, what is known of it, and where it is."""
+
+    said: MoreData
+    dataset: Dataset
+    path: Path
+
+    @property
+    def images(self) -> int:
+        """Its images with repeats."""
+        return (self.dataset.image_count or 0) * self.said.repeats
+
+
+NO_MORE: tuple[MoreFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +46,7 @@ class TrainingRun:
         gpu_count: How many cards it is given; 1 also where there is none.
         start: What it goes on from; None begins at step 0.
         start_path: Where that state or file is, which belongs to a former attempt; None without ``start``.
+        more: The datasets beside the main one.
     """
 
     job_id: str
@@ -40,14 +59,15 @@ class TrainingRun:
     gpu_count: int = 1
     start: Start | None = None
     start_path: Path | None = None
+    more: tuple[MoreFolder, ...] = NO_MORE
 
 
-def tried_run(settings: TrainingSettings, dataset: Dataset) -> TrainingRun:
+def tried_run(settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> TrainingRun:
     """A run that will not be made, to look at the command that its settings lead to."""
     folder = Path("attempt")
     return TrainingRun(
         job_id="job", name="lora", settings=settings, dataset=dataset, dataset_path=Path("dataset"),
-        attempt_dir=folder, output_dir=folder / "output",
+        attempt_dir=folder, output_dir=folder / "output", more=tuple(more),
     )  # fmt: skip
 
 
@@ -130,6 +150,10 @@ class Recipe(Protocol):
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""
 
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """Why it cannot train on these datasets beside the main one, in plain sentences; it is asked for some only."""
+        return [f"{self.name} trains on one dataset. Take the further ones out, or choose another trainer."]
+
     def base_model(self, settings: TrainingSettings) -> BaseModel | None:
         """What the base model is by its header; None where it is none of this disk, or the trainer needs none."""
         return None
@@ -163,9 +187,9 @@ class Recipe(Protocol):
         """What an attempt left to go on from, in any order; it looks at the disk. None: it cannot be continued."""
         return ()
 
-    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
+    def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
         """Optimisation steps of a whole training, as the trainer counts them."""
-        return total_steps(dataset.image_count or 0, settings)
+        return total_steps(dataset.image_count or 0, settings, more=sum(each.images for each in more))
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """About how much a whole run writes, for the check of free disk space."""
@@ -206,6 +230,16 @@ def dataset_problems(dataset: Dataset) -> list[str]:
         named = ", ".join(dataset.undecodable[:3]) + (", …" if len(dataset.undecodable) > 3 else "")
         return [f"{len(dataset.undecodable)} of the dataset's images cannot be decoded: {named}. Delete them first."]
     return []
+
+
+def dataset_problems_of(more: Sequence[MoreFolder]) -> list[str]:
+    """Why no trainer could use some of the further datasets, each with its name."""
+    return [told_of(each, problem) for each in more for problem in dataset_problems(each.dataset)]
+
+
+def told_of(more: MoreFolder, problem: str) -> str:
+    """A sentence about "the dataset" that says which of the further ones is meant."""
+    return f"Further dataset {more.dataset.name[:80]!r}: {problem}"
 
 
 def caption_problems(dataset: Dataset, trainer: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +29,13 @@ from lib.embedded.trainers.kohya_states import going_on, kohya_states, start_arg
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.parser_source import read_options, version_problems
 from lib.embedded.trainers.recipe import (
+    NO_MORE,
     EndedRun,
     FoundState,
+    MoreFolder,
     TrainingRun,
     dataset_problems,
+    dataset_problems_of,
     tried_run,
 )
 from lib.embedded.trainers.sd_scripts_options import RULES, known_options, prompt_problem
@@ -45,7 +49,7 @@ from lib.embedded.trainers.sd_scripts_settings import (
     network_arguments,
 )
 from lib.embedded.trainers.trainer_folder import TrainerFolder
-from lib.jobs.aspect_buckets import LARGEST_PX, SMALLEST_PX, STEP_PX, Buckets
+from lib.jobs.aspect_buckets import LARGEST_PX, SMALLEST_PX, STEP_PX, Buckets, Size, regularisation_counts
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -192,11 +196,20 @@ class SdScriptsRecipe(InstalledTrainer):
         """Its newest states: of an epoch, of a number of steps, of the end."""
         return kohya_states(ended)
 
-    def steps(self, settings: TrainingSettings, dataset: Dataset) -> int:
-        """Steps as sd-scripts counts them: batches are cut from each aspect ratio bucket."""
-        if settings.max_steps or not dataset.sizes or not settings.buckets:
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """Datasets without images that can be used: folders of both kinds are subsets of one dataset."""
+        return dataset_problems_of(more)
+
+    def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
+        """Steps as sd-scripts counts them: batches are cut from each aspect ratio bucket, over all folders together."""
+        if settings.max_steps or (not more and not (dataset.sizes and settings.buckets)):
             return super().steps(settings, dataset)
-        batches = _buckets(settings).batches(dataset.sizes, repeats=settings.repeats, batch_size=settings.batch_size)
+        is_known = settings.buckets and all(each.sizes for each in (dataset, *(one.dataset for one in more)))
+        shown = shown_images(settings, dataset, more, is_known=is_known)
+        if is_known:
+            batches = _buckets(settings).batches(shown, batch_size=settings.batch_size)
+        else:
+            batches = math.ceil(shown.total() / settings.batch_size)
         # Each card gets its share of the batches.
         return math.ceil(batches / settings.gpus / settings.gradient_accumulation) * settings.epochs
 
@@ -227,15 +240,43 @@ def architecture(settings: TrainingSettings, by_header: str = "") -> str:
     return "sdxl" if re.search(r"xl(?![a-z])", settings.base_model, re.IGNORECASE) else "sd15"
 
 
+def shown_images(
+    settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder], *, is_known: bool
+) -> Counter[Size]:
+    """Size -> how often images of it are shown in an epoch; all have one size where those are not ``is_known``."""
+    folders = [(dataset, settings.repeats, False)]
+    folders += [(each.dataset, each.said.repeats, each.said.is_regularisation) for each in more]
+    train: Counter[Size] = Counter()
+    regularisation: list[tuple[Size, int, int]] = []
+    for each, repeats, is_regularisation in folders:
+        for size, count in (each.sizes if is_known else {(0, 0): each.image_count or 0}).items():
+            if is_regularisation:
+                regularisation.append((size, count, repeats))
+            else:
+                train[size] += count * repeats
+    return train + regularisation_counts(regularisation, train.total()) if regularisation else train
+
+
 def dataset_toml(run: TrainingRun) -> str:
-    """The dataset as sd-scripts' ``--dataset_config`` wants it."""
+    """The dataset as sd-scripts' ``--dataset_config`` wants it: one subset for each folder."""
     settings = run.settings
     general = {"caption_extension": settings.caption_extension or ".txt", "enable_bucket": settings.buckets}
-    subset = {"image_dir": str(run.dataset_path), "num_repeats": settings.repeats}
+    values = dataset_values(settings)
+    words = {"class_tokens": values.pop("class_tokens")} if "class_tokens" in values else {}
+    subset = {"image_dir": str(run.dataset_path), "num_repeats": settings.repeats, **words}
     height = settings.resolution_height
     size = [settings.resolution, height] if height else settings.resolution
-    dataset = {"resolution": size, "batch_size": settings.batch_size, "subsets": [subset]}
-    return tomli_w.dumps({"general": {**general, **dataset_values(settings)}, "datasets": [dataset]})
+    dataset = {"resolution": size, "batch_size": settings.batch_size, "subsets": [subset, *map(_subset, run.more)]}
+    return tomli_w.dumps({"general": {**general, **values}, "datasets": [dataset]})
+
+
+def _subset(more: MoreFolder) -> dict[str, Any]:
+    said = more.said
+    subset: dict[str, Any] = {"image_dir": str(more.path), "num_repeats": said.repeats}
+    if said.class_tokens:
+        subset["class_tokens"] = said.class_tokens
+    # The prefix names what is learned, which these images do not show.
+    return {**subset, "is_reg": True, "caption_prefix": ""} if said.is_regularisation else subset
 
 
 def _architecture_problems(extra: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,16 @@ from types import MappingProxyType
 
 from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
 from lib.embedded.trainers.kohya_states import kohya_states, start_arguments
-from lib.embedded.trainers.recipe import EndedRun, FoundFile, FoundState, Recipe, TrainingRun, dataset_problems
+from lib.embedded.trainers.recipe import (
+    EndedRun,
+    FoundFile,
+    FoundState,
+    MoreFolder,
+    Recipe,
+    TrainingRun,
+    dataset_problems,
+    dataset_problems_of,
+)
 from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import Parameter, TrainingSettings
 from lib.settings import ROOT
@@ -31,6 +40,18 @@ class TinyRecipe(Recipe):
         """A dataset that cannot be used, or options that would be ignored silently."""
         return [*dataset_problems(dataset), *_option_problems(settings.extra)]
 
+    def more_problems(self, settings: TrainingSettings, more: Sequence[MoreFolder]) -> Sequence[str]:
+        """What it does not have: regularisation, and words for images without a caption."""
+        faults = {
+            "tiny has no regularisation images. Take them out, or choose another trainer.": any(
+                each.said.is_regularisation for each in more
+            ),
+            "tiny takes no words instead of a caption. Empty them beside the further datasets.": any(
+                each.said.class_tokens for each in more
+            ),
+        }
+        return [*(problem for problem, is_there in faults.items() if is_there), *dataset_problems_of(more)]
+
     def command(self, run: TrainingRun) -> list[str]:
         """The argv, with sd-scripts' argument names."""
         settings = run.settings
@@ -48,6 +69,7 @@ class TinyRecipe(Recipe):
             f"--train_batch_size={settings.batch_size}",
             f"--resolution={settings.resolution}",
             f"--dataset_repeats={settings.repeats}",
+            *(f"--more_data={each.said.repeats}:{each.path}" for each in run.more),
             f"--seed={settings.seed}",
             *([f"--sample_prompts={run.output_dir / PROMPTS_FILE}"] if prompt_lines(settings) else []),
             *(["--save_state"] if settings.save_state else []),

@@ -7,11 +7,12 @@ from pathlib import Path
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
-from lib.embedded.trainers.recipe import Recipe, TrainingRun, base_problems
+from lib.embedded.trainers.recipe import MoreFolder, Recipe, TrainingRun, base_problems
 from lib.embedded.worker.attempt_end import NotRunnable
 from lib.embedded.worker.executor import Executor, Need
 from lib.embedded.worker.gpus import Gpus
-from lib.errors import WorkerError
+from lib.errors import DatasetError, WorkerError
+from lib.jobs.more_data import MoreData
 from lib.jobs.resume import ResumePoint, Start
 from lib.ray_settings import LOCAL
 from lib.settings import ROOT
@@ -38,6 +39,7 @@ class AttemptStart:
             *_gpu_problems(claim),
             *self._start_problems(claim, recipe),
             *recipe.problems(claim.settings, training.dataset),
+            *(recipe.more_problems(claim.settings, training.more) if training.more else ()),
             *base_problems(recipe, claim.settings),
         ]
         if problems:
@@ -71,7 +73,19 @@ class AttemptStart:
             gpu_count=max(1, len(claim.gpus)) if claim.executor == LOCAL else claim.settings.gpus,
             start=claim.start,
             start_path=_start_path(claim.start, folder) if claim.start else None,
+            more=tuple(map(self._more, claim.more_data)),
         )
+
+    def _more(self, said: MoreData) -> MoreFolder:
+        """Raises DatasetError when it was deleted since."""
+        try:
+            return MoreFolder(
+                said=said, dataset=self.datasets.get(said.dataset_id), path=self.datasets.path(said.dataset_id)
+            )
+        except DatasetError as error:
+            raise DatasetError(
+                f"The further dataset {(said.name or said.dataset_id)[:80]!r} cannot be used. {error}", hint=error.hint
+            ) from error
 
     def _start_problems(self, claim: Claim, recipe: Recipe) -> list[str]:
         """Why the attempt cannot go on from what it was to; empty when it can, or begins at step 0."""
@@ -90,7 +104,8 @@ def _start_path(start: Start, folder: AttemptFolder) -> Path:
 
 def _inputs(training: TrainingRun) -> dict[str, Path]:
     start = {"start": training.start_path} if training.start_path else {}
-    return {"dataset": training.dataset_path, **start}
+    more = {f"more-{number}": each.path for number, each in enumerate(training.more, 1)}
+    return {"dataset": training.dataset_path, **more, **start}
 
 
 def _gpu_problems(claim: Claim) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Checks before a job exists: what would run, what prevents it, and how long it will take."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -8,10 +8,11 @@ from statistics import median
 from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.store.jobs import Store
-from lib.embedded.trainers.recipe import Recipe, TrainingRun, base_problems, unused_problems
+from lib.embedded.trainers.recipe import NO_MORE, MoreFolder, Recipe, TrainingRun, base_problems, unused_problems
 from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
+from lib.jobs.more_data import more_data_problem
 from lib.jobs.training_settings import job_name_problem, setting_problems
 from lib.jobs.words import count_text, size_text
 from lib.sources.embedded.places import Places
@@ -58,9 +59,13 @@ class Planner:
         """The request with the place that it means where it names none."""
         return replace(request, settings=self._places.placed(request.settings))
 
-    def problems(self, request: JobRequest, dataset: Dataset | None) -> Problems:
-        """Everything that prevents the job: what the preview shows is what ``create_job`` refuses."""
-        fields = self._field_problems(request, dataset)
+    def problems(self, request: JobRequest, dataset: Dataset | None, more: Sequence[MoreFolder] = NO_MORE) -> Problems:
+        """Everything that prevents the job: what the preview shows is what ``create_job`` refuses.
+
+        Args:
+            more: The further datasets of the request that are there.
+        """
+        fields = self._field_problems(request, dataset, more)
         recipe = self._recipes.get(request.settings.trainer)
         if dataset is None or recipe is None or setting_problems(request.settings):
             return Problems(fields=fields)
@@ -69,6 +74,7 @@ class Planner:
             *unused_problems(recipe, request.settings, self._places.parameters),
             *self._gpu_problems(request, recipe),
             *others,
+            *(recipe.more_problems(request.settings, more) if more else ()),
             *base_problems(recipe, request.settings),
         )
         disk = self._disk_problems(recipe.expected_bytes(request.settings))
@@ -86,7 +92,9 @@ class Planner:
             return []
         return [f"The job asks for {wanted} GPUs, but none is known here, so none is set aside. LORA_GPUS names them."]
 
-    def _field_problems(self, request: JobRequest, dataset: Dataset | None) -> dict[str, str]:
+    def _field_problems(
+        self, request: JobRequest, dataset: Dataset | None, more: Sequence[MoreFolder]
+    ) -> dict[str, str]:
         problems = setting_problems(request.settings)
         if not problems:
             problems |= self._places.problems(request.settings)
@@ -96,22 +104,25 @@ class Planner:
             problems["dataset_id"] = "There is no such dataset."
         elif dataset.image_count == 0:
             problems["dataset_id"] = "The dataset has no images."
+        if problem := more_data_problem(request.dataset_id, request.more_data) or _gone(request, more):
+            problems["more_data"] = problem
         if request.settings.trainer not in self._recipes:
             problems["trainer"] = f"There is no trainer named {request.settings.trainer[:80]!r}."
         if request.time_limit_s is not None and not request.time_limit_s > 0:
             problems["time_limit_s"] = "The time limit must be more than zero."
         return problems
 
-    def preview(self, request: JobRequest, dataset: Dataset | None) -> Preview:
+    def preview(self, request: JobRequest, dataset: Dataset | None, more: Sequence[MoreFolder] = NO_MORE) -> Preview:
         """The command line, problems, warnings, and an estimate if earlier jobs allow one."""
-        found = self.problems(request, dataset)
+        found = self.problems(request, dataset, more)
         problems = (*found.fields.values(), *found.others)
         recipe = self._recipes.get(request.settings.trainer)
         if dataset is None or recipe is None or setting_problems(request.settings):
             return Preview(problems=problems)
         is_taken = bool(request.name.strip()) and self._store.has_name(request.name.strip())
-        estimate_s, basis = self._estimate(request, dataset, recipe)
-        training = self._training(request, dataset)
+        steps = recipe.steps(request.settings, dataset, more) if dataset.image_count else None
+        estimate_s, basis = self._estimate(request, steps)
+        training = self._training(request, dataset, more)
         return Preview(
             before=tuple(map(tuple, recipe.commands_before(training))),
             command=tuple(recipe.command(training)),
@@ -121,13 +132,13 @@ class Planner:
                 *self._gpu_warnings(request, recipe),
                 *(["There is already a job with this name."] if is_taken else []),
             ),
-            steps=recipe.steps(request.settings, dataset) if dataset.image_count else None,
+            steps=steps,
             estimate_s=estimate_s,
             estimate_basis=basis,
             base_model=base.text if (base := recipe.base_model(request.settings)) else "",
         )
 
-    def _training(self, request: JobRequest, dataset: Dataset) -> TrainingRun:
+    def _training(self, request: JobRequest, dataset: Dataset, more: Sequence[MoreFolder]) -> TrainingRun:
         folder = AttemptFolder.of(self._data_dir, ID_TO_COME, 1)
         return TrainingRun(
             job_id=ID_TO_COME,
@@ -138,6 +149,7 @@ class Planner:
             attempt_dir=folder.path,
             output_dir=folder.output,
             gpu_count=request.settings.gpus,
+            more=tuple(more),
         )
 
     def _disk_problems(self, needed_bytes: int) -> list[str]:
@@ -149,9 +161,9 @@ class Planner:
             return []
         return [f"The training writes about {size_text(needed_bytes)}, but only {size_text(free)} are free."]
 
-    def _estimate(self, request: JobRequest, dataset: Dataset, recipe: Recipe) -> tuple[float | None, str]:
+    def _estimate(self, request: JobRequest, steps: int | None) -> tuple[float | None, str]:
         """The median pace of earlier jobs with this configuration times the steps to run, and what it is based on."""
-        if not request.config_id or not dataset.image_count or setting_problems(request.settings):
+        if not request.config_id or steps is None:
             return None, ""
         paces = [
             duration_s / progress.total_steps
@@ -160,6 +172,12 @@ class Planner:
         ]
         if not paces:
             return None, ""
-        steps = recipe.steps(request.settings, dataset)
         former = count_text(len(paces), "former job", "former jobs")
         return median(paces) * steps, f"Median pace of {former} with this configuration, for {steps:,} steps."
+
+
+def _gone(request: JobRequest, more: Sequence[MoreFolder]) -> str:
+    """The first further dataset that is not there any more, as a sentence."""
+    there = {each.said.dataset_id for each in more}
+    gone = next((each for each in request.more_data if each.dataset_id not in there), None)
+    return f"The further dataset {(gone.name or gone.dataset_id)[:80]!r} is gone. Choose another one." if gone else ""

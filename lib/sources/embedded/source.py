@@ -21,7 +21,7 @@ from lib.embedded.worker.gpus import find_gpus
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.embedded.worker.processes import TRAINER_VARIABLE
 from lib.embedded.worker.supervisor import trainer_environ
-from lib.errors import ArtifactError, DashboardError, DatasetError, InvalidRequest, WorkerError
+from lib.errors import ArtifactError, DashboardError, InvalidRequest, WorkerError
 from lib.jobs.annotations import Annotations
 from lib.jobs.dataset import Dataset
 from lib.jobs.highlights import Highlights
@@ -34,6 +34,7 @@ from lib.jobs.trainer_check import TrainerCheck
 from lib.jobs.training_settings import Parameter, TrainingConfig, TrainingSettings
 from lib.ray_settings import LOCAL, RaySettings
 from lib.settings import NotifySettings, Settings, TrainingRules
+from lib.sources.embedded.chosen_data import ChosenData
 from lib.sources.embedded.datasets import EmbeddedDatasets
 from lib.sources.embedded.health import check_health
 from lib.sources.embedded.places import Places
@@ -76,6 +77,7 @@ class EmbeddedSource(JobSource):
     """
 
     name = "embedded"
+    takes_more_data = True
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class EmbeddedSource(JobSource):
         self._store = Store(data_dir, now)
         close_to_others(data_dir)
         self.datasets: EmbeddedDatasets = EmbeddedDatasets(data_dir, self._store)
+        self._chosen = ChosenData(self.datasets)
         self.configs = self._store.configs
         self._files = JobFiles(data_dir, self._store.elsewhere.place_of)
         self._watch_dirs = tuple(watch_dirs)
@@ -204,7 +207,7 @@ class EmbeddedSource(JobSource):
         request = self._planner.placed(request)
         dataset, config = self._checked([request]), self._config_or_none(request.config_id)
         job = self._store.submit(
-            replace(request, name=request.name.strip()),
+            self._chosen.with_names(request),
             dataset_name=dataset.name,
             config_name=config.name if config else None,
         )
@@ -217,7 +220,7 @@ class EmbeddedSource(JobSource):
         if not jobs:
             dataset, config = self._checked(requests), self._config_or_none(request.config_id)
             jobs = self._store.submit_sweep(
-                requests,
+                [self._chosen.with_names(each) for each in requests],
                 request.name.strip(),
                 dataset_name=dataset.name,
                 config_name=config.name if config else None,
@@ -227,18 +230,19 @@ class EmbeddedSource(JobSource):
 
     def _checked(self, requests: Sequence[JobRequest]) -> Dataset:
         """The dataset of these requests. Raises InvalidRequest for the first one that cannot be accepted."""
-        dataset = self._dataset_or_none(requests[0].dataset_id)
+        dataset, more = self._chosen.main(requests[0].dataset_id), self._chosen.more(requests[0].more_data)
         for request in requests:
-            problems = self._planner.problems(request, dataset)
+            problems = self._planner.problems(request, dataset, more)
             if problems or dataset is None:
                 what = "The job cannot be created." if len(requests) == 1 else f"No job was created: {request.name!r}."
-                first, *more = problems.others or ("",)
-                raise InvalidRequest(f"{what} {first}".rstrip(), fields=problems.fields, hint=" ".join(more))
+                first, *others = problems.others or ("",)
+                raise InvalidRequest(f"{what} {first}".rstrip(), fields=problems.fields, hint=" ".join(others))
         assert dataset is not None
         return dataset
 
     def preview(self, request: JobRequest) -> Preview:
-        found = self._planner.preview(request, self._dataset_or_none(request.dataset_id))
+        dataset, more = self._chosen.main(request.dataset_id), self._chosen.more(request.more_data)
+        found = self._planner.preview(request, dataset, more)
         return replace(found, before=tuple(map(shown_command, found.before)), command=shown_command(found.command))
 
     def cancel_job(self, job_id: str) -> None:
@@ -248,7 +252,7 @@ class EmbeddedSource(JobSource):
             self.start_worker()
 
     def retry_job(self, job_id: str) -> Job:
-        self._require_dataset_of(job_id)
+        self._chosen.require(self._store.get_job(job_id))
         job = self._store.retry(job_id)
         self.start_worker()
         return job
@@ -257,7 +261,7 @@ class EmbeddedSource(JobSource):
         return self._resuming.points(job_id)
 
     def continue_job(self, job_id: str, point_id: str, more: int) -> Job:
-        self._require_dataset_of(job_id)
+        self._chosen.require(self._store.get_job(job_id))
         job = self._resuming.go_on(job_id, point_id, more)
         self.start_worker()
         return job
@@ -342,20 +346,6 @@ class EmbeddedSource(JobSource):
 
     def _needs_worker(self) -> bool:
         return self._store.has_active_jobs() or (self.notifies and self._store.outbox.has_unsent())
-
-    def _require_dataset_of(self, job_id: str) -> None:
-        former = self._store.get_job(job_id)
-        if self._dataset_or_none(former.dataset_id or "") is None:
-            raise InvalidRequest(
-                f"The dataset {former.dataset_name or former.dataset_id!r} is gone, so the job cannot run again.",
-                hint="Start a new job with another dataset.",
-            )
-
-    def _dataset_or_none(self, dataset_id: str) -> Dataset | None:
-        try:
-            return self.datasets.get(dataset_id)
-        except DatasetError:
-            return None
 
     def _config_or_none(self, config_id: str | None) -> TrainingConfig | None:
         return next((each for each in self.configs.list() if each.id == config_id), None)

@@ -52,6 +52,7 @@ REFUSED = {
         "run a job again as its next attempt; a retry makes a new job with the same values"
     ),
     Action.SWEEP: NO_WAY.format("start all jobs of a sweep, or none; start them one by one"),
+    Action.MORE_DATA: NO_WAY.format("train on several datasets; put their images into one"),
     Action.CHANGE_DATASETS: NO_WAY.format("fill a dataset from here; its own web pages do that"),
 }
 SLOW_TTL_S, NAME_TTL_S = 10.0, 60.0
@@ -158,6 +159,8 @@ class InfluencerSource(JobSource):
 
     def create_job(self, request: JobRequest) -> Job:
         problems = setting_problems(request.settings)
+        if request.more_data:
+            problems["more_data"] = self.reason_against(Action.MORE_DATA)
         if not request.name.strip():
             problems["name"] = "The job name is empty."
         if not any(dataset.id == request.dataset_id for dataset in self.datasets.list()):
@@ -177,6 +180,8 @@ class InfluencerSource(JobSource):
 
     def preview(self, request: JobRequest) -> Preview:
         problems = tuple(setting_problems(request.settings).values())
+        if request.more_data:
+            problems = (*problems, self.reason_against(Action.MORE_DATA))
         warnings = ["The deployment's worker builds the command line, so it is only known once the job has ended."]
         if request.time_limit_s is not None:
             warnings.append("The InfluencerAI API has no time limit, so it is left out.")

@@ -368,6 +368,16 @@ def test_jobs_from_before_begin_at_step_0_and_can_be_continued(tmp_path: Path) -
         assert store.retry(ended.id, start).start == start
 
 
+def test_jobs_from_before_have_one_dataset(tmp_path: Path) -> None:
+    make_release_1(tmp_path)
+    with closing(Store(tmp_path)) as store:
+        assert {job.more_data for job in store.list_jobs(JobQuery()).jobs} == {()}
+        assert store.active_job_names(dataset_id="cats") == ["Two  spaces 2", "Two  spaces 3"]
+        claim = store.runs.claim_next()
+        assert claim is not None
+        assert claim.more_data == ()
+
+
 def test_a_claim_that_waits_for_the_change_writes_nothing_either(tmp_path: Path) -> None:
     make_release_1(tmp_path)
     with closing(Store(tmp_path)) as store, ThreadPoolExecutor(1) as pool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.embedded.trainers.config_source import SECTIONS, read_sections
-from lib.embedded.trainers.diffusers import ARCHITECTURES as DIFFUSERS
+from lib.embedded.trainers.diffusers_settings import ARCHITECTURES as DIFFUSERS
 from lib.embedded.trainers.musubi_settings import ARCHITECTURES as MUSUBI
 from lib.embedded.trainers.parser_source import Kind, Option, options_from, plain_options, read_options
 from lib.embedded.trainers.trainer_folder import TrainerFolder

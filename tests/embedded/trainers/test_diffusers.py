@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lib.embedded.trainers.diffusers import ARCHITECTURES, PARAMETERS, DiffusersRecipe
+from lib.embedded.trainers.diffusers import DiffusersRecipe
+from lib.embedded.trainers.diffusers_settings import ARCHITECTURES, PARAMETERS
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.recipe import EndedRun, TrainingRun
 from lib.embedded.trainers.trainer_folder import TrainerFolder

@@ -1,0 +1,52 @@
+import pytest
+
+from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem
+
+DOG = MoreData(dataset_id="dog-1", name="Dog", repeats=5, class_tokens='a "dog"')
+PERSON = MoreData(dataset_id="person-1", is_regularisation=True)
+
+
+def test_further_datasets_come_back_as_they_were_written_and_usual_values_take_no_room() -> None:
+    text = more_data_json([DOG, PERSON])
+    assert more_data_from(text) == (DOG, PERSON)
+    assert text.endswith('{"dataset_id":"person-1","is_regularisation":true}]')
+    assert more_data_json([]) == ""
+    assert more_data_from("") == more_data_from(None) == more_data_from("[]") == ()
+    assert more_data_from('[{"dataset_id":"a","weight":2}]') == (MoreData(dataset_id="a"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x", "{}", "[1]", "[{}]", '[{"dataset_id":""}]', '[{"dataset_id":1}]', '[{"dataset_id":"a","repeats":"2"}]',
+        '[{"dataset_id":"a","repeats":true}]', '[{"dataset_id":"a","is_regularisation":1}]',
+        '[{"dataset_id":"a","class_tokens":[]}]', "[" * 50_000, " " * 200_000,
+    ],
+)  # fmt: skip
+def test_other_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no list of datasets"):
+        more_data_from(text)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([DOG, PERSON], ""),
+        ([MoreData(dataset_id="main")], "The dataset 'main' is chosen twice."),
+        ([DOG, DOG], "The dataset 'Dog' is chosen twice. Take one out, or give it more repeats."),
+        ([MoreData(dataset_id="a", repeats=0)], "Repeats must be between 1 and 1000 (the further dataset 'a')."),
+        ([MoreData(dataset_id="a", class_tokens="x\ny")], "control character"),
+        ([MoreData(dataset_id="a", class_tokens="x" * 501)], "the further dataset 'a'"),
+        ([MoreData(dataset_id=str(n)) for n in range(MOST_MORE_DATA)], ""),
+        ([MoreData(dataset_id=str(n)) for n in range(MOST_MORE_DATA + 1)], "at most 20 further datasets"),
+    ],
+)
+def test_what_no_trainer_could_use_is_refused(more: list[MoreData], words: str) -> None:
+    problem = more_data_problem("main", more)
+    assert bool(problem) == bool(words)
+    assert words in problem
+
+
+def test_what_is_said_of_a_dataset_is_one_line() -> None:
+    assert DOG.text == 'Dog, 5 repeats, "a "dog""'
+    assert PERSON.text == "person-1, 1 repeat, regularisation"
