@@ -67,8 +67,8 @@ class TrainingRules:
         model_dirs: Folders below which a training may read models (LORA_MODEL_DIRS).
         allow_pickles: Whether model files other than .safetensors may be opened (LORA_ALLOW_PICKLES).
         allow_any_option: Whether further options are passed on unchecked (LORA_ALLOW_ANY_OPTION).
-        resume_after_restart: Whether a training that a restart of the machine ended goes on by itself
-            (LORA_RESUME_AFTER_RESTART).
+        resume_after_restart: Whether a training goes on by itself that a restart of the machine ended, or that its
+            cluster lost (LORA_RESUME_AFTER_RESTART).
     """
 
     model_dirs: tuple[Path, ...] = ()

@@ -40,7 +40,7 @@ class Start:
     Attributes:
         attempt, path, is_state, step, epoch: As of the ``ResumePoint``.
         epochs, max_steps: The length of the whole training, the part before included; None: as the settings say.
-        by_itself: Whether the worker did it after a restart of the machine.
+        by_itself: Whether the worker did it, after a restart of the machine or a loss of its cluster.
     """
 
     attempt: int
@@ -53,6 +53,11 @@ class Start:
     by_itself: bool = False
 
     @property
+    def is_anew(self) -> bool:
+        """Whether it is no point at all: the training begins at step 0."""
+        return not self.path
+
+    @property
     def point_id(self) -> str:
         """The id of its ``ResumePoint``."""
         return f"{self.attempt}/{self.path}"
@@ -61,3 +66,13 @@ class Start:
         """The settings with the length of the whole training."""
         epochs, max_steps = self.epochs or settings.epochs, self.max_steps or settings.max_steps
         return replace(settings, epochs=epochs, max_steps=max_steps)
+
+
+ANEW = Start(attempt=0, path="")
+
+
+def by_itself_text(start: Start) -> str:
+    """What people are told of an attempt after which the worker goes on."""
+    if start.is_anew:
+        return "It left no state to go on from, so the training begins anew by itself."
+    return f"The training goes on by itself from step {start.step:,}."

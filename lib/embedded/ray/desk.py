@@ -41,7 +41,7 @@ class DeskLimits:
 DESK_LIMITS = DeskLimits()
 # A runner that has told its end is over for Ray a moment later.
 LOOKS_BEFORE_STOP = 10
-NOT_READY = "It is on its way."
+NOT_READY, FORMER_RUNS = "It is on its way.", "What was lost before still runs."
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class Errand:
     Attributes:
         submission: What to start when Ray does not know the id, unless it once did.
         was_accepted: Whether Ray ever knew it.
+        former: A job that must be over before this one is sent; empty for none.
         prepare: Called in the desk's thread before it is sent; gives more variables for it, None while it is not
             ready. An error of it is no error of the cluster.
         unready: Why it cannot be sent yet though the cluster answers; empty when it can.
@@ -65,6 +66,7 @@ class Errand:
     submission: Submission
     was_accepted: bool
     on_accepted: Callable[[], None]
+    former: str = ""
     prepare: Callable[[], Mapping[str, str] | None] = dict
     unready: str = ""
     job: RayJob | None = None
@@ -251,6 +253,9 @@ class RayDesk:
 
     def _submit(self, errand: Errand) -> bool:
         """Send it, and return whether that was done."""
+        if not self._is_over(errand.former):
+            errand.unready = FORMER_RUNS
+            return False
         try:
             more = errand.prepare()
         except DashboardError as error:
@@ -272,6 +277,14 @@ class RayDesk:
         except InvalidRequest as error:
             errand.refused = str(error)
         return not errand.refused
+
+    def _is_over(self, job_id: str) -> bool:
+        """Whether a job is over, or unknown; otherwise it is asked to end."""
+        job = self._client.job(job_id) if job_id else None
+        if job is None or job.is_over:
+            return True
+        self._client.stop(job_id)
+        return False
 
     def _note(self, errand: Errand, job: RayJob) -> None:
         if not errand.was_accepted:

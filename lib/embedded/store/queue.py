@@ -24,5 +24,5 @@ def queue_again(
             queue_rank = {_FIRST_RANK if is_next else LAST_RANK}
         WHERE id = ?
         """,
-        (at, by, start_json(start), job_id),
+        (at, by, None if start is None or start.is_anew else start_json(start), job_id),
     )

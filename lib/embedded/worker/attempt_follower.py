@@ -25,7 +25,7 @@ from lib.jobs.job import JobStatus, LossPoint, Progress, Stage
 from lib.jobs.logs.eta import StepPace, expected_pauses
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step, went_on
-from lib.jobs.resume import Start
+from lib.jobs.resume import Start, by_itself_text
 
 # Between two looks for files, in multiples of what one look takes.
 REST = 20.0
@@ -271,6 +271,9 @@ class AttemptFollower:
                     return False
                 keys, alarms = self._upload.keys, (*alarms, *self._upload.alarms)
         self._record_files(files, keys)
+        goes_on = self._goes_on(self.claim, self._folder, verdict, progress)
+        if goes_on and verdict.failure:
+            verdict = replace(verdict, failure=replace(verdict.failure, hint=by_itself_text(goes_on)))
         self._store.finish(
             self.claim,
             AttemptEnd(
@@ -280,7 +283,7 @@ class AttemptFollower:
                 finished_at=exit_.finished_at,
                 last_output_at=self._last_output_at(),
                 size_bytes=folder_size(self._folder.path.parent),
-                goes_on=self._goes_on(self.claim, self._folder, verdict, progress),
+                goes_on=goes_on,
             ),
         )
         self._run.release()

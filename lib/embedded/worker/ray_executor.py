@@ -19,12 +19,12 @@ from lib.embedded.ray.package import runner_package
 from lib.embedded.store.runs import CannotRun, Claim
 from lib.embedded.worker.attempt_end import NotRunnable
 from lib.embedded.worker.executor import Executor, Need, Run
-from lib.embedded.worker.ray_run import (
+from lib.embedded.worker.ray_run import RayRun
+from lib.embedded.worker.ray_submission import (
     RAY_LIMITS,
     RECORD,
     STORE_LIMITS,
     RayLimits,
-    RayRun,
     SubmissionRecord,
     submission_id,
 )

@@ -1,5 +1,6 @@
 """An attempt on a Ray cluster, as its folder and Ray tell of it."""
 
+import contextlib
 import errno
 import json
 import logging
@@ -7,27 +8,28 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
-from lib.embedded.files.availability import read_file, stat_file
-from lib.embedded.files.json_file import json_object, replace_json
+from lib.embedded.files.availability import FolderUnavailable, read_file, stat_file
+from lib.embedded.files.json_file import json_object
 from lib.embedded.ray import runner
 from lib.embedded.ray.client import RayJob, Submission
-from lib.embedded.ray.desk import NOT_READY, Errand, RayDesk
+from lib.embedded.ray.desk import FORMER_RUNS, NOT_READY, Errand, RayDesk
 from lib.embedded.store.runs import Claim
 from lib.embedded.worker.executor import Run
+from lib.embedded.worker.ray_submission import RAY_LIMITS, RayLimits, SubmissionRecord, submission_id
 from lib.jobs.failures.causes import Cause
 
 if TYPE_CHECKING:
     from lib.embedded.ray.store_transport import StoreTransport
 
 _log = logging.getLogger("worker")
-RECORD = "ray.json"
 WAITING, STARTING, AWAY = "waiting for the cluster", "starting on the cluster", "cluster_away"
 SENDING, STORE_WAITING, STORE_AWAY = "sending the dataset to the store", "waiting for the store", "store_away"
+ENDING = "waiting for the end of the former attempt"
 _NO_ROOM = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 _MEMORY = "running low on memory"
 # What Ray lost before it began may be the node's fault each time; waiting for room is nobody's.
@@ -37,82 +39,6 @@ MOST_KEPT = 9
 _LOGGED_CHARACTERS, _HOST_CHARACTERS = 500, 100
 _SHELL_CANNOT = (126, 127)  # what a shell ends with that cannot run what it was told to
 _KILLED_BELOW_SHELL = 137
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayLimits:
-    """How long is waited. The defaults are for people; tests shorten them.
-
-    Attributes:
-        room_s: What the cluster had free counts for so long.
-        counted_s: A job that has run for so long is among what the cluster says is used.
-        settle_s: After Ray's last word the record of the end may still be on its way through the file system. With a
-            store it is known when all is here: then it is how long a stopped one waits for that.
-        look_s: A runner that showed no life for so long makes Ray look again.
-        away_s: A cluster that does not answer for so long is out of touch.
-        lost_s: A job that Ray forgot, without a sign of life for so long, is lost. Time in which no sign could be
-            seen does not count.
-        gone_s: The same for a job whose cluster does not answer.
-        deaf_s: A store that did not answer for so long shows no sign of life, and no lack of one.
-        stop_margin_s: What Ray waits beyond the trainer's own time to stop.
-    """
-
-    room_s: float = 10.0
-    counted_s: float = 8.0
-    settle_s: float = 5.0
-    look_s: float = 20.0
-    away_s: float = 20.0
-    lost_s: float = 90.0
-    gone_s: float = 900.0
-    deaf_s: float = 20.0
-    stop_margin_s: float = 20.0
-
-
-RAY_LIMITS = RayLimits()
-# The end comes through the store, and so do files that are saved while it stops.
-STORE_LIMITS = RayLimits(settle_s=60.0, stop_margin_s=120.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmissionRecord:
-    """What is written into the attempt's folder before anything is sent, so that the next worker finds it.
-
-    Attributes:
-        inputs: Name -> a folder that the command reads.
-        number: Counts the submissions of one attempt, which Ray may have had no room for.
-    """
-
-    id: str
-    needs: Mapping[str, float] = field(default_factory=dict)
-    stop_grace_s: float = 10.0
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    was_accepted: bool = False
-    number: int = 1
-
-    def write(self, folder: AttemptFolder) -> None:
-        """Replace what was written before."""
-        replace_json(folder.path / RECORD, asdict(self))
-
-    @classmethod
-    def read(cls, folder: AttemptFolder, claim: Claim) -> "SubmissionRecord":
-        """What was written; without it nothing was ever sent. A trainer may have put something else in its place."""
-        data = read_file(folder.path / RECORD)
-        found = (json_object(data) if data else None) or {}
-        names = {each.name for each in fields(cls)}
-        first = cls(id=submission_id(claim))
-        try:
-            record = cls(**{name: value for name, value in found.items() if name in names})
-            numbers = (record.number, record.stop_grace_s, *record.needs.values())
-            record.inputs.values()
-        except (TypeError, AttributeError):
-            return first
-        is_ours = all(isinstance(each, int | float) for each in numbers)
-        return record if is_ours and record.id == submission_id(claim, record.number) else first
-
-
-def submission_id(claim: Claim, number: int = 1) -> str:
-    """``lora-<job>-a<attempt>``; later submissions of one attempt are numbered: Ray must never see an id twice."""
-    return f"lora-{claim.job_id}-a{claim.attempt}" + (f"-{number}" if number > 1 else "")
 
 
 class RayRun(Run):
@@ -161,11 +87,20 @@ class RayRun(Run):
                 environ={"RAY_JOB_STOP_WAIT_TIME_S": f"{wait_s:.0f}"},
             ),
             was_accepted=record.was_accepted,
+            former=self._former(),
             prepare=lambda: self._prepared(record),
             on_accepted=lambda: replace(record, was_accepted=True).write(self._folder),
         )
         self._errands[self._claim.mark] = errand
         self._desk.take(errand)
+
+    def _former(self) -> str:
+        """The id of the attempt before, which may run after all where it counts as lost; empty for the first one."""
+        claim = replace(self._claim, attempt=self._claim.attempt - 1)
+        if not claim.attempt:
+            return ""
+        folder = AttemptFolder(self._folder.path.parent / str(claim.attempt))
+        return SubmissionRecord.read(folder, claim).id if folder.is_made() else submission_id(claim)
 
     def _prefix(self, number: int) -> str:
         again = f"-{number}" if number > 1 else ""
@@ -197,7 +132,7 @@ class RayRun(Run):
         if self._errand.was_accepted:
             return STARTING
         if self._errand.unready:
-            return SENDING if self._errand.unready == NOT_READY else STORE_WAITING
+            return {NOT_READY: SENDING, FORMER_RUNS: ENDING}.get(self._errand.unready, STORE_WAITING)
         return WAITING if self._desk.problem else STARTING
 
     @property
@@ -225,6 +160,9 @@ class RayRun(Run):
             self._desk.remove(errand.submission.id)
         if self._transport is not None:
             self._transport.release(self._claim.mark)
+        with contextlib.suppress(OSError, FolderUnavailable):
+            if self._folder.is_made() and self._folder.read_exit() is None:
+                self._folder.request_cancel()  # should it run after all, somewhere out of reach
 
     def _is_over(self) -> bool:
         errand = self._errand
@@ -234,7 +172,8 @@ class RayRun(Run):
         """How it ended; None while it may still run, or nothing is known."""
         if (exit_ := self._folder.read_exit()) is not None:
             # The node's clock may be wrong: it ended between the last look and now.
-            return replace(exit_, finished_at=min(max(exit_.finished_at, self._alive_at), time.time()))
+            at = min(max(exit_.finished_at, self._alive_at), time.time())
+            return self._explained(replace(exit_, finished_at=at))
         errand, is_stopping = self._errand, self._is_stop_wanted()
         errand.wants_stop = errand.wants_stop or is_stopping
         quiet_s = self._quiet_s()
@@ -257,6 +196,21 @@ class RayRun(Run):
         if exit_ is None:
             self._alive_at = time.time()
         return exit_
+
+    def _explained(self, exit_: Exit) -> Exit | None:
+        """A stop that nobody asked for here is Ray's, or its node was shut down: Ray tells; None until it does."""
+        if not exit_.cancelled or self._is_stop_wanted():
+            return exit_
+        job = self._errand.job
+        if self._errand.is_forgotten:
+            return self._ended(Cause.CLUSTER_LOST, "Its node was shut down, and Ray no longer knows the job.")
+        if job is None or not job.is_over:
+            is_silent = self._desk.silent_s() > self._limits.gone_s
+            return exit_ if is_silent else None
+        if job.status == "STOPPED":
+            return exit_
+        reason = _reason_of(job, was_begun=True)
+        return self._ended(*reason) if reason else replace(exit_, cancelled=False)
 
     def _is_settled(self) -> bool:
         """Whether nothing more comes of what is over: all that a node told before Ray's last word is here."""

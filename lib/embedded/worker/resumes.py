@@ -1,4 +1,4 @@
-"""Where the worker's jobs can go on, and the trainings that it continues by itself after a restart of the machine."""
+"""Where the worker's jobs can go on, and those it continues by itself: after a restart, or a loss of their cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +9,7 @@ from lib.embedded.store.jobs import Store
 from lib.embedded.store.runs import Claim
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.resume_points import resume_points, steps_left, steps_per_epoch
+from lib.embedded.worker.cluster_resumes import after_loss, is_lost
 from lib.embedded.worker.local_executor import LOCAL, was_restarted_since
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Job, JobStatus, Origin, Progress
@@ -19,7 +20,7 @@ class Resumes:
     """What ended attempts left to go on from.
 
     Args:
-        after_restart: Whether attempts that a restart of the machine ended go on by themselves.
+        after_restart: Whether attempts that a restart of the machine or their cluster ended go on by themselves.
     """
 
     def __init__(self, store: Store, data_dir: Path, recipes: Mapping[str, Recipe], *, after_restart: bool) -> None:
@@ -39,16 +40,22 @@ class Resumes:
         A state from which it went on by itself before is not used twice: such a training may be what ends the machine.
         """
         recipe = self._recipes.get(claim.settings.trainer)
-        is_ours = claim.executor == LOCAL and claim.origin is Origin.DASHBOARD
-        if not self._after_restart or recipe is None or not is_ours:
+        if not self._after_restart or recipe is None or claim.origin is not Origin.DASHBOARD:
             return None
-        if verdict.status is not JobStatus.LOST or not was_restarted_since(folder):
+        if claim.executor == LOCAL:
+            is_lost_so = verdict.status is JobStatus.LOST and was_restarted_since(folder)
+        else:
+            is_lost_so = is_lost(verdict)
+        if not is_lost_so:
             return None
         job = self._store.get_job(claim.job_id)
         ended = replace(job.attempts[-1], status=verdict.status, progress=progress)
         job = replace(job, attempts=(*job.attempts[:-1], ended))
-        states = [each for each in self._points(job, recipe) if each.is_state and not each.problem]
-        if not states or not steps_left(states[0], claim.settings, steps_per_epoch(job)):
+        points, per_epoch = self._points(job, recipe), steps_per_epoch(job)
+        if claim.executor != LOCAL:
+            return after_loss(claim, job, points, lambda point: steps_left(point, claim.settings, per_epoch))
+        states = [each for each in points if each.is_state and not each.problem]
+        if not states or not steps_left(states[0], claim.settings, per_epoch):
             return None
         newest = states[0]
         if claim.start and claim.start.by_itself and claim.start.point_id == newest.id:

@@ -153,7 +153,7 @@ def resume_text(attempt: Attempt) -> str:
     if not start.is_state:
         parts.append("The optimizer starts anew.")
     if start.by_itself:
-        parts.append("The machine was restarted, and the dashboard continued by itself.")
+        parts.append("The attempt before was lost, and the dashboard continued by itself.")
     return " ".join([*parts, *filter(None, [proof_text(attempt, start)])])
 
 

@@ -19,6 +19,7 @@ from lib.embedded.worker.launcher import WorkerLauncher
 from lib.jobs.job import ArtifactKind, Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
+from lib.settings import TrainingRules
 from lib.sources.embedded.source import EmbeddedSource
 from tests.artifacts.s3_server import s3_server
 from tests.embedded.ray.real_cluster import RealCluster
@@ -51,12 +52,17 @@ class Site:
     """A data folder whose worker is a process of its own."""
 
     def __init__(
-        self, folder: Path, cluster: RealCluster, recipes: str | None = None, transport: str = "folder"
+        self,
+        folder: Path,
+        cluster: RealCluster,
+        recipes: str | None = None,
+        transport: str = "folder",
+        rules: TrainingRules = TrainingRules(),  # noqa: B008 (frozen)
     ) -> None:
         self.folder, self.cluster = folder, cluster
         settings = replace(cluster.settings, transport=transport)
         more = {"recipes": recipes} if recipes else {}
-        launcher = WorkerLauncher(folder, ray=settings, **more)
+        launcher = WorkerLauncher(folder, ray=settings, rules=rules, **more)
         self.source = EmbeddedSource(
             folder, launcher=launcher, executors=("local", "ray"), ray=cluster.settings, **more
         )

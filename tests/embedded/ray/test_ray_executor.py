@@ -2,8 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ import pytest
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
 from lib.embedded.ray.client import RayJob, Submission
 from lib.embedded.ray.desk import DeskLimits, RayDesk
+from lib.embedded.trainers.recipe import EndedRun, FoundState
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.ray_executor import RayExecutor
-from lib.embedded.worker.ray_run import RayLimits
+from lib.embedded.worker.ray_submission import RayLimits
 from lib.embedded.worker.worker import Worker
-from lib.errors import InvalidRequest, SourceUnavailable
+from lib.errors import ArtifactError, InvalidRequest, SourceUnavailable
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
@@ -39,6 +42,52 @@ class HandDesk(RayDesk):
         self._answered_at = self._answered_at or self._clock()
 
 
+class StatedRecipe(ScriptedRecipe):
+    """Its states are files whose names begin with their steps."""
+
+    def states(self, ended: EndedRun) -> Sequence[FoundState]:
+        found = sorted(ended.output_dir.glob("*-state"))
+        return [FoundState(path=path.name, step=int(path.name[0]), modified_at=datetime.now(UTC)) for path in found]
+
+
+class FakeTransport:
+    """A store between here and the nodes.
+
+    Attributes:
+        error: Why nothing can be brought up; empty when it can.
+        is_ready: Whether what goes up is up.
+        is_seen: Whether what nodes told is here.
+        is_heard: Whether the store answers.
+    """
+
+    def __init__(self) -> None:
+        self.error, self.is_ready, self.is_seen, self.is_heard = "", True, True, True
+        self.followed: list[list[str]] = []
+
+    def published(self, *_: object) -> str | None:
+        if self.error:
+            raise ArtifactError(self.error)
+        return "http://store/ticket" if self.is_ready else None
+
+    def follow(self, mark: str, folder: AttemptFolder, prefixes: list[str]) -> None:
+        self.followed.append(prefixes)
+
+    def seen_at(self, mark: str) -> float:
+        return time.monotonic() if self.is_seen else -float("inf")
+
+    def heard_at(self, mark: str) -> float:
+        return time.monotonic() if self.is_heard else -float("inf")
+
+    def problem(self, mark: str) -> str:
+        return "" if self.is_seen else "The store does not answer."
+
+    def release(self, mark: str) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Site:
     """A data folder, a cluster, and workers that may be killed."""
 
@@ -51,6 +100,8 @@ class Site:
         self.dataset_id = self.source.datasets.create("Portraits").id
         (folder / "datasets" / self.dataset_id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         self.limits = NO_WAIT
+        self.resumes_lost = False
+        self.transport: FakeTransport | None = None
         self.hire()
 
     def hire(self, **limits: float) -> None:
@@ -58,13 +109,14 @@ class Site:
         if hasattr(self, "worker"):
             self.worker.close()
         self.desk = HandDesk(self.ray, ("runner.zip", b"zip"), limits=AT_ONCE)  # type: ignore[arg-type]
-        executor = RayExecutor(SETTINGS, self.desk, limits=self.limits)
+        executor = RayExecutor(SETTINGS, self.desk, limits=self.limits, transport=self.transport)  # type: ignore[arg-type]
         self.worker = Worker(
             self.folder,
-            recipes={"scripted": ScriptedRecipe()},
+            recipes={"scripted": StatedRecipe()},
             limits=WorkerLimits(**{"write_every_s": 0, "start_for_s": 60, **limits}),
             executors=[executor],
             max_parallel=0,
+            resume_after_restart=self.resumes_lost,
         )
 
     def close(self) -> None:
@@ -290,6 +342,145 @@ def test_a_job_that_ray_forgot_goes_on_by_its_files_and_is_lost_without_a_sign(s
     assert lost.failure is not None
     assert (lost.status, lost.failure.cause) == (JobStatus.LOST, "cluster_lost")
     assert len(site.ray.posted) == 2  # never a second time by itself
+
+
+def lose(site: Site, job: Job) -> None:
+    """The head is started afresh while the job runs."""
+    ray_id = f"lora-{job.id}-a{site.job(job).attempt}"
+    site.ray.run(ray_id)
+    play_runner(site.attempt(job), log=LOG)
+    site.step(2)
+    site.ray.jobs.clear()
+
+
+def test_a_job_that_ray_forgot_goes_on_by_itself_from_its_state_a_few_times(site: Site) -> None:
+    site.resumes_lost = True
+    site.hire()
+    job = site.submit()
+    site.started(job)
+    (site.attempt(job).output / "2-state").touch()
+    lose(site, job)
+    again = site.until(job, lambda now: now.attempt == 2)
+    assert again.start is not None
+    assert (again.start.by_itself, again.start.attempt, again.start.step) == (True, 1, 2)
+    first = again.attempts[0]
+    assert first.failure is not None
+    assert (first.status, first.failure.cause) == (JobStatus.LOST, "cluster_lost")
+    assert first.failure.hint == "The training goes on by itself from step 2."
+    for attempt in (2, 3, 4, 5):
+        site.until(job, lambda _, attempt=attempt: f"lora-{job.id}-a{attempt}" in site.ray.jobs)  # type: ignore[misc]
+        lose(site, job)
+        site.until(job, lambda now, attempt=attempt: now.attempt > attempt or now.status.is_terminal)  # type: ignore[misc]
+    lost = site.job(job)
+    assert (lost.status, lost.attempt) == (JobStatus.LOST, 5)
+    site.step(5)
+    assert len(site.ray.posted) == 5
+    assert (site.attempt(job).path / "cancel").exists()  # for a runner that lives on, out of reach
+
+
+def test_a_node_that_died_before_there_was_a_state_lets_it_begin_anew_unless_it_was_cancelled(site: Site) -> None:
+    site.resumes_lost = True
+    site.hire()
+    job, cancelled = site.submit("one"), site.submit("two")
+    for each in (job, cancelled):
+        site.ray.run(site.started(each))
+        play_runner(site.attempt(each), log=LOG)
+    site.step(2)
+    site.source.cancel_job(cancelled.id)
+    for ray_id in list(site.ray.jobs):
+        site.ray.end(ray_id, "node-died-get")
+    again = site.until(job, lambda now: now.attempt == 2)
+    assert again.start is None
+    assert again.attempts[0].failure is not None
+    assert again.attempts[0].failure.hint.startswith("It left no state to go on from")
+    site.step(3)
+    assert site.job(cancelled).attempt == 1
+    assert site.job(cancelled).status.is_terminal
+
+
+def test_what_counts_as_lost_ends_before_the_next_attempt_is_sent(site: Site) -> None:
+    site.resumes_lost = True
+    site.hire()
+    job = site.submit()
+    ray_id = site.started(job)
+    known = site.ray.jobs[ray_id]
+    lose(site, job)
+    site.desk.tick()
+    while site.job(job).attempt == 1:
+        site.worker.tick()
+    site.ray.jobs[ray_id] = replace(known, status="RUNNING")  # the head is back with its storage
+    site.step(3)
+    assert [each.id for each in site.ray.posted] == [ray_id]
+    assert ray_id in site.ray.stopped
+    assert site.job(job).progress.stage == "waiting for the end of the former attempt"
+    site.ray.end(ray_id, "series-driver-killed")
+    site.step(3)
+    assert [each.id for each in site.ray.posted] == [ray_id, f"lora-{job.id}-a2"]
+
+
+@pytest.mark.parametrize(
+    ("recording", "status", "cause"),
+    [
+        ("node-died-get", JobStatus.FAILED, "node_lost"),
+        ("", JobStatus.CANCELLED, ""),
+        ("series-failure", JobStatus.FAILED, "interrupted"),
+    ],
+)
+def test_a_stop_that_nobody_asked_for_here_is_what_ray_says(
+    site: Site, recording: str, status: JobStatus, cause: str
+) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.run(ray_id)
+    play_runner(site.attempt(job), exit_=Exit(exit_code=-15, finished_at=time.time(), cancelled=True))
+    site.step(3)
+    assert site.job(job).status is JobStatus.RUNNING
+    if recording:
+        site.ray.end(ray_id, recording)
+    else:
+        site.ray.jobs[ray_id] = RayJob(id=ray_id, status="STOPPED")
+    ended = site.until(job, lambda now: now.status.is_terminal)
+    assert (ended.status, ended.failure.cause if ended.failure else "") == (status, cause)
+
+
+def test_a_store_that_is_away_is_no_silence_of_the_cluster_and_no_end(site: Site) -> None:
+    site.transport = FakeTransport()
+    site.limits = replace(NO_WAIT, away_s=0, gone_s=0)
+    site.hire()
+    first = site.submit("first")
+    site.transport.error = "The store does not answer."
+    site.step(5)
+    assert (site.ray.posted, site.desk.silent_s()) == ([], 0.0)
+    assert site.job(first).progress.stage == "waiting for the store"
+    site.transport.error, site.transport.is_ready = "", False
+    site.step(3)
+    assert site.job(first).progress.stage == "sending the dataset to the store"
+    site.transport.is_ready = True
+    ray_id = site.started(first)
+    assert site.ray.posted[0].environ["LORA_TICKET"] == "http://store/ticket"
+    site.ray.run(ray_id)
+    play_runner(site.attempt(first), log=LOG)
+    site.step(3)
+    site.transport.is_seen = site.transport.is_heard = False
+    site.ray.end(ray_id, "series-driver-killed")
+    site.step(5)
+    assert (site.job(first).status, site.job(first).alarms) == (JobStatus.RUNNING, ("store_away",))
+    site.ray.jobs.clear()
+    site.hire()
+    site.step(5)
+    assert site.job(first).status is JobStatus.RUNNING  # nobody could see a sign of life
+    site.transport.is_seen = site.transport.is_heard = True
+    assert site.until(first, lambda now: now.status.is_terminal).status is JobStatus.LOST
+
+
+def test_what_is_sent_again_has_slots_of_its_own(site: Site) -> None:
+    site.transport = FakeTransport()
+    site.hire()
+    job = site.submit()
+    site.ray.end(site.started(job), "node-died-get")
+    site.step(4)
+    prefix = f"cluster/{job.id}/a1"
+    assert site.transport.followed[-1] == [f"{prefix}/", f"{prefix}-2/"]
 
 
 def test_one_job_that_ray_cannot_take_holds_up_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
