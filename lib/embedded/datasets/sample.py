@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,31 @@ SAMPLE_NAME = "Sample shapes"
 MARKER = ".first-start.json"
 
 
-def starter_configs() -> list[TrainingConfig]:
-    """The configurations of the starter folder; the first one is the default."""
-    files = sorted((STARTER / "configs").glob("*.toml"))
-    return [replace(parse_config(file.read_bytes()), is_default=file == files[0]) for file in files]
+def starter_configs(given: Collection[str] = ()) -> list[TrainingConfig]:
+    """The configurations of the starter folder; the first one is the default.
+
+    Args:
+        given: Names of settings that are set; a folder with such a name has more configurations.
+    """
+    folder = STARTER / "configs"
+    files = sorted(folder.glob("*.toml"))
+    more = [file for setting in sorted(given) for file in sorted((folder / setting).glob("*.toml"))]
+    return [replace(parse_config(file.read_bytes()), is_default=file == files[0]) for file in (*files, *more)]
 
 
-def prepare(datasets: DatasetFolder, save_config: Callable[[TrainingConfig], TrainingConfig]) -> None:
+def prepare(
+    datasets: DatasetFolder, save_config: Callable[[TrainingConfig], TrainingConfig], given: Collection[str] = ()
+) -> None:
     """Make the sample dataset and the configurations, once: what a person deleted does not come back.
+
+    Args:
+        given: As for ``starter_configs``: configurations of a trainer come once its folder is set.
 
     Raises:
         StoreError: The folder of the datasets cannot be written to.
     """
     try:
-        _prepare(datasets, save_config)
+        _prepare(datasets, save_config, given)
     except OSError as error:
         raise StoreError(
             f"The folder of the datasets, {datasets.root}, cannot be prepared ({error.strerror or error}).",
@@ -41,13 +52,16 @@ def prepare(datasets: DatasetFolder, save_config: Callable[[TrainingConfig], Tra
         ) from error
 
 
-def _prepare(datasets: DatasetFolder, save_config: Callable[[TrainingConfig], TrainingConfig]) -> None:
+def _prepare(
+    datasets: DatasetFolder, save_config: Callable[[TrainingConfig], TrainingConfig], given: Collection[str]
+) -> None:
     marker = datasets.root / MARKER
     datasets.root.mkdir(parents=True, exist_ok=True)
     with FileLock(datasets.root / f"{MARKER}.lock"):
         done = _done(marker)
         steps: dict[str, Callable[[], None]] = {"dataset": partial(_make_dataset, datasets)}
-        steps |= {f"config {config.name}": partial(_make_config, config, save_config) for config in starter_configs()}
+        configs = starter_configs(given)
+        steps |= {f"config {config.name}": partial(_make_config, config, save_config) for config in configs}
         for name, make in steps.items():
             if name not in done:
                 make()

@@ -367,7 +367,7 @@ def open_embedded(settings: Settings) -> EmbeddedSource:
         files=_object_store(settings),
     )
     try:
-        prepare(source.datasets, source.configs.save)
+        prepare(source.datasets, source.configs.save, settings.trainer_paths)
     except BaseException:
         source.close()
         raise

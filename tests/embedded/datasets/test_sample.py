@@ -6,8 +6,11 @@ import pytest
 
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.datasets.sample import SAMPLE_NAME, STARTER, prepare
+from lib.embedded.trainers.recipe import unused_problems
+from lib.embedded.trainers.registry import recipes
 from lib.errors import InvalidRequest, StoreError
 from lib.jobs.training_settings import TrainingConfig, name_problem, setting_problems
+from lib.settings import Settings
 
 SAMPLE_COUNT = 16
 
@@ -47,6 +50,26 @@ def test_a_new_installation_has_a_dataset_and_three_configurations(datasets: Dat
     assert all("SD_SCRIPTS_DIR" in config.description for config in saved[1:])
     assert "not a LoRA for an image model" in saved[0].description
     assert set(saved[0].settings.sample_prompts) <= {image.caption for image in datasets.images(dataset.id)}
+
+
+def test_a_trainer_brings_its_configurations_once_its_folder_is_set(datasets: DatasetFolder) -> None:
+    configs, known = Configs(), {recipe.name: recipe for recipe in recipes(Settings())}
+    prepare(datasets, configs.save)
+    assert len(configs.saved) == 3
+    prepare(datasets, configs.save, {"MUSUBI_TUNER_DIR", "DIFFUSERS_DIR", "AI_TOOLKIT_DIR", "MUSUBI_TUNER_PYTHON"})
+    more = list(configs.saved.values())[3:]
+    assert [config.settings.trainer for config in more] == ["ai-toolkit", "diffusers", "musubi-tuner", "musubi-tuner"]
+    sample = datasets.list()[0]
+    for config in more:
+        settings, recipe = config.settings, known[config.settings.trainer]
+        assert not config.is_default
+        assert not setting_problems(settings)
+        assert unused_problems(recipe, settings) == []
+        asked = [problem for problem in recipe.problems(settings, sample) if "is not set up" not in problem]
+        # Only what nobody can know: where three files of this machine are.
+        assert [problem.partition(" needs:")[0] for problem in asked] == (
+            [] if settings.base_model else [config.name]
+        ), asked
 
 
 def test_what_was_deleted_does_not_come_back(datasets: DatasetFolder) -> None:
