@@ -71,13 +71,14 @@ class AiToolkitRecipe(InstalledTrainer):
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, environment, base model, captions), and what may not be passed on."""
+        settings = self.told(settings)
         if settings.architecture not in ARCHITECTURES:
             return [NO_ARCHITECTURE]
         folder = self._folder.problems(["run.py", SOURCE], self.packages)
         return [
             *folder,
             *self._model_problems(settings),
-            *ignored_problems(settings),
+            *ignored_problems(settings, ARCHITECTURES[settings.architecture]),
             *extra_problems(settings.extra, RULES, self._known(), self._models),
             *([] if folder else self._version_problems(settings, dataset)),
             *filter(None, map(prompt_problem, (*settings.sample_prompts, settings.negative_prompt))),
@@ -149,7 +150,7 @@ class AiToolkitRecipe(InstalledTrainer):
     def _sections(self, run: TrainingRun) -> dict[str, dict[str, Any]]:
         """Section -> its keys: our own, those of the settings, the further options."""
         settings = replace(run.settings, network_weights="") if run.start else run.settings
-        sections = _own_keys(run, chosen(ARCHITECTURES, settings))
+        sections = _own_keys(run, chosen(ARCHITECTURES, self.told(settings)))
         for setting, (section, key) in KEYS.items():
             value = getattr(settings, setting)
             if value not in (None, ""):
@@ -201,7 +202,7 @@ class AiToolkitRecipe(InstalledTrainer):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and the optimizer's memory."""
-        file_bytes = settings.network_dim * chosen(ARCHITECTURES, settings).bytes_per_rank
+        file_bytes = settings.network_dim * chosen(ARCHITECTURES, self.told(settings)).bytes_per_rank
         saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 1
         samples = len(settings.sample_prompts) * BYTES_PER_SAMPLE * settings.epochs
         return (min(saves, settings.keep_last or saves) + 5) * file_bytes + samples

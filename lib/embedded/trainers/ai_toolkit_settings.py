@@ -123,12 +123,15 @@ RULES = OptionRules(
 )
 
 
-def ignored_problems(settings: TrainingSettings) -> list[str]:
+def ignored_problems(settings: TrainingSettings, kind: ToolkitArchitecture) -> list[str]:
     """Settings that ai-toolkit would ignore, or that contradict each other."""
     said = settings
     twice = [key for setting, (_, key) in KEYS.items() if key in said.extra and setting in PARAMETERS]
     faults = {
         f"The key {', '.join(twice)} has a field of its own. Remove it from the further options.": bool(twice),
+        f"ai-toolkit has no 8 bit for {kind.label}: it would ignore the switch. Switch it off.": (
+            said.fp8_base and not kind.is_flow
+        ),
         "ai-toolkit trains on one card. Set the cards to 1.": said.gpus > 1,
         "Warm-up belongs to the schedule constant_with_warmup. Choose it, or empty the warm-up.": (
             bool(said.lr_warmup) and said.lr_scheduler != "constant_with_warmup"

@@ -15,40 +15,15 @@ from lib.artifacts.lora.header import FIRST_READ_BYTES, Header, read_header
 from lib.artifacts.lora.kinds import FileKind, kind_of_file
 from lib.artifacts.lora.modules import parts_by_module
 from lib.embedded.files.availability import read_file
+from lib.embedded.trainers.model_signs import LABELS, PIPELINES, UNETS, told_architecture
 from lib.errors import ArtifactError, DashboardError
 
 INDEX = "model_index.json"
 _MODEL_FOLDERS = ("unet", "transformer")
-LABELS = {
-    "sd15": "Stable Diffusion 1.5",
-    "sd2": "Stable Diffusion 2",
-    "sdxl": "SDXL",
-    "sd3": "Stable Diffusion 3",
-    "flux": "FLUX.1",
-    "lumina": "Lumina 2",
-    "anima": "Anima",
-}
-# diffusers' pipelines; that of Stable Diffusion has two generations.
-_PIPELINES = {
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusion3Pipeline": "sd3",
-    "FluxPipeline": "flux",
-    "Lumina2Pipeline": "lumina",
-    "Lumina2Text2ImgPipeline": "lumina",
-}
-# Width of the text encoding that the cross attention of a U-Net takes: CLIP-L, OpenCLIP-H, both encoders of SDXL.
-_UNETS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
-_CROSS_ATTENTION = "attn2.to_k.weight"
-# Of the trainers' own single files; some have the model below this prefix.
-_PREFIX = "model.diffusion_model."
-_NAMES = {
-    "joint_blocks.0.context_block.attn.qkv.weight": "sd3",
-    "double_blocks.0.img_mod.lin.weight": "flux",
-    "llm_adapter.blocks.0.cross_attn.q_proj.weight": "anima",
-}
-# Z-Image has the same names and another width.
-_LUMINA, _LUMINA_WIDTH = "cap_embedder.1.weight", 2304
 _DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 (e4m3)", "F8_E5M2": "fp8 (e5m2)"}
+FP8, _SCALED = "fp8", ", scaled"
+# Factors that belong to weights in 8 bit: ComfyUI's two ways to name them.
+_SCALES = (".scale_weight", ".weight_scale", "scaled_fp8")
 # What is certainly no model to train on, and which field it belongs into.
 _ELSEWHERE = {
     FileKind.LORA: 'A LoRA to go on from belongs into "LoRA to start from".',
@@ -75,19 +50,34 @@ class BaseModel:
     dtype: str = ""
     problem: str = ""
 
+    @property
+    def is_fp8(self) -> bool:
+        """Whether most of its weights are in 8 bit."""
+        return self.dtype.startswith(FP8)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether its weights in 8 bit count only together with factors beside them."""
+        return self.dtype.endswith(_SCALED)
+
     def contradiction(self, architecture: str) -> str:
         """A sentence when the settings say another architecture than its header; else empty."""
         if not self.architecture or architecture not in LABELS or architecture == self.architecture:
             return ""
         return (
-            f"The base model is {LABELS[self.architecture]} by its header, but the architecture in the settings is "
+            f"The base model is {self.label} by its header, but the architecture in the settings is "
             f"{LABELS[architecture]}. Correct one of them."
         )
 
     @property
+    def label(self) -> str:
+        """``SDXL``; empty when the architecture is unknown."""
+        return LABELS.get(self.architecture, "")
+
+    @property
     def text(self) -> str:
         """``SDXL, fp16``; empty when nothing is known."""
-        return ", ".join(filter(None, (LABELS.get(self.architecture, ""), self.dtype)))
+        return ", ".join(filter(None, (self.label, self.dtype)))
 
 
 def read_base_model(path: Path) -> BaseModel:
@@ -109,7 +99,7 @@ def _of_file(path: Path, _size: int, _mtime_ns: int) -> BaseModel:
     if kind in _ELSEWHERE:
         where = f" {_ELSEWHERE[kind]}".rstrip()
         return BaseModel(problem=f"The base model {path} is {_article(kind)}, not a full model.{where}")
-    return BaseModel(architecture=_architecture(header), dtype=_dtype(header))
+    return BaseModel(architecture=told_architecture(header.tensors), dtype=_dtype(header))
 
 
 def _article(kind: FileKind) -> str:
@@ -126,23 +116,13 @@ def _kind(header: Header) -> FileKind:
     return kind_of_file(header.tensors)
 
 
-def _architecture(header: Header) -> str:
-    names = {name.removeprefix(_PREFIX).removeprefix("net."): tensor for name, tensor in header.tensors.items()}
-    found = next((architecture for name, architecture in _NAMES.items() if name in names), "")
-    if found:
-        return found
-    if _LUMINA in names:
-        return "lumina" if names[_LUMINA].shape[:1] == (_LUMINA_WIDTH,) else ""
-    widths = {tensor.shape[-1] for name, tensor in names.items() if name.endswith(_CROSS_ATTENTION) and tensor.shape}
-    is_unet = any(name.startswith(("input_blocks.", "down_blocks.")) for name in names)
-    return _UNETS.get(widths.pop(), "") if is_unet and len(widths) == 1 else ""
-
-
 def _dtype(header: Header) -> str:
     sizes: Counter[str] = Counter()
     for tensor in header.tensors.values():
         sizes[tensor.dtype] += tensor.end - tensor.begin
-    return _DTYPES.get(sizes.most_common(1)[0][0], "") if sizes else ""
+    dtype = _DTYPES.get(sizes.most_common(1)[0][0], "") if sizes else ""
+    is_scaled = dtype.startswith(FP8) and any(name.endswith(_SCALES) for name in header.tensors)
+    return f"{dtype}{_SCALED}" if is_scaled else dtype
 
 
 def _of_folder(path: Path) -> BaseModel:
@@ -154,8 +134,8 @@ def _of_folder(path: Path) -> BaseModel:
         )
     pipeline = str((index or {}).get("_class_name", ""))
     width = (_json(path / "unet" / "config.json") or {}).get("cross_attention_dim")
-    of_unet = _UNETS.get(width, "") if pipeline == "StableDiffusionPipeline" and isinstance(width, int) else ""
-    return BaseModel(architecture=_PIPELINES.get(pipeline, of_unet))
+    of_unet = UNETS.get(width, "") if pipeline == "StableDiffusionPipeline" and isinstance(width, int) else ""
+    return BaseModel(architecture=PIPELINES.get(pipeline, of_unet))
 
 
 def _json(path: Path) -> dict[str, object] | None:

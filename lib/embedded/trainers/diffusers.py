@@ -65,6 +65,7 @@ class DiffusersRecipe(InstalledTrainer):
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, script, environment, base model, captions), and what may not be passed on."""
+        settings = self.told(settings)
         kind = ARCHITECTURES.get(settings.architecture)
         if kind is None:
             return [NO_ARCHITECTURE]
@@ -83,7 +84,7 @@ class DiffusersRecipe(InstalledTrainer):
 
     def script(self, settings: TrainingSettings) -> str:
         """That of the architecture."""
-        return chosen(ARCHITECTURES, settings).script
+        return chosen(ARCHITECTURES, self.told(settings)).script
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():
@@ -139,7 +140,7 @@ class DiffusersRecipe(InstalledTrainer):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of ``accelerate launch``."""
-        kind = chosen(ARCHITECTURES, run.settings)
+        kind = chosen(ARCHITECTURES, self.told(run.settings))
         settings = replace(run.settings, vae=whole_path(run.settings.vae))
         precision = settings.mixed_precision or PRECISION
         return [
@@ -198,7 +199,7 @@ class DiffusersRecipe(InstalledTrainer):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """The LoRA, and its checkpoints with the optimizer's memory."""
-        file_bytes = settings.network_dim * chosen(ARCHITECTURES, settings).bytes_per_rank
+        file_bytes = settings.network_dim * chosen(ARCHITECTURES, self.told(settings)).bytes_per_rank
         saves = settings.epochs // settings.save_every_epochs if settings.save_every_epochs else 0
         return (1 + SIZES_PER_CHECKPOINT * min(saves, settings.keep_last or saves)) * file_bytes
 

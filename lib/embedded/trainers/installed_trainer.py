@@ -1,6 +1,7 @@
 """What the recipes have in common whose trainer is installed in a folder of this machine."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,22 @@ class InstalledTrainer(Recipe):
     def base_model(self, settings: TrainingSettings) -> BaseModel | None:
         """What its header tells."""
         return self._models.base_model(settings.base_model)
+
+    def told(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings with the architecture by the base model's header where they name none.
+
+        Nothing is guessed: what the header does not tell for certain, or the trainer does not train, stays empty.
+        """
+        base = None if settings.architecture else self.base_model(settings)
+        known = self.parameters["architecture"].choices
+        return replace(settings, architecture=base.architecture) if base and base.architecture in known else settings
+
+    def _scaled_problems(self, settings: TrainingSettings) -> list[str]:
+        base = self.base_model(settings)
+        return [
+            f"The base model is in scaled fp8: {self.name} would read its weights without the factors that belong to "
+            "them. Give the model in fp16 or bf16."
+        ] if base and base.is_scaled else []  # fmt: skip
 
     def collect(self, output_dir: Path) -> Sequence[FoundFile]:
         """The files written so far, by the names that sd-scripts gives them, too."""

@@ -30,9 +30,11 @@ from lib.embedded.trainers.musubi_settings import (
     OPTIMIZERS,
     OPTIONS,
     PARAMETERS,
+    PRECISION,
     MusubiArchitecture,
     batches_of,
     ignored_problems,
+    precision_problems,
 )
 from lib.embedded.trainers.option_rules import OptionRules, extra_problems
 from lib.embedded.trainers.parser_source import Option, read_options, version_problems
@@ -55,7 +57,6 @@ from lib.jobs.words import within_sentence
 
 DATASET_FILE = "dataset.toml"
 CACHE_FOLDER = "cache"
-PRECISION = "bf16"
 RULES = OptionRules(
     set_by_dashboard=frozenset(
         {
@@ -95,6 +96,7 @@ class MusubiRecipe(InstalledTrainer):
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """What is missing (checkout, scripts, environment, models, captions), and what may not be passed on."""
+        settings = self.told(settings)
         kind = ARCHITECTURES.get(settings.architecture)
         if kind is None:
             return [NO_ARCHITECTURE]
@@ -104,6 +106,7 @@ class MusubiRecipe(InstalledTrainer):
             *folder,
             *self._model_problems(settings, kind),
             *ignored_problems(settings, kind),
+            *(self._scaled_problems(settings) or precision_problems(settings, kind, self.base_model(settings))),
             *said_twice(settings, OPTIONS),
             *options,
             *([] if folder or options else self._parser_problems(settings, dataset)),
@@ -114,7 +117,7 @@ class MusubiRecipe(InstalledTrainer):
 
     def script(self, settings: TrainingSettings) -> str:
         """That of the architecture."""
-        return chosen(ARCHITECTURES, settings).scripts[2]
+        return chosen(ARCHITECTURES, self.told(settings)).scripts[2]
 
     def _model_problems(self, settings: TrainingSettings, kind: MusubiArchitecture) -> list[str]:
         needed = ("base_model", "vae", *kind.texts)
@@ -127,7 +130,7 @@ class MusubiRecipe(InstalledTrainer):
         ]
 
     def _parser_problems(self, settings: TrainingSettings, dataset: Dataset) -> list[str]:
-        parsers = self._parsers(chosen(ARCHITECTURES, settings))
+        parsers = self._parsers(chosen(ARCHITECTURES, self.told(settings)))
         unread = [script for script, options in parsers.items() if not options]
         if unread:
             return [f"The options of {unread[0]} cannot be read: this musubi-tuner is of another version. Update it."]
@@ -137,7 +140,7 @@ class MusubiRecipe(InstalledTrainer):
         return [each for options, given in arguments for each in version_problems(given, options, self.name)]
 
     def _option_problems(self, settings: TrainingSettings) -> list[str]:
-        parsers = self._parsers(chosen(ARCHITECTURES, settings))
+        parsers = self._parsers(chosen(ARCHITECTURES, self.told(settings)))
         known = {name: option for options in parsers.values() for name, option in options.items()}
         listed = {name: getattr(settings, name) for name in ("optimizer_args", "network_args")}
         problems = (RULES.problem(name, list(value), known) for name, value in listed.items() if value and known)
@@ -182,7 +185,7 @@ class MusubiRecipe(InstalledTrainer):
 
     def commands_before(self, run: TrainingRun) -> Sequence[Sequence[str]]:
         """The argv that caches latents, and the one that caches text encoder outputs."""
-        kind = chosen(ARCHITECTURES, run.settings)
+        kind = chosen(ARCHITECTURES, self.told(run.settings))
         latents, texts, _ = kind.scripts
         vae = [f"--vae={whole_path(run.settings.vae)}", *kind.latent_flags]
         return [
@@ -192,7 +195,7 @@ class MusubiRecipe(InstalledTrainer):
 
     def command(self, run: TrainingRun) -> list[str]:
         """The argv of the training."""
-        settings, kind = self._rest(run), chosen(ARCHITECTURES, run.settings)
+        settings, kind = self._rest(run), chosen(ARCHITECTURES, self.told(run.settings))
         fp8 = ("--fp8_base", *(("--fp8_scaled",) if kind.has_fp8_scaled else ()))
         arguments = [
             f"--dit={whole_path(settings.base_model)}",
@@ -235,7 +238,7 @@ class MusubiRecipe(InstalledTrainer):
 
     def _launched(self, run: TrainingRun, script: str, arguments: Sequence[str], cards: int = 1) -> list[str]:
         """A script with its arguments and those of the further options that it has."""
-        settings, kind = going_on(run), chosen(ARCHITECTURES, run.settings)
+        settings, kind = going_on(run), chosen(ARCHITECTURES, self.told(run.settings))
         options = self._parsers(kind)
         is_training = script == kind.scripts[2]
         elsewhere = {name for other, known in options.items() if other != script for name in known}
@@ -258,7 +261,7 @@ class MusubiRecipe(InstalledTrainer):
         for folder in _caches(run):
             folder.mkdir(parents=True, exist_ok=True)
         (run.attempt_dir / DATASET_FILE).write_text(dataset_toml(run), encoding="utf-8")
-        kind = chosen(ARCHITECTURES, run.settings)
+        kind = chosen(ARCHITECTURES, self.told(run.settings))
         write_prompts(run, prompts_with_options(run.settings, kind.guidance))
 
     def states(self, ended: EndedRun) -> Sequence[FoundState]:
@@ -267,7 +270,7 @@ class MusubiRecipe(InstalledTrainer):
 
     def expected_bytes(self, settings: TrainingSettings) -> int:
         """One file and one image per prompt and epoch, and a state with the optimizer's memory; no caches."""
-        return saved_bytes(settings, chosen(ARCHITECTURES, settings).bytes_per_rank)
+        return saved_bytes(settings, chosen(ARCHITECTURES, self.told(settings)).bytes_per_rank)
 
 
 def dataset_toml(run: TrainingRun) -> str:

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.kohya_arguments import OWN_NAMES
 from lib.embedded.trainers.sd_scripts_settings import SCHEDULES
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 from lib.jobs.words import within_sentence
 
+PRECISION = "bf16"
 SOURCES = "src/musubi_tuner"
 BUCKET_STEP_PX = 16
 
@@ -27,6 +29,9 @@ class MusubiArchitecture:
         latent_flags, train_flags: Options of the script that caches latents, and of the one that trains.
         guidance: The option of a sample prompt that means its guidance.
         bytes_per_rank: Size of its LoRA file in 16 bit, per rank: an estimate from the widths of its layers.
+        has_fp8_scaled: Whether 8 bit means that it scales the weights itself.
+        takes_fp8: Whether the base model may be in fp8, as a file.
+        keeps_dtype: Whether the mixed precision has to be that of the file.
     """
 
     label: str
@@ -41,6 +46,8 @@ class MusubiArchitecture:
     guidance: str = "l"
     has_lycoris: bool = True
     has_fp8_scaled: bool = True
+    takes_fp8: bool = True
+    keeps_dtype: bool = False
 
     @property
     def scripts(self) -> tuple[str, str, str]:
@@ -70,7 +77,7 @@ def _flux2(version: str, bytes_per_rank: int) -> MusubiArchitecture:
 def _wan(task: str, bytes_per_rank: int) -> MusubiArchitecture:
     return MusubiArchitecture(
         label=f"Wan 2.1 {task}", stem="wan", network="networks.lora_wan", texts={"t5xxl": "t5"}, sampling=_shift(3),
-        bytes_per_rank=bytes_per_rank, train_flags=(f"--task={task}",),
+        bytes_per_rank=bytes_per_rank, train_flags=(f"--task={task}",), takes_fp8=False, keeps_dtype=True,
     )  # fmt: skip
 
 
@@ -79,7 +86,7 @@ def _wan(task: str, bytes_per_rank: int) -> MusubiArchitecture:
 ARCHITECTURES = {
     "qwen-image": MusubiArchitecture(
         label="Qwen-Image", stem="qwen_image", network="networks.lora_qwen_image", texts=_TEXT, sampling=_shift(2.2),
-        bytes_per_rank=13_300_000, flags=("--model_version=original",),
+        bytes_per_rank=13_300_000, flags=("--model_version=original",), takes_fp8=False,
     ),
     "z-image": MusubiArchitecture(
         label="Z-Image", stem="zimage", network="networks.lora_zimage", texts=_TEXT, sampling=_shift(2),
@@ -161,6 +168,31 @@ def ignored_problems(settings: TrainingSettings, kind: MusubiArchitecture) -> li
         ),
         f"{kind.label} is not trained with {said.network_module} in musubi-tuner. Choose LoRA.": (
             said.network_module in LYCORIS and not kind.has_lycoris
+        ),
+    }
+    return [problem for problem, is_there in faults.items() if is_there]
+
+
+def precision_problems(settings: TrainingSettings, kind: MusubiArchitecture, base: BaseModel | None) -> list[str]:
+    """Precisions of the base model that musubi-tuner does not take, as its documentation and its checks say.
+
+    Args:
+        base: What the base model's header tells; None: nothing is known.
+    """
+    if base is None:
+        return []
+    precision, name = settings.mixed_precision or PRECISION, within_sentence(SETTINGS["fp8_base"].label)
+    faults = {
+        f"The base model is in fp8 already, and musubi-tuner makes its own 8 bit of {kind.label}: it would stop. Give "
+        f"the model in fp16 or bf16, or switch {name} off.": (
+            base.is_fp8 and settings.fp8_base and kind.has_fp8_scaled and kind.takes_fp8
+        ),
+        f"musubi-tuner does not train {kind.label} on a base model in fp8. Give the model in fp16 or bf16.": (
+            base.is_fp8 and not kind.takes_fp8
+        ),
+        f"The base model is in {base.dtype}, so {kind.label} needs the mixed precision {base.dtype} or no: "
+        f"musubi-tuner would stop at {precision}.": (
+            kind.keeps_dtype and base.dtype in ("fp16", "bf16") and precision not in (base.dtype, "no")
         ),
     }
     return [problem for problem, is_there in faults.items() if is_there]

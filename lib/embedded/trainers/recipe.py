@@ -218,7 +218,16 @@ def unused_problems(
 def base_problems(recipe: Recipe, settings: TrainingSettings) -> list[str]:
     """Why the base model cannot be trained on, by its header."""
     base = recipe.base_model(settings)
-    problem = base and (base.problem or base.contradiction(settings.architecture))
+    if base is None:
+        return []
+    said = settings.architecture or str(settings.extra.get("architecture", ""))
+    trained = recipe.parameters.get("architecture", Parameter()).choices
+    if not said and base.architecture and trained and base.architecture not in trained:
+        return [
+            f"The base model is {base.label} by its header, which {recipe.name} does not train. Choose another trainer "
+            "or another base model."
+        ]
+    problem = base.problem or base.contradiction(said)
     return [problem] if problem else []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 
 from lib.embedded.files.attempt_folder import EVENTS_FOLDER
+from lib.embedded.trainers.base_model import BaseModel
 from lib.embedded.trainers.installed_trainer import NO_BASE_MODEL, InstalledTrainer
 from lib.embedded.trainers.kohya_arguments import (
     extra_arguments,
@@ -44,9 +45,11 @@ from lib.embedded.trainers.sd_scripts_settings import (
     OPTIONS,
     PARAMETERS,
     dataset_values,
+    fp8_problems,
     ignored_problems,
     mode_arguments,
     network_arguments,
+    precision_of,
 )
 from lib.embedded.trainers.trainer_folder import TrainerFolder
 from lib.jobs.aspect_buckets import LARGEST_PX, SMALLEST_PX, STEP_PX, Buckets, Size, regularisation_counts
@@ -88,6 +91,7 @@ class SdScriptsRecipe(InstalledTrainer):
             *self._model_problems(settings),
             *_architecture_problems(settings.extra),
             *ignored,
+            *(self._scaled_problems(settings) or self._fp8_problems(settings)),
             *filter(None, [_buckets(settings).problem if settings.buckets else ""]),
             *said_twice(settings, OPTIONS),
             *filter(None, (RULES.always_refused(*item) for item in settings.extra.items())),
@@ -114,9 +118,18 @@ class SdScriptsRecipe(InstalledTrainer):
         named = ", ".join(name[:40] for name in sorted(found)[:5]) + (", …" if len(found) > 5 else "")
         return (f"LORA_ALLOW_ANY_OPTION is set, so the trainer gets without a check: {named}.",)
 
+    def base_model(self, settings: TrainingSettings) -> BaseModel | None:
+        """What its header tells. Chroma is trained by the script of FLUX.1, which its further options choose."""
+        found = super().base_model(settings)
+        return replace(found, architecture="") if found and found.architecture == "chroma" else found
+
     def _architecture(self, settings: TrainingSettings) -> str:
         told = self.base_model(settings)
         return architecture(settings, told.architecture if told else "")
+
+    def _fp8_problems(self, settings: TrainingSettings) -> list[str]:
+        kind, base = ARCHITECTURES[self._architecture(settings)], self.base_model(settings)
+        return fp8_problems(settings, kind, base.dtype if base else "") if settings.fp8_base else []
 
     def _model_problems(self, settings: TrainingSettings) -> list[str]:
         if not settings.base_model.strip():
@@ -157,7 +170,7 @@ class SdScriptsRecipe(InstalledTrainer):
         """The argv of ``accelerate launch``."""
         settings, name = going_on(run), self._architecture(run.settings)
         kind = ARCHITECTURES[name]
-        precision = settings.mixed_precision or settings.extra.get("mixed_precision") or kind.precision
+        precision = precision_of(settings, kind)
         parts = {option: getattr(settings, setting) for setting, option in kind.parts.items()}
         return [
             *launch(self._folder, precision, run.gpu_count),

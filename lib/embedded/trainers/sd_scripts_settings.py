@@ -18,6 +18,7 @@ class Architecture:
         needed: The settings among them that must be given.
         flags: Options that it is always trained with.
         bytes_per_rank: Size of its LoRA file in 16 bit, per rank.
+        has_fp8: Whether its base model can be kept in 8 bit.
     """
 
     label: str
@@ -28,6 +29,12 @@ class Architecture:
     parts: Mapping[str, str] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    has_fp8: bool = True
+
+    @property
+    def is_transformer(self) -> bool:
+        """Whether it is none with a U-Net: those are read in the dtype of their file where 8 bit is asked for."""
+        return self.script not in ("train_network.py", "sdxl_train_network.py")
 
 
 _CLIPS = {"clip_l": "clip_l", "clip_g": "clip_g", "t5xxl": "t5xxl"}
@@ -61,6 +68,7 @@ ARCHITECTURES = {
     "anima": Architecture(
         label="Anima", script="anima_train_network.py", network="networks.lora_anima", precision="bf16",
         bytes_per_rank=8_000_000, parts={"vae": "vae", "text_encoder": "qwen3"}, needed=("vae", "text_encoder"),
+        has_fp8=False,
     ),
 }  # fmt: skip
 
@@ -212,6 +220,29 @@ def ignored_problems(settings: TrainingSettings, kind: str) -> list[str]:
         ),
         f"{architecture.label} has no text encoder outputs to cache in sd-scripts. Empty the field.": (
             bool(said.cache_text_encoder) and architecture.script == "train_network.py"
+        ),
+    }
+    return [problem for problem, is_there in faults.items() if is_there]
+
+
+def precision_of(settings: TrainingSettings, kind: Architecture) -> str:
+    """The mixed precision: what the settings say, else what suits the architecture."""
+    return str(settings.mixed_precision or settings.extra.get("mixed_precision") or kind.precision)
+
+
+def fp8_problems(settings: TrainingSettings, kind: Architecture, dtype: str) -> list[str]:
+    """Why sd-scripts would not make 8 bit of the base model where the settings ask for it.
+
+    Args:
+        dtype: That of the base model by its header; empty when unknown.
+    """
+    faults = {
+        f"sd-scripts has no 8 bit for {kind.label}: it would ignore the switch. Switch it off.": not kind.has_fp8,
+        "A base model in 8 bit needs the mixed precision fp16 or bf16. Choose one, or switch 8 bit off.": (
+            precision_of(settings, kind) == "no"
+        ),
+        f"sd-scripts does not take {kind.label} in {dtype}. Give the base model in fp16, bf16 or fp8 (e4m3).": (
+            dtype == "fp8 (e5m2)" and kind.is_transformer
         ),
     }
     return [problem for problem, is_there in faults.items() if is_there]

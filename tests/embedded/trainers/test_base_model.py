@@ -51,7 +51,7 @@ def write(path: Path, tensors: Tensors) -> Path:
         ({f"model.diffusion_model.{name}": each for name, each in FLUX.items()}, "flux", "fp8 (e4m3)"),
         ({"joint_blocks.0.context_block.attn.qkv.weight": ("F16", [8, 8])}, "sd3", "fp16"),
         ({"cap_embedder.1.weight": ("BF16", [2304, 8]), "layers.0.x": ("BF16", [8])}, "lumina", "bf16"),
-        # Z-Image, Chroma, and what nobody knows yet.
+        # Some other child of Lumina, a part of Chroma, and what nobody knows yet.
         ({"cap_embedder.1.weight": ("BF16", [3840, 8]), "layers.0.x": ("BF16", [8])}, "", "bf16"),
         ({"double_blocks.0.img_attn.qkv.weight": ("BF16", [8, 8])}, "", "bf16"),
         ({"new_blocks.0.weight": ("I8", [8, 8])}, "", ""),
