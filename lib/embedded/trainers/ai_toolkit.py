@@ -140,7 +140,6 @@ class AiToolkitRecipe(InstalledTrainer):
             "type": "sd_trainer",
             "training_folder": str(run.output_dir),
             "training_seed": run.settings.seed,
-            "device": "cuda:0",
             "log_dir": str(run.attempt_dir / EVENTS_FOLDER),
             **sections,
             "datasets": [sections["datasets"], *_more_sections(run, sections["datasets"])],
@@ -264,6 +263,8 @@ def _own_keys(run: TrainingRun, kind: ToolkitArchitecture) -> dict[str, dict[str
             "height": settings.resolution,
             "seed": settings.seed,
             "samples": [{"prompt": prompt} for prompt in prompts],
+            # What is left out becomes False, which no tokenizer takes for a text.
+            "neg": "",
         },
         "save": {
             "save_every": save or NEVER,

@@ -118,7 +118,7 @@ class DiffusersRecipe(InstalledTrainer):
                 "diffusers trains on one dataset, and beside it on one of regularisation images at most. "
                 "Take the others out, or choose another trainer."
             ]
-        (only,), known = more, self._parser(chosen(ARCHITECTURES, settings))
+        (only,), known = more, self._parser(chosen(ARCHITECTURES, self.told(settings)))
         names = [option[2:].partition("=")[0] for option in _class_arguments(tried_run(settings, only.dataset, more))]
         lacking = [name for name in names if known and name not in known]
         faults = {

@@ -103,6 +103,13 @@ def test_each_architecture_is_named_as_ai_toolkit_names_it(name: str, tmp_path: 
     assert (process["train"]["noise_scheduler"], process["sample"]["sampler"]) == (flow, flow)
 
 
+def test_samples_have_a_negative_prompt_that_is_a_text_and_no_card_is_named(tmp_path: Path) -> None:
+    # Left out, it is False to ai-toolkit, and its tokenizer stops at the first sample; cards are chosen outside.
+    process = written(tmp_path, PLAIN)
+    assert process["sample"]["neg"] == ""
+    assert "device" not in process
+
+
 def test_epochs_are_counted_in_steps(tmp_path: Path) -> None:
     # 12 images x 2 in batches of 2: 12 steps per epoch, 120 in all.
     settings = replace(PLAIN, repeats=2, batch_size=2, save_every_epochs=3, sample_every_epochs=2, lr_warmup=0.05,
