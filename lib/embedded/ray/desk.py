@@ -61,6 +61,7 @@ class Errand:
         is_forgotten: Ray knew it and knows it no more.
         is_absent: Ray knew nothing of it after its stop was wanted, so it was not sent.
         refused: Why Ray would not take it.
+        unsent: Why what it needs can never be sent to its node.
     """
 
     submission: Submission
@@ -74,6 +75,7 @@ class Errand:
     is_forgotten: bool = False
     is_absent: bool = False
     refused: str = ""
+    unsent: str = ""
     wants_stop: bool = False
     wants_look: bool = False
     stopped_at: float = -float("inf")
@@ -224,7 +226,7 @@ class RayDesk:
         return not is_over and self._clock() - errand.stopped_at >= self._limits.stop_again_s
 
     def _do(self, errand: Errand, count: int) -> None:
-        if errand.refused or errand.is_forgotten:
+        if errand.refused or errand.unsent or errand.is_forgotten:
             errand.due_at = float("inf")
             return
         began, job_id = self._clock(), errand.submission.id
@@ -264,7 +266,7 @@ class RayDesk:
             errand.unready = str(error)
             return False
         except (OSError, ValueError) as error:
-            errand.refused = f"What its node needs cannot be sent there: {error}."
+            errand.unsent = f"What its node needs cannot be sent there: {error}."
             return False
         if more is None:
             errand.unready = NOT_READY

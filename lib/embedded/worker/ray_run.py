@@ -138,8 +138,10 @@ class RayRun(Run):
     @property
     def alarms(self) -> tuple[str, ...]:
         """That the cluster, or the store between here and there, is out of touch."""
-        is_deaf = self._transport is not None and bool(self._transport.problem(self._claim.mark))
-        is_away = self._desk.silent_s() > self._limits.away_s
+        away_s, mark = self._limits.away_s, self._claim.mark
+        is_away, is_deaf = self._desk.silent_s() > away_s, False
+        if self._transport is not None and self._transport.problem(mark):
+            is_deaf = time.monotonic() - self._transport.seen_at(mark) > away_s
         return (*([AWAY] if is_away else []), *([STORE_AWAY] if is_deaf else []))
 
     def is_alive(self) -> bool:
@@ -166,7 +168,11 @@ class RayRun(Run):
 
     def _is_over(self) -> bool:
         errand = self._errand
-        return errand.is_forgotten or bool(errand.refused) or (errand.job is not None and errand.job.is_over)
+        return (
+            errand.is_forgotten
+            or bool(errand.refused or errand.unsent)
+            or (errand.job is not None and errand.job.is_over)
+        )
 
     def exit(self) -> Exit | None:
         """How it ended; None while it may still run, or nothing is known."""
@@ -176,18 +182,21 @@ class RayRun(Run):
             return self._explained(replace(exit_, finished_at=at))
         errand, is_stopping = self._errand, self._is_stop_wanted()
         errand.wants_stop = errand.wants_stop or is_stopping
-        quiet_s = self._quiet_s()
+        quiet_s, is_silent = self._quiet_s(), self._desk.silent_s() > self._limits.away_s
         exit_ = None
         if errand.refused:
             exit_ = self._ended(Cause.BAD_ARGUMENT, errand.refused)
-        elif errand.is_absent and is_stopping:
+        elif errand.unsent:
+            is_full = os.strerror(errno.ENOSPC) in errand.unsent
+            exit_ = self._ended(Cause.DISK_FULL if is_full else Cause.MISSING_FILE, errand.unsent)
+        elif is_stopping and (errand.is_absent or (is_silent and self._transport is None)):
             exit_ = self._ended_early()
         elif errand.is_forgotten:
             exit_ = self._forgotten(quiet_s)
         elif errand.job is not None and errand.job.is_over:
             if self._is_settled():
                 exit_ = self._judged(errand.job, quiet_s)
-        elif self._desk.silent_s() > self._limits.gone_s and quiet_s > self._limits.gone_s:
+        elif self._desk.silent_s() > self._limits.gone_s and quiet_s > self._limits.gone_s and self._was_begun():
             exit_ = self._ended(
                 Cause.CLUSTER_LOST, f"The cluster has not answered for {_minutes(self._limits.gone_s)}."
             )
@@ -246,6 +255,9 @@ class RayRun(Run):
         """The end of what Ray never had; None when a runner took it all the same."""
         return self._stopped() if self._bar() else None
 
+    def _was_begun(self) -> bool:
+        return read_file(self._folder.path / runner.TAKEN) is not None
+
     def _bar(self) -> bool:
         """Whether no runner took the attempt, and none will: what Ray noted late must not begin."""
         try:
@@ -258,7 +270,7 @@ class RayRun(Run):
 
     def _forgotten(self, quiet_s: float) -> Exit | None:
         """Ray knows it no more, such as after a restart of its head: what the folder shows decides."""
-        was_begun = read_file(self._folder.path / runner.TAKEN) is not None
+        was_begun = self._was_begun()
         # What never began is sent again at once: should it begin after all, only one of them takes the attempt.
         at_once = not was_begun and self._transport is None
         if quiet_s < (self._limits.settle_s if at_once else self._limits.lost_s) or not self._is_settled():
@@ -283,7 +295,7 @@ class RayRun(Run):
             return self._stopped()
         if job.exit_code == runner.ALREADY_RUN:
             return self._forgotten(quiet_s)
-        was_begun = read_file(self._folder.path / runner.TAKEN) is not None
+        was_begun = self._was_begun()
         reason = _reason_of(job, was_begun)
         if reason is not None and reason[0] is Cause.NODE_LOST and not was_begun and self._send_again(MOST_LOST):
             return None

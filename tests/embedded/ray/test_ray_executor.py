@@ -12,7 +12,7 @@ import pytest
 
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit
 from lib.embedded.ray.client import RayJob, Submission
-from lib.embedded.ray.desk import DeskLimits, RayDesk
+from lib.embedded.ray.desk import LOOKS_BEFORE_STOP, DeskLimits, RayDesk
 from lib.embedded.trainers.recipe import EndedRun, FoundState
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.ray_executor import RayExecutor
@@ -61,12 +61,13 @@ class FakeTransport:
     """
 
     def __init__(self) -> None:
-        self.error, self.is_ready, self.is_seen, self.is_heard = "", True, True, True
+        self.error: str | OSError = ""
+        self.is_ready, self.is_seen, self.is_heard = True, True, True
         self.followed: list[list[str]] = []
 
     def published(self, *_: object) -> str | None:
         if self.error:
-            raise ArtifactError(self.error)
+            raise self.error if isinstance(self.error, OSError) else ArtifactError(self.error)
         return "http://store/ticket" if self.is_ready else None
 
     def follow(self, mark: str, folder: AttemptFolder, prefixes: list[str]) -> None:
@@ -471,6 +472,43 @@ def test_a_store_that_is_away_is_no_silence_of_the_cluster_and_no_end(site: Site
     assert site.job(first).status is JobStatus.RUNNING  # nobody could see a sign of life
     site.transport.is_seen = site.transport.is_heard = True
     assert site.until(first, lambda now: now.status.is_terminal).status is JobStatus.LOST
+
+
+def test_what_has_not_begun_is_not_lost_with_its_head_and_is_cancelled_without_it(site: Site) -> None:
+    site.limits = replace(NO_WAIT, away_s=0, gone_s=0)
+    site.hire()
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.is_down = True
+    site.step(4)
+    assert site.job(job).status is JobStatus.RUNNING
+    site.source.cancel_job(job.id)
+    site.step(2)
+    assert site.job(job).status is JobStatus.CANCELLED
+    assert (site.attempt(job).path / "runner.json").exists()  # a runner that comes after all stops at once
+    site.ray.is_down = False
+    for _ in range(3 * LOOKS_BEFORE_STOP):
+        site.ray.run(ray_id)
+        site.desk._paused_until = site.desk._to_remove[ray_id].due_at = 0.0
+        site.desk.tick()
+    assert ray_id in site.ray.stopped
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (FileNotFoundError(2, "No such file", "x.png"), "missing_file"),
+        (OSError(28, "No space left on device"), "disk_full"),
+    ],
+)
+def test_what_cannot_be_read_here_is_said_and_not_tried_for_ever(site: Site, error: OSError, cause: str) -> None:
+    site.transport = FakeTransport()
+    site.transport.error = error
+    site.hire()
+    ended = site.until(site.submit(), lambda now: now.status.is_terminal)
+    assert ended.failure is not None
+    assert (ended.failure.cause, site.ray.posted) == (cause, [])
+    assert ended.failure.message.startswith("What its node needs cannot be sent there: ")
 
 
 def test_what_is_sent_again_has_slots_of_its_own(site: Site) -> None:

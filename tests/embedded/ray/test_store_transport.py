@@ -153,9 +153,15 @@ def test_a_stop_is_told_as_what_it_was_and_a_new_worker_goes_on(site: Site) -> N
     site.transport = StoreTransport(ObjectStore(site.server.settings), every_s=0.1)
     site.transport.follow(MARK, site.attempt, [PREFIX])
     site.attempt.request_stop("nan_loss", 7)
+    site.server.stop()
+    (attempt,) = (site.node / "attempts").iterdir()
+    (attempt / "output" / "late.safetensors").write_bytes(b"saved at the stop")
     assert site.process is not None
     site.process.terminate()
+    site.until(lambda: (attempt / "exit.json").exists())
+    site.server.start()  # Ray waits for a while: what is left is sent as long as it does
     site.until(lambda: site.attempt.read_exit() is not None)
+    assert (site.attempt.output / "late.safetensors").read_bytes() == b"saved at the stop"
     ended = site.attempt.read_exit()
     assert isinstance(ended, Exit)
     assert (ended.cancelled, ended.stopped_for, ended.exit_code) == (False, "nan_loss", -9)
@@ -212,6 +218,18 @@ def test_what_a_trainer_removed_there_goes_here_and_nothing_else(site: Site) -> 
     each.index = {**(each.index or {}), "files": {}}
     site.transport.bring_files(each)
     assert sorted(path.name for path in site.attempt.output.iterdir()) == ["laid.bin", "state"]
+
+
+def test_a_stop_is_noted_in_the_store_also_for_former_submissions(site: Site) -> None:
+    each = mirrored_of(site, {})
+    each.prefixes.insert(0, "cluster/job/a0/")
+    with pytest.raises(ArtifactError, match="not in the store"):
+        site.store.head(f"{PREFIX}stop.json")
+    site.attempt.request_cancel()
+    for _ in range(2):
+        site.transport.look(each)
+    for prefix in each.prefixes:
+        assert json.loads(site.store.read_range(f"{prefix}stop.json", 0, 100).data) == {"cancel": True}
 
 
 def test_a_full_disk_here_costs_no_result(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
