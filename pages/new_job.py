@@ -1,4 +1,4 @@
-"""/new: start a job in three steps. ?datasetId, configId, name, from=<job id> and single values fill it in."""
+"""/new: start a job in three steps. ?datasetId, more, configId, name, from=<job id> and single values fill it in."""
 
 from functools import partial
 
@@ -13,6 +13,7 @@ from lib.ui.parts.text import escaped
 from lib.ui.wizard.dataset_step import entered_dataset, pick_dataset, usual_dataset
 from lib.ui.wizard.draft import (
     STEPS,
+    DraftData,
     changed_settings,
     chosen_id,
     dataset_problem,
@@ -23,6 +24,7 @@ from lib.ui.wizard.draft import (
     time_limit_minutes,
     unknown_parameters,
 )
+from lib.ui.wizard.more_data_fields import more_problem
 from lib.ui.wizard.navigation import (
     is_retry,
     load_origin,
@@ -62,7 +64,9 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     limit_min, bad_limit = time_limit_minutes(draft.time_limit)
 
     takes_uploads = not services.reason_against(Action.CHANGE_DATASETS)
+    by_id = {each.id: each for each in datasets}
     no_dataset = dataset_problem(dataset, takes_uploads=takes_uploads)
+    no_dataset = no_dataset or more_problem(dataset_id, draft.more_data, by_id)
     has_settings = config is not None or origin is not None
     unfinished = settings_problem(
         draft.name, settings, limit_min, has_settings=has_settings, sweep_problem=sweep_problem
@@ -75,11 +79,11 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     show_bad_parameters([*unknown_parameters(params), *bad_parameters, *bad_limit])
     if step == 1:
         pick_dataset(datasets, dataset, draft)
-        chosen = {"datasetId": dataset_id}
+        chosen, entered = {"datasetId": dataset_id}, partial(entered_dataset, draft)
         with steps:
-            show_steps(1, chosen=chosen, entered=entered_dataset)
+            show_steps(1, chosen=chosen, entered=entered)
         with bar:
-            show_navigation(1, chosen=chosen, entered=entered_dataset, problem=no_dataset, is_blocked=bool(no_dataset))
+            show_navigation(1, chosen=chosen, entered=entered, problem=no_dataset, is_blocked=bool(no_dataset))
     elif step == 2 and dataset is not None:
         chosen, entered = {"configId": config_id}, partial(entered_values, config_id, before)
         show_settings(dataset, configs, config, draft, settings, limit_min, origin, entered)
@@ -111,8 +115,10 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
             time_limit_s=None if limit_min is None else 60 * limit_min,
             retry_of=origin.id if origin and is_retry(origin) else None,
             notify=draft.notify,
+            more_data=draft.more_data,
         )
-        has_problems = show_review(request, swept, dataset, config, origin)
+        data = DraftData(main=dataset, more=tuple((each, by_id[each.dataset_id]) for each in draft.more_data))
+        has_problems = show_review(request, swept, data, config, origin)
         edit_notify(draft.notify)
         with bar:
             show_start(request, swept, blocked=has_problems or bool(reason))

@@ -9,7 +9,7 @@ from lib.jobs.training_settings import SETTINGS
 from lib.jobs.words import count_text
 
 MOST_MORE_DATA = 20
-MOST_TEXT_CHARS = 100_000
+MOST_TEXT_CHARS, MOST_NUMBER = 100_000, 1_000_000
 _NO_LIST = "It is no list of datasets."
 _REPEATS, _WORDS = SETTINGS["repeats"], SETTINGS["class_tokens"]
 
@@ -90,7 +90,7 @@ def more_data_from(text: str | None) -> tuple[MoreData, ...]:
 def _from_values(values: Mapping[str, Any]) -> MoreData:
     repeats, is_regularisation = values.get("repeats", 1), values.get("is_regularisation", False)
     texts = [values.get(name, "") for name in ("dataset_id", "name", "class_tokens")]
-    is_whole = isinstance(repeats, int) and not isinstance(repeats, bool)
+    is_whole = isinstance(repeats, int) and not isinstance(repeats, bool) and abs(repeats) <= MOST_NUMBER
     if not is_whole or not isinstance(is_regularisation, bool) or not all(isinstance(each, str) for each in texts):
         raise ValueError(_NO_LIST)
     dataset_id, name, class_tokens = texts

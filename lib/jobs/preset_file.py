@@ -24,7 +24,7 @@ from lib.jobs.training_settings import (
     settings_from_payload,
 )
 
-MOST_NAMED_CHARS = 400
+MOST_NAMED_CHARS, MOST_NAMED_FOLDERS = 400, 8
 # kohya_ss' own names, beside sd-scripts' options.
 _KOHYA_SS = {"epoch": "epochs", "optimizer": "optimizer", "LoRA_type": "", "max_resolution": ""}
 _OPTIONS = {"train_batch_size": "batch_size", "dataset_repeats": "repeats", "resolution": ""}
@@ -105,7 +105,8 @@ def parse_preset(content: bytes, file_name: str, parameters: Mapping[str, Parame
         file_name: Names the configuration.
         parameters: Setting -> what sd-scripts calls it.
     """
-    told = {key: value for key, value in _flat(_read(content)).items() if not _is_usual(key, value)}
+    read = _read(content)
+    told = {key: value for key, value in _flat(read).items() if not _is_usual(key, value)}
     ours = {option: name for name, each in parameters.items() for option in each.name.split(", ") if option}
     ours |= {**_OPTIONS, **_KOHYA_SS}
     reading = _Reading()
@@ -120,13 +121,17 @@ def parse_preset(content: bytes, file_name: str, parameters: Mapping[str, Parame
     if not reading.values:
         raise InvalidRequest(
             "Nothing in the file is a setting of sd-scripts.",
-            hint="Import a preset of kohya_ss (JSON), a file for sd-scripts' --config_file, or an export of this page.",
+            hint=_folders_text(read)
+            or "Import a preset of kohya_ss (JSON), a file for sd-scripts' --config_file, or an export of this page.",
         )
     settings = settings_from_payload({**reading.values, "trainer": "sd-scripts"})
     name = PurePath(file_name.replace("\\", "/")).stem.strip()[:MAX_NAME_LENGTH]
     is_plain = bool(name) and not character_problem(name, "The name", is_line=True)
     return TrainingConfig(
-        id="", name=name if is_plain else "Imported preset", description=_description(reading.rest), settings=settings
+        id="",
+        name=name if is_plain else "Imported preset",
+        description=_description(reading.rest, _folders_text(read)),
+        settings=settings,
     )
 
 
@@ -146,10 +151,14 @@ def _read(content: bytes) -> Mapping[str, Any]:
 
 
 def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
-    """sd-scripts takes the keys of all sections alike."""
+    """sd-scripts takes the keys of all sections alike. Those of a dataset are settings where there is only one."""
     flat: dict[str, Any] = {}
     for key, value in told.items():
-        flat |= value if isinstance(value, Mapping) else {key: value}
+        if key == "datasets":
+            only = value[0] if isinstance(value, list) and len(value) == 1 else None
+            flat |= {name: each for name, each in only.items() if name != "subsets"} if isinstance(only, dict) else {}
+        else:
+            flat |= value if isinstance(value, Mapping) else {key: value}
     return {str(key): value for key, value in flat.items()}
 
 
@@ -272,13 +281,46 @@ def _says_something(value: Any) -> bool:
     return value not in (None, "", 0, "0", [], {}, "None", "none")
 
 
-def _description(rest: list[str]) -> str:
-    """Which keys were not taken over; secrets are named as such, and no value is repeated."""
-    if not rest:
+def _folders_text(told: Mapping[str, Any]) -> str:
+    """Which folders of images a file names, by their last names, and how to train on them here; empty for none."""
+    datasets = told.get("datasets")
+    tables = [each for each in datasets if isinstance(each, Mapping)] if isinstance(datasets, list) else []
+    subsets = [each for table in tables for each in _listed(table.get("subsets")) if isinstance(each, Mapping)]
+    found = [(each.get("image_dir"), each.get("is_reg") is True) for each in subsets]
+    flat = _flat(told)
+    found += [(flat.get("train_data_dir"), False), (flat.get("reg_data_dir"), True)]
+    names = [
+        f"{_last_name(path)}{' (regularisation)' if is_regularisation else ''}"
+        for path, is_regularisation in found
+        if isinstance(path, str) and path.strip()
+    ]
+    if not names:
+        return ""
+    named = ", ".join(names[:MOST_NAMED_FOLDERS]) + (", …" if len(names) > MOST_NAMED_FOLDERS else "")
+    return (
+        f"The folders were not taken over: {named}. Upload each as a dataset; the first step of a new job takes "
+        "several, each with its repeats, its words and whether it is for regularisation."
+    )
+
+
+def _last_name(path: str) -> str:
+    name = PurePath(path.strip().replace("\\", "/")).name[:40]
+    return "".join(character if character.isprintable() else " " for character in name) or "/"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _description(rest: list[str], folders: str = "") -> str:
+    """What was not taken over: folders, and keys; secrets are named as such, and no value is repeated."""
+    if not rest and not folders:
         return "Imported from a preset; everything in it was taken over."
+    if not rest:
+        return f"Imported from a preset. {folders}"
     secret = [key for key in rest if is_secret_option(key)]
     named = ", ".join(repr(key[:40]).strip("'") for key in dict.fromkeys(rest))
     if len(named) > MOST_NAMED_CHARS:
         named = named[:MOST_NAMED_CHARS].rpartition(", ")[0] + f" and more, {len(set(rest))} in all"
     advice = " Secrets belong to LORA_TRAINER_ENV." if secret else ""
-    return f"Imported from a preset. Not taken over: {named}.{advice}"
+    return " ".join(filter(None, ("Imported from a preset.", folders, f"Not taken over: {named}.{advice}")))

@@ -156,3 +156,52 @@ def test_prompts_are_lines_and_a_file_of_them_is_named() -> None:
     assert "sample_prompts" in config.description
     assert "max_grad_norm" in config.description
     assert "train_norm" in config.description
+
+
+DATASETS = """
+[general]
+shuffle_caption = true
+caption_extension = ".txt"
+
+[[datasets]]
+resolution = 768
+batch_size = 4
+
+  [[datasets.subsets]]
+  image_dir = "/home/ann/img/10_fox"
+  class_tokens = "sks fox"
+  num_repeats = 10
+
+  [[datasets.subsets]]
+  is_reg = true
+  image_dir = "C:\\\\data\\\\reg\\\\1_animal"
+"""
+HOW = (
+    "Upload each as a dataset; the first step of a new job takes several, each with its repeats, its words and whether "
+)
+
+
+def test_folders_are_named_with_the_way_to_train_on_them_here() -> None:
+    config = parse_preset(DATASETS.encode(), "fox.toml", PARAMETERS)
+    settings = config.settings
+    assert (settings.shuffle_caption, settings.resolution, settings.batch_size) == (True, 768, 4)
+    assert config.description == (
+        f"Imported from a preset. The folders were not taken over: 10_fox, 1_animal (regularisation). {HOW}"
+        "it is for regularisation."
+    )
+    folders = {"train_data_dir": "/home/ann/img", "reg_data_dir": "/home/ann/reg/"}
+    told = read({**KOHYA_SS, **folders}).description
+    assert told.startswith("Imported from a preset. The folders were not taken over: img, reg (regularisation).")
+    assert "Not taken over: additional_parameters" in told
+    assert "/home/ann" not in told
+    assert "folders" not in read({**KOHYA_SS, "train_data_dir": ""}).description
+
+
+def test_a_file_of_folders_alone_says_how_to_train_on_them() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read({"datasets": [{"subsets": [{"image_dir": "/data/10_fox"}, 3, {"image_dir": 4}]}, "x"]})
+    assert refused.value.hint.startswith("The folders were not taken over: 10_fox.")
+    for nothing in ({"datasets": 3}, {"datasets": [{"subsets": 3}]}, {"datasets": []}):
+        with pytest.raises(InvalidRequest) as refused:
+            read(nothing)
+        assert refused.value.hint.startswith("Import a preset")

@@ -36,12 +36,17 @@ class ParameterRow:
 
 def parameter_rows(jobs: Sequence[Job]) -> list[ParameterRow]:
     """Every parameter that any of the jobs has, grouped, in the order of the settings' one table."""
+    further: dict[str, list[str | None]] = {
+        "Further datasets": ["; ".join(each.text for each in job.more_data) for job in jobs]
+    }
+    named: dict[str, list[str | None]] = {
+        "Dataset": [job.dataset_name or job.dataset_id for job in jobs],
+        **(further if any(job.more_data for job in jobs) else {}),
+        "Configuration": [job.config_name or job.config_id for job in jobs],
+    }
     rows = [
         ParameterRow(group=JOB_GROUP, label=label, values=tuple(_text(value) for value in values))
-        for label, values in (
-            ("Dataset", [job.dataset_name or job.dataset_id for job in jobs]),
-            ("Configuration", [job.config_name or job.config_id for job in jobs]),
-        )
+        for label, values in named.items()
     ]
     for name, setting in SETTINGS.items():
         if name != "extra" and any(name in job.settings for job in jobs):

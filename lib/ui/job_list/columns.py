@@ -89,6 +89,13 @@ def _created_column(label: str, **options: Any) -> Any:
 _progress_column = partial(st.column_config.ProgressColumn, min_value=0, max_value=100, format="%d%%", width=105)
 _number_column = partial(st.column_config.NumberColumn, width=80)
 
+
+def datasets_text(job: Job) -> str:
+    """The main dataset, and how many it has beside it."""
+    others = f" + {len(job.more_data)}" if job.more_data else ""
+    return plain(job.dataset_name or job.dataset_id or UNKNOWN, limit=100) + others
+
+
 COLUMNS = (
     Column(
         key="status",
@@ -140,7 +147,7 @@ COLUMNS = (
     Column(
         key="dataset",
         label="Dataset",
-        cell=lambda job, _: plain(job.dataset_name or job.dataset_id or UNKNOWN, limit=100),
+        cell=lambda job, _: datasets_text(job),
         config=_text(125),
     ),
     Column(

@@ -49,6 +49,7 @@ def csv_row(job: Job, now: datetime) -> dict[str, str]:
         "attempt": job.attempt,
         "dataset_id": job.dataset_id,
         "dataset": job.dataset_name,
+        "further_datasets": "; ".join(each.text for each in job.more_data),
         "config_id": job.config_id,
         "configuration": job.config_name,
         "failure": job.failure.message if job.failure else None,

@@ -87,6 +87,8 @@ def show_job_information(job: Job) -> None:
 def _show_facts(job: Job) -> None:
     if job.origin is Origin.DASHBOARD:
         _show_link("Dataset", job.dataset_name, job.dataset_id, DATASETS.file)
+        for each in job.more_data:
+            _show_link("Further dataset", each.text, each.dataset_id, DATASETS.file)
         _show_link("Configuration", job.config_name, job.config_id, CONFIGS.file)
     st.markdown(f"Trainer: {escaped(job.trainer) if job.trainer else 'unknown'}")
     if job.executor != "local":

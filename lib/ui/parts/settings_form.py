@@ -9,6 +9,7 @@ from lib import services
 from lib.errors import InvalidRequest
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
+from lib.jobs.more_data import MoreData
 from lib.jobs.setting_kinds import Choice, Lines, Number, Setting, Switch, Text
 from lib.jobs.training_settings import FOLDED, SETTINGS, Parameter, TrainingSettings, setting_problems
 from lib.ui.parts.notes import show_note
@@ -84,10 +85,15 @@ def labelled(error: InvalidRequest, labels: Mapping[str, str]) -> InvalidRequest
     return InvalidRequest(str(error), fields=fields, hint=error.hint)
 
 
-def config_obstacles(settings: TrainingSettings, dataset: Dataset) -> list[str]:
+def config_obstacles(settings: TrainingSettings, dataset: Dataset, more_data: tuple[MoreData, ...] = ()) -> list[str]:
     """What the source objects to in these settings, apart from values that their fields already mark."""
     request = JobRequest(
-        name="preview", dataset_id=dataset.id, config_id=None, settings=settings, submission_id="preview"
+        name="preview",
+        dataset_id=dataset.id,
+        config_id=None,
+        settings=settings,
+        submission_id="preview",
+        more_data=more_data,
     )
     marked = setting_problems(settings).values()
     return [problem for problem in services.source().preview(request).problems if problem not in marked]

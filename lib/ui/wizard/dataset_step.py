@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import streamlit as st
 
@@ -16,6 +17,7 @@ from lib.ui.parts.links import DATASETS
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import Draft
+from lib.ui.wizard.more_data_fields import edit_more_data, entered_more_data
 from lib.ui.wizard.navigation import write_entered
 
 _KEY = "wizard-dataset"
@@ -40,6 +42,7 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
         st.info(f"There are no datasets yet. {escaped(refused) or 'Create one and upload images first.'}")
         st.page_link(DATASETS.file, label="Datasets", icon=":material/photo_library:")
         return None
+    entered = partial(entered_dataset, draft)
     follow_url(_KEY, chosen.id if chosen else None)
     left, right = st.columns(2, gap="large")
     left.selectbox(
@@ -49,7 +52,7 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
         format_func=lambda each: plain(by_id[each].name, limit=100) or "(no name)",
         placeholder="Choose a dataset",
         on_change=write_entered,
-        args=(entered_dataset,),
+        args=(entered,),
     )
     with right:
         if chosen is None:
@@ -57,15 +60,17 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
             st.warning(f"The dataset {gone} is not there any more. Choose another one.")
         else:
             show_dataset_summary(chosen)
+    edit_more_data(by_id, chosen.id if chosen else "", draft, entered)
     return chosen
 
 
-def entered_dataset() -> dict[str, str | None]:
-    """What the select box says now, as parameters of the URL.
+def entered_dataset(draft: Draft) -> dict[str, str | None]:
+    """What the fields say now, as parameters of the URL.
 
     The step too: the link may have asked for a later one that could not be shown, and would jump there now.
     """
-    return {"datasetId": st.session_state[_KEY], "step": "1"} if st.session_state.get(_KEY) else {}
+    main = {"datasetId": st.session_state[_KEY], "step": "1"} if st.session_state.get(_KEY) else {}
+    return {**main, **entered_more_data(draft)}
 
 
 def show_dataset_summary(dataset: Dataset) -> None:

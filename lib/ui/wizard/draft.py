@@ -1,15 +1,17 @@
 """A half-filled wizard, kept in the URL, so that it can be shared, reloaded, and undone with Back.
 
-Parameters: ``step``, ``datasetId``, ``configId``, ``name``, ``timeLimit`` (minutes), one per changed value
-(``epochs=5``, with commas several of a sweep: ``epochs=5,10``), ``from`` (the job whose dataset, name and settings are
-taken where nothing else is said), ``mark`` (names of settings that may have made that job fail,
-``learning_rate,batch_size``) and ``draft`` (names the submission, so that it makes one job however often it is sent).
+Parameters: ``step``, ``datasetId``, ``more`` (the further datasets, as JSON), ``configId``, ``name``, ``timeLimit``
+(minutes), one per changed value (``epochs=5``, with commas several of a sweep: ``epochs=5,10``), ``from`` (the job
+whose datasets, name and settings are taken where nothing else is said), ``mark`` (names of settings that may have made
+that job fail, ``learning_rate,batch_size``) and ``draft`` (names the submission, so that it makes one job however often
+it is sent).
 """
 
 import math
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +19,7 @@ import streamlit as st
 
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
+from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from
 from lib.jobs.query import search_key
 from lib.jobs.sweep import SEPARATOR, SWEEPABLE, SweepValues, count_problem, values_from
 from lib.jobs.training_settings import (
@@ -29,13 +32,15 @@ from lib.jobs.training_settings import (
     setting_problems,
     settings_from_payload,
 )
+from lib.jobs.words import count_text
 
 STEPS = ("Select Dataset", "Configure Training", "Review and Start")
 TIME_LIMIT, LIMIT = "timeLimit", "Time limit (minutes)"
 MAX_TIME_LIMIT_MIN = 30 * 24 * 60
 CHANGEABLE = tuple(each.name for each in ENTERED)
+MORE = "more"
 NOTIFY = "notify"  # "0": nobody is told of the job's events
-_STEPS = ("step", "datasetId", "configId", "name", TIME_LIMIT, NOTIFY, "from", "mark", "draft")
+_STEPS = ("step", "datasetId", MORE, "configId", "name", TIME_LIMIT, NOTIFY, "from", "mark", "draft")
 PARAMETERS = frozenset((*_STEPS, *CHANGEABLE))
 NO_NAME = "Give the job a name first."
 # "Aria v1 (2)"
@@ -62,6 +67,33 @@ class Draft:
     marks: tuple[str, ...] = ()
     changes: Mapping[str, str] = field(default_factory=dict)
     swept: Mapping[str, str] = field(default_factory=dict)
+    more_data: tuple[MoreData, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftData:
+    """The main dataset of a draft, and its further ones with what is known of them."""
+
+    main: Dataset
+    more: tuple[tuple[MoreData, Dataset], ...] = ()
+
+    @property
+    def more_images(self) -> int:
+        """Images of the further datasets that are learned, with repeats."""
+        return sum((each.image_count or 0) * said.repeats for said, each in self.more if not said.is_regularisation)
+
+    @property
+    def regularises(self) -> bool:
+        """Whether some of them are for regularisation."""
+        return any(said.is_regularisation for said, _ in self.more)
+
+    @property
+    def texts(self) -> list[str]:
+        """What is said of each further dataset: ``Dog (20 images), 5 repeats``."""
+        return [
+            replace(said, name=f"{each.name} ({count_text(each.image_count, 'image', 'images')})").text
+            for said, each in self.more
+        ]
 
 
 def read_draft(
@@ -83,6 +115,7 @@ def read_draft(
         marks=tuple(name for name in _marked(params) if name in CHANGEABLE),
         changes={name: params[name] for name in CHANGEABLE if name in params and name not in swept},
         swept=swept,
+        more_data=_more_data(params, job) or (),
     )
 
 
@@ -91,7 +124,18 @@ def unknown_parameters(params: Mapping[str, str]) -> list[str]:
     step = params.get("step", "1")
     bad_step = [] if step in ("1", "2", "3") else [f"step={step[:40]}"]
     unknown = [f"{name[:40]}={value[:40]}" for name, value in params.items() if name not in PARAMETERS]
-    return [*bad_step, *unknown, *(f"mark={name[:40]}" for name in _marked(params) if name not in SETTINGS)]
+    bad_more = [f"{MORE}={params[MORE][:40]}"] if _more_data(params, None) is None else []
+    return [*bad_step, *bad_more, *unknown, *(f"mark={name[:40]}" for name in _marked(params) if name not in SETTINGS)]
+
+
+def _more_data(params: Mapping[str, str], job: Job | None) -> tuple[MoreData, ...] | None:
+    """The further datasets that the URL names, else those of the job; None where the URL's cannot be read."""
+    if MORE not in params:
+        return job.more_data if job else ()
+    with suppress(ValueError):
+        found = more_data_from(params[MORE])
+        return found if len(found) <= MOST_MORE_DATA else None
+    return None
 
 
 def _marked(params: Mapping[str, str]) -> list[str]:

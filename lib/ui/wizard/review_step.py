@@ -9,7 +9,6 @@ import streamlit as st
 
 from lib import services
 from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
-from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import value_text
@@ -34,38 +33,47 @@ from lib.ui.parts.settings_table import MAX_VALUE_CHARS, setting_rows, settings_
 from lib.ui.parts.text import escaped
 from lib.ui.parts.trainer_check import show_trainer_check
 from lib.ui.parts.url import follow_url
-from lib.ui.wizard.draft import NOTIFY, submission_id, write_draft
+from lib.ui.wizard.draft import NOTIFY, DraftData, submission_id, write_draft
 from lib.ui.wizard.navigation import bottom_bar, show_back
 
 # A job that is older than this was not made by the click that just happened.
 FRESH = timedelta(seconds=60)
 NOT_CREATED, NOT_KNOWN = "The job was not created", "It is not known whether the job was created"
+# Twenty further datasets with the names and words that most have.
+MAX_FACT_CHARS = 2_000
 _NOTIFY_KEY = "wizard-notify"
 _SENDING, _MADE, _FAILED = "wizard-sending", "wizard-made", "wizard-failed"
 _LABELS = {
     "name": "Job name",
     "dataset_id": "Dataset",
+    "more_data": "Further datasets",
     "config_id": "Configuration",
     "time_limit_s": "Time limit",
     **{name: each.label for name, each in SETTINGS.items()},
 }
 
 
-def steps_text(dataset: Dataset, settings: TrainingSettings, counted: int | None = None) -> str:
+def steps_text(data: DraftData, settings: TrainingSettings, counted: int | None = None) -> str:
     """``16 images × 2 repeats × 10 epochs / batch size 4 = 80 steps``; ``counted`` is what the trainer would count."""
-    if dataset.image_count is None:
+    dataset = data.main
+    if any(each.image_count is None for each in (dataset, *(each for _, each in data.more))):
         return "unknown: the source does not say how many images the dataset has"
+    assert dataset.image_count is not None
     if settings.max_steps:
         return f"{count_text(settings.max_steps, 'step', 'steps')}, however many epochs that takes"
-    factors = [
+    learned = [
         count_text(dataset.image_count, "image", "images"),
         count_text(settings.repeats, "repeat", "repeats"),
-        count_text(settings.epochs, "epoch", "epochs"),
     ]
-    plain = total_steps(dataset.image_count, settings)
+    if data.more:
+        learned = [f"{dataset.image_count * settings.repeats + data.more_images:,} images with repeats"]
+    factors = [*learned, count_text(settings.epochs, "epoch", "epochs")]
+    plain = total_steps(dataset.image_count, settings, more=data.more_images)
     steps = plain if counted is None else counted
     batch = f"batch size {settings.batch_size}"
-    if steps > plain:
+    if data.regularises:
+        batch += ", with regularisation images,"
+    elif steps > plain:
         batch += " within each aspect ratio"
     if settings.gradient_accumulation > 1:
         batch += f" / {settings.gradient_accumulation} batches per step"
@@ -105,14 +113,14 @@ def _named(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def sweep_steps_text(requests: Sequence[JobRequest], previews: Sequence[Preview], dataset: Dataset) -> str:
+def sweep_steps_text(requests: Sequence[JobRequest], previews: Sequence[Preview], data: DraftData) -> str:
     """The steps of each job, or from the least to the most."""
     effective = [services.source().in_effect(each.settings) for each in requests]
     counted = [preview.steps for preview in previews]
-    texts = {steps_text(dataset, *each) for each in zip(effective, counted, strict=True)}
-    if dataset.image_count is None or len(texts) == 1:
+    texts = {steps_text(data, *each) for each in zip(effective, counted, strict=True)}
+    if data.main.image_count is None or len(texts) == 1:
         return min(texts)
-    plain = [total_steps(dataset.image_count, each) for each in effective]
+    plain = [total_steps(data.main.image_count, each, more=data.more_images) for each in effective]
     counts = sorted(known or steps for known, steps in zip(counted, plain, strict=True))
     return f"{counts[0]:,} to {count_text(counts[-1], 'step', 'steps')} per job"
 
@@ -129,15 +137,17 @@ def limit_warning(limit_s: float | None, estimate_s: float | None) -> str:
 
 
 def review_facts(
-    request: JobRequest, dataset: Dataset, config: TrainingConfig | None, preview: Preview
+    request: JobRequest, data: DraftData, config: TrainingConfig | None, preview: Preview
 ) -> dict[str, str]:
     """Label -> what was chosen and what will come of it."""
+    dataset = data.main
     return {
         "Job name": request.name or "(empty)",
         "Dataset": f"{dataset.name} ({count_text(dataset.image_count, 'image', 'images')})",
+        **({"Further datasets": "; ".join(data.texts)} if data.more else {}),
         "Configuration": config.name if config else "none",
         **({"Base model": f"{preview.base_model}, by its header"} if preview.base_model else {}),
-        "Steps": steps_text(dataset, services.source().in_effect(request.settings), preview.steps),
+        "Steps": steps_text(data, services.source().in_effect(request.settings), preview.steps),
         "Time": estimate_text(preview),
         "Time limit": "none" if request.time_limit_s is None else duration_text(request.time_limit_s),
     }
@@ -165,7 +175,7 @@ def changes_table(now: TrainingSettings, others: Mapping[str, TrainingSettings],
 
 
 def show_review(
-    request: JobRequest, values: SweepValues, dataset: Dataset, config: TrainingConfig | None, origin: Job | None
+    request: JobRequest, values: SweepValues, data: DraftData, config: TrainingConfig | None, origin: Job | None
 ) -> bool:
     """What differs and what stands against it beside what was chosen; all values and the command line are folded.
 
@@ -185,18 +195,20 @@ def show_review(
         for warning in (*preview.warnings, *filter(None, [too_short])):
             st.warning(escaped(warning), icon=":material/warning:")
     with right:
-        facts = review_facts(request, dataset, config, preview)
+        facts = review_facts(request, data, config, preview)
         if values:
             facts |= {
                 "Jobs": f"{len(requests)}, one for each combination",
-                "Steps": sweep_steps_text(requests, previews, dataset),
+                "Steps": sweep_steps_text(requests, previews, data),
             }
         if CLUSTER in services.source().executors:
             where = settings.where or services.source().executors[0]
             facts["Where"] = PLACES.get(where, where)
             if where == CLUSTER:
                 facts["Free there now"] = room_text(settings)
-        st.markdown("\n".join(f"- **{label}:** {escaped(value, limit=400)}" for label, value in facts.items()))
+        st.markdown(
+            "\n".join(f"- **{label}:** {escaped(value, limit=MAX_FACT_CHARS)}" for label, value in facts.items())
+        )
         if values:
             with st.expander(f"The {len(requests)} jobs", icon=":material/list:"):
                 st.markdown("\n".join(f"1. {escaped(each.name, limit=300)}" for each in requests))

@@ -59,9 +59,10 @@ def show_settings(
         _show_suspects(fields, marks, origin)
     left, right = st.columns([2, 3], gap="large")
     with left:
-        show_note(f"Dataset: {dataset.name} ({count_text(dataset.image_count, 'image', 'images')})")
+        others = f", and {count_text(len(draft.more_data), 'other', 'others')}" if draft.more_data else ""
+        show_note(f"Dataset: {dataset.name} ({count_text(dataset.image_count, 'image', 'images')}){others}")
         pick_config(configs, config, draft)
-        show_obstacles(config, now, dataset)
+        show_obstacles(config, now, dataset, draft)
         edit_name(draft, entered)
         edit_time_limit(limit_min, entered)
         edit_sweep(now.trainer, draft.swept, entered)
@@ -106,15 +107,15 @@ def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None
         st.caption(escaped(config.description, limit=300))
 
 
-def show_obstacles(config: TrainingConfig | None, now: TrainingSettings, dataset: Dataset) -> None:
+def show_obstacles(config: TrainingConfig | None, now: TrainingSettings, dataset: Dataset, draft: Draft) -> None:
     """Why the configuration cannot be trained with here, shown before its values.
 
     A problem that a value typed below solves keeps its box, so that nothing moves while "Next" is being clicked.
     """
     if config is None:
         return
-    left = config_obstacles(now, dataset)
-    for problem in config_obstacles(config.settings, dataset):
+    left = config_obstacles(now, dataset, draft.more_data)
+    for problem in config_obstacles(config.settings, dataset, draft.more_data):
         if problem in left:
             st.warning(escaped(problem), icon=":material/warning:")
         else:

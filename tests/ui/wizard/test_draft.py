@@ -12,6 +12,7 @@ from lib.sources.protocol import Preview
 from lib.ui.parts.settings_table import setting_rows, settings_table
 from lib.ui.wizard.draft import (
     Draft,
+    DraftData,
     changed_settings,
     chosen_id,
     dataset_problem,
@@ -166,15 +167,14 @@ def test_nothing_can_be_chosen_from_nothing():
 
 
 def test_the_review_counts_the_steps():
-    dataset = Dataset(id="d1", name="d", image_count=17)
-    assert (
-        steps_text(dataset, replace(VALUES, repeats=2)) == "17 images × 2 repeats × 3 epochs / batch size 2 = 51 steps"
-    )
-    one = Dataset(id="d1", name="d", image_count=1)
-    in_buckets = steps_text(dataset, replace(VALUES, repeats=2), 60)
+    data = DraftData(main=Dataset(id="d1", name="d", image_count=17))
+    text = steps_text(data, replace(VALUES, repeats=2))
+    assert text == "17 images × 2 repeats × 3 epochs / batch size 2 = 51 steps"
+    in_buckets = steps_text(data, replace(VALUES, repeats=2), 60)
     assert in_buckets == "17 images × 2 repeats × 3 epochs / batch size 2 within each aspect ratio = 60 steps"
+    one = DraftData(main=Dataset(id="d1", name="d", image_count=1))
     assert steps_text(one, TrainingSettings(epochs=1)) == "1 image × 1 repeat × 1 epoch / batch size 1 = 1 step"
-    assert steps_text(Dataset(id="d", name="d"), VALUES).startswith("unknown")
+    assert steps_text(DraftData(main=Dataset(id="d", name="d")), VALUES).startswith("unknown")
 
 
 def test_an_estimate_is_called_one():

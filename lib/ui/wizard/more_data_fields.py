@@ -1,0 +1,143 @@
+"""The further datasets of a job: one line of fields for each, below the main dataset."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from lib import services
+from lib.jobs.dataset import Dataset
+from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem
+from lib.jobs.training_settings import SETTINGS
+from lib.jobs.words import count_text
+from lib.sources.protocol import Action
+from lib.ui.parts.notes import show_note
+from lib.ui.parts.text import escaped, plain
+from lib.ui.parts.url import follow_url
+from lib.ui.wizard.draft import MORE, Draft, write_draft
+from lib.ui.wizard.navigation import Entered, write_entered
+
+ADD = "Add another dataset"
+_PURPOSE = "Images of the same kind, such as other people: they keep what the base model knows, and are not learned."
+
+
+def more_problem(main_id: str, more: Sequence[MoreData], datasets: Mapping[str, Dataset]) -> str:
+    """What is wrong with the further datasets that a draft names; empty when they are fine."""
+    gone = next((each for each in more if each.dataset_id not in datasets), None)
+    if gone is not None:
+        return f"The further dataset {(gone.name or gone.dataset_id)[:80]!r} is not there any more. Take it out."
+    empty = next((each for each in more if datasets[each.dataset_id].image_count == 0), None)
+    if empty is not None:
+        return f"The further dataset {datasets[empty.dataset_id].name[:80]!r} has no images. Take it out."
+    return more_data_problem(main_id, more)
+
+
+def edit_more_data(datasets: Mapping[str, Dataset], main_id: str, draft: Draft, entered: Entered) -> None:
+    """A line for each further dataset, and the button that adds one."""
+    for number, each in enumerate(draft.more_data):
+        _show_line(number, each, datasets, draft, entered)
+    problem = more_problem(main_id, draft.more_data, datasets)
+    if problem:
+        st.warning(escaped(problem), icon=":material/warning:")
+    elif draft.more_data:
+        show_note("Repeats and words of the main dataset come in the next step.")
+    used = {main_id, *(each.dataset_id for each in draft.more_data)}
+    free = next((key for key, each in datasets.items() if key not in used and each.image_count != 0), "")
+    refused = services.reason_against(Action.MORE_DATA)
+    is_full = "" if free and len(draft.more_data) < MOST_MORE_DATA else "There is no other dataset to add."
+    st.button(
+        ADD,
+        icon=":material/add:",
+        type="tertiary",
+        disabled=bool(refused or is_full),
+        help=plain(refused or is_full) or "Such as a second subject, or images for regularisation",
+        on_click=_add,
+        args=(free, entered),
+    )
+
+
+def _show_line(number: int, each: MoreData, datasets: Mapping[str, Dataset], draft: Draft, entered: Entered) -> None:
+    keys = _keys(number)
+    follow_url(keys["dataset_id"], each.dataset_id if each.dataset_id in datasets else None)
+    follow_url(keys["repeats"], each.repeats)
+    follow_url(keys["class_tokens"], each.class_tokens)
+    follow_url(keys["is_regularisation"], each.is_regularisation)
+    changed: dict[str, Any] = {"on_change": write_entered, "args": (entered,)}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"further-{number}"):
+        st.selectbox(
+            "Further dataset",
+            list(datasets),
+            key=keys["dataset_id"],
+            format_func=lambda key: plain(_label(datasets[key]), limit=120),
+            placeholder="Choose a dataset",
+            width=300,
+            **changed,
+        )
+        st.number_input("Repeats", step=1, format="%d", key=keys["repeats"], width=120, **changed)
+        st.text_input(
+            "Words instead of a caption",
+            key=keys["class_tokens"],
+            placeholder="none",
+            help=SETTINGS["class_tokens"].hint,
+            width=240,
+            **changed,
+        )
+        st.checkbox("Regularisation", key=keys["is_regularisation"], help=_PURPOSE, width="content", **changed)
+        left = tuple(other for place, other in enumerate(draft.more_data) if place != number)
+        st.button(
+            "Take out",
+            icon=":material/close:",
+            type="tertiary",
+            key=f"further-{number}-out",
+            on_click=_write,
+            args=(left, entered),
+        )
+
+
+def entered_more_data(draft: Draft) -> dict[str, str | None]:
+    """What the lines say now, as the parameter of the URL."""
+    return _parameter(tuple(_entered(number, each) for number, each in enumerate(draft.more_data)))
+
+
+def _entered(number: int, each: MoreData) -> MoreData:
+    state, keys = st.session_state, _keys(number)
+    if keys["repeats"] not in state:  # the lines are not shown
+        return each
+    repeats = state[keys["repeats"]]
+    chosen = state[keys["dataset_id"]] or each.dataset_id
+    return MoreData(
+        dataset_id=chosen,
+        name=each.name if chosen == each.dataset_id else "",
+        repeats=1 if repeats is None else int(repeats),
+        class_tokens=state[keys["class_tokens"]] or "",
+        is_regularisation=bool(state[keys["is_regularisation"]]),
+    )
+
+
+def _add(dataset_id: str, entered: Entered) -> None:
+    said = entered().get(MORE) or ""
+    before: tuple[MoreData, ...] = ()
+    with suppress(ValueError):
+        before = more_data_from(said)
+    _write((*before, MoreData(dataset_id=dataset_id)), entered)
+
+
+def _write(more: Sequence[MoreData], entered: Entered) -> None:
+    write_draft({**entered(), **_parameter(more)})
+
+
+def _parameter(more: Sequence[MoreData]) -> dict[str, str | None]:
+    """None of them is said where the wizard starts from a job, which may have some."""
+    nothing = "[]" if st.query_params.get("from") else None
+    return {MORE: more_data_json([replace(each, name="") for each in more]) or nothing}
+
+
+def _keys(number: int) -> dict[str, str]:
+    names = ("dataset_id", "repeats", "class_tokens", "is_regularisation")
+    return {name: f"wizard-further-{number}-{name}" for name in names}
+
+
+def _label(dataset: Dataset) -> str:
+    return f"{dataset.name or '(no name)'} ({count_text(dataset.image_count, 'image', 'images')})"
