@@ -79,7 +79,7 @@ with explained_errors("Failed to load what the wizard needs", retry=True):
     show_bad_parameters([*unknown_parameters(params), *bad_parameters, *bad_limit])
     if step == 1:
         pick_dataset(datasets, dataset, draft)
-        chosen, entered = {"datasetId": dataset_id}, partial(entered_dataset, draft)
+        chosen, entered = {"datasetId": dataset_id}, partial(entered_dataset, draft, by_id)
         with steps:
             show_steps(1, chosen=chosen, entered=entered)
         with bar:

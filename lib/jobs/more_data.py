@@ -1,16 +1,20 @@
 """The further datasets of a job, beside its main one: how often each counts, and which only regularise."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from lib.jobs.dataset import Dataset
 from lib.jobs.training_settings import SETTINGS
 from lib.jobs.words import count_text
 
 MOST_MORE_DATA = 20
 MOST_TEXT_CHARS, MOST_NUMBER = 100_000, 1_000_000
 _NO_LIST = "It is no list of datasets."
+# As sd-scripts reads the names of folders: ``extract_dreambooth_params`` in library/config_util.py.
+_KOHYA_FOLDER = re.compile(r"(?P<repeats>[0-9]{1,5})_(?P<words>.+)")
 _REPEATS, _WORDS = SETTINGS["repeats"], SETTINGS["class_tokens"]
 
 
@@ -41,6 +45,18 @@ class MoreData:
             "regularisation" if self.is_regularisation else "",
         ]
         return ", ".join(filter(None, parts))
+
+
+def suggested(dataset: Dataset) -> MoreData:
+    """A dataset as it is added: a name like a folder of kohya_ss, ``10_red fox``, says repeats and words.
+
+    The words are for images that have no caption, and left out where all have one.
+    """
+    found = _KOHYA_FOLDER.fullmatch(dataset.name.strip())
+    if not found or _REPEATS.problem(int(found["repeats"])):
+        return MoreData(dataset_id=dataset.id)
+    words = found["words"].strip() if dataset.uncaptioned else ""
+    return MoreData(dataset_id=dataset.id, repeats=int(found["repeats"]), class_tokens=words)
 
 
 def more_data_problem(main_id: str, more: Sequence[MoreData]) -> str:

@@ -1,6 +1,7 @@
 import pytest
 
-from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem
+from lib.jobs.dataset import Dataset
+from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem, suggested
 
 DOG = MoreData(dataset_id="dog-1", name="Dog", repeats=5, class_tokens='a "dog"')
 PERSON = MoreData(dataset_id="person-1", is_regularisation=True)
@@ -50,3 +51,14 @@ def test_what_no_trainer_could_use_is_refused(more: list[MoreData], words: str) 
 def test_what_is_said_of_a_dataset_is_one_line() -> None:
     assert DOG.text == 'Dog, 5 repeats, "a "dog""'
     assert PERSON.text == "person-1, 1 repeat, regularisation"
+
+
+@pytest.mark.parametrize(
+    ("name", "repeats", "words"),
+    [("10_red fox", 10, "red fox"), ("10_", 1, ""), ("fox", 1, ""), ("0_fox", 1, ""), ("2000_fox", 1, "")],
+)
+def test_a_name_like_kohyas_folders_suggests_repeats_and_words(name: str, repeats: int, words: str) -> None:
+    dataset = Dataset(id="d", name=name, uncaptioned=("a.png",))
+    assert suggested(dataset) == MoreData(dataset_id="d", repeats=repeats, class_tokens=words)
+    captioned = Dataset(id="d", name=name)
+    assert suggested(captioned) == MoreData(dataset_id="d", repeats=repeats)

@@ -66,6 +66,16 @@ def test_datasets_are_added_changed_and_taken_out_again(filled, open_wizard):
     assert heading(app) == "Select Dataset"
 
 
+def test_a_dataset_named_like_kohyas_folders_suggests_its_repeats_while_nothing_else_was_typed(filled, open_wizard):
+    filled.datasets.kept["d5"] = Dataset(id="d5", name="10_cat", image_count=4, uncaptioned=("a.png",))
+    app = button(open_wizard(datasetId="d1"), "Add another dataset").click().run()
+    app = field(app, "Further dataset").select("d5").run()
+    assert said(app) == [{"dataset_id": "d5", "repeats": 10, "class_tokens": "cat"}]
+    assert field(app, "Repeats").value == 10
+    app = field(app, "Further dataset").select("d3").run()
+    assert said(app) == [{"dataset_id": "d3", "repeats": 10, "class_tokens": "cat"}], "what is there stays"
+
+
 def test_what_was_typed_and_next_clicked_in_one_go_is_kept(filled, open_wizard):
     app = button(open_wizard(datasetId="d1"), "Add another dataset").click().run()
     field(app, "Repeats").set_value(7)

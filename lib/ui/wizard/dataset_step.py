@@ -1,6 +1,6 @@
 """Step 1 of the wizard: which dataset to train on, with what is known about it beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -42,7 +42,7 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
         st.info(f"There are no datasets yet. {escaped(refused) or 'Create one and upload images first.'}")
         st.page_link(DATASETS.file, label="Datasets", icon=":material/photo_library:")
         return None
-    entered = partial(entered_dataset, draft)
+    entered = partial(entered_dataset, draft, by_id)
     follow_url(_KEY, chosen.id if chosen else None)
     left, right = st.columns(2, gap="large")
     left.selectbox(
@@ -64,13 +64,13 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
     return chosen
 
 
-def entered_dataset(draft: Draft) -> dict[str, str | None]:
+def entered_dataset(draft: Draft, datasets: Mapping[str, Dataset]) -> dict[str, str | None]:
     """What the fields say now, as parameters of the URL.
 
     The step too: the link may have asked for a later one that could not be shown, and would jump there now.
     """
     main = {"datasetId": st.session_state[_KEY], "step": "1"} if st.session_state.get(_KEY) else {}
-    return {**main, **entered_more_data(draft)}
+    return {**main, **entered_more_data(draft, datasets)}
 
 
 def show_dataset_summary(dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.dataset import Dataset
-from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem
+from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem, suggested
 from lib.jobs.training_settings import SETTINGS
 from lib.jobs.words import count_text
 from lib.sources.protocol import Action
@@ -44,7 +44,7 @@ def edit_more_data(datasets: Mapping[str, Dataset], main_id: str, draft: Draft, 
     elif draft.more_data:
         show_note("Repeats and words of the main dataset come in the next step.")
     used = {main_id, *(each.dataset_id for each in draft.more_data)}
-    free = next((key for key, each in datasets.items() if key not in used and each.image_count != 0), "")
+    free = next((each for key, each in datasets.items() if key not in used and each.image_count != 0), None)
     refused = services.reason_against(Action.MORE_DATA)
     is_full = "" if free and len(draft.more_data) < MOST_MORE_DATA else "There is no other dataset to add."
     st.button(
@@ -54,7 +54,7 @@ def edit_more_data(datasets: Mapping[str, Dataset], main_id: str, draft: Draft, 
         disabled=bool(refused or is_full),
         help=plain(refused or is_full) or "Such as a second subject, or images for regularisation",
         on_click=_add,
-        args=(free, entered),
+        args=(suggested(free) if free else None, entered),
     )
 
 
@@ -96,32 +96,34 @@ def _show_line(number: int, each: MoreData, datasets: Mapping[str, Dataset], dra
         )
 
 
-def entered_more_data(draft: Draft) -> dict[str, str | None]:
+def entered_more_data(draft: Draft, datasets: Mapping[str, Dataset]) -> dict[str, str | None]:
     """What the lines say now, as the parameter of the URL."""
-    return _parameter(tuple(_entered(number, each) for number, each in enumerate(draft.more_data)))
+    return _parameter(tuple(_entered(number, each, datasets) for number, each in enumerate(draft.more_data)))
 
 
-def _entered(number: int, each: MoreData) -> MoreData:
+def _entered(number: int, each: MoreData, datasets: Mapping[str, Dataset]) -> MoreData:
     state, keys = st.session_state, _keys(number)
     if keys["repeats"] not in state:  # the lines are not shown
         return each
     repeats = state[keys["repeats"]]
     chosen = state[keys["dataset_id"]] or each.dataset_id
-    return MoreData(
+    said = MoreData(
         dataset_id=chosen,
         name=each.name if chosen == each.dataset_id else "",
         repeats=1 if repeats is None else int(repeats),
         class_tokens=state[keys["class_tokens"]] or "",
         is_regularisation=bool(state[keys["is_regularisation"]]),
     )
+    is_other = chosen != each.dataset_id and chosen in datasets
+    return suggested(datasets[chosen]) if is_other and said == MoreData(dataset_id=chosen) else said
 
 
-def _add(dataset_id: str, entered: Entered) -> None:
+def _add(added: MoreData, entered: Entered) -> None:
     said = entered().get(MORE) or ""
     before: tuple[MoreData, ...] = ()
     with suppress(ValueError):
         before = more_data_from(said)
-    _write((*before, MoreData(dataset_id=dataset_id)), entered)
+    _write((*before, added), entered)
 
 
 def _write(more: Sequence[MoreData], entered: Entered) -> None:

@@ -33,6 +33,9 @@ from pathlib import Path
 data, output, settings, former = map(Path, sys.argv[1:5])
 assert former.read_bytes() == (output / "state" / former.name).read_bytes() == b"before"
 assert (output / "laid.bin").read_bytes() == b"\\xff\\x00"
+further = Path(sys.argv[5].removeprefix("3:"))
+assert [path.name for path in further.iterdir()] == ["two.png"]
+assert str(further) in settings.read_text()
 print("ready", *sorted(path.name for path in data.iterdir()), flush=True)
 print(settings.read_text().replace(str(data), "DATA"), flush=True)
 (output / "lora-000001.safetensors").write_bytes(b"first")
@@ -59,7 +62,11 @@ class Site:
         (self.dataset / ".dataset.json").write_text("{}")
         self.attempt = AttemptFolder.of(folder / "data", "job", 1)
         self.attempt.make()
-        (self.attempt.path / "settings.toml").write_text(f'images = "{self.dataset}"')
+        # Its path begins with that of the other one.
+        self.further = folder / "data" / "datasets" / "d2"
+        self.further.mkdir()
+        (self.further / "two.png").write_bytes(b"image")
+        (self.attempt.path / "settings.toml").write_text(f'images = "{self.dataset}"\nmore = "{self.further}"')
         self.former = folder / "data" / "jobs" / "job" / "0" / "output" / "before.safetensors"
         self.former.parent.mkdir(parents=True)
         self.former.write_bytes(b"before")
@@ -73,9 +80,9 @@ class Site:
 
     def start(self) -> None:
         paths = (self.dataset, self.attempt.output, self.attempt.path / "settings.toml", self.former)
-        argv = (sys.executable, "-S", "-c", TRAIN, *map(str, paths))
+        argv = (sys.executable, "-S", "-c", TRAIN, *map(str, paths), f"3:{self.further}")
         self.attempt.write_spec(RunSpec(argv=argv, cwd=runner.PACKAGE, stop_grace_s=2.0))
-        inputs = {"dataset": self.dataset, "start": self.former}
+        inputs = {"dataset": self.dataset, "more-1": self.further, "start": self.former}
         given: list[str] = []
 
         def is_up() -> bool:
