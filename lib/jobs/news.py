@@ -1,15 +1,20 @@
 """What is told of a job, or of the machine, when it matters: one short text per event, ready to be sent."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from math import isfinite
 
 import humanize
 
 from lib.jobs.failures.judge import Verdict
-from lib.jobs.job import JobStatus
+from lib.jobs.job import Job, JobLink, JobStatus
+from lib.jobs.sweep import best_jobs, name_within
 
+# The first part of the key of what is about a sweep; no job has this id.
+SWEEP = "sweep"
 _NAN_ALARMS = frozenset({"nan_loss", "inf_loss", "nan_latents"})
 
 
@@ -53,8 +58,8 @@ class Run:
         return News(event=event, key=key, title=f"{self.name} {what}", body=body, job_id=self.job_id)
 
 
-def end_news(run: Run, verdict: Verdict, lasted_s: float) -> list[News]:
-    """How the attempt ended. Nothing when it was cancelled: a person did that."""
+def end_news(run: Run, verdict: Verdict, lasted_s: float, goes_on_at: int | None = None) -> list[News]:
+    """How the attempt ended, and where it goes on by itself. Nothing when it was cancelled: a person did that."""
     lasted = humanize.precisedelta(timedelta(seconds=round(lasted_s)), format="%d")
     told = nan_news(run, verdict.alarms)
     if verdict.status is JobStatus.SUCCEEDED:
@@ -62,8 +67,26 @@ def end_news(run: Run, verdict: Verdict, lasted_s: float) -> list[News]:
     if verdict.status in (JobStatus.FAILED, JobStatus.LOST):
         cause = verdict.failure.message if verdict.failure else "The cause is not known."
         what = "was lost" if verdict.status is JobStatus.LOST else "failed"
-        return [*told, run.news(Event.FAILED, what, f"{cause} It ran for {lasted}.")]
+        next_step = "" if goes_on_at is None else f" It goes on by itself from step {goes_on_at:,}."
+        return [*told, run.news(Event.FAILED, what, f"{cause} It ran for {lasted}.{next_step}")]
     return told
+
+
+def sweep_news(sweep: JobLink, jobs: Sequence[Job]) -> list[News]:
+    """How a sweep ended, once all its jobs have; nothing before, and nothing where people cancelled them all.
+
+    After a retry of one of them it is told again.
+    """
+    counts = Counter(job.status for job in jobs)
+    if any(job.status.is_active for job in jobs) or counts[JobStatus.CANCELLED] == len(jobs):
+        return []
+    ended = ", ".join(f"{counts[status]} {status.value}" for status in JobStatus if counts[status])
+    for best in best_jobs([job for job in jobs if job.status is JobStatus.SUCCEEDED], 1):
+        if (loss := best.progress.loss) is not None and isfinite(loss):
+            ended += f". The smallest last loss is {loss:.4g} ({name_within(best)})"
+    attempts = sum(job.attempt for job in jobs)
+    title = f"{sweep.name}: {'its job has' if len(jobs) == 1 else f'all {len(jobs)} jobs of the sweep have'} ended"
+    return [News(event=Event.FINISHED, key=f"{SWEEP}/{sweep.id}/{attempts}", title=title, body=f"{ended}.")]
 
 
 def nan_news(run: Run, alarms: Sequence[str]) -> list[News]:

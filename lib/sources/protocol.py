@@ -67,7 +67,10 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What would run: the commands before the training, its own, and the problems that prevent it (empty: none)."""
+    """What would run: the commands before the training, its own, and the problems that prevent it (empty: none).
+
+    ``writes_bytes`` is about what it writes, ``free_bytes`` what is free there; None where that is not known.
+    """
 
     before: tuple[tuple[str, ...], ...] = ()
     command: tuple[str, ...] = ()
@@ -77,6 +80,8 @@ class Preview:
     estimate_s: float | None = None
     estimate_basis: str = ""
     base_model: str = ""
+    writes_bytes: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from lib.jobs.failures.judge import Verdict
-from lib.jobs.job import Failure, JobStatus, Progress, Stage
-from lib.jobs.news import Event, Run, end_news, stall_news
+from lib.jobs.job import Failure, Job, JobLink, JobStatus, Progress, Stage
+from lib.jobs.news import Event, Run, end_news, stall_news, sweep_news
 from lib.jobs.stalls import SILENT_S, USUAL_S, is_stalled
 
 RUN = Run(job_id="j1", attempt=2, name="red sneakers")
@@ -20,6 +20,34 @@ def test_the_end_in_words() -> None:
     assert told.body == "The GPU ran out of memory. It ran for 1 minute and 1 second."
     (told,) = end_news(RUN, Verdict(status=JobStatus.LOST), 0)
     assert (told.title, told.body) == ("red sneakers was lost", "The cause is not known. It ran for 0 seconds.")
+
+
+def test_what_goes_on_by_itself_says_from_where() -> None:
+    (told,) = end_news(RUN, Verdict(status=JobStatus.LOST), 60, 1_200)
+    assert told.body.endswith("It ran for 1 minute. It goes on by itself from step 1,200.")
+
+
+def swept(number: int, status: JobStatus, loss: float | None = None) -> Job:
+    sweep = JobLink(id="s1", name="aria")
+    return Job(
+        id=str(number), name=f"aria: rank {number}", status=status, attempt=1, sweep=sweep, progress=Progress(loss=loss)
+    )
+
+
+def test_a_sweep_is_told_once_all_its_jobs_have_ended() -> None:
+    done = [swept(4, JobStatus.SUCCEEDED, 0.2), swept(8, JobStatus.SUCCEEDED, 0.1), swept(16, JobStatus.FAILED, 0.01)]
+    sweep = JobLink(id="s1", name="aria")
+    assert sweep_news(sweep, [*done, swept(32, JobStatus.PENDING)]) == []
+    (told,) = sweep_news(sweep, done)
+    assert (told.event, told.key, told.title) == (
+        Event.FINISHED,
+        "sweep/s1/3",
+        "aria: all 3 jobs of the sweep have ended",
+    )
+    assert told.body == "2 succeeded, 1 failed. The smallest last loss is 0.1 (rank 8)."
+    (told,) = sweep_news(sweep, done[2:])
+    assert (told.title, told.body) == ("aria: its job has ended", "1 failed.")
+    assert sweep_news(sweep, [swept(4, JobStatus.CANCELLED)] * 2) == []
 
 
 def test_what_a_person_did_is_not_told_to_people() -> None:

@@ -115,6 +115,12 @@ def read_jobs(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[Job, 
     return tuple(jobs[job_id] for job_id in ids if job_id in jobs)
 
 
+def jobs_of_sweep(connection: sqlite3.Connection, sweep_id: str) -> tuple[Job, ...]:
+    """All jobs of a sweep, in the order they were made."""
+    chosen = "SELECT id FROM jobs INDEXED BY jobs_swept WHERE sweep_id = ? ORDER BY seq"
+    return read_jobs(connection, [row["id"] for row in connection.execute(chosen, (sweep_id,))])
+
+
 def sweep_of(connection: sqlite3.Connection, submission_ids: Sequence[str]) -> tuple[Job, ...]:
     """All jobs of the sweep with a job of one of these submissions, in the order they were made."""
     marks = ", ".join("?" * len(submission_ids))

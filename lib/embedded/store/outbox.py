@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from lib.embedded.store.database import Database
-from lib.jobs.news import Event, News
+from lib.jobs.news import SWEEP, Event, News
 
 DAY_S = 86_400.0
 # A message told before is remembered for so long, so that no event is told twice.
@@ -15,13 +15,18 @@ KEEP_S = 30 * DAY_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message that this process may send now. ``sent_to`` has the places of the services that took it already."""
+    """A message that this process may send now. ``sent_to`` has the places of the services that took it already.
+
+    Attributes:
+        job_id, sweep_id: What it is about; None where it is about neither.
+    """
 
     id: int
     event: Event
     title: str
     body: str
     job_id: str | None
+    sweep_id: str | None
     tries: int
     sent_to: tuple[int, ...]
 
@@ -131,6 +136,7 @@ def _message_from(row: sqlite3.Row) -> Message:
         title=row["title"],
         body=row["body"],
         job_id=row["job_id"],
+        sweep_id=row["key"].split("/")[1] if row["key"].startswith(f"{SWEEP}/") else None,
         tries=row["tries"],
         sent_to=tuple(json.loads(row["sent_to"])),
     )

@@ -147,4 +147,6 @@ class Notifications:
     def _link(self, message: Message) -> str:
         if not self._settings.link:
             return ""
+        if message.sweep_id:
+            return f"{self._settings.link}/jobs?sweep={message.sweep_id}"
         return f"{self._settings.link}/job?id={message.job_id}" if message.job_id else self._settings.link

@@ -77,8 +77,11 @@ class Planner:
             *(recipe.more_problems(request.settings, more) if more else ()),
             *base_problems(recipe, request.settings),
         )
-        disk = self._disk_problems(recipe.expected_bytes(request.settings))
-        return Problems(fields=fields, others=(*others, *disk))
+        writes, free = recipe.expected_bytes(request.settings), self._free_bytes()
+        if free < writes:
+            disk = f"The training writes about {size_text(writes)}, but only {size_text(free)} are free."
+            others = (*others, disk)
+        return Problems(fields=fields, others=tuple(others))
 
     def _gpu_problems(self, request: JobRequest, recipe: Recipe) -> list[str]:
         wanted, count = request.settings.gpus, self._gpu_count()
@@ -136,6 +139,8 @@ class Planner:
             estimate_s=estimate_s,
             estimate_basis=basis,
             base_model=base.text if (base := recipe.base_model(request.settings)) else "",
+            writes_bytes=recipe.expected_bytes(request.settings),
+            free_bytes=self._free_bytes(),
         )
 
     def _training(self, request: JobRequest, dataset: Dataset, more: Sequence[MoreFolder]) -> TrainingRun:
@@ -152,14 +157,11 @@ class Planner:
             more=tuple(more),
         )
 
-    def _disk_problems(self, needed_bytes: int) -> list[str]:
+    def _free_bytes(self) -> int:
         try:
-            free = free_bytes(self._data_dir)
+            return free_bytes(self._data_dir)
         except OSError as error:
             raise StoreError(f"The data folder {self._data_dir} cannot be used ({error.strerror or error}).") from error
-        if free >= needed_bytes:
-            return []
-        return [f"The training writes about {size_text(needed_bytes)}, but only {size_text(free)} are free."]
 
     def _estimate(self, request: JobRequest, steps: int | None) -> tuple[float | None, str]:
         """The median pace of earlier jobs with this configuration times the steps to run, and what it is based on."""

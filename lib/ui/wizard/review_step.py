@@ -22,7 +22,7 @@ from lib.jobs.training_settings import (
     settings_payload,
     total_steps,
 )
-from lib.jobs.words import count_text, within_sentence
+from lib.jobs.words import count_text, size_text, within_sentence
 from lib.sources.protocol import Preview
 from lib.ui.parts.cluster import CLUSTER, PLACES, room_text
 from lib.ui.parts.errors import explained_errors, show_error
@@ -103,9 +103,24 @@ def merged_preview(requests: Sequence[JobRequest], previews: Sequence[Preview]) 
         problems=tuple(
             problem if len(names) == len(requests) else f"{_named(names)}: {problem}" for problem, names in said.items()
         ),
-        warnings=tuple(dict.fromkeys(warning for each in previews for warning in each.warnings)),
+        warnings=(
+            *dict.fromkeys(warning for each in previews for warning in each.warnings),
+            *filter(None, [sweep_disk_warning(previews)]),
+        ),
         estimate_s=sum(estimates) if len(estimates) == len(previews) else None,
         estimate_basis="All jobs one after the other, at the pace of former jobs with this configuration.",
+    )
+
+
+def sweep_disk_warning(previews: Sequence[Preview]) -> str:
+    """Says that the disk holds each of the jobs, but not all; empty when it does, or that is not known."""
+    writes = [each.writes_bytes for each in previews if each.writes_bytes is not None]
+    free = min((each.free_bytes for each in previews if each.free_bytes is not None), default=None)
+    if free is None or not max(writes, default=0) <= free < sum(writes):
+        return ""
+    return (
+        f"The {len(previews)} jobs together write about {size_text(sum(writes))}, but only {size_text(free)} are free: "
+        "later ones fail with a full disk unless space is freed meanwhile."
     )
 
 

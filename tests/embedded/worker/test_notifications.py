@@ -153,6 +153,28 @@ def test_nothing_is_written_where_nobody_is_to_be_told(store: Store) -> None:
     assert keys(store) == []
 
 
+def test_a_sweep_is_one_message_and_its_failures(store: Store, receiver: Receiver) -> None:
+    request = JobRequest(name="", dataset_id="d", config_id=None, settings=TrainingSettings(), submission_id="")
+    requests = [replace(request, name=f"aria: rank {number}", submission_id=str(number)) for number in range(3)]
+    (first, *_) = store.submit_sweep(requests, "aria", dataset_name="d", config_name=None)
+    for number in range(3):
+        claim = store.runs.claim_next()
+        assert claim is not None
+        verdict = FAILED if number == 1 else Verdict(status=JobStatus.SUCCEEDED)
+        end = AttemptEnd(verdict=verdict, finished_at=claim.started_at + 90, progress=Progress(loss=0.1 + number))
+        store.runs.finish(claim, end)
+        assert len(keys(store)) == (0, 1, 2)[number]
+    run_until_sent(mail(store, receiver.url))
+    assert [each["title"] for each in receiver.got] == [
+        "aria: rank 1 failed",
+        "aria: all 3 jobs of the sweep have ended",
+    ]
+    assert first.sweep is not None
+    assert receiver.got[1]["message"] == (
+        f"2 succeeded, 1 failed. The smallest last loss is 0.1 (rank 0).\nhttps://dash.test/jobs?sweep={first.sweep.id}"
+    )
+
+
 def test_an_end_without_its_message_is_not_recorded(store: Store) -> None:
     claim = claimed(store)
     with store.database.writing() as connection:

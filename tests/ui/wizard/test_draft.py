@@ -25,7 +25,7 @@ from lib.ui.wizard.draft import (
     time_limit_problem,
     unknown_parameters,
 )
-from lib.ui.wizard.review_step import changes_table, estimate_text, limit_warning, steps_text
+from lib.ui.wizard.review_step import changes_table, estimate_text, limit_warning, steps_text, sweep_disk_warning
 
 VALUES = TrainingSettings(epochs=3, learning_rate=2e-4, batch_size=2, sample_prompts=("a", "b"))
 JOB = Job(
@@ -252,3 +252,17 @@ def test_the_review_shows_no_secret():
     )
     assert rows[-1].value == "hf_token = (not shown), clip_skip = 2"
     assert rows[-1].configured == "hf_token = (not shown)"
+
+
+@pytest.mark.parametrize(
+    ("writes", "free", "is_said"),
+    [((6, 6), 10, True), ((6, 3), 10, False), ((12, 6), 10, False), ((6, 6), None, False)],
+)
+def test_a_sweep_that_the_disk_holds_only_in_part_is_warned_of(
+    writes: tuple[int, ...], free: int | None, is_said: bool
+) -> None:
+    """What not even one job has room for is refused, not warned of."""
+    previews = [Preview(writes_bytes=each << 30, free_bytes=None if free is None else free << 30) for each in writes]
+    told = "The 2 jobs together write about 12 GB, but only 10 GB are free: "
+    assert sweep_disk_warning(previews).startswith(told) is is_said
+    assert bool(sweep_disk_warning(previews)) is is_said
