@@ -17,6 +17,7 @@ class ResumePoint:
         step: Finished steps of the whole training there.
         epoch: Finished epochs of the whole training; None unless it was saved at the end of one.
         problem: Why it cannot be used, as a sentence; empty when it can.
+        note: What is different from what was asked for, as a sentence; empty when nothing is.
     """
 
     attempt: int
@@ -26,6 +27,7 @@ class ResumePoint:
     epoch: int | None = None
     at: datetime | None = None
     problem: str = ""
+    note: str = ""
 
     @property
     def id(self) -> str:

@@ -74,6 +74,13 @@ def test_weights_alone_are_called_that(source: ContinuedSource, open_page: Open)
     assert source.asked == [("stopped", "1/v1-000001.safetensors", 0)]
 
 
+def test_what_a_trainer_does_differently_is_said(source: ContinuedSource, open_page: Open) -> None:
+    source.points = (replace(STATE, note="It goes on in whole epochs."),)
+    app = open_page("job", id="stopped")
+    app.button(key="main-continue").click().run()
+    assert "It goes on in whole epochs." in texts(app)
+
+
 def test_what_cannot_be_continued_says_why_and_loses_nothing(source: ContinuedSource, open_page: Open) -> None:
     app = open_page("job", id="stopped")
     app.button(key="main-continue").click().run()

@@ -93,6 +93,7 @@ class AttemptFolder:
         self._spec = path / "spec.json"
         self._started = path / "started.json"
         self._exit = path / "exit.json"
+        self._dataset = path / "dataset.json"
         self._cancel = path / "cancel"
         self._stop = path / "stop.json"
 
@@ -148,6 +149,16 @@ class AttemptFolder:
         """Unix seconds of the last output; None before the first."""
         stat = self.log_stat()
         return stat.st_mtime if stat and stat.st_size else None
+
+    def note_images(self, count: int) -> None:
+        """Record how many images it trains on: another number changes how long an epoch is."""
+        replace_json(self._dataset, {"images": count})
+
+    def images(self) -> int | None:
+        """The number given to ``note_images``; None when unknown."""
+        data = read_file(self._dataset)
+        count = (json_object(data) or {}).get("images") if data is not None else None
+        return count if isinstance(count, int) else None
 
     def write_spec(self, spec: RunSpec) -> None:
         """Tell the supervisor what to run."""

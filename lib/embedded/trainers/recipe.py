@@ -138,6 +138,7 @@ class Recipe(Protocol):
         counts_anew: What the names of its files count from 0 again after a resume: ``step``, ``epoch``. A trainer with
             ``epoch`` is told only the rest of the training, ``settings.epochs - run.start.epoch``; any other is told
             the length of the whole one.
+        steps_note: What it does differently where it goes on up to a number of steps, as a sentence; empty: nothing.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Recipe(Protocol):
     parameters: Mapping[str, Parameter] = MappingProxyType({})
     takes_weights: bool = False
     counts_anew: frozenset[str] = frozenset()
+    steps_note: str = ""
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:
         """Plain sentences: what is missing and what to do about it; empty when it can run."""

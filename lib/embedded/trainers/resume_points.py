@@ -1,37 +1,69 @@
 """Where an ended job can go on: the states its attempts left, and the weights of their files."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from lib.embedded.datasets.library import DatasetFolder
+from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.trainers.recipe import EndedRun, Recipe
+from lib.errors import DashboardError
 from lib.jobs.artifact_names import LORA_KINDS
 from lib.jobs.job import Artifact, Attempt, Job, JobStatus
 from lib.jobs.resume import ResumePoint
 from lib.jobs.training_settings import TrainingSettings, settings_from_payload
+from lib.jobs.words import count_text
 
 
-def resume_points(job: Job, recipe: Recipe, output_of: Callable[[int], Path]) -> list[ResumePoint]:
+def image_count(datasets: DatasetFolder, dataset_id: str | None) -> int | None:
+    """How many images the dataset has now; None when it is gone or cannot be read."""
+    with contextlib.suppress(DashboardError):
+        return datasets.get(dataset_id).image_count if dataset_id else None
+    return None
+
+
+def resume_points(
+    job: Job, recipe: Recipe, folder_of: Callable[[int], AttemptFolder], images: int | None
+) -> list[ResumePoint]:
     """Every state and every file with weights: what can be used first, states before weights, newest first.
 
     Args:
         job: With its attempts and artifacts.
-        output_of: Attempt -> its output folder.
+        folder_of: Attempt -> its folder.
+        images: How many images the dataset has now; None when unknown.
     """
     settings = settings_from_payload(job.settings)
     ended = [attempt for attempt in job.attempts if attempt.status.is_terminal]
     per_epoch = _steps_per_epoch(ended, settings)
     points: list[ResumePoint] = []
     for attempt in ended:
-        points += _states(attempt, recipe, settings, output_of(attempt.number), per_epoch)
+        points += _states(attempt, recipe, settings, folder_of(attempt.number).output, per_epoch)
     if recipe.takes_weights:
         points += (
             point
             for attempt in ended
             for file in job.artifacts
-            if (point := _weights(file, attempt, output_of, per_epoch)) is not None
+            if (point := _weights(file, attempt, folder_of, per_epoch)) is not None
         )
+    if not settings.max_steps and "epoch" not in recipe.counts_anew:
+        changed = {each.number: _images_problem(folder_of(each.number), images) for each in ended}
+        points = [replace(each, problem=each.problem or changed[each.attempt]) for each in points]
+    if settings.max_steps:
+        points = [replace(each, note=recipe.steps_note) for each in points]
     newest_first = sorted(points, key=lambda point: (point.attempt, point.step), reverse=True)
     return sorted(newest_first, key=lambda point: (bool(point.problem), not point.is_state))
+
+
+def _images_problem(folder: AttemptFolder, now: int | None) -> str:
+    """Trainers tell epochs from steps: with another number of steps in an epoch they would go on at a wrong one."""
+    then = folder.images()
+    if then is None or now is None or then == now:
+        return ""
+    return (
+        f"The dataset had {count_text(then, 'image', 'images')} then and has {now:,} now, so that an epoch has other "
+        "steps. Put it back as it was to continue."
+    )
 
 
 def steps_left(point: ResumePoint, settings: TrainingSettings, per_epoch: int | None) -> bool:
@@ -82,7 +114,7 @@ def _states(
 
 
 def _weights(
-    file: Artifact, attempt: Attempt, output_of: Callable[[int], Path], per_epoch: int | None
+    file: Artifact, attempt: Attempt, folder_of: Callable[[int], AttemptFolder], per_epoch: int | None
 ) -> ResumePoint | None:
     """None for a file that is no LoRA of this attempt, is gone, or does not tell at which step it was saved."""
     if file.kind not in LORA_KINDS or file.attempt != attempt.number or file.holds_nan:
@@ -91,7 +123,7 @@ def _weights(
     if step is None and file.epoch is None and attempt.status is JobStatus.SUCCEEDED:
         step = attempt.progress.step
     path = file.id.partition("/")[2]
-    if not step or not (output_of(attempt.number) / path).is_file():
+    if not step or not (folder_of(attempt.number).output / path).is_file():
         return None
     epoch = file.epoch or (step // per_epoch if per_epoch and step % per_epoch == 0 else None)
     return ResumePoint(attempt=attempt.number, path=path, is_state=False, step=step, epoch=epoch, at=file.created_at)

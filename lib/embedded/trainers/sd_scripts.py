@@ -76,6 +76,8 @@ class SdScriptsRecipe(InstalledTrainer):
     parameters = PARAMETERS
     takes_weights = True
     counts_anew = frozenset({"step"})
+    # Its loop over epochs begins at the one of the state and ends with a whole one (train_network.py, epoch_to_start).
+    steps_note = "sd-scripts goes on in whole epochs: from the start of the state's epoch to the end of the last one."
 
     def __init__(self, checkout: Path | None, models: ModelFiles | None = None, python: Path | None = None) -> None:
         super().__init__(

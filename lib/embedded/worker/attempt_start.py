@@ -44,6 +44,8 @@ class AttemptStart:
         ]
         if problems:
             raise NotRunnable(problems)
+        if (images := training.dataset.image_count) is not None:
+            folder.note_images(images)
         recipe.prepare(training)
         command = recipe.command(training)
         self.runs.record_command(claim, command)

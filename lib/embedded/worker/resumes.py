@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.store.jobs import Store
 from lib.embedded.store.runs import Claim
 from lib.embedded.trainers.recipe import Recipe
-from lib.embedded.trainers.resume_points import resume_points, steps_left, steps_per_epoch
+from lib.embedded.trainers.resume_points import image_count, resume_points, steps_left, steps_per_epoch
 from lib.embedded.worker.cluster_resumes import after_loss, is_lost
 from lib.embedded.worker.local_executor import LOCAL, was_restarted_since
 from lib.jobs.failures.judge import Verdict
@@ -32,7 +33,8 @@ class Resumes:
         return self._points(self._store.get_job(job_id), recipe)
 
     def _points(self, job: Job, recipe: Recipe) -> Sequence[ResumePoint]:
-        return resume_points(job, recipe, lambda attempt: AttemptFolder.of(self._data_dir, job.id, attempt).output)
+        images = image_count(DatasetFolder(self._data_dir / "datasets"), job.dataset_id)
+        return resume_points(job, recipe, lambda attempt: AttemptFolder.of(self._data_dir, job.id, attempt), images)
 
     def after(self, claim: Claim, folder: AttemptFolder, verdict: Verdict, progress: Progress) -> Start | None:
         """What goes on by itself after an attempt that a restart ended: its newest whole state; None if nothing does.

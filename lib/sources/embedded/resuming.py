@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.job_files import JobFiles
 from lib.embedded.store.jobs import Store
 from lib.embedded.trainers.recipe import Recipe
-from lib.embedded.trainers.resume_points import resume_points, steps_left, steps_per_epoch
+from lib.embedded.trainers.resume_points import image_count, resume_points, steps_left, steps_per_epoch
 from lib.errors import InvalidRequest
 from lib.jobs.job import Job, Origin
 from lib.jobs.resume import ResumePoint, Start
@@ -17,8 +18,9 @@ from lib.jobs.words import count_text
 class Resuming:
     """What can be continued, and how."""
 
-    def __init__(self, store: Store, files: JobFiles, recipes: Mapping[str, Recipe]) -> None:
+    def __init__(self, store: Store, files: JobFiles, datasets: DatasetFolder, recipes: Mapping[str, Recipe]) -> None:
         self._store = store
+        self._datasets = datasets
         self._files = files
         self._recipes = recipes
 
@@ -28,7 +30,8 @@ class Resuming:
         recipe = self._recipes.get(job.trainer or "")
         if recipe is None or job.origin is not Origin.DASHBOARD or not job.status.is_terminal:
             return ()
-        return resume_points(job, recipe, lambda attempt: self._files.attempt(job_id, attempt).output)
+        images = image_count(self._datasets, job.dataset_id)
+        return resume_points(job, recipe, lambda attempt: self._files.attempt(job_id, attempt), images)
 
     def go_on(self, job_id: str, point_id: str, more: int) -> Job:
         """Queue the next attempt. Raises InvalidRequest."""
@@ -51,7 +54,10 @@ class Resuming:
         """From ``point``, with ``more`` epochs or steps. Raises InvalidRequest."""
         settings = settings_from_payload(job.settings)
         now = job.start.applied(settings) if job.start else settings
-        longer = {"max_steps": now.max_steps + more} if now.max_steps else {"epochs": now.epochs + more}
+        # A trainer that goes on in whole epochs may be past the steps that were asked for.
+        longer = {"epochs": now.epochs + more}
+        if now.max_steps:
+            longer = {"max_steps": (max(now.max_steps, point.step) if more else now.max_steps) + more}
         new = replace(now, **longer)  # type: ignore[arg-type]
         problems = setting_problems(new)
         if more < 0:

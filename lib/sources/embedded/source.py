@@ -121,7 +121,7 @@ class EmbeddedSource(JobSource):
         self.cluster = partial(client.cluster, with_load=True) if client else None
         places = Places(tuple(executors), ray)
         self._parameters = {name: {**all_parameters(recipe), **places.parameters} for name, recipe in known.items()}
-        self._resuming = Resuming(self._store, self._files, known)
+        self._resuming = Resuming(self._store, self._files, self.datasets, known)
         environ = {**os.environ, **{f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}}
         self._checks = TrainerChecks(known, trainer_environ(environ))
         self.checked_trainers = self._checks.trainers

@@ -79,6 +79,8 @@ def _show_form(job: Job, usable: dict[str, ResumePoint]) -> None:
         key=f"continue-more-{chosen.id}",
     )
     st.markdown(outlook_text(chosen, settings, int(more)))
+    if chosen.note:
+        show_note(plain(chosen.note, limit=300))
     if text := schedule_text(settings, int(more)):
         show_note(text, color="orange")
     with st.container(horizontal=True):
@@ -125,7 +127,8 @@ def button_label(point: ResumePoint) -> str:
 def outlook_text(point: ResumePoint, settings: TrainingSettings, more: int) -> str:
     """How long the whole training is then."""
     if settings.max_steps:
-        length = count_text(settings.max_steps + more, "step", "steps")
+        so_far = max(settings.max_steps, point.step) if more else settings.max_steps
+        length = count_text(so_far + more, "step", "steps")
     else:
         length = count_text(settings.epochs + more, "epoch", "epochs")
     begin = f"epoch {point.epoch}" if point.epoch is not None else f"step {point.step:,}"

@@ -91,6 +91,7 @@ def test_a_job_goes_on_from_its_state_twice_and_its_line_of_losses_has_no_gap(ya
 
 def test_a_job_goes_on_with_the_weights_of_an_epoch(yard: TinyYard) -> None:
     job = yard.run_to_end(yard.start(save_state=False))
+    assert yard.source._files.attempt(job.id, 1).images() == 4
     weights = yard.source.resume_points(job.id)
     assert [(point.is_state, point.step, point.epoch) for point in weights] == [(False, 24, 2), (False, 12, 1)]
     yard.source.continue_job(job.id, weights[1].id, 0)

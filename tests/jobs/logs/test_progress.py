@@ -189,6 +189,23 @@ def test_sd_scripts_resumes_at_the_epoch_or_within_it(
     assert (parser.progress.step, parser.progress.fraction) == (end, 1.0)
 
 
+def test_sd_scripts_with_steps_goes_on_in_whole_epochs() -> None:
+    """40 steps, 12 an epoch, from step 20: it trains epochs 2 to 4 (read in train_network.py at 48d368f)."""
+    parser = fed(
+        "  num batches per epoch / 1epochのバッチ数: 12\n  num epochs / epoch数: 4\n",
+        "  gradient accumulation steps / 勾配を合計するステップ数 = 1\n",
+        "  total optimization steps / 学習ステップ数: 40\n",
+        "\nepoch 2/4\n",
+        bar("steps", 0, 40),
+        parser=ProgressParser(first_step=20),
+    )
+    assert place(parser)[:4] == (20, 56, 2, 4)
+    fed(*(bar("steps", done, 40) for done in range(1, 7)), parser=parser)
+    assert parser.progress.eta_s == pytest.approx(30, abs=1), "1 s a step, 30 of 36 to go"
+    fed(bar("steps", 36, 40), parser=parser)
+    assert (parser.progress.step, parser.progress.fraction) == (56, 1.0)
+
+
 def resumed_log(*changes: tuple[bytes, bytes]) -> bytes:
     """The real sd-scripts going on from a state of step 3, at epoch 2 of 3."""
     log = (FOLDER.parent / "trainers-2" / "sd-resume-plain" / "merged.bin").read_bytes()

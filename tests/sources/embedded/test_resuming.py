@@ -116,6 +116,37 @@ def test_what_leaves_nothing_to_train_is_refused(
     assert message in refused.value.fields["more"]
 
 
+def test_steps_are_added_to_those_that_were_trained(house: ResumedHouse) -> None:
+    """sd-scripts goes on in whole epochs, past the steps that were asked for."""
+    job = house.put(replace(RANK_1, max_steps=8))
+    make_state(house.output(job), "v1-000003-state", 3, 9)
+    (point,) = house.source.resume_points(job.id)
+    assert (point.problem, point.note[:33]) == ("", "sd-scripts goes on in whole epoch")
+    start = house.source.continue_job(job.id, point.id, 4).start
+    assert start is not None
+    assert start.max_steps == 13
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "is_refused"),
+    [(1, RANK_1, False), (None, RANK_1, False), (5, RANK_1, True), (5, replace(RANK_1, max_steps=90), False)],
+)
+def test_a_dataset_that_changed_since_is_said(
+    house: ResumedHouse, images: int | None, settings: TrainingSettings, is_refused: bool
+) -> None:
+    job = house.put(settings)
+    make_state(house.output(job), "v1-000002-state", 2, 6)
+    if images is not None:
+        house.source._files.attempt(job.id, 1).note_images(images)
+    (point,) = house.source.resume_points(job.id)
+    assert point.problem.startswith("The dataset had 5 images then and has 1 now") is is_refused
+    if is_refused:
+        with pytest.raises(InvalidRequest, match=r"cannot go on from v1-000002-state\. The dataset had 5 images"):
+            house.source.continue_job(job.id, point.id, 1)
+    else:
+        assert house.source.continue_job(job.id, point.id, 1).status is JobStatus.PENDING
+
+
 def test_losses_of_an_attempt_follow_those_it_goes_on_from(house: ResumedHouse) -> None:
     job = house.put()
     make_state(house.output(job), "v1-000002-state", 2, 6)
