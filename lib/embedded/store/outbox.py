@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from lib.embedded.store import job_queries
 from lib.embedded.store.database import Database
-from lib.jobs.news import SWEEP, Event, News
+from lib.jobs.job import JobLink
+from lib.jobs.news import SWEEP, Event, News, sweep_news
 
 DAY_S = 86_400.0
 # A message told before is remembered for so long, so that no event is told twice.
@@ -54,6 +56,15 @@ def put(connection: sqlite3.Connection, news: Iterable[News], at: float) -> None
         """,
         [(each.key, each.event, each.title, each.body, each.job_id, at, at) for each in news],
     )
+
+
+def within_sweep(connection: sqlite3.Connection, news: Sequence[News], job: sqlite3.Row) -> Sequence[News]:
+    """The news of a job's end; in a sweep failures are told as they come, successes once for all its jobs."""
+    if not job["sweep_id"]:
+        return news
+    sweep = JobLink(id=job["sweep_id"], name=job["sweep_name"])
+    own = [each for each in news if each.event is not Event.FINISHED]
+    return [*own, *sweep_news(sweep, job_queries.jobs_of_sweep(connection, sweep.id))]
 
 
 class OutboxStore:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from lib.embedded.store import job_queries, outbox
+from lib.embedded.store import outbox
 from lib.embedded.store.database import Database
 from lib.embedded.store.queue import queue_again
 from lib.embedded.store.rows import (
@@ -25,10 +25,10 @@ from lib.embedded.store.rows import (
 from lib.embedded.trainers.recipe import FoundFile
 from lib.jobs.cluster import NEEDED
 from lib.jobs.failures.judge import Verdict
-from lib.jobs.job import JobLink, Origin, Progress, RunPlace
+from lib.jobs.job import Origin, Progress, RunPlace
 from lib.jobs.machine import MachineUse
 from lib.jobs.more_data import MoreData, more_data_from
-from lib.jobs.news import Event, News, Run, end_news, nan_news, stall_news, sweep_news
+from lib.jobs.news import News, Run, end_news, nan_news, stall_news
 from lib.jobs.resume import Start
 from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
@@ -358,11 +358,7 @@ class RunStore:
                 if goes_on:
                     queue_again(connection, claim.job_id, goes_on, now, is_next=True, by=None)
                 news = end_news(claim.run, end.verdict, at - claim.started_at, goes_on.step if goes_on else None)
-                if job["sweep_id"]:  # failures are told as they come, successes once for all
-                    sweep = JobLink(id=job["sweep_id"], name=job["sweep_name"])
-                    news = [each for each in news if each.event is not Event.FINISHED]
-                    news += sweep_news(sweep, job_queries.jobs_of_sweep(connection, sweep.id))
-                self._tell(connection, claim, news, now)
+                self._tell(connection, claim, outbox.within_sweep(connection, news, job), now)
         return ended == 1
 
     def former_progress(self, claim: Claim) -> Progress | None:

@@ -1,7 +1,7 @@
 """Where an ended job can go on: the states its attempts left, and the weights of their files."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,18 @@ from lib.jobs.training_settings import TrainingSettings, settings_from_payload
 from lib.jobs.words import count_text
 
 
-def image_count(datasets: DatasetFolder, dataset_id: str | None) -> int | None:
-    """How many images the dataset has now; None when it is gone or cannot be read."""
+def image_count(datasets: DatasetFolder, job: Job) -> int | None:
+    """How many images a job's datasets have now; None when one is gone or cannot be read."""
+    ids = [job.dataset_id or "", *(each.dataset_id for each in job.more_data)]
     with contextlib.suppress(DashboardError):
-        return datasets.get(dataset_id).image_count if dataset_id else None
+        return sum_known(datasets.get(each).image_count for each in ids)
     return None
+
+
+def sum_known(counts: Iterable[int | None]) -> int | None:
+    """The sum; None when a part is not known."""
+    found = list(counts)
+    return None if None in found else sum(each or 0 for each in found)
 
 
 def resume_points(
@@ -31,7 +38,7 @@ def resume_points(
     Args:
         job: With its attempts and artifacts.
         folder_of: Attempt -> its folder.
-        images: How many images the dataset has now; None when unknown.
+        images: How many images the job's datasets have now; None when unknown.
     """
     settings = settings_from_payload(job.settings)
     ended = [attempt for attempt in job.attempts if attempt.status.is_terminal]
@@ -61,8 +68,8 @@ def _images_problem(folder: AttemptFolder, now: int | None) -> str:
     if then is None or now is None or then == now:
         return ""
     return (
-        f"The dataset had {count_text(then, 'image', 'images')} then and has {now:,} now, so that an epoch has other "
-        "steps. Put it back as it was to continue."
+        f"It was trained on {count_text(then, 'image', 'images')}, and its data has {now:,} now, so that an epoch has "
+        "other steps. Put the images back as they were to continue."
     )
 
 

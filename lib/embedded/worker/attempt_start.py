@@ -8,6 +8,7 @@ from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
 from lib.embedded.trainers.recipe import MoreFolder, Recipe, TrainingRun, base_problems
+from lib.embedded.trainers.resume_points import sum_known
 from lib.embedded.worker.attempt_end import NotRunnable
 from lib.embedded.worker.executor import Executor, Need
 from lib.embedded.worker.gpus import Gpus
@@ -44,7 +45,8 @@ class AttemptStart:
         ]
         if problems:
             raise NotRunnable(problems)
-        if (images := training.dataset.image_count) is not None:
+        counts = (each.image_count for each in (training.dataset, *(more.dataset for more in training.more)))
+        if (images := sum_known(counts)) is not None:
             folder.note_images(images)
         recipe.prepare(training)
         command = recipe.command(training)

@@ -33,7 +33,7 @@ class Resumes:
         return self._points(self._store.get_job(job_id), recipe)
 
     def _points(self, job: Job, recipe: Recipe) -> Sequence[ResumePoint]:
-        images = image_count(DatasetFolder(self._data_dir / "datasets"), job.dataset_id)
+        images = image_count(DatasetFolder(self._data_dir / "datasets"), job)
         return resume_points(job, recipe, lambda attempt: AttemptFolder.of(self._data_dir, job.id, attempt), images)
 
     def after(self, claim: Claim, folder: AttemptFolder, verdict: Verdict, progress: Progress) -> Start | None:

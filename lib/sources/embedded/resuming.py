@@ -30,7 +30,7 @@ class Resuming:
         recipe = self._recipes.get(job.trainer or "")
         if recipe is None or job.origin is not Origin.DASHBOARD or not job.status.is_terminal:
             return ()
-        images = image_count(self._datasets, job.dataset_id)
+        images = image_count(self._datasets, job)
         return resume_points(job, recipe, lambda attempt: self._files.attempt(job_id, attempt), images)
 
     def go_on(self, job_id: str, point_id: str, more: int) -> Job:

@@ -139,9 +139,9 @@ def test_a_dataset_that_changed_since_is_said(
     if images is not None:
         house.source._files.attempt(job.id, 1).note_images(images)
     (point,) = house.source.resume_points(job.id)
-    assert point.problem.startswith("The dataset had 5 images then and has 1 now") is is_refused
+    assert point.problem.startswith("It was trained on 5 images, and its data has 1 now") is is_refused
     if is_refused:
-        with pytest.raises(InvalidRequest, match=r"cannot go on from v1-000002-state\. The dataset had 5 images"):
+        with pytest.raises(InvalidRequest, match=r"cannot go on from v1-000002-state\. It was trained on 5 images"):
             house.source.continue_job(job.id, point.id, 1)
     else:
         assert house.source.continue_job(job.id, point.id, 1).status is JobStatus.PENDING
