@@ -9,9 +9,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect
 
 from tests.ports import lasting_port
 from tests.reaper import kill_all, working_on
@@ -27,6 +28,8 @@ CHROMIUM_ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Without a graphics card each frame of Streamlit's animations is drawn by the processor that the tests need.
+    "--force-prefers-reduced-motion",
 ]
 HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium` brings it"
 
@@ -49,6 +52,23 @@ def browser_type_launch_args() -> dict[str, object]:
     if CHROMIUM is None:
         pytest.fail(HOW_TO_GET_CHROMIUM)
     return {"executable_path": CHROMIUM, "args": CHROMIUM_ARGS}
+
+
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, browser_context_args: dict[str, Any]) -> Iterator[BrowserContext]:
+    """One cache for the tests of a file: to fetch and compile Streamlit's scripts anew takes as long as most tests."""
+    with browser.new_context(**browser_context_args) as context:
+        yield context
+
+
+@pytest.fixture
+def context(visitor: BrowserContext) -> Iterator[BrowserContext]:
+    """Somebody who has no page, cookie, storage or permission of another test."""
+    yield visitor
+    for page in visitor.pages:
+        page.close()
+    visitor.set_storage_state(StorageState(cookies=[], origins=[]))
+    visitor.clear_permissions()
 
 
 @pytest.fixture

@@ -107,22 +107,29 @@ def test_it_does_not_start_open_to_more_people_than_is_meant(
 ANN, VERA, EVE = "ann@corp.example", "vera@corp.example", "eve@evil.example"
 
 
-@pytest.fixture
-def roles(tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(scope="module")
+def roles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes the file of settings with these roles, as somebody who runs the dashboard does."""
+    folder = tmp_path_factory.mktemp("settings")
 
     def write(**given: str) -> Path:
-        (tmp_path / "new").write_text("".join(f'LORA_{role.upper()} = "{who}"\n' for role, who in given.items()))
-        return (tmp_path / "new").replace(tmp_path / "settings.toml")
+        (folder / "new").write_text("".join(f'LORA_{role.upper()} = "{who}"\n' for role, who in given.items()))
+        return (folder / "new").replace(folder / "settings.toml")
 
     return write
 
 
-@pytest.fixture
-def proxied(start_dashboard: Callable[..., Dashboard], roles: Callable[..., Path]) -> Dashboard:
-    """A dashboard behind a proxy: Ann is an operator, Vera a viewer."""
+@pytest.fixture(scope="module")
+def behind_proxy(start_dashboard: Callable[..., Dashboard], roles: Callable[..., Path]) -> Dashboard:
     settings = {name: value for name, value in PROXY.items() if name != "LORA_OPERATORS"}
     return start_dashboard(**settings, LORA_SETTINGS_FILE=str(roles(operators=ANN, viewers=VERA)))
+
+
+@pytest.fixture
+def proxied(behind_proxy: Dashboard, roles: Callable[..., Path]) -> Dashboard:
+    """A dashboard behind a proxy: Ann is an operator, Vera a viewer when a test begins."""
+    roles(operators=ANN, viewers=VERA)
+    return behind_proxy
 
 
 def come_as(page: Page, name: str, dashboard: Dashboard) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from safetensors.numpy import save
 
 from lib.jobs.job_request import JobRequest
@@ -17,7 +17,7 @@ from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from tests.artifacts.lora.files import pair
 from tests.browser.conftest import Dashboard
-from tests.waiting import PATIENCE_MS, PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 # What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
 STREAMLIT_RULES = {
@@ -244,13 +244,12 @@ def test_times_go_on_while_the_page_of_an_ended_job_is_open(page: Page, monitor:
     expect(page.get_by_text("45 minutes ago")).to_be_visible()
 
 
-def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, monitor: Dashboard, steer: Steer) -> None:
+def test_every_state_on_a_phone_without_fetching_anything(page: Page, monitor: Dashboard, steer: Steer) -> None:
+    outside: list[str] = []
+    page.on("request", lambda asked: outside.append(asked.url) if "evil.test" in asked.url else None)
+    page.set_viewport_size({"width": 390, "height": 844})
     for scheme, states in (("light", STATES), ("dark", ("failed",))):
-        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        outside: list[str] = []
-        page.on("request", lambda asked, seen=outside: seen.append(asked.url) if "evil.test" in asked.url else None)
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         open_job(page, monitor, states[0])
         for job_id in states:
             go_on_to(page, job_id)
@@ -273,8 +272,7 @@ def test_every_state_on_a_phone_without_fetching_anything(browser: Browser, moni
                 if violation["id"] not in STREAMLIT_RULES
             ]
             assert found == [], (job_id, scheme)
-        assert outside == []
-        context.close()
+    assert outside == []
 
 
 def test_a_lora_is_inspected_from_its_job_from_outside_and_on_a_phone(

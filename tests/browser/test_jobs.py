@@ -466,11 +466,10 @@ def test_foreign_text_is_shown_as_text_and_fetches_nothing(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/jobs"])
 def test_a_phone_shows_it_all_and_axe_finds_nothing(
-    path: str, scheme: str, listing: Dashboard, steer: Steer, browser: Browser
+    path: str, scheme: str, listing: Dashboard, steer: Steer, page: Page
 ) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(f"{listing.url}{path}")
     expect(page.get_by_text("137 jobs" if path == "/jobs" else "Recent failures")).to_be_visible()
     if path == "/jobs":
@@ -485,7 +484,6 @@ def test_a_phone_shows_it_all_and_axe_finds_nothing(
     # Streamlit itself has none on these pages either.
     ours = {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in found}
     assert ours == {}
-    context.close()
 
 
 def test_two_selected_jobs_are_compared_and_back_leads_to_the_list(
