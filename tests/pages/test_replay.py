@@ -49,10 +49,12 @@ STEPS = {
     "sd-buckets-gradacc": (4, 4),
     "sd-cancel-in-sampling": (3, 6),
     "sd-fp16-on-cpu": (0, 3),
+    "sd-full-preset": (6, 6),
     "sd-outside-terminal": (6, 6),
     "sd-save-every-2-steps": (3, 3),
     "sd-success-samples-state": (36, 36),
     "sd-weights-wrong-dim": (3, 3),
+    "toolkit-success": (8, 8),
 }
 
 
@@ -106,13 +108,15 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedH
         limits = WorkerLimits(write_every_s=0.1)
         recipe = {"replay": ReplayRecipe()}
         with closing(Worker(folder, recipes=recipe, max_parallel=len(ids), limits=limits)) as worker:
-            cancelled = ids["sd-cancel-in-sampling"]
+            # Name -> the step at which a person cancelled it.
+            cancelled = {ids["sd-cancel-in-sampling"]: 3, ids["sd-full-weights-cancel"]: 1}
 
             def is_over() -> bool:
                 worker.tick()
                 jobs = [house.source.get_job(job_id) for job_id in ids.values()]
                 for job in jobs:
-                    if job.id == cancelled and job.progress.step == 3 and job.status.is_active and not job.cancelling:
+                    at = cancelled.get(job.id, -1)
+                    if job.progress.step == at and job.status.is_active and not job.cancelling:
                         house.source.cancel_job(job.id)
                 return all(job.status.is_terminal for job in jobs)
 

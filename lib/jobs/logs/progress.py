@@ -13,6 +13,7 @@ from lib.jobs.logs.rich_lines import RichMessages
 from lib.jobs.logs.segments import TellingSegments, blocks_of
 from lib.jobs.logs.tqdm_bar import (
     DESCRIBED_BARS,
+    EARLY_LOSS,
     SAMPLING_BARS,
     BarFrame,
     BarKind,
@@ -250,7 +251,7 @@ class ProgressParser:
     def _take_postfix(self, postfix: bytes, loss: bytes) -> None:
         if b"lr" in postfix and (printed := LEARNING_RATE.search(postfix)):
             self._run.learning_rate = number(printed[1])
-        self._take_loss(loss)
+        self._take_loss(loss, steps_ahead=int(EARLY_LOSS.match(postfix) is not None))
 
     def _begin_run(self, *, keep_numbers: bool = False) -> TrainingRun:
         """Another run was appended to the same file: what was before it is history."""
@@ -264,16 +265,18 @@ class ProgressParser:
         self._losses.begin_run()
         return self._run
 
-    def _take_loss(self, printed: bytes) -> None:
+    def _take_loss(self, printed: bytes, *, steps_ahead: int = 0) -> None:
+        """Take in a loss of the bar's step; one that is new may be of a step that the bar does not count yet."""
         run = self._run
         if printed != run.loss_printed:
             if (loss := number(printed)) is None:
                 return
-            run.loss, run.loss_printed = loss, printed
+            run.loss, run.loss_printed, run.loss_step = loss, printed, (run.done or 0) + steps_ahead
             if not math.isfinite(loss):
                 self._alarm("nan_loss" if math.isnan(loss) else "inf_loss")
         if run.loss is not None and run.done is not None:
-            self._losses.add(run.offset + run.done, run.loss, self._at, run.learning_rate, run.grad_norm)
+            step = max(run.done, run.loss_step)
+            self._losses.add(run.offset + step, run.loss, self._at, run.learning_rate, run.grad_norm)
 
     def _alarm(self, word: str) -> None:
         if word not in self._alarms:

@@ -52,7 +52,8 @@ _POSTFIX_WITH_LOSS = (
     rb"((?:, [^,\]=]{1,20}=[^,\]=]{0,40}){0,6}?"
     rb", (?:avr_|step_|train_|train/)?loss(?:_step)?=([\d.]{1,20})(?:, [^\]]*)?)"
 )
-_SPACED_LOSS = re.compile(rb", *lr: \S+ loss: (\S+)")
+# ai-toolkit's: it paints the loss of a step before it counts that step.
+EARLY_LOSS = re.compile(rb", *lr: \S+ loss: (\S+)")
 _LONGEST_DESCRIPTION = 400
 _RATE = re.compile(rb"(?P<value>\d+(?:\.\d+)?) ?(?P<unit>s/\w{1,12}|\w{1,12}/s)\Z")
 # What bars count that are not the training, in the words of trainers and libraries.
@@ -186,7 +187,7 @@ def parse_frame(segment: bytes) -> BarFrame | None:
     if postfix and loss is None:
         if found := _LOSS.search(postfix):
             loss = found[1]
-        elif found := _SPACED_LOSS.match(postfix):
+        elif found := EARLY_LOSS.match(postfix):
             loss, kind = found[1], BarKind.STEPS
     rest = segment[match.end() :]
     return BarFrame(kind, description, int(done), int(total), elapsed, rate, postfix, loss, rest, epoch, epochs)

@@ -30,6 +30,7 @@ class TrainingRun:
     fraction: float = 0.0
     loss: float | None = None
     loss_printed: bytes = b""
+    loss_step: int = 0
     learning_rate: float | None = None
     grad_norm: float | None = None
     # When the bar of the training was first seen, at step 0.

@@ -110,9 +110,13 @@ def test_recording_gets_its_root_cause(name: str) -> None:
 
 # A second set of real runs, under the dashboard and in a terminal: status, cause, and words of message and hint.
 SECOND = {
+    "musubi-other-text-encoder": ("failed", "broken_model", "does not fit the network Qwen3ForCausalLM", "of the kind"),
     "sd-aspects-batch4": ("succeeded", "", "", ""),
     "sd-buckets-gradacc": ("succeeded", "", "", ""),
     "sd-cancel-in-sampling": ("cancelled", "", "", ""),
+    "sd-full-continued": ("succeeded", "", "", ""),
+    "sd-full-preset": ("succeeded", "", "", ""),
+    "sd-full-weights-cancel": ("cancelled", "", "", ""),
     "sd-fp16-on-cpu": ("failed", "precision", "different precisions", "mixed_precision"),
     "sd-outside-terminal": ("succeeded", "", "", ""),
     "sd-path-wrong": ("failed", "missing_model", "no base model /nowhere/model.safetensors,", "path of the base model"),
@@ -125,6 +129,9 @@ SECOND = {
     "sd-success-samples-state": ("succeeded", "", "", ""),
     "sd-typo": ("failed", "bad_argument", "--min_snr_gama=5", "Correct the setting"),
     "sd-weights-wrong-dim": ("succeeded", "", "", ""),
+    "toolkit-continued": ("succeeded", "", "", ""),
+    "toolkit-no-card": ("failed", "cuda_error", "found no graphics card that it can use", "graphics driver"),
+    "toolkit-success": ("succeeded", "", "", ""),
 }
 
 

@@ -295,6 +295,42 @@ def test_ai_toolkit() -> None:
     assert (parser.progress.stage, parser.progress.step) == ("sampling", 251)
 
 
+def recorded_losses(name: str, first_step: int = 0) -> tuple[Progress, list[tuple[int, float]]]:
+    """What the log of a real run says: its progress, and step and loss of each point."""
+    parser = ProgressParser(first_step=first_step)
+    parser.feed((FOLDER.parent / "trainers-2" / name / "merged.bin").read_bytes(), 1.0)
+    return parser.progress, [(point.step, point.loss) for point in parser.drain_losses(is_over=True)]
+
+
+def test_ai_toolkit_prints_a_loss_before_it_counts_its_step() -> None:
+    now, losses = recorded_losses("toolkit-success")
+    assert (now.step, now.total_steps) == (8, 8)
+    assert losses == [*zip(range(1, 9), (1.052, 1.141, 1.1, 1.05, 1.121, 1.066, 1.076, 1.1), strict=True)]
+
+
+def test_ai_toolkit_goes_on_at_the_step_of_its_newest_file() -> None:
+    now, losses = recorded_losses("toolkit-continued", 8)
+    assert (now.step, now.total_steps, now.resumed_step) == (12, 12, 8)
+    assert [step for step, _ in losses] == [9, 10, 11, 12]
+
+
+def test_steps_with_the_same_loss_are_told_apart() -> None:
+    parser = fed(
+        *(bar("fox", done, 9, f", lr: 1.0e-04 loss: {loss}") for done, loss in ((0, 1), (1, 1), (1, 1), (2, 1), (2, 2)))
+    )
+    assert [(point.step, point.loss) for point in parser.drain_losses(is_over=True)] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_a_full_stable_diffusion_goes_on_with_a_state_and_with_weights() -> None:
+    now, losses = recorded_losses("sd-full-continued", 6)
+    assert (now.step, now.total_steps, now.epoch, now.total_epochs, now.resumed_step) == (9, 9, 3, 3, 6)
+    assert [step for step, _ in losses] == [7, 8, 9]
+    now, losses = recorded_losses("sd-full-weights-cancel", 3)
+    assert (now.step, now.total_steps, now.epoch, now.total_epochs) == (4, 15, 2, 5)
+    assert (now.resumed_from or "").endswith("/from a preset-000001.safetensors")
+    assert [step for step, _ in losses] == [4]
+
+
 def test_onetrainer_counts_steps_within_epochs() -> None:
     moments = []
     parser = ProgressParser()
