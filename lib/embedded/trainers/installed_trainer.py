@@ -26,7 +26,7 @@ class InstalledTrainer(Recipe):
         models: Which models may be opened, and whether options are checked.
     """
 
-    packages: tuple[str, ...] = ("accelerate",)
+    packages: tuple[str, ...] = ("torch", "accelerate")
 
     def __init__(self, folder: TrainerFolder, models: ModelFiles | None = None) -> None:
         self._folder = folder

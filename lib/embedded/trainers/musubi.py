@@ -91,7 +91,6 @@ class MusubiRecipe(InstalledTrainer):
     label = "musubi-tuner (Qwen-Image, Z-Image, FLUX.2, Krea 2, Wan, HunyuanVideo)"
     parameters = PARAMETERS
     takes_weights = True
-    packages = ("torch", "accelerate")
     counts_anew = frozenset({"step", "epoch"})
 
     def problems(self, settings: TrainingSettings, dataset: Dataset) -> Sequence[str]:

@@ -89,7 +89,7 @@ class SdScriptsRecipe(InstalledTrainer):
         unchecked = self._models.rules.allow_any_option
         ignored = ignored_problems(settings, self._architecture(settings))
         return [
-            *self._folder.problems([self.script(settings)]),
+            *self._folder.problems([self.script(settings)], self.packages),
             *self._model_problems(settings),
             *_architecture_problems(settings.extra),
             *ignored,

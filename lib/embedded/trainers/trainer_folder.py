@@ -44,7 +44,7 @@ class TrainerFolder:
             return [str(self.python), "-m", "accelerate.commands.launch"]
         return ["accelerate", "launch"]
 
-    def problems(self, scripts: Sequence[str], packages: Sequence[str] = ("accelerate",)) -> list[str]:
+    def problems(self, scripts: Sequence[str], packages: Sequence[str] = ("torch", "accelerate")) -> list[str]:
         """What is missing to run scripts of the checkout with packages, in plain sentences.
 
         Packages are looked for in the folder of the environment only, where it has one: a Python that finds them
@@ -88,4 +88,4 @@ class Installation:
 
     folder: TrainerFolder
     script: str
-    packages: tuple[str, ...] = ("accelerate",)
+    packages: tuple[str, ...] = ("torch", "accelerate")

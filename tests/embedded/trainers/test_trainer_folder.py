@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from lib.embedded.trainers.installed_trainer import InstalledTrainer
+from lib.embedded.trainers.registry import recipes
+from lib.embedded.trainers.sd_scripts import SdScriptsRecipe
 from lib.embedded.trainers.trainer_folder import TrainerFolder
+from lib.jobs.training_settings import TrainingSettings
+from lib.settings import Settings
+from tests.embedded.trainers.test_recipes import READY
 
 
 def folder(path: Path | None, python: Path | None = None) -> TrainerFolder:
@@ -54,3 +60,17 @@ def test_accelerate_on_the_path_is_enough(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert folder(tmp_path).problems(["train.py"]) == []
     assert folder(tmp_path).accelerate() == ["accelerate", "launch"]
+
+
+def test_no_trainer_is_taken_for_installed_without_torch(tmp_path: Path) -> None:
+    make(tmp_path, "train_network.py", "venv/bin/python", "venv/lib/python3.11/site-packages/accelerate/__init__.py")
+    recipe = SdScriptsRecipe(tmp_path)
+    settings = TrainingSettings(trainer="sd-scripts", base_model="owner/model")
+    assert "has no torch: it is not installed to the end" in " ".join(recipe.problems(settings, READY))
+    make(tmp_path, "venv/lib/python3.11/site-packages/torch/__init__.py")
+    assert recipe.problems(settings, READY) == []
+    assert all("torch" in each.packages for each in installed_trainers())
+
+
+def installed_trainers() -> list[InstalledTrainer]:
+    return [recipe for recipe in recipes(Settings()) if isinstance(recipe, InstalledTrainer)]
