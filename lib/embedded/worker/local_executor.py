@@ -13,6 +13,7 @@ from lib.embedded.worker.gpus import Gpus
 from lib.embedded.worker.launcher import LOG_NAME
 from lib.embedded.worker.processes import (
     GroupStop,
+    age_s,
     find_marked,
     groups_of_marked,
     is_marked,
@@ -142,16 +143,21 @@ class LocalRun(Run):
 
     def _stop_orphan(self) -> None:
         """Stop a trainer that outlived its supervisor, as the supervisor would have."""
-        limit_s = self._claim.time_limit_s
-        is_late = limit_s is not None and time.time() - self._claim.started_at > limit_s + LATE_LIMIT_S
-        if not is_late and not self._folder.cancel_requested() and not self._folder.stop_requested()[0]:
-            return
         facts = self._facts()
+        is_asked = self._folder.cancel_requested() or bool(self._folder.stop_requested()[0])
+        if not is_asked and not self._is_late(facts.get("trainer")):
+            return
         if is_marked(facts.get("supervisor"), self._claim.mark):
             return
         # Without /proc there are no marks; the held lock proves that the group id is still the trainer's.
         leader = {facts["trainer"]} if "trainer" in facts else set()
         self._stop.press(groups_of_marked(self._claim.mark) or leader)
+
+    def _is_late(self, trainer: int | None) -> bool:
+        if (limit_s := self._claim.time_limit_s) is None:
+            return False
+        age = age_s(trainer) if is_marked(trainer, self._claim.mark) else None
+        return (time.time() - self._claim.started_at if age is None else age) > limit_s + LATE_LIMIT_S
 
     def _facts(self) -> Mapping[str, int]:
         return self._folder.started() or {}

@@ -14,6 +14,14 @@ ATTEMPT_MARK = "LORA_ATTEMPT"
 TRAINER_VARIABLE = "LORA_TRAINER_ENV_"
 
 
+def age_s(pid: int | None) -> float | None:
+    """Seconds since a process began, however the clock was set meanwhile. Needs Linux; None elsewhere."""
+    with contextlib.suppress(OSError, IndexError, AttributeError):
+        ticks = int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return None
+
+
 def machine_run() -> str:
     """Names the time since the machine, or the container, was started last. It does not depend on the clock.
 

@@ -7,12 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lib.embedded.files import locks
@@ -23,7 +25,7 @@ from lib.embedded.worker.gpus import Gpus
 from lib.embedded.worker.launcher import WorkerLauncher
 from lib.embedded.worker.limits import WorkerLimits
 from lib.embedded.worker.local_executor import LOCK_PATIENCE_S
-from lib.embedded.worker.processes import find_marked
+from lib.embedded.worker.processes import age_s, find_marked
 from lib.embedded.worker.worker import Worker, work
 from lib.errors import ArtifactError, StoreError
 from lib.jobs.dataset import Dataset
@@ -281,6 +283,27 @@ def worker_processes(job: Job) -> list[int]:
     from lib.embedded.worker.processes import find_marked
 
     return find_marked(f"{job.id}/1")
+
+
+def test_a_clock_that_jumps_is_no_time_limit(yard: Yard) -> None:
+    """The supervisor is gone, so the worker keeps the limit; it takes over after the clock went an hour ahead."""
+    job = yard.submit("print('on', flush=True)\ntime.sleep(600)", time_limit_s=1_800)
+    folder = yard.source._files.attempt(job.id, 1)
+    yard.run_until(yard.hire(), job, lambda _: "trainer" in (folder.started() or {}) and folder.log.read_bytes())
+    leaders = folder.started() or {}
+    os.kill(leaders["supervisor"], signal.SIGKILL)
+    with closing(sqlite3.connect(yard.folder / "lora.db")) as database, database:
+        database.execute("UPDATE jobs SET started_at = started_at - 3600")
+    staff = yard.hire()
+    for _ in range(3):
+        staff.tick()
+    assert find_marked(f"{job.id}/1") == [leaders["trainer"]]
+    assert age_s(leaders["trainer"]) == pytest.approx(
+        time.time() - psutil.Process(leaders["trainer"]).create_time(), abs=1
+    )
+    yard.source.cancel_job(job.id)
+    ended = yard.run_until(staff, job, lambda now: now.status.is_terminal)
+    assert ended.status is JobStatus.CANCELLED
 
 
 def test_a_detached_child_does_not_keep_a_job_running_when_its_leaders_were_killed(yard: Yard) -> None:
