@@ -7,6 +7,7 @@ import pytest
 from lib import services
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Artifact, ArtifactKind, Attempt, Failure, Job, JobStatus
+from lib.jobs.more_data import MoreData
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
 from lib.sources.memory import MemorySource
 from lib.ui.parts.links import PAGES
@@ -18,7 +19,7 @@ PARAMETERS = (
     *("configId", "from", "name", "draft", "view", "attempt", "smooth", "epoch", "artifact", "path", "all", "show"),
     *("log", "find", "epochs", "learning_rate", "seed", "sample_prompts", "base_model", "timeLimit", "trainer"),
     *("where", "tag", "sweep", "a", "b", "job", "file", "mark", "max_steps", "network_dim", "batch_size", "gpus"),
-    *("dataset", "config", "createdFrom", "createdTo", "extra", "__class__", "constructor"),
+    *("dataset", "config", "createdFrom", "createdTo", "extra", "more", "__class__", "constructor"),
 )
 VALUES = {
     "nothing": "",
@@ -78,6 +79,7 @@ def hostile_source(source: MemorySource, name: str) -> None:
         attempt=1,
         dataset_id="d1",
         dataset_name=name,
+        more_data=(MoreData(dataset_id="d2", name=name, class_tokens=name),),
         config_id="c1",
         config_name=name,
         failure=failure,
