@@ -126,7 +126,7 @@ def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> Non
     assert site.attempt.read_exit() is None
     assert json.loads((site.attempt.path / runner.TAKEN).read_text())["host"]
     names = {path.name for path in (site.node / "inputs").glob("*/*")}
-    assert names == {"one.png", "one.txt", "before.safetensors"}
+    assert names == {"one.png", "one.txt", "two.png", "before.safetensors"}
     site.go_on()
     site.until(lambda: site.attempt.read_exit() is not None)
     assert site.process is not None
@@ -138,7 +138,7 @@ def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> Non
     assert list((site.node / "attempts").iterdir()) == []
     site.transport.release(MARK)
     site.until(lambda: site.store.list(PREFIX) == [])
-    assert len(site.store.list("cluster/inputs/")) == 3
+    assert len(site.store.list("cluster/inputs/")) == 4
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(site: Site) -> None:
