@@ -1,10 +1,11 @@
 """Kills at random instants while jobs run on a real cluster, and are to go on by themselves.
 
-uv run python -m tests.benchmarks.drill_ray [ROUNDS] [SEED] [VICTIM ...]
+uv run python -m tests.benchmarks.drill_ray [--stand-in] [ROUNDS] [SEED] [VICTIM ...]
 
 A round trains one job over the shared folder and one over a store, and kills one part of both: in turn worker, runner,
 trainer, node and head; the store goes away for a minute. Node, head and store come back. Each job must end in time, and
 never run twice at once; only what was killed itself (runner, trainer) may fail. Prints a line per job, and a table.
+With --stand-in only Ray itself is replaced, by a few lines that do what was recorded of it: for busy machines.
 """
 
 import os
@@ -25,6 +26,7 @@ from lib.jobs.job import ArtifactKind, Job, JobStatus
 from lib.settings import TrainingRules
 from tests.artifacts.s3_server import S3Server, s3_server
 from tests.embedded.ray.real_cluster import RealCluster
+from tests.embedded.ray.stand_in import StandIn
 from tests.embedded.ray.test_cluster import Site
 from tests.reaper import Reaper, living
 from tests.waiting import wait_for
@@ -79,7 +81,9 @@ def kill_all_of(processes: list[psutil.Process]) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def kill(victim: str, runs: list[Run], cluster: RealCluster, store: S3Server, look: Callable[[], object]) -> None:
+def kill(
+    victim: str, runs: list[Run], cluster: RealCluster | StandIn, store: S3Server, look: Callable[[], object]
+) -> None:
     """Kill one part of all runs, and bring node, head and store back."""
     if victim == "worker":
         for run in runs:
@@ -117,9 +121,11 @@ def line(number: int, victim: str, after_s: float, run: Run) -> str:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else int(time.time())
-    victims = tuple(sys.argv[3:]) or VICTIMS
+    is_real = "--stand-in" not in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--stand-in"]
+    rounds = int(words[0]) if words else 15
+    seed = int(words[1]) if len(words) > 1 else int(time.time())
+    victims = tuple(words[2:]) or VICTIMS
     chance, ends, bad, count = random.Random(seed), Counter[str](), 0, 0
     reaper = Reaper()
     print(f"seed {seed}", flush=True)
@@ -128,7 +134,7 @@ def main() -> None:
         store = stack.enter_context(s3_server(folder / "s3"))
         for key, value in vars_of(store).items():
             os.environ[key] = value
-        cluster = stack.enter_context(closing(RealCluster(folder / "ray")))
+        cluster = stack.enter_context(closing((RealCluster if is_real else StandIn)(folder / "ray")))
         rules = TrainingRules(resume_after_restart=True)
         sites = {
             transport: stack.enter_context(closing(Site(folder / transport, cluster, transport=transport, rules=rules)))
@@ -137,9 +143,13 @@ def main() -> None:
         cluster.start_head()
         cluster.start_node(cpus=4)
         for number in range(1, rounds + 1):
-            victim, after_s = victims[(number - 1) % len(victims)], chance.uniform(0, 15)
+            victim, after_s = victims[(number - 1) % len(victims)], chance.uniform(0, 40)
             runs = [
-                Run(site, transport, site.submit(f"{transport} {number}", epochs=EPOCHS, resolution=64, network_dim=2))
+                Run(
+                    site,
+                    transport,
+                    site.submit(f"{transport} {number}", **TRAINED),
+                )
                 for transport, site in sites.items()
                 if victim != "store" or transport == "s3"
             ]
@@ -167,7 +177,7 @@ def main() -> None:
     print(f"{bad} of {count} stuck, lost or run twice at once")
 
 
-EPOCHS = 60
+TRAINED = {"epochs": 5, "repeats": 3, "resolution": 128, "network_dim": 2, "network_alpha": 1}
 
 
 def vars_of(server: S3Server) -> dict[str, str]:

@@ -215,6 +215,27 @@ def test_what_only_ray_knows_is_a_cause_of_its_own(
     assert ended.failure.hint
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "cause", "words"),
+    [
+        (95, "n1: No space left on device", "disk_full", "could not get what the training needs: n1: No space left on"),
+        (95, "n1: the store refused a link (403)", "node_setup", "needs: n1: the store refused a link (403)."),
+        (94, "n1: /tmp/x keeps what could not be sent", "network", "could not send everything: n1: /tmp/x keeps what"),
+    ],
+)
+def test_what_its_runner_said_of_the_store_is_the_cause(
+    site: Site, code: int, said: str, cause: str, words: str
+) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    message = f"Job entrypoint command failed with exit code {code}, last available logs:\n{said}\n"
+    site.ray.jobs[ray_id] = RayJob(id=ray_id, status="FAILED", exit_code=code, message=message)
+    ended = site.until(job, lambda now: now.status.is_terminal)
+    assert ended.failure is not None
+    assert ended.failure.cause == cause
+    assert words in ended.failure.message
+
+
 def test_nothing_is_submitted_that_does_not_fit_and_what_never_fits_blocks_nobody(site: Site) -> None:
     site.ray.nodes = (node(CPU=2.0),)
     nowhere, first, second, third = (

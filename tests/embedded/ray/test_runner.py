@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.ray import runner
 from lib.embedded.worker.processes import find_marked
+from tests.embedded.ray.link_store import LinkStore
 from tests.reaper import kill_all, working_on
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
 # What the runner kills carries it: tests of other runs on this machine must not.
@@ -34,7 +36,8 @@ class Node:
         self.attempt.make()
         self.package = folder / "package"
         self.package.mkdir()
-        shutil.copy(runner.__file__, self.package / "runner.py")
+        for name in ("runner.py", "node_store.py", "node_sender.py"):
+            shutil.copy(Path(runner.__file__).with_name(name), self.package)
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, script: str, **spec: object) -> subprocess.Popen[bytes]:
@@ -130,3 +133,23 @@ def test_a_node_without_the_folder_or_the_trainer_says_so(node: Node) -> None:
     ended = node.attempt.read_exit()
     assert ended is not None
     assert "/no/such/python: No such file" in ended.start_error
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_node_that_gets_nothing_from_the_store_says_why_and_ends_when_it_is_told(
+    node: Node, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    asked = threading.Event()
+    with closing(LinkStore()) as store:
+        store.answer = lambda _: asked.set() or status
+        monkeypatch.setenv(runner.TICKET, store.link("/secret"))
+        process = node.start_again()
+        assert asked.wait(PATIENCE_S)
+        if status == 503:  # which passes: it waits
+            process.send_signal(signal.SIGTERM)
+        assert process.wait() == runner.NOT_FETCHED
+    assert process.stdout is not None
+    said = process.stdout.read()
+    words = {403: "the store refused a link (403)", 503: "the store failed (503)"}
+    assert said.decode().strip().endswith(words[status])
+    assert b"secret" not in said
