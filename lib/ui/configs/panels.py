@@ -33,7 +33,9 @@ def config_summary(settings: TrainingSettings) -> str:
     parts = [
         settings.trainer,
         settings.base_model,
-        count_text(settings.epochs, "epoch", "epochs"),
+        count_text(settings.max_steps, "step", "steps")
+        if settings.max_steps
+        else count_text(settings.epochs, "epoch", "epochs"),
         f"learning rate {value_text(settings.learning_rate)}",
         f"dim {settings.network_dim}, alpha {value_text(settings.network_alpha)}",
         f"batch size {settings.batch_size}",

@@ -17,6 +17,7 @@ def test_a_configuration_in_one_line():
     assert config_summary(settings) == (
         "tiny · model · 1 epoch · learning rate 0.0001 · dim 16, alpha 8 · batch size 1 · 512 px"
     )
+    assert config_summary(TrainingSettings(max_steps=2_000)).startswith("tiny · 2,000 steps · learning rate")
 
 
 @pytest.mark.parametrize(("name", "stem"), [("SD 1.5 / fast", "SD-1-5---fast"), ("../..", "configuration")])
