@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from lib.sources.protocol import Action
-from tests.contract.houses import EmbeddedHouse, House, MemoryHouse
+from tests.contract.houses import ClusterHouse, EmbeddedHouse, House, MemoryHouse
 from tests.contract.rest_house import RestHouse
 
 HOUSES: dict[str, Callable[[Path], House]] = {
     "memory": MemoryHouse,
     "embedded": EmbeddedHouse,
+    "cluster": ClusterHouse,
     "influencerai": RestHouse,
 }
 
@@ -22,6 +23,8 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
     beyond: dict[str, str] = getattr(HOUSES[request.param], "beyond", {})
     if reason := beyond.get(request.node.originalname):
         pytest.skip(reason)
+    if getattr(HOUSES[request.param], "only", "") not in request.node.module.__name__:
+        pytest.skip("reading jobs does not depend on where they run")
     built = HOUSES[request.param](tmp_path / "house")
     yield built
     built.close()

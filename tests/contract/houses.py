@@ -14,6 +14,7 @@ from lib.embedded.worker.launcher import WorkerLauncher
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job, LossPoint
 from lib.jobs.training_settings import TrainingConfig, TrainingSettings
+from lib.ray_settings import RaySettings
 from lib.sources.embedded.source import EmbeddedSource
 from lib.sources.memory import MemorySource
 from tests.embedded.known_jobs import put_jobs
@@ -25,7 +26,8 @@ class House(Protocol):
     """A source and the ways to furnish it: at first it has no job, one dataset and one configuration.
 
     ``dataset_id`` and ``config_id`` are empty if the source keeps none. ``beyond`` (optional) names tests that the
-    source cannot pass for a reason outside of it, with that reason.
+    source cannot pass for a reason outside of it, with that reason. ``only`` (optional) is the one module of the suite
+    that it visits.
     """
 
     source: Any
@@ -105,11 +107,13 @@ class IdleLauncher(WorkerLauncher):
 class EmbeddedHouse:
     """The embedded source in a folder of its own, without a worker."""
 
-    def __init__(self, folder: Path, *, recipes: str = DEFAULT_RECIPES, live_clock: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, recipes: str = DEFAULT_RECIPES, live_clock: bool = False, **places: Any
+    ) -> None:
         self._clock = Clock()
         self.launcher = IdleLauncher(folder)
         now = (lambda: datetime.now(UTC)) if live_clock else self._clock
-        self.source = EmbeddedSource(folder, recipes=recipes, launcher=self.launcher, now=now)
+        self.source = EmbeddedSource(folder, recipes=recipes, launcher=self.launcher, now=now, **places)
         self.dataset_id = self.put_dataset("Portraits")
         config = TrainingConfig(id="", name="Quick", settings=TrainingSettings(), is_default=True)
         self.config_id = self.source.configs.save(config).id
@@ -137,3 +141,17 @@ class EmbeddedHouse:
 
     def close(self) -> None:
         self.source.close()
+
+
+class ClusterHouse(EmbeddedHouse):
+    """The embedded source where all jobs run on a Ray cluster; nothing is there to answer for it.
+
+    No test of the contract runs a job, and reading jobs does not depend on where they run.
+    """
+
+    only = "test_changing"
+
+    def __init__(self, folder: Path) -> None:
+        trainers = dict.fromkeys(("tiny", "sd-scripts"), "same")
+        ray = RaySettings(address="http://127.0.0.1:9", trainers=trainers)
+        super().__init__(folder, executors=("ray",), ray=ray)

@@ -260,8 +260,9 @@ class RayClient:
                 hint="Check RAY_ADDRESS and that the head runs. It is asked again by itself; nothing is lost.",
             ) from None
         if answer.status_code in (401, 403) and not is_bare:
+            said = "refused the token" if self._token else "asks for a token, and none is set here"
             raise AccessDenied(
-                f"The Ray cluster at {self.name} refused the token.",
+                f"The Ray cluster at {self.name} {said}.",
                 hint="Set RAY_AUTH_TOKEN to the token of the cluster: ray get-auth-token shows it there.",
             )
         return answer

@@ -148,6 +148,15 @@ def test_wrong_answers_are_told_in_words(
         assert TOKEN not in str(caught.value) + caught.value.hint
 
 
+def test_a_cluster_that_wants_a_token_where_none_is_set_says_so(played: Played) -> None:
+    played.play("*", "no-token-api-jobs-")
+    client = RayClient(RaySettings(address=f"http://127.0.0.1:{played.server.server_port}"))
+    with pytest.raises(AccessDenied, match="asks for a token, and none is set here") as caught:
+        client.job("a")
+    assert "RAY_AUTH_TOKEN" in caught.value.hint
+    client.close()
+
+
 def test_an_answer_that_is_deep_or_large_is_not_taken_in(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lib.embedded.ray.client.MOST_ANSWER_BYTES", 2_000_000)
     for answer in (b"[" * 200_000, b'{"a": ' * 200_000, b'{"status": "' + b"x" * 2_000_000 + b'"}'):
