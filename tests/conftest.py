@@ -26,8 +26,7 @@ _FOREIGN_SETTINGS = (
     "AI_TOOLKIT",
 )
 _REAPER = pytest.StashKey[Reaper]()
-# Slow tests wait for others half of their time, so one worker more than processors keeps these busy. Still more would
-# fight for memory: each may have a Chromium and a few servers.
+# More workers would fight for memory: each may have a Chromium and a few servers.
 MOST_WORKERS = 4
 
 
@@ -39,7 +38,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     # None: xdist is there and was not told how many.
     if is_whole and not is_worker and not option.usepdb and getattr(option, "numprocesses", 0) is None:
-        option.numprocesses = min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+        option.numprocesses = min(os.cpu_count() or 1, MOST_WORKERS)
         option.dist, option.loadscopereorder = "loadfile", False
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect
 
 from tests.ports import lasting_port
@@ -31,6 +32,8 @@ CHROMIUM_ARGS = [
     # Without a graphics card each frame of Streamlit's animations is drawn by the processor that the tests need.
     "--force-prefers-reduced-motion",
 ]
+# Streamlit fades what it is refreshing, the longer the busier the machine, and blends colours into one another.
+_AS_IT_STANDS = "*, *::before, *::after { transition: none !important } [data-stale] { opacity: 1 !important }"
 HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium` brings it"
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -77,6 +80,13 @@ def page(page: Page) -> Page:
     page.set_default_timeout(PATIENCE_MS)
     page.set_default_navigation_timeout(PATIENCE_MS)
     return page
+
+
+def axe_violations(page: Page) -> dict[str, list[str]]:
+    """Rule -> the elements that break it, of the page as it stands: without the fading of what is being refreshed."""
+    page.add_style_tag(content=_AS_IT_STANDS)
+    found = Axe().run(page).response["violations"]
+    return {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 from safetensors.numpy import save
 
@@ -16,7 +15,7 @@ from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
 from lib.sources.embedded.source import EmbeddedSource
 from tests.artifacts.lora.files import pair
-from tests.browser.conftest import Dashboard
+from tests.browser.conftest import Dashboard, axe_violations
 from tests.waiting import PATIENCE_S
 
 # What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
@@ -266,12 +265,8 @@ def test_every_state_on_a_phone_without_fetching_anything(page: Page, monitor: D
                 )
             width = page.locator("[data-testid=stMain]").evaluate("main => main.scrollWidth")
             assert width <= 390, job_id
-            found = [
-                (violation["id"], violation["nodes"][0]["html"][:200])
-                for violation in Axe().run(page).response["violations"]
-                if violation["id"] not in STREAMLIT_RULES
-            ]
-            assert found == [], (job_id, scheme)
+            found = {rule: nodes for rule, nodes in axe_violations(page).items() if rule not in STREAMLIT_RULES}
+            assert found == {}, (job_id, scheme)
     assert outside == []
 
 
@@ -304,8 +299,7 @@ def test_a_lora_is_inspected_from_its_job_from_outside_and_on_a_phone(
     expect(page.get_by_text("Effective scale").locator("xpath=../..")).to_contain_text("0.5")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert [url for url in asked if "evil.test" in url] == []
-    found = Axe().run(page).response["violations"]
-    assert [each["id"] for each in found if each["id"] not in STREAMLIT_RULES] == []
+    assert axe_violations(page).keys() <= STREAMLIT_RULES.keys()
 
 
 def test_the_best_checkpoint_is_found_picked_and_downloaded_on_a_phone(
@@ -319,8 +313,7 @@ def test_the_best_checkpoint_is_found_picked_and_downloaded_on_a_phone(
     page.get_by_role("button", name=re.compile("Compute norms of . checkpoints")).click()
     expect(page.get_by_text("Norm 0.3072, no NaN")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = Axe().run(page).response["violations"]
-    assert [each["id"] for each in found if each["id"] not in STREAMLIT_RULES] == []
+    assert axe_violations(page).keys() <= STREAMLIT_RULES.keys()
     page.get_by_role("button", name="Epoch 4: aria-000004.safetensors").click()
     expect(page.get_by_role("heading", level=1, name="aria-000004.safetensors")).to_be_visible()
     expect(page).to_have_url(re.compile("artifact=1%2Faria-000004"))

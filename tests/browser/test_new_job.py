@@ -8,17 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingConfig
 from lib.settings import Settings
 from lib.sources.embedded.source import EmbeddedSource, open_embedded
-from tests.browser.conftest import Dashboard
+from tests.browser.conftest import Dashboard, axe_violations
 from tests.waiting import PATIENCE_MS, PATIENCE_S, wait_for
 
 # What axe finds in Streamlit itself, by rule; nothing of ours is listed here.
+# The grounds of .streamlit/config.toml: the page follows the system's scheme.
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 31)"}
 STREAMLIT_RULES = {"aria-progressbar-name": "the name of st.progress is fixed; its text stands beside it"}
 
 
@@ -232,19 +233,16 @@ def test_a_phone_and_a_desk_show_it_all_by_day_and_night_and_axe_finds_nothing(
     page.goto(dashboard.url + path.format(**ids))
     expect(page.get_by_text(shown).first).to_be_visible()
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
-    grounds = set()
     # Colours depend on the scheme and places on the width: two visits see all four.
     for scheme, width in (("light", 1280), ("dark", 390)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.set_viewport_size({"width": width, "height": 844})
+        expect(page.get_by_test_id("stApp")).to_have_css("background-color", GROUNDS[scheme])
         expect(page.get_by_text(shown).first).to_be_visible()
         sideways = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth - innerWidth")
         assert sideways <= 0, scheme
-        violations = Axe().run(page).response["violations"]
-        found = {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in violations}
+        found = axe_violations(page)
         assert {rule: nodes for rule, nodes in found.items() if rule not in STREAMLIT_RULES} == {}, scheme
-        grounds.add(page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"))
-    assert len(grounds) == 2, "the page follows the system's scheme"
 
 
 @pytest.mark.parametrize("has_touch", [True, False], ids=["tap", "click"])
