@@ -116,8 +116,8 @@ def test_every_change_that_is_written_down_is_one_that_pages_must_not_call() -> 
 
 
 CHANGING = frozenset(
-    "create_job create_sweep cancel_job retry_job continue_job move_job delete_job annotate_job watch_job create "
-    "import_file set_caption delete_image delete_stray_captions delete save".split()
+    "create_job create_sweep cancel_job retry_job continue_job move_job delete_job annotate_job watch_job start_check "
+    "create import_file set_caption delete_image delete_stray_captions delete save".split()
 )
 
 
