@@ -32,7 +32,7 @@ def after_loss(
     """
     states = [each for each in points if each.is_state and not each.problem and has_steps_left(each)]
     if own := [each for each in states if each.attempt == claim.attempt]:
-        return _from(own[0], claim)
+        return start_at(own[0], claim)
     row = 0
     for attempt in reversed(job.attempts[:-1]):
         if not _was_lost(attempt) or _point_of(attempt.start) != _point_of(claim.start):
@@ -44,10 +44,11 @@ def after_loss(
         return ANEW
     if any(each.id == claim.start.point_id and not each.problem for each in points):
         return replace(claim.start, by_itself=True)
-    return _from(states[0], claim) if states else ANEW
+    return start_at(states[0], claim) if states else ANEW
 
 
-def _from(point: ResumePoint, claim: Claim) -> Start:
+def start_at(point: ResumePoint, claim: Claim) -> Start:
+    """The rest of a training, by itself, from one of its states."""
     return Start(
         attempt=point.attempt,
         path=point.path,

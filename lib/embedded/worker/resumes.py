@@ -10,7 +10,7 @@ from lib.embedded.store.jobs import Store
 from lib.embedded.store.runs import Claim
 from lib.embedded.trainers.recipe import Recipe
 from lib.embedded.trainers.resume_points import image_count, resume_points, steps_left, steps_per_epoch
-from lib.embedded.worker.cluster_resumes import after_loss, is_lost
+from lib.embedded.worker.cluster_resumes import after_loss, is_lost, start_at
 from lib.embedded.worker.local_executor import LOCAL, was_restarted_since
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Job, JobStatus, Origin, Progress
@@ -62,12 +62,4 @@ class Resumes:
         newest = states[0]
         if claim.start and claim.start.by_itself and claim.start.point_id == newest.id:
             return None
-        return Start(
-            attempt=newest.attempt,
-            path=newest.path,
-            step=newest.step,
-            epoch=newest.epoch,
-            epochs=claim.settings.epochs,
-            max_steps=claim.settings.max_steps,
-            by_itself=True,
-        )
+        return start_at(newest, claim)
