@@ -25,8 +25,13 @@ from lib.jobs.training_settings import (
 )
 
 MOST_NAMED_CHARS, MOST_NAMED_FOLDERS = 400, 8
+_MOST_ARGUMENTS_CHARS, _MOST_SIZE_CHARS = 10_000, 100
 # kohya_ss' own names, beside sd-scripts' options.
 _KOHYA_SS = {"epoch": "epochs", "optimizer": "optimizer", "LoRA_type": "", "max_resolution": ""}
+# sd-scripts counts these steps, and the setting counts files.
+_NOT_OURS = frozenset({"save_last_n_steps"})
+# A 0 there is a value; in other optional numbers it means that they are off.
+_MAY_BE_ZERO = frozenset({"loader_workers", "unet_lr", "text_encoder_lr"})
 _OPTIONS = {"train_batch_size": "batch_size", "dataset_repeats": "repeats", "resolution": ""}
 _NETWORKS = {
     "Standard": "LoRA",
@@ -108,7 +113,7 @@ def parse_preset(content: bytes, file_name: str, parameters: Mapping[str, Parame
     read = _read(content)
     told = {key: value for key, value in _flat(read).items() if not _is_usual(key, value)}
     ours = {option: name for name, each in parameters.items() for option in each.name.split(", ") if option}
-    ours |= {**_OPTIONS, **_KOHYA_SS}
+    ours = {option: name for option, name in (ours | _OPTIONS | _KOHYA_SS).items() if option not in _NOT_OURS}
     reading = _Reading()
     _take_modes(told, reading)
     for key, value in told.items():
@@ -117,7 +122,7 @@ def parse_preset(content: bytes, file_name: str, parameters: Mapping[str, Parame
             reading.take(name, key, _chosen(value, parameters.get(name, Parameter()).choices))
         elif key not in ours and key not in _NOT_SETTINGS | _TOGETHER and _says_something(value):
             reading.rest.append(key)
-    _leave_out_what_has_no_effect(reading.values)
+    _leave_out_what_has_no_effect(reading.values, told)
     if not reading.values:
         raise InvalidRequest(
             "Nothing in the file is a setting of sd-scripts.",
@@ -145,9 +150,11 @@ def _read(content: bytes) -> Mapping[str, Any]:
         if isinstance(read, Mapping):
             return read
     try:
-        return tomllib.loads(text)
+        read = tomllib.loads(text)
+        str(read)  # not of a number with thousands of hexadecimal digits, which TOML takes
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The file is neither JSON nor TOML: {toml_reason(error)}.") from error
+    return read
 
 
 def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,12 +177,12 @@ def _take_modes(told: Mapping[str, Any], reading: _Reading) -> None:
     texts = _place(told, "cache_text_encoder_outputs") or _place(told, "flux1_cache_text_encoder_outputs")
     if texts:
         values["cache_text_encoder"] = texts
-    if isinstance(percent := told.get("lr_warmup"), int | float) and percent:  # kohya_ss: of all steps
+    if (percent := _number(str(told.get("lr_warmup")))) and not told.get("lr_warmup_steps"):  # kohya_ss: of all steps
         reading.take("lr_warmup", "lr_warmup", percent / 100)
-    if told.get("network_train_unet_only") is True:
-        values["train_only"] = "U-Net"
-    elif told.get("network_train_text_encoder_only") is True:
-        values["train_only"] = "text encoder"
+    if _number(str(told.get("max_train_epochs"))):
+        reading.take("epochs", "max_train_epochs", told["max_train_epochs"])
+    if train_only := _train_only(told):
+        values["train_only"] = train_only
     if architecture := _architecture(told):
         values["architecture"] = architecture
     _take_size(told, reading)
@@ -184,6 +191,15 @@ def _take_modes(told: Mapping[str, Any], reading: _Reading) -> None:
 
 def _place(told: Mapping[str, Any], key: str) -> str:
     return "disk" if told.get(f"{key}_to_disk") is True else "memory" if told.get(key) is True else ""
+
+
+def _train_only(told: Mapping[str, Any]) -> str:
+    """What alone is trained. kohya_ss says it with rates, of which one is 0 (``lora_gui.py``)."""
+    is_zero = {key: _number(str(told.get(key))) == 0 for key in ("unet_lr", "text_encoder_lr")}
+    rates_tell = "LoRA_type" in told and is_zero["unet_lr"] != is_zero["text_encoder_lr"]
+    if told.get("network_train_unet_only") is True or (rates_tell and is_zero["text_encoder_lr"]):
+        return "U-Net"
+    return "text encoder" if told.get("network_train_text_encoder_only") is True or rates_tell else ""
 
 
 def _architecture(told: Mapping[str, Any]) -> str:
@@ -196,7 +212,7 @@ def _architecture(told: Mapping[str, Any]) -> str:
 
 def _take_size(told: Mapping[str, Any], reading: _Reading) -> None:
     size = told.get("max_resolution", told.get("resolution"))
-    parts = size if isinstance(size, list) else str(size or "").replace("x", ",").split(",")
+    parts = size if isinstance(size, list) else str(size or "")[:_MOST_SIZE_CHARS].replace("x", ",").split(",")
     sides = [side for side in (_number(str(part)) for part in parts) if side]
     if sides:
         reading.take("resolution", "resolution", sides[0])
@@ -225,22 +241,34 @@ def _take_network(told: Mapping[str, Any], reading: _Reading) -> None:
         reading.take("network_args", "network_args", kept)
 
 
-def _leave_out_what_has_no_effect(values: dict[str, Any]) -> None:
-    """kohya_ss writes every field, also those that its choices switch off."""
-    if values.get("lr_scheduler") not in ("cosine_with_restarts", "polynomial"):
-        values.pop("lr_cycles", None)
-    if "multires_iterations" not in values:
-        values.pop("multires_discount", None)
-    if values.get("buckets") is False:
-        for name in ("bucket_min", "bucket_max", "bucket_step", "bucket_no_upscale"):
-            values.pop(name, None)
+def _leave_out_what_has_no_effect(values: dict[str, Any], told: Mapping[str, Any]) -> None:
+    """kohya_ss writes every field, also those that its choices switch off; sd-scripts' epochs beat its steps."""
+    is_kohya_ss, noise = "LoRA_type" in told, told.get("noise_offset_type")
+    epochs = _number(str(told.get("max_train_epochs")))
+    is_off = {
+        "lr_cycles": values.get("lr_scheduler") not in ("cosine_with_restarts", "polynomial"),
+        "noise_offset": noise == "Multires",
+        "multires_iterations": noise == "Original",
+        "multires_discount": noise == "Original" or "multires_iterations" not in values,
+        "unet_lr": values.get("train_only") == "text encoder" or (is_kohya_ss and values.get("unet_lr") == 0),
+        "text_encoder_lr": (
+            values.get("train_only") == "U-Net" or (is_kohya_ss and values.get("text_encoder_lr") == 0)
+        ),
+        "max_steps": epochs is not None and epochs == values.get("epochs"),
+        **dict.fromkeys(
+            ("bucket_min", "bucket_max", "bucket_step", "bucket_no_upscale"), values.get("buckets") is False
+        ),
+    }
+    for name in [name for name in values if is_off.get(name)]:
+        del values[name]
 
 
 def _converted(setting: Setting, value: Any) -> Any:
-    """A value as the setting keeps it; None where it cannot be one. A 0 switches an optional number off."""
+    """A value as the setting keeps it; None where it cannot be one."""
     if isinstance(setting, Number):
         number = _number(value) if isinstance(value, str) else value
-        return None if setting.is_optional and not number else setting.read(number)
+        is_off = setting.is_optional and not number and setting.name not in _MAY_BE_ZERO
+        return None if is_off else setting.read(number)
     if isinstance(setting, Switch):
         return setting.read(value)
     if setting.name == "sample_prompts":  # kohya_ss has their text, sd-scripts the name of a file
@@ -261,7 +289,7 @@ def _chosen(value: Any, choices: tuple[str, ...]) -> Any:
 def _texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
-            return tuple(shlex.split(value))
+            return tuple(shlex.split(value)) if len(value) <= _MOST_ARGUMENTS_CHARS else ()
         return ()
     return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 

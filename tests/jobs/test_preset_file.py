@@ -66,6 +66,7 @@ def test_a_preset_of_kohya_ss() -> None:
         "lr_scheduler": "cosine",
         "lr_warmup": 0.1,
         "unet_lr": 0.5,
+        "train_only": "U-Net",
         "network_module": "LoKr",
         "network_args": ("conv_dim=8", "factor=-1"),
         "min_snr_gamma": 5.0,
@@ -111,10 +112,61 @@ def test_a_file_of_sd_scripts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ({"unet_lr": 1e-4, "text_encoder_lr": 0}, {"unet_lr": 1e-4, "train_only": "U-Net"}),
+        ({"unet_lr": "0", "text_encoder_lr": 5e-5}, {"text_encoder_lr": 5e-5, "train_only": "text encoder"}),
+        ({"unet_lr": 1e-4, "text_encoder_lr": 5e-5}, {"unet_lr": 1e-4, "text_encoder_lr": 5e-5}),
+        ({"unet_lr": 0, "text_encoder_lr": 0.0}, {}),
+    ],
+)
+def test_kohya_ss_says_with_a_rate_of_zero_what_is_not_trained(rates: dict[str, Any], said: dict[str, Any]) -> None:
+    settings = read({"LoRA_type": "Standard", "epoch": 2, **rates}).settings
+    assert {name: getattr(settings, name) for name in set_names(settings)} == said
+
+
+def test_a_zero_of_sd_scripts_is_a_value_where_it_means_something() -> None:
+    text = "max_data_loader_n_workers = 0\nunet_lr = 0\ntext_encoder_lr = 0.0\nnoise_offset = 0\nmin_snr_gamma = 0"
+    settings = parse_preset(text.encode(), "x.toml", PARAMETERS).settings
+    assert {name: getattr(settings, name) for name in set_names(settings)} == {
+        "loader_workers": 0, "unet_lr": 0, "text_encoder_lr": 0,
+    }  # fmt: skip
+    assert read({**KOHYA_SS, "max_data_loader_n_workers": "0"}).settings.loader_workers == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "value"),
+    [
+        ({"noise_offset_type": "Multires", "noise_offset": 0.05, "multires_noise_iterations": 8}, "noise_offset", None),
+        ({"noise_offset_type": "Original", "multires_noise_iterations": 8}, "multires_iterations", None),
+        ({"noise_offset_type": "Multires", "multires_noise_iterations": 8}, "multires_iterations", 8),
+        ({"epoch": 10, "max_train_epochs": 4, "max_train_steps": 1_600}, "epochs", 4),
+        ({"epoch": 10, "max_train_epochs": 4, "max_train_steps": 1_600}, "max_steps", None),
+        ({"epoch": 10, "max_train_epochs": 9_999, "max_train_steps": 1_600}, "max_steps", 1_600),
+        ({"max_train_epochs": "0", "max_train_steps": 1_600}, "max_steps", 1_600),
+        ({"lr_warmup": "5"}, "lr_warmup", 0.05),
+        ({"lr_warmup": 5, "lr_warmup_steps": 200}, "lr_warmup", 200),
+    ],
+)
+def test_of_fields_that_exclude_each_other_the_one_counts_that_the_program_takes(
+    told: dict[str, Any], name: str, value: object
+) -> None:
+    assert getattr(read({**KOHYA_SS, **told}).settings, name) == value
+
+
+def test_a_number_of_steps_to_keep_is_no_number_of_files() -> None:
+    config = read({**KOHYA_SS, "save_last_n_steps": 1_000})
+    assert config.settings.keep_last is None
+    assert "save_last_n_steps" in config.description
+    assert read({**KOHYA_SS, "save_last_n_epochs": 3}).settings.keep_last == 3
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"epoch": "many", "network_dim": -4, "optimizer": "os.system", "lr_scheduler": ["x"], "mixed_precision": 7},
         {"epoch": float("nan"), "learning_rate": 10**400, "keep_tokens": True, "vae": ["a"], "max_resolution": "a,b,c"},
+        {"lr_warmup": 10**400, "max_train_epochs": 10**400, "optimizer_args": "a=1 " * 50_000, "max_resolution": "1,"},
         {"optimizer_args": 'unclosed "', "network_args": 3, "base": None, "LoRA_type": "iA3", "caption_prefix": "a\0b"},
     ],
 )
@@ -136,8 +188,10 @@ def test_a_preset_of_two_thousand_keys_is_named_briefly() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[1]", b"\xff\xfe", b"x = 1", b"{" * 5_000, b'{"a": {"b": 1}}', b"not toml"]
-)
+    "content",
+    [*(f"epoch = 3\n{key} = 0x{'f' * 5_000}".encode() for key in ("vae", "optimizer_type", "network_args", "unknown")),
+     b"", b"{}", b"[1]", b"\xff\xfe", b"x = 1", b"{" * 5_000, b'{"a": {"b": 1}}', b"not toml"],
+)  # fmt: skip
 def test_what_is_no_preset_is_refused_in_a_sentence(content: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_preset(content, "x.json", PARAMETERS)
