@@ -107,7 +107,7 @@ def _from_values(values: Mapping[str, Any]) -> MoreData:
     repeats, is_regularisation = values.get("repeats", 1), values.get("is_regularisation", False)
     texts = [values.get(name, "") for name in ("dataset_id", "name", "class_tokens")]
     is_whole = isinstance(repeats, int) and not isinstance(repeats, bool) and abs(repeats) <= MOST_NUMBER
-    if not is_whole or not isinstance(is_regularisation, bool) or not all(isinstance(each, str) for each in texts):
+    if not is_whole or not isinstance(is_regularisation, bool) or not all(map(_is_text, texts)):
         raise ValueError(_NO_LIST)
     dataset_id, name, class_tokens = texts
     return MoreData(
@@ -117,6 +117,11 @@ def _from_values(values: Mapping[str, Any]) -> MoreData:
         class_tokens=class_tokens,
         is_regularisation=is_regularisation,
     )
+
+
+def _is_text(value: Any) -> bool:
+    """JSON can also say half a character, which no page can show."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def named(more: Iterable[MoreData], names: Mapping[str, str]) -> tuple[MoreData, ...]:

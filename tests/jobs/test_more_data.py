@@ -21,7 +21,8 @@ def test_further_datasets_come_back_as_they_were_written_and_usual_values_take_n
     [
         "x", "{}", "[1]", "[{}]", '[{"dataset_id":""}]', '[{"dataset_id":1}]', '[{"dataset_id":"a","repeats":"2"}]',
         '[{"dataset_id":"a","repeats":true}]', '[{"dataset_id":"a","is_regularisation":1}]',
-        '[{"dataset_id":"a","class_tokens":[]}]', "[" * 50_000, " " * 200_000,
+        '[{"dataset_id":"a","class_tokens":[]}]', '[{"dataset_id":"a","class_tokens":"\\ud800"}]',
+        "[" * 50_000, " " * 200_000,
     ],
 )  # fmt: skip
 def test_other_text_is_refused(text: str) -> None:

@@ -87,6 +87,24 @@ def test_what_was_typed_and_next_clicked_in_one_go_is_kept(filled, open_wizard):
     assert field(app, "Repeats").value == 7
 
 
+def test_what_was_typed_in_one_line_while_another_is_taken_out_is_kept_and_not_mixed_up(filled, open_wizard):
+    more = more_data_json([MoreData(dataset_id="d2"), MoreData(dataset_id="d3")])
+    app = open_wizard(datasetId="d1", more=more)
+    field(app, "Repeats", 0).set_value(7)
+    field(app, "Words instead of a caption", 1).set_value("a person")
+    app = app.button(key="further-0-out").click().run()
+    assert said(app) == [{"dataset_id": "d3", "class_tokens": "a person"}]
+    assert (field(app, "Repeats").value, field(app, "Words instead of a caption").value) == (1, "a person")
+
+
+def test_another_main_dataset_and_a_line_that_is_added_in_one_go_are_both_kept(filled, open_wizard):
+    app = open_wizard(datasetId="d1")
+    app.selectbox(key="wizard-dataset").select("d2")
+    app = button(app, "Add another dataset").click().run()
+    assert (param(app, "datasetId"), said(app)) == ("d2", [{"dataset_id": "d2"}])
+    assert "The dataset 'd2' is chosen twice." in texts(app)
+
+
 def test_the_review_shows_them_and_the_job_has_them(filled, open_wizard, open_page):
     sent = []
     filled.on_create = sent.append
@@ -148,7 +166,14 @@ def test_a_link_with_what_cannot_be_used_leads_to_its_line(filled, open_wizard, 
     assert not button(app, "Next").disabled
 
 
-@pytest.mark.parametrize("more", ["nonsense", "{}", '[{"dataset_id":"d2","repeats":1e99}]', "[" * 9_000])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "nonsense", "{}", '[{"dataset_id":"d2","repeats":1e99}]', "[" * 9_000, '[{"dataset_id":"d2","repeats":NaN}]',
+        '[{"dataset_id":["d2"]}]', f'[{{"dataset_id":"d2","repeats":{"9" * 5_000}}}]',
+        '[{"dataset_id":"d2","name":"Dog","repeats":5,"class_tokens":"\\ud800"}]', f"[{','.join(['{}'] * 10_000)}]",
+    ],
+)  # fmt: skip
 def test_a_parameter_that_is_no_list_of_datasets_is_left_out_and_named(filled, open_wizard, more):
     app = open_wizard(datasetId="d1", more=more)
     assert f"left out: more={more[:40]}" in texts(app)

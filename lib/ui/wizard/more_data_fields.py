@@ -1,7 +1,6 @@
 """The further datasets of a job: one line of fields for each, below the main dataset."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ import streamlit as st
 
 from lib import services
 from lib.jobs.dataset import Dataset
-from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_data_json, more_data_problem, suggested
+from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_json, more_data_problem, suggested
 from lib.jobs.training_settings import SETTINGS
 from lib.jobs.words import count_text
 from lib.sources.protocol import Action
@@ -18,6 +17,9 @@ from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
 from lib.ui.wizard.draft import MORE, Draft, write_draft
 from lib.ui.wizard.navigation import Entered, write_entered
+
+Lines = tuple[MoreData, ...]
+_CHANGED = "wizard-further-changed"
 
 ADD = "Add another dataset"
 _PURPOSE = "Images of the same kind, such as other people: they keep what the base model knows, and are not learned."
@@ -36,6 +38,7 @@ def more_problem(main_id: str, more: Sequence[MoreData], datasets: Mapping[str, 
 
 def edit_more_data(datasets: Mapping[str, Dataset], main_id: str, draft: Draft, entered: Entered) -> None:
     """A line for each further dataset, and the button that adds one."""
+    st.session_state.pop(_CHANGED, None)
     for number, each in enumerate(draft.more_data):
         _show_line(number, each, datasets, draft, entered)
     problem = more_problem(main_id, draft.more_data, datasets)
@@ -53,8 +56,8 @@ def edit_more_data(datasets: Mapping[str, Dataset], main_id: str, draft: Draft, 
         type="tertiary",
         disabled=bool(refused or is_full),
         help=plain(refused or is_full) or "Such as a second subject, or images for regularisation",
-        on_click=_add,
-        args=(suggested(free) if free else None, entered),
+        on_click=_change_lines,
+        args=(lambda lines: (*lines, suggested(free)) if free else lines, draft, datasets, entered),
     )
 
 
@@ -85,20 +88,26 @@ def _show_line(number: int, each: MoreData, datasets: Mapping[str, Dataset], dra
             **changed,
         )
         st.checkbox("Regularisation", key=keys["is_regularisation"], help=_PURPOSE, width="content", **changed)
-        left = tuple(other for place, other in enumerate(draft.more_data) if place != number)
         st.button(
             "Take out",
             icon=":material/close:",
             type="tertiary",
             key=f"further-{number}-out",
-            on_click=_write,
-            args=(left, entered),
+            on_click=_change_lines,
+            args=(lambda lines: (*lines[:number], *lines[number + 1 :]), draft, datasets, entered),
         )
 
 
 def entered_more_data(draft: Draft, datasets: Mapping[str, Dataset]) -> dict[str, str | None]:
-    """What the lines say now, as the parameter of the URL."""
-    return _parameter(tuple(_entered(number, each, datasets) for number, each in enumerate(draft.more_data)))
+    """What the lines say now, as the parameter of the URL; nothing once a click has changed which lines there are.
+
+    The change of a field and the click may arrive together, in either order.
+    """
+    return {} if _CHANGED in st.session_state else _parameter(_entered_lines(draft, datasets))
+
+
+def _entered_lines(draft: Draft, datasets: Mapping[str, Dataset]) -> Lines:
+    return tuple(_entered(number, each, datasets) for number, each in enumerate(draft.more_data))
 
 
 def _entered(number: int, each: MoreData, datasets: Mapping[str, Dataset]) -> MoreData:
@@ -118,16 +127,15 @@ def _entered(number: int, each: MoreData, datasets: Mapping[str, Dataset]) -> Mo
     return suggested(datasets[chosen]) if is_other and said == MoreData(dataset_id=chosen) else said
 
 
-def _add(added: MoreData, entered: Entered) -> None:
-    said = entered().get(MORE) or ""
-    before: tuple[MoreData, ...] = ()
-    with suppress(ValueError):
-        before = more_data_from(said)
-    _write((*before, added), entered)
-
-
-def _write(more: Sequence[MoreData], entered: Entered) -> None:
-    write_draft({**entered(), **_parameter(more)})
+def _change_lines(
+    change: Callable[[Lines], Lines], draft: Draft, datasets: Mapping[str, Dataset], entered: Entered
+) -> None:
+    """Write other lines than there were, with what was typed at the same time; their fields are filled anew."""
+    write_draft({**entered(), **_parameter(change(_entered_lines(draft, datasets)))})
+    st.session_state[_CHANGED] = True
+    for number in range(MOST_MORE_DATA):
+        for key in _keys(number).values():
+            st.session_state.pop(key, None)
 
 
 def _parameter(more: Sequence[MoreData]) -> dict[str, str | None]:
