@@ -27,6 +27,8 @@ class DeskLimits:
         wanted_s: They count as waiting for so long after somebody asked for the nodes.
         pauses_s: After the first, second, third, … failure in a row.
         stop_again_s: A stop that has not ended the job is asked for again.
+        look_again_s: Ray is made to look at a job at most so often: its answer may be megabytes.
+        say_again_s: A repeated problem is logged at most so often.
     """
 
     start_s: float = 1.0
@@ -36,6 +38,8 @@ class DeskLimits:
     wanted_s: float = 6.0
     pauses_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 20.0)
     stop_again_s: float = 30.0
+    look_again_s: float = 20.0
+    say_again_s: float = 600.0
 
 
 DESK_LIMITS = DeskLimits()
@@ -79,7 +83,14 @@ class Errand:
     wants_stop: bool = False
     wants_look: bool = False
     stopped_at: float = -float("inf")
+    looked_at: float = -float("inf")
     due_at: float = -float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it at the cluster, as far as is known."""
+        has_ended = self.job is not None and self.job.is_over
+        return has_ended or self.is_forgotten or bool(self.refused or self.unsent)
 
 
 @dataclass(slots=True)
@@ -109,6 +120,8 @@ class RayDesk:
         self._answered_at: float | None = None
         self._failures = 0
         self._problem = ""
+        self._said, self._said_at = "", -float("inf")
+        self._parts = [self._look_at_cluster, self._do_errands, self._remove_ended]
         self._paused_until = -float("inf")
         self._guard = threading.Lock()
         self._wake = threading.Event()
@@ -172,21 +185,28 @@ class RayDesk:
         """Do what is due. Without the thread, tests step it by hand."""
         if self._clock() < self._paused_until:
             return
-        try:
-            self._look_at_cluster()
-            with self._guard:
-                errands = list(self._errands.values())
-            for errand in sorted(errands, key=lambda each: each.due_at):
-                if self._is_closed:
-                    return
-                if self._clock() >= errand.due_at or (errand.wants_stop and self._is_stop_due(errand)):
-                    self._do(errand, len(errands))
-            self._remove_ended()
-        except DashboardError as error:
-            self._failed(str(error))
-        except Exception as error:  # the thread must go on
-            _log.warning("the cluster: %s", error, exc_info=error)
-            self._failed("The cluster could not be asked.")
+        for part in list(self._parts):
+            try:
+                part()
+                continue
+            except DashboardError as error:
+                self._failed(str(error))
+            except Exception as error:  # the thread must go on
+                _log.warning("the cluster: %s", error, exc_info=error)
+                self._failed("The cluster could not be asked.")
+            # The others have their turn before it: one question that fails holds up nothing else.
+            self._parts.remove(part)
+            self._parts.append(part)
+            return
+
+    def _do_errands(self) -> None:
+        with self._guard:
+            errands = list(self._errands.values())
+        for errand in sorted(errands, key=lambda each: each.due_at):
+            if self._is_closed:
+                return
+            if self._clock() >= errand.due_at or (errand.wants_stop and self._is_stop_due(errand)):
+                self._do(errand, len(errands))
 
     def _remove_ended(self) -> None:
         """Remove records, but none of a job that has not quite ended: that would end it as failed."""
@@ -205,7 +225,8 @@ class RayDesk:
             ending.due_at = self._clock() + self._limits.start_s
 
     def _failed(self, problem: str) -> None:
-        if problem != self._problem:
+        if problem != self._said or self._clock() - self._said_at >= self._limits.say_again_s:
+            self._said, self._said_at = problem, self._clock()
             _log.warning("%s", problem)
         pauses = self._limits.pauses_s
         self._paused_until = self._clock() + pauses[min(self._failures, len(pauses) - 1)]
@@ -222,17 +243,16 @@ class RayDesk:
             self._answered()
 
     def _is_stop_due(self, errand: Errand) -> bool:
-        is_over = errand.is_forgotten or errand.refused or (errand.job is not None and errand.job.is_over)
-        return not is_over and self._clock() - errand.stopped_at >= self._limits.stop_again_s
+        return not errand.is_over and self._clock() - errand.stopped_at >= self._limits.stop_again_s
 
     def _do(self, errand: Errand, count: int) -> None:
-        if errand.refused or errand.unsent or errand.is_forgotten:
+        if errand.is_over:
             errand.due_at = float("inf")
             return
         began, job_id = self._clock(), errand.submission.id
         errand.due_at = began  # if this one fails, the others have their turn before it
-        if errand.wants_look:
-            errand.wants_look = False
+        if errand.wants_look and began - errand.looked_at >= self._limits.look_again_s:
+            errand.wants_look, errand.looked_at = False, began
             self._client.look_again(job_id)
         job = self._client.job(job_id)
         if job is None and errand.was_accepted:
@@ -250,8 +270,6 @@ class RayDesk:
         took_s = self._clock() - began
         wait_s = max(self._limits.run_s, count * took_s / self._limits.share)
         errand.due_at = self._clock() + (wait_s if job and job.status == "RUNNING" else self._limits.start_s)
-        if job is not None and job.is_over:
-            errand.due_at = float("inf")
 
     def _submit(self, errand: Errand) -> bool:
         """Send it, and return whether that was done."""

@@ -26,6 +26,7 @@ from lib.jobs.logs.eta import StepPace, expected_pauses
 from lib.jobs.logs.progress import ProgressParser
 from lib.jobs.logs.resume import STATE_FILE, resumed_step, went_on
 from lib.jobs.resume import Start, by_itself_text
+from lib.ray_settings import LOCAL
 
 # Between two looks for files, in multiples of what one look takes.
 REST = 20.0
@@ -73,6 +74,7 @@ class AttemptFollower:
         expected = {} if claim.place else expected_pauses(claim.settings, store.former_progress(claim))
         pace = StepPace(known_s=known_s, expected=expected)
         self._parser = ProgressParser(total_epochs=epochs, pace=pace, first_step=first_step)
+        self._read_at = 0.0
         self._nan_count = 0
         self._unwritten: list[LossPoint] = []
         self._resume_state: str | None = None
@@ -115,8 +117,9 @@ class AttemptFollower:
         return progress
 
     def _last_output_at(self) -> float | None:
-        """Unix seconds of its last sign of life."""
-        return self._folder.last_output_at()
+        """Unix seconds of its last sign of life, by this machine's clock: a node's may be wrong."""
+        at = self._folder.last_output_at()
+        return at if at is None or self.claim.executor == LOCAL else min(max(at, self._read_at), time.time())
 
     @property
     def _alarms(self) -> tuple[str, ...]:
@@ -151,6 +154,7 @@ class AttemptFollower:
         for data, is_late in self._log.pieces():
             if self._log.has_skipped:
                 self._known_losses = 0  # those in the skipped part never come
+            self._read_at = self._read_at if is_late else time.time()
             self._parser.feed(data, None if is_late else time.time())
             self._note_resumed()
             losses = self._drain_losses()

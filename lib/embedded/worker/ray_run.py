@@ -30,7 +30,7 @@ _log = logging.getLogger("worker")
 WAITING, STARTING, AWAY = "waiting for the cluster", "starting on the cluster", "cluster_away"
 SENDING, STORE_WAITING, STORE_AWAY = "sending the dataset to the store", "waiting for the store", "store_away"
 ENDING = "waiting for the end of the former attempt"
-_NO_ROOM = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+_NO_ROOM, _NO_ENVIRONMENT = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "RUNTIME_ENV_SETUP_FAILURE"
 _MEMORY = "running low on memory"
 # What Ray lost before it began may be the node's fault each time; waiting for room is nobody's.
 MOST_LOST, MOST_SUBMISSIONS = 3, 1_000_000
@@ -39,6 +39,7 @@ MOST_KEPT = 9
 _LOGGED_CHARACTERS, _HOST_CHARACTERS = 500, 100
 _SHELL_CANNOT = (126, 127)  # what a shell ends with that cannot run what it was told to
 _KILLED_BELOW_SHELL = 137
+_BARRED = {"submission": "", "host": ""}  # in the place of a runner's record
 
 
 class RayRun(Run):
@@ -95,12 +96,14 @@ class RayRun(Run):
         self._desk.take(errand)
 
     def _former(self) -> str:
-        """The id of the attempt before, which may run after all where it counts as lost; empty for the first one."""
+        """The id of the attempt before, which may run after all where it counts as lost; empty where none can."""
         claim = replace(self._claim, attempt=self._claim.attempt - 1)
         if not claim.attempt:
             return ""
         folder = AttemptFolder(self._folder.path.parent / str(claim.attempt))
-        return SubmissionRecord.read(folder, claim).id if folder.is_made() else submission_id(claim)
+        if not folder.is_made():
+            return submission_id(claim)
+        return "" if _is_barred(folder) else SubmissionRecord.read(folder, claim).id
 
     def _prefix(self, number: int) -> str:
         again = f"-{number}" if number > 1 else ""
@@ -146,12 +149,12 @@ class RayRun(Run):
 
     def is_alive(self) -> bool:
         """Whether it may run: nothing says that it ended."""
-        return self._folder.read_exit() is None and not self._is_over()
+        return self._folder.read_exit() is None and not self._errand.is_over
 
     def has_processes(self) -> bool:
         """The same, where its folder is missing: it is stopped then."""
         self._errand.wants_stop = True
-        return self._errand.job is not None and not self._is_over()
+        return self._errand.job is not None and not self._errand.is_over
 
     def clear(self) -> None:
         """The runner ended what the trainer left."""
@@ -166,14 +169,6 @@ class RayRun(Run):
             if self._folder.is_made() and self._folder.read_exit() is None:
                 self._folder.request_cancel()  # should it run after all, somewhere out of reach
 
-    def _is_over(self) -> bool:
-        errand = self._errand
-        return (
-            errand.is_forgotten
-            or bool(errand.refused or errand.unsent)
-            or (errand.job is not None and errand.job.is_over)
-        )
-
     def exit(self) -> Exit | None:
         """How it ended; None while it may still run, or nothing is known."""
         if (exit_ := self._folder.read_exit()) is not None:
@@ -182,14 +177,13 @@ class RayRun(Run):
             return self._explained(replace(exit_, finished_at=at))
         errand, is_stopping = self._errand, self._is_stop_wanted()
         errand.wants_stop = errand.wants_stop or is_stopping
-        quiet_s, is_silent = self._quiet_s(), self._desk.silent_s() > self._limits.away_s
-        exit_ = None
+        quiet_s, exit_ = self._quiet_s(), None
         if errand.refused:
             exit_ = self._ended(Cause.BAD_ARGUMENT, errand.refused)
         elif errand.unsent:
             is_full = os.strerror(errno.ENOSPC) in errand.unsent
             exit_ = self._ended(Cause.DISK_FULL if is_full else Cause.MISSING_FILE, errand.unsent)
-        elif is_stopping and (errand.is_absent or (is_silent and self._transport is None)):
+        elif is_stopping and self._may_end_early():
             exit_ = self._ended_early()
         elif errand.is_forgotten:
             exit_ = self._forgotten(quiet_s)
@@ -200,7 +194,7 @@ class RayRun(Run):
             exit_ = self._ended(
                 Cause.CLUSTER_LOST, f"The cluster has not answered for {_minutes(self._limits.gone_s)}."
             )
-        elif quiet_s > self._limits.look_s and errand.job is not None and errand.job.status == "RUNNING":
+        elif quiet_s > self._limits.look_s:
             errand.wants_look = True
         if exit_ is None:
             self._alive_at = time.time()
@@ -214,8 +208,11 @@ class RayRun(Run):
         if self._errand.is_forgotten:
             return self._ended(Cause.CLUSTER_LOST, "Its node was shut down, and Ray no longer knows the job.")
         if job is None or not job.is_over:
-            is_silent = self._desk.silent_s() > self._limits.gone_s
-            return exit_ if is_silent else None
+            self._errand.wants_look = True
+            if self._desk.silent_s() <= self._limits.gone_s:
+                return None
+            away = f"the cluster has not answered for {_minutes(self._limits.gone_s)}"
+            return self._ended(Cause.CLUSTER_LOST, f"Its node was shut down, and {away}.")
         if job.status == "STOPPED":
             return exit_
         reason = _reason_of(job, was_begun=True)
@@ -251,6 +248,14 @@ class RayRun(Run):
         stopped_for = "" if cancelled else self._folder.stop_requested()[0]
         return Exit(exit_code=None, finished_at=time.time(), cancelled=not stopped_for, stopped_for=stopped_for)
 
+    def _may_end_early(self) -> bool:
+        """Whether a stop needs no word of Ray's: it was not sent, or a runner that comes finds that it is over."""
+        job, silent_s = self._errand.job, self._desk.silent_s()
+        if self._transport is not None:  # whose ticket goes with the end
+            return self._errand.is_absent or (silent_s > self._limits.gone_s and not self._was_begun())
+        is_waiting = job is not None and job.status == "PENDING"  # Ray would end it only once there is room
+        return self._errand.is_absent or is_waiting or silent_s > self._limits.away_s
+
     def _ended_early(self) -> Exit | None:
         """The end of what Ray never had; None when a runner took it all the same."""
         return self._stopped() if self._bar() else None
@@ -265,7 +270,7 @@ class RayRun(Run):
         except FileExistsError:
             return False
         with os.fdopen(taken, "w") as file:
-            json.dump({"submission": "", "host": ""}, file)
+            json.dump(_BARRED, file)
         return True
 
     def _forgotten(self, quiet_s: float) -> Exit | None:
@@ -297,7 +302,9 @@ class RayRun(Run):
             return self._forgotten(quiet_s)
         was_begun = self._was_begun()
         reason = _reason_of(job, was_begun)
-        if reason is not None and reason[0] is Cause.NODE_LOST and not was_begun and self._send_again(MOST_LOST):
+        # Also an environment that could not be made: the package in it vanishes with the last job that used it.
+        may_pass = job.error == _NO_ENVIRONMENT or (reason is not None and reason[0] is Cause.NODE_LOST)
+        if may_pass and not was_begun and self._send_again(MOST_LOST):
             return None
         _log.warning("%s: Ray says %s %s: %s", job.id, job.status, job.error, job.message[:_LOGGED_CHARACTERS])
         if reason is not None:
@@ -320,6 +327,11 @@ class RayRun(Run):
         return True
 
 
+def _is_barred(folder: AttemptFolder) -> bool:
+    data = read_file(folder.path / runner.TAKEN)
+    return data is not None and json_object(data) == _BARRED
+
+
 def _reason_of(job: RayJob, was_begun: bool) -> tuple[Cause, str] | None:
     """Why it failed where that is the cluster's doing; None where the trainer or its runner ended."""
     said = job.first_line
@@ -335,7 +347,7 @@ def _reason_of(job: RayJob, was_begun: bool) -> tuple[Cause, str] | None:
             return Cause.NODE_SETUP, "The node has no python3 to run the trainer with."
         case _, code if code is not None and 0 < code < _KILLED_BELOW_SHELL and not was_begun:
             return Cause.NODE_SETUP, f"The runner could not begin on the node: {job.last_line}."
-        case "RUNTIME_ENV_SETUP_FAILURE", _:
+        case error, _ if error == _NO_ENVIRONMENT:
             return Cause.NODE_SETUP, f"The node could not be prepared: {said}."
         case _, None if _MEMORY in job.message:
             return Cause.NODE_MEMORY, "Ray ended the training, because its node was running low on memory."

@@ -43,6 +43,7 @@ class FakeRay:
         posted: Every submission that reached it, repeated ones too.
         is_down: Whether it answers at all.
         loses_answer: The next submission is noted, but its answer does not come.
+        unseen: What became of jobs while the head was away; it tells so once somebody makes it look.
     """
 
     def __init__(self, *nodes: ClusterNode) -> None:
@@ -52,6 +53,7 @@ class FakeRay:
         self.stopped: list[str] = []
         self.removed: list[str] = []
         self.packages: set[str] = set()
+        self.unseen: dict[str, RayJob] = {}
         self.is_down = self.loses_answer = False
 
     def _answer(self) -> None:
@@ -81,6 +83,8 @@ class FakeRay:
 
     def look_again(self, job_id: str) -> None:
         self._answer()
+        if job_id in self.unseen:
+            self.jobs[job_id] = self.unseen.pop(job_id)
 
     def forget(self, job_id: str) -> None:
         self._answer()

@@ -1,165 +1,24 @@
 """Jobs on a cluster, with a worker that is stepped by hand and a Ray of a few lines."""
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from lib.embedded.files.attempt_folder import AttemptFolder, Exit
+from lib.embedded.files.attempt_folder import Exit
 from lib.embedded.ray.client import RayJob, Submission
-from lib.embedded.ray.desk import LOOKS_BEFORE_STOP, DeskLimits, RayDesk
-from lib.embedded.trainers.recipe import EndedRun, FoundState
-from lib.embedded.worker.limits import WorkerLimits
-from lib.embedded.worker.ray_executor import RayExecutor
+from lib.embedded.ray.desk import LOOKS_BEFORE_STOP
 from lib.embedded.worker.ray_submission import RayLimits
-from lib.embedded.worker.worker import Worker
-from lib.errors import ArtifactError, InvalidRequest, SourceUnavailable
+from lib.errors import InvalidRequest, SourceUnavailable
 from lib.jobs.job import Job, JobStatus
 from lib.jobs.job_request import JobRequest
 from lib.jobs.training_settings import TrainingSettings
-from lib.ray_settings import RaySettings
 from lib.settings import ROOT
-from lib.sources.embedded.source import EmbeddedSource
-from tests.contract.houses import IdleLauncher
-from tests.embedded.ray.fake_ray import FakeRay, node, play_runner
-from tests.embedded.scripted import REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe
-
-SETTINGS = RaySettings(address="http://head:8265", trainers={"scripted": "/opt/lora/bin/python -u"})
-AT_ONCE = DeskLimits(start_s=0, run_s=0, share=1e9, cluster_s=0, pauses_s=(0,), stop_again_s=0)
-NO_WAIT = RayLimits(settle_s=0, lost_s=0, counted_s=0)
-LOG = b"steps: 100%|##| 4/4 [00:01<00:00, 1.00it/s, avr_loss=0.5]\n"
-
-
-class HandDesk(RayDesk):
-    """A desk without its thread."""
-
-    def _begin(self) -> None:
-        self._answered_at = self._answered_at or self._clock()
-
-
-class StatedRecipe(ScriptedRecipe):
-    """Its states are files whose names begin with their steps."""
-
-    def states(self, ended: EndedRun) -> Sequence[FoundState]:
-        found = sorted(ended.output_dir.glob("*-state"))
-        return [FoundState(path=path.name, step=int(path.name[0]), modified_at=datetime.now(UTC)) for path in found]
-
-
-class FakeTransport:
-    """A store between here and the nodes.
-
-    Attributes:
-        error: Why nothing can be brought up; empty when it can.
-        is_ready: Whether what goes up is up.
-        is_seen: Whether what nodes told is here.
-        is_heard: Whether the store answers.
-    """
-
-    def __init__(self) -> None:
-        self.error: str | OSError = ""
-        self.is_ready, self.is_seen, self.is_heard = True, True, True
-        self.followed: list[list[str]] = []
-
-    def published(self, *_: object) -> str | None:
-        if self.error:
-            raise self.error if isinstance(self.error, OSError) else ArtifactError(self.error)
-        return "http://store/ticket" if self.is_ready else None
-
-    def follow(self, mark: str, folder: AttemptFolder, prefixes: list[str]) -> None:
-        self.followed.append(prefixes)
-
-    def seen_at(self, mark: str) -> float:
-        return time.monotonic() if self.is_seen else -float("inf")
-
-    def heard_at(self, mark: str) -> float:
-        return time.monotonic() if self.is_heard else -float("inf")
-
-    def problem(self, mark: str) -> str:
-        return "" if self.is_seen else "The store does not answer."
-
-    def release(self, mark: str) -> None:
-        """Nothing is kept."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class Site:
-    """A data folder, a cluster, and workers that may be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ray = FakeRay()
-        self.source = EmbeddedSource(
-            folder, recipes=REFERENCE, launcher=IdleLauncher(folder), executors=("local", "ray"), ray=SETTINGS
-        )
-        self.dataset_id = self.source.datasets.create("Portraits").id
-        (folder / "datasets" / self.dataset_id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-        self.limits = NO_WAIT
-        self.resumes_lost = False
-        self.transport: FakeTransport | None = None
-        self.hire()
-
-    def hire(self, **limits: float) -> None:
-        """A new worker, as after a kill of the former one."""
-        if hasattr(self, "worker"):
-            self.worker.close()
-        self.desk = HandDesk(self.ray, ("runner.zip", b"zip"), limits=AT_ONCE)  # type: ignore[arg-type]
-        executor = RayExecutor(SETTINGS, self.desk, limits=self.limits, transport=self.transport)  # type: ignore[arg-type]
-        self.worker = Worker(
-            self.folder,
-            recipes={"scripted": StatedRecipe()},
-            limits=WorkerLimits(**{"write_every_s": 0, "start_for_s": 60, **limits}),
-            executors=[executor],
-            max_parallel=0,
-            resume_after_restart=self.resumes_lost,
-        )
-
-    def close(self) -> None:
-        self.worker.close()
-        self.source.close()
-
-    def submit(self, name: str = "one", **values: object) -> Job:
-        settings = TrainingSettings(trainer="scripted", extra={"script": TRAIN}, **{"where": "ray", **values})
-        return self.source.create_job(
-            JobRequest(name=name, dataset_id=self.dataset_id, config_id=None, settings=settings, submission_id=name)
-        )
-
-    def step(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.worker.tick()
-            self.desk.tick()
-
-    def job(self, job: Job) -> Job:
-        return self.source.get_job(job.id)
-
-    def until(self, job: Job, is_so: Callable[[Job], object]) -> Job:
-        for _ in range(20):
-            self.step()
-            if is_so(self.job(job)):
-                return self.job(job)
-        raise AssertionError(f"not as wanted: {self.job(job)}")
-
-    def started(self, job: Job) -> str:
-        """Step until Ray has it, and return its id there."""
-        for _ in range(5):
-            self.step()
-        (found,) = [each.id for each in self.ray.posted if job.id in each.id]
-        return found
-
-    def attempt(self, job: Job) -> AttemptFolder:
-        return AttemptFolder.of(self.folder, job.id, max(1, self.job(job).attempt))
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with closing(Site(tmp_path / "data")) as built:
-        yield built
+from tests.embedded.ray.fake_ray import node, play_runner, recorded_job
+from tests.embedded.ray.hand_site import LOG, NO_WAIT, FakeTransport, Site
+from tests.embedded.scripted import TRAIN, WEIGHTS
 
 
 def test_a_job_from_queue_to_file(site: Site) -> None:
@@ -195,7 +54,6 @@ def test_a_job_from_queue_to_file(site: Site) -> None:
     [
         ("node-died-get", JobStatus.FAILED, "node_lost", "node that ran the training died"),
         ("series-oom-ray-memory-monitor", JobStatus.FAILED, "node_memory", "low on memory"),
-        ("series-env-pip-bad", JobStatus.FAILED, "node_setup", "could not be prepared"),
         ("series-driver-killed", JobStatus.FAILED, "killed", "killed"),
         ("series-failure", JobStatus.FAILED, "node_setup", "could not begin on the node"),
     ],
@@ -307,16 +165,143 @@ def test_no_room_in_time_is_waiting_under_another_id(site: Site) -> None:
     assert site.job(job).status is JobStatus.RUNNING
 
 
-def test_what_ray_lost_before_it_began_is_sent_again_a_few_times(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("recording", "cause", "words"),
+    [
+        ("node-died-get", "node_lost", "node that ran the training died"),
+        # As when the package vanished with the last job that used it, just before this one was sent.
+        ("series-env-pip-bad", "node_setup", "could not be prepared: runtime_env setup failed"),
+    ],
+)
+def test_what_ray_lost_before_it_began_is_sent_again_a_few_times(
+    site: Site, recording: str, cause: str, words: str
+) -> None:
     job = site.submit()
     ray_id = site.started(job)
     for number in (2, 3):
-        site.ray.end(site.ray.posted[-1].id, "node-died-get")
+        site.ray.end(site.ray.posted[-1].id, recording)
         site.step(4)
         assert site.ray.posted[-1].id == f"{ray_id}-{number}"
-    site.ray.end(site.ray.posted[-1].id, "node-died-get")
-    assert site.until(job, lambda now: now.failure).failure.cause == "node_lost"
+    site.ray.end(site.ray.posted[-1].id, recording)
+    ended = site.until(job, lambda now: now.failure)
+    assert ended.failure is not None
+    assert (ended.status, ended.failure.cause) == (JobStatus.FAILED, cause)
+    assert words in ended.failure.message
     assert len(site.ray.posted) == 3
+
+
+def test_a_job_that_waits_at_ray_is_cancelled_at_once_and_its_retry_need_not_wait_for_it(site: Site) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    assert site.ray.jobs[ray_id].status == "PENDING"  # where a stop changes nothing until there is room
+    site.source.cancel_job(job.id)
+    site.step(2)
+    assert site.job(job).status is JobStatus.CANCELLED
+    assert (site.attempt(job).path / "runner.json").exists()  # a runner that comes after all stops at once
+    site.source.retry_job(job.id)
+    site.step(3)
+    assert site.ray.posted[-1].id == f"lora-{job.id}-a2"
+
+
+def test_a_runner_that_took_a_job_before_ray_knew_is_stopped_and_recorded(site: Site) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    play_runner(site.attempt(job), log=LOG)  # Ray still says PENDING
+    site.source.cancel_job(job.id)
+    site.step(3)
+    assert (site.job(job).status, set(site.ray.stopped)) == (JobStatus.RUNNING, {ray_id})
+    site.attempt(job).write_exit(Exit(exit_code=-15, finished_at=time.time(), cancelled=True))
+    assert site.until(job, lambda now: now.status.is_terminal).status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_states_that_are_stale_after_a_restart_of_the_head_are_looked_at(site: Site, status: str) -> None:
+    site.limits = replace(NO_WAIT, look_s=0)
+    site.hire()
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.jobs[ray_id] = RayJob(id=ray_id, status=status)
+    if status == "RUNNING":
+        play_runner(site.attempt(job), log=LOG)
+    site.ray.unseen[ray_id] = recorded_job("node-died-get", ray_id)
+    if status == "RUNNING":
+        ended = site.until(job, lambda now: now.failure)
+        assert ended.failure is not None
+        assert ended.failure.cause == "node_lost"
+    else:
+        site.until(job, lambda _: f"{ray_id}-2" in site.ray.jobs)
+
+
+def test_a_node_that_was_shut_down_with_its_head_is_told_though_the_state_is_stale(site: Site) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.run(ray_id)
+    play_runner(site.attempt(job), exit_=Exit(exit_code=-15, finished_at=time.time(), cancelled=True))
+    site.ray.unseen[ray_id] = recorded_job("node-died-get", ray_id)
+    ended = site.until(job, lambda now: now.failure)
+    assert ended.failure is not None
+    assert ended.failure.cause == "node_lost"
+
+
+def test_a_cluster_that_was_shut_down_is_no_cancellation(site: Site) -> None:
+    site.limits = replace(NO_WAIT, away_s=0, gone_s=0)
+    site.hire()
+    job = site.submit()
+    site.ray.run(site.started(job))
+    site.ray.is_down = True
+    play_runner(site.attempt(job), exit_=Exit(exit_code=-15, finished_at=time.time(), cancelled=True))
+    ended = site.until(job, lambda now: now.status.is_terminal)
+    assert ended.failure is not None
+    assert (ended.status, ended.failure.cause) == (JobStatus.LOST, "cluster_lost")
+    assert ended.failure.message.startswith("Its node was shut down, and the cluster has not answered for")
+
+
+def test_what_waits_with_a_store_between_is_cancelled_without_its_cluster_after_a_while(site: Site) -> None:
+    site.transport = FakeTransport()
+    site.limits = replace(NO_WAIT, gone_s=3600)
+    site.hire()
+    job = site.submit()
+    site.started(job)
+    site.ray.is_down = True
+    site.source.cancel_job(job.id)
+    site.step(5)
+    assert site.job(job).cancelling  # a runner may begin there, and nothing here could keep it from that
+    site.limits = replace(NO_WAIT, gone_s=0)
+    site.hire()
+    site.step(3)
+    assert site.job(job).status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("off_s", [600.0, -600.0])
+def test_a_nodes_clock_that_is_off_changes_no_verdict_and_no_time(
+    site: Site, off_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.limits = replace(NO_WAIT, lost_s=60)
+    site.hire()
+    told, silent = site.submit("told"), site.submit("silent")
+    for job in (told, silent):
+        site.ray.run(site.started(job))
+        play_runner(site.attempt(job), log=LOG)
+    site.ray.jobs.clear()
+    began, passed_s = time.monotonic(), 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: began + passed_s)
+    for second in range(10):
+        passed_s += 30
+        beat = time.time() + off_s + second
+        os.utime(site.attempt(told).path / "beat", (beat, beat))
+        os.utime(site.attempt(told).log, (beat, beat))
+        site.attempt(told).log.write_bytes(LOG * (second + 2))
+        os.utime(site.attempt(told).log, (beat, beat))
+        site.step()
+    running = site.job(told)
+    assert (running.status, site.job(silent).status) == (JobStatus.RUNNING, JobStatus.LOST)
+    assert running.last_output_at is not None
+    assert abs(running.last_output_at.timestamp() - time.time()) < 300
+    site.attempt(told).write_exit(Exit(exit_code=1, finished_at=time.time() + off_s))
+    ended = site.until(told, lambda now: now.status.is_terminal)
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert 0 <= (ended.finished_at - ended.started_at).total_seconds() < 300
 
 
 def test_cancel_asks_ray_and_the_record_of_the_runner_counts(site: Site) -> None:
@@ -552,7 +537,8 @@ def test_one_job_that_ray_cannot_take_holds_up_no_other(site: Site, monkeypatch:
         submit(submission)
 
     monkeypatch.setattr(site.ray, "submit", fails_for_first)
-    assert site.started(second)
+    site.ray.run(site.started(second))
+    play_runner(site.attempt(second), log=LOG)
     site.source.cancel_job(second.id)
     site.step(5)
     assert site.ray.stopped
