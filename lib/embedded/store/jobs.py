@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lib.access import acting_as
-from lib.embedded.store import job_queries
+from lib.embedded.store import job_queries, outbox
 from lib.embedded.store.configs import ConfigStore
 from lib.embedded.store.database import Database
 from lib.embedded.store.elsewhere import ElsewhereStore, new_job_id, refuse_watched
-from lib.embedded.store.outbox import OutboxStore
 from lib.embedded.store.queue import LAST_RANK, queue_again
 from lib.embedded.store.rows import (
     HOLDS_NAN,
@@ -50,7 +49,7 @@ class Store:
         self.database = Database(data_dir)
         self.configs = ConfigStore(self.database, now)
         self.runs = RunStore(self.database, now)
-        self.outbox = OutboxStore(self.database)
+        self.outbox = outbox.OutboxStore(self.database)
         self.elsewhere = ElsewhereStore(self.database, now)
         self._now = now
 
@@ -240,6 +239,7 @@ class Store:
                     "WHERE id = ?",
                     (at, at, _person(), job_id),
                 )
+                self._tell_of_sweep(connection, row)
                 return None
             if row["status"] != JobStatus.RUNNING:
                 raise InvalidRequest("Only a pending or running job can be cancelled.")
@@ -317,6 +317,13 @@ class Store:
             found = connection.execute("DELETE FROM jobs WHERE id = ? AND status = ?", (job_id, DELETING))
             if not found.rowcount and _is_there(connection, job_id):
                 raise InvalidRequest("Another process tried to delete the job and failed.", hint="Delete it again.")
+            if former == JobStatus.PENDING:
+                self._tell_of_sweep(connection, row)
+
+    def _tell_of_sweep(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+        """Write how the sweep of a job that no longer waits has ended, if it has."""
+        news = outbox.within_sweep(connection, (), row) if row["notify"] else ()
+        self.runs.tell(connection, news, self._now().timestamp())
 
     def _insert(
         self, connection: sqlite3.Connection, request: JobRequest, dataset_name: str, config_name: str | None

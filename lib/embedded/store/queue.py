@@ -3,6 +3,7 @@
 import sqlite3
 
 from lib.embedded.store.rows import start_json
+from lib.jobs.cluster import NEEDED
 from lib.jobs.resume import Start
 
 # Behind every pending job; the second part keeps ranks growing while the queue is empty.
@@ -10,6 +11,12 @@ LAST_RANK = """(
     SELECT max(ifnull(max(queue_rank), 0), (SELECT ifnull(max(seq), 0) FROM jobs)) + 1
     FROM jobs WHERE status = 'pending'
 )"""
+# What jobs need is the same where this is; texts that SQLite cannot read are each a kind of their own.
+KIND = (
+    "CASE WHEN json_valid(settings) THEN json_extract(settings, "
+    + ", ".join(f"'$.{name}'" for name in ("trainer", *NEEDED))
+    + ") ELSE settings END"
+)
 _FIRST_RANK = "(SELECT ifnull(min(queue_rank), 1) - 1 FROM jobs WHERE status = 'pending')"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from datetime import datetime
 
 from lib.embedded.store import outbox
 from lib.embedded.store.database import Database
-from lib.embedded.store.queue import queue_again
+from lib.embedded.store.queue import KIND, queue_again
 from lib.embedded.store.rows import (
     failure_json,
     machine_from,
@@ -23,7 +24,6 @@ from lib.embedded.store.rows import (
     to_json,
 )
 from lib.embedded.trainers.recipe import FoundFile
-from lib.jobs.cluster import NEEDED
 from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Origin, Progress, RunPlace
 from lib.jobs.machine import MachineUse
@@ -32,13 +32,6 @@ from lib.jobs.news import News, Run, end_news, nan_news, stall_news
 from lib.jobs.resume import Start
 from lib.jobs.stalls import is_stalled
 from lib.jobs.training_settings import TrainingSettings
-
-# What jobs need is the same where these are; texts that SQLite cannot read are each a kind of their own.
-_KIND = (
-    "CASE WHEN json_valid(settings) THEN json_extract(settings, "
-    + ", ".join(f"'$.{name}'" for name in ("trainer", *NEEDED))
-    + ") ELSE settings END"
-)
 
 
 class CannotRun(Exception):
@@ -142,16 +135,14 @@ class RunStore:
 
     def executors_waited_for(self) -> list[str]:
         """The executors that pending jobs wait for."""
-        with self._database.reading() as connection:
-            rows = connection.execute("SELECT DISTINCT executor FROM jobs WHERE status = 'pending'").fetchall()
-        return [row["executor"] for row in rows]
+        return [row["executor"] for row in self._rows("SELECT DISTINCT executor FROM jobs WHERE status = 'pending'")]
 
     def _waiting(self, executor: str) -> Iterator[sqlite3.Row]:
         """The first job of the queue, and should it not do, the first one of each kind of needs, in queue order."""
         pending = "FROM jobs WHERE status = 'pending' AND executor = ?"
         yield from self._rows(f"SELECT id, settings {pending} ORDER BY queue_rank LIMIT 1", executor)
         # Of a group SQLite gives the row that has the minimum.
-        firsts = f"SELECT id, settings, min(queue_rank) AS first {pending} GROUP BY {_KIND} ORDER BY first"
+        firsts = f"SELECT id, settings, min(queue_rank) AS first {pending} GROUP BY {KIND} ORDER BY first"
         yield from self._rows(firsts, executor)
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
@@ -229,12 +220,21 @@ class RunStore:
             )
 
     def record_progress(
-        self, claim: Claim, progress: Progress, alarms: Sequence[str], last_output_at: float | None, node: str = ""
+        self,
+        claim: Claim,
+        progress: Progress,
+        alarms: Sequence[str],
+        last_output_at: float | None,
+        node: str = "",
+        seen_quiet_s: float = math.inf,
     ) -> bool:
-        """Record the progress of a running attempt and return whether its cancellation was requested."""
+        """Record the progress of a running attempt and return whether its cancellation was requested.
+
+        ``seen_quiet_s`` is how long the caller saw it print nothing: the clock may have been set.
+        """
         values = (progress_json(progress), to_json(list(alarms)), last_output_at, node, claim.job_id, claim.attempt)
         at = self._now().timestamp()
-        quiet_s = at - (last_output_at or claim.started_at)
+        quiet_s = min(at - (last_output_at or claim.started_at), seen_quiet_s)
         news = nan_news(claim.run, alarms)
         if "stalled_at_start" in alarms or is_stalled(progress, quiet_s):
             news.append(stall_news(claim.run, quiet_s))
@@ -254,7 +254,7 @@ class RunStore:
                 (at, claim.job_id),
             ).fetchall()
             if rows:
-                self._tell(connection, claim, news, at)
+                self.tell(connection, news if claim.notify else (), at)
         return any(row["cancel_requested"] for row in rows)
 
     def record_machine(self, claim: Claim, use: MachineUse) -> None:
@@ -268,10 +268,8 @@ class RunStore:
 
     def progress_of(self, claim: Claim) -> Progress:
         """The progress of an attempt as recorded last."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT progress FROM attempts WHERE job_id = ? AND number = ?", (claim.job_id, claim.attempt)
-            ).fetchall()
+        chosen = "SELECT progress FROM attempts WHERE job_id = ? AND number = ?"
+        rows = self._rows(chosen, claim.job_id, claim.attempt)
         return progress_from(rows[0]["progress"]) if rows else Progress()
 
     def record_artifacts(
@@ -358,7 +356,7 @@ class RunStore:
                 if goes_on:
                     queue_again(connection, claim.job_id, goes_on, now, is_next=True, by=None)
                 news = end_news(claim.run, end.verdict, at - claim.started_at, goes_on.step if goes_on else None)
-                self._tell(connection, claim, outbox.within_sweep(connection, news, job), now)
+                self.tell(connection, outbox.within_sweep(connection, news, job) if claim.notify else (), now)
         return ended == 1
 
     def former_progress(self, claim: Claim) -> Progress | None:
@@ -375,9 +373,9 @@ class RunStore:
             ).fetchone()
         return progress_from(row["progress"]) if row else None
 
-    def _tell(self, connection: sqlite3.Connection, claim: Claim, news: Iterable[News], at: float) -> None:
-        if claim.notify:
-            outbox.put(connection, [each for each in news if each.event in self.told], at)
+    def tell(self, connection: sqlite3.Connection, news: Iterable[News], at: float) -> None:
+        """Keep those messages for sending that people want, within the caller's transaction."""
+        outbox.put(connection, [each for each in news if each.event in self.told], at)
 
 
 def _claim_from(row: sqlite3.Row, gpus: Iterable[str]) -> Claim:

@@ -86,6 +86,8 @@ class AttemptFollower:
         self._upload: ArtifactUpload | None = None
         self._look_again_at = -float("inf")
         self._missing_since: float | None = None
+        # Its last sign of life, and when that was seen by a clock that nobody sets.
+        self._sign_seen: tuple[float | None, float] = (None, time.monotonic())
 
     def follow(self) -> bool:
         """Process what is new; True once the end is recorded. Raises StoreError when the caller should try again."""
@@ -155,7 +157,7 @@ class AttemptFollower:
             if self._log.has_skipped:
                 self._known_losses = 0  # those in the skipped part never come
             self._read_at = self._read_at if is_late else time.time()
-            self._parser.feed(data, None if is_late else time.time())
+            self._parser.feed(data, None if is_late else time.monotonic())
             self._note_resumed()
             losses = self._drain_losses()
             self._stop_on_nan(losses)
@@ -163,8 +165,12 @@ class AttemptFollower:
         return self._log.is_at_end
 
     def _drain_losses(self, *, is_over: bool = False) -> list[LossPoint]:
-        points, offset = self._parser.drain_losses(is_over=is_over), self._before.step if self._before else 0
-        return [replace(point, step=offset + point.step) for point in points] if offset else points
+        """New losses with the steps of the whole training, and their times by the clock."""
+        offset, clock = self._before.step if self._before else 0, time.time() - time.monotonic()
+        return [
+            replace(point, step=offset + point.step, at=None if point.at is None else clock + point.at)
+            for point in self._parser.drain_losses(is_over=is_over)
+        ]
 
     def _note_resumed(self) -> None:
         """Tell the parser at which step a resumed run continued, which the log does not say."""
@@ -218,8 +224,16 @@ class AttemptFollower:
         return at + (hash(self.claim.mark) % 100 / 100 * every_s - at) % every_s if every_s else at
 
     def _write_progress(self, progress: Progress) -> None:
+        last_output_at = self._last_output_at()
+        if last_output_at != self._sign_seen[0]:
+            self._sign_seen = (last_output_at, time.monotonic())
         cancelled = self._store.record_progress(
-            self.claim, progress, self._alarms, self._last_output_at(), self._run.node
+            self.claim,
+            progress,
+            self._alarms,
+            last_output_at,
+            self._run.node,
+            seen_quiet_s=time.monotonic() - self._sign_seen[1],
         )
         self._written_stage = self._parser.stage
         self._write_again_at = self._next_turn()

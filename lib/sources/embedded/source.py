@@ -111,7 +111,7 @@ class EmbeddedSource(JobSource):
             self.refused = {Action.WATCH: NOTHING_TO_WATCH}
         self._watching = Watching(self._store, data_dir, now)
         self._object_store = files
-        self._notify = notify
+        self._notify, self._store.runs.told = notify, notify.told
         self.notifies = bool(notify.urls)
         known = load_recipes(recipes, Settings(data_dir=data_dir, trainer_paths=trainer_paths, rules=rules))
         self.trainers = {name: recipe.label for name, recipe in known.items()}

@@ -24,6 +24,7 @@ from lib.jobs.failures.judge import Verdict
 from lib.jobs.job import Failure, JobStatus, Progress
 from lib.jobs.job_request import JobRequest
 from lib.jobs.news import disk_news
+from lib.jobs.stalls import SILENT_S
 from lib.jobs.training_settings import TrainingSettings
 from lib.settings import NOTIFY_EVENTS, ROOT, NotifySettings
 from lib.sources.embedded.source import EmbeddedSource
@@ -140,6 +141,15 @@ def test_each_event_of_an_attempt_is_written_once(store: Store) -> None:
     assert keys(store)[3:] == ["2/finished"]
 
 
+def test_a_clock_that_is_set_ahead_makes_no_training_stuck(store: Store) -> None:
+    claim = claimed(store)
+    an_hour_ago = claim.started_at - 3_600
+    store.runs.record_progress(claim, Progress(step=5), (), an_hour_ago, seen_quiet_s=SILENT_S - 1)
+    assert keys(store) == []
+    store.runs.record_progress(claim, Progress(step=5), (), an_hour_ago, seen_quiet_s=SILENT_S + 1)
+    assert keys(store) == ["1/stalled"]
+
+
 def test_nothing_is_written_where_nobody_is_to_be_told(store: Store) -> None:
     end(store, claimed(store, submission_id="quiet", notify=False))
     end(store, claimed(store, submission_id="cancelled"), Verdict(status=JobStatus.CANCELLED))
@@ -170,6 +180,68 @@ def test_a_sweep_is_one_message_and_its_failures(store: Store, receiver: Receive
     assert receiver.got[1]["message"] == (
         f"2 succeeded, 1 failed. The smallest last loss is 0.1 (rank 0).\nhttps://dash.test/jobs?sweep={first.sweep.id}"
     )
+
+
+def sweep_of(store: Store, count: int, **values: object) -> list[str]:
+    request = JobRequest(name="", dataset_id="d", config_id=None, settings=TrainingSettings(), submission_id="")
+    requests = [
+        replace(request, name=f"aria: rank {number}", submission_id=str(number), **values)  # type: ignore[arg-type]
+        for number in range(count)
+    ]
+    return [job.id for job in store.submit_sweep(requests, "aria", dataset_name="d", config_name=None)]
+
+
+def bodies(store: Store) -> list[str]:
+    with store.database.reading() as connection:
+        return [row["body"] for row in connection.execute("SELECT body FROM outbox ORDER BY id")]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_sweep_whose_last_waiting_job_a_person_takes_away_has_ended(store: Store, is_deleted: bool) -> None:
+    _, second, third = sweep_of(store, 3)
+    claim = store.runs.claim_next()
+    assert claim is not None
+    end(store, claim, Verdict(status=JobStatus.SUCCEEDED))
+    store.cancel(second)
+    assert bodies(store) == [], "one still waits"
+    if is_deleted:
+        with store.deleting(third):
+            pass
+    else:
+        store.cancel(third)
+    assert bodies(store) == ["1 succeeded, 1 cancelled." if is_deleted else "1 succeeded, 2 cancelled."]
+
+
+def test_of_a_sweep_that_nobody_wants_to_hear_of_or_that_people_cancelled_nothing_is_told(store: Store) -> None:
+    first, *others = sweep_of(store, 3)
+    for job_id in others:
+        store.cancel(job_id)
+    store.cancel(first)
+    assert bodies(store) == []
+    with store.database.writing() as connection:
+        connection.execute("UPDATE jobs SET notify = 0")
+    store.retry(first)
+    claim = store.runs.claim_next()
+    assert claim is not None
+    end(store, claim, Verdict(status=JobStatus.SUCCEEDED))
+    store.retry(others[0])
+    store.cancel(others[0])
+    assert bodies(store) == []
+
+
+def test_the_dashboard_tells_of_a_sweep_that_it_ends(tmp_path: Path) -> None:
+    notify = NotifySettings(urls=("json://127.0.0.1",), events=("finished",))
+    with closing(EmbeddedSource(tmp_path, launcher=IdleLauncher(tmp_path), notify=notify)) as source:
+        first, second = sweep_of(source.store, 2)
+        claim = source.store.runs.claim_next()
+        assert claim is not None
+        source.store.runs.told = ()  # the worker's own store tells
+        end(source.store, claim, Verdict(status=JobStatus.SUCCEEDED))
+    with closing(EmbeddedSource(tmp_path, launcher=IdleLauncher(tmp_path), notify=notify)) as source:
+        source.cancel_job(second)
+        assert bodies(source.store) == ["1 succeeded, 1 cancelled."]
+        source.get_job(first)
+        assert source._launcher.starts == 1, "a worker sends it"  # type: ignore[attr-defined]
 
 
 def test_an_end_without_its_message_is_not_recorded(store: Store) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -31,7 +31,7 @@ from lib.errors import ArtifactError, StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import ArtifactKind, Job, JobStatus, Progress
 from lib.jobs.training_settings import TrainingSettings
-from lib.settings import ROOT, TrainingRules
+from lib.settings import NOTIFY_EVENTS, ROOT, TrainingRules
 from tests.contract.houses import EmbeddedHouse
 from tests.contract.test_changing import request_for
 from tests.embedded.scripted import FIRST, REFERENCE, TRAIN, WEIGHTS, ScriptedRecipe, safetensors
@@ -255,6 +255,35 @@ def test_a_takeover_keeps_the_pace_and_the_times_of_the_losses(yard: Yard) -> No
     after = yard.source.loss_points(job.id, attempt=1)
     assert after[:7] == before
     assert [(point.step, point.at is None) for point in after[7:]] == [(8, True), (9, False), (10, False), (11, False)]
+
+
+NO_STEP_YET = """
+print("\\rsteps: 0%|  | 0/100 [00:00<?, ?it/s]", end="", flush=True)
+while not (OUTPUT / "go").exists():
+    time.sleep(0.02)
+print("\\ncompiling", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_clock_that_is_set_an_hour_ahead_makes_no_training_stuck(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = yard.submit(NO_STEP_YET)
+    staff = yard.hire(write_every_s=0.01)
+    staff._runs.told = NOTIFY_EVENTS
+    yard.run_until(staff, job, lambda now: now.progress.total_steps == 100)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3_600)
+    staff._runs._now = lambda: datetime.now(UTC) + timedelta(hours=1)
+    store, folder = yard.source._store, yard.source._files.attempt(job.id, 1)
+    set_at = yard.source.get_job(job.id).updated_at
+    yard.run_until(staff, job, lambda now: now.updated_at > set_at)
+    assert not store.outbox.has_unsent()
+    (folder.output / "go").touch()
+    yard.run_until(staff, job, lambda _: b"compiling" in folder.log.read_bytes())
+    written_at = yard.source.get_job(job.id).updated_at
+    job = yard.run_until(staff, job, lambda now: now.updated_at > written_at)
+    assert job.alarms == ()
+    assert not store.outbox.has_unsent()
 
 
 def test_a_claim_without_a_start_goes_back_into_the_queue(yard: Yard) -> None:
