@@ -340,6 +340,7 @@ def test_a_detached_child_does_not_keep_a_job_running_when_its_leaders_were_kill
     staff = yard.hire(stop_grace_s=0.2)
     folder = yard.source._files.attempt(job.id, 1)
     yard.run_until(staff, job, lambda _: folder.log.exists() and folder.log.read_bytes().count(b"on") == 2)
+    wait_for(lambda: "trainer" in (folder.started() or {}), "its supervisor has not recorded that it began")
     leaders = folder.started() or {}
     for name in ("supervisor", "trainer"):
         os.kill(leaders[name], signal.SIGKILL)
