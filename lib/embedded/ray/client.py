@@ -88,6 +88,12 @@ class _Answer:
     def text(self) -> str:
         return self.content.decode("utf-8", "replace")
 
+    @property
+    def reason(self) -> str:
+        """What it says: of a traceback the last line, of a page, which a proxy puts there, its status alone."""
+        is_page = self.text.lstrip()[:1] == "<"
+        return f"HTTP {self.status_code}" if is_page else _last_line(self.text)
+
 
 class RayClient:
     """One cluster. Every call raises SourceUnavailable, AccessDenied or BadPayload when there is no good answer."""
@@ -162,7 +168,7 @@ class RayClient:
         if answer.status_code == 500 and "already exists" in answer.text:
             return
         if answer.status_code == 400:
-            raise InvalidRequest(f"The cluster refused the job: {_last_line(answer.text)}")
+            raise InvalidRequest(f"The cluster refused the job: {answer.reason}")
         self._object(answer)
 
     def send_package(self, name: str, data: bytes) -> None:
@@ -219,7 +225,7 @@ class RayClient:
             raise self._not_understood()
         if answer.status_code != 200:
             raise SourceUnavailable(
-                f"The Ray cluster at {self.name} answered with an error: {_last_line(answer.text)}",
+                f"The Ray cluster at {self.name} answered with an error: {answer.reason}",
                 hint="See the logs of its head. It is asked again by itself.",
             )
 

@@ -20,6 +20,8 @@ from typing import Any
 import node_store  # type: ignore[import-not-found]  # beside this file on the node
 
 EVERY_S = 3.0
+# Files are looked at more often than they are told of; one that nobody wrote to for so long is finished.
+LOOK_EVERY_S, STILL_S = 1.0, 2.0
 STOP_EVERY_S = 9.0
 LOG_BYTES = 1 << 20
 # How long the end is tried to be told while the store is away.
@@ -55,6 +57,7 @@ class Sender:
         self._known = {*ticket["files"], *(ticket["laid"] or {}).get("names", ())}
         self._guard = threading.Lock()
         self._ended = threading.Event()
+        self._has_news = threading.Event()
         self._log: list[list[int]] = []
         self._cut = 0  # where in what was sent the log's file begins
         self._files: dict[str, dict[str, Any]] = {}
@@ -70,19 +73,26 @@ class Sender:
 
     def start(self) -> None:
         """Begin; what fails is tried again."""
-        for each in (self.tell, self.send_files):
-            thread = threading.Thread(target=self._repeat, args=(each,), name=each.__name__, daemon=True)
+        for each, wake, every_s in (
+            (self.tell, self._has_news, EVERY_S),
+            (self.send_files, self._ended, LOOK_EVERY_S),
+        ):
+            thread = threading.Thread(target=self._repeat, args=(each, wake, every_s), name=each.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def _repeat(self, what: Callable[[], None]) -> None:
-        while not self._ended.wait(EVERY_S):
+    def _repeat(self, what: Callable[[], None], wake: threading.Event, every_s: float) -> None:
+        while True:
+            wake.wait(every_s)
+            if self._ended.is_set():
+                return
             with contextlib.suppress(Exception):  # the thread must go on
                 what()
 
     def finish(self, deadline: Callable[[], float]) -> bool:
         """Send what is left and how it ended, tried again until ``deadline`` (monotonic). Whether all of it arrived."""
         self._ended.set()
+        self._has_news.set()
         last = time.monotonic() + LAST_TRY_S
 
         def left_s() -> float:
@@ -110,6 +120,7 @@ class Sender:
 
     def tell(self, *, is_last: bool = False) -> None:
         """Send the log and the index, and look for a request to stop. Raises OSError."""
+        self._has_news.clear()
         self._links.keep()
         for path in self._inputs:
             with contextlib.suppress(OSError):
@@ -194,6 +205,8 @@ class Sender:
             groups.setdefault(name if name.count("/") == 1 else name.rpartition("/")[0], []).append(name)
         for names in groups.values():
             self._send_group({name: found[name] for name in names})
+        if groups:
+            self._has_news.set()
 
     def _found(self) -> dict[str, Stat]:
         found = {}
@@ -210,7 +223,7 @@ class Sender:
         changed = [
             name
             for name, stat in found.items()
-            if (is_last or self._seen.get(name) == stat)
+            if (is_last or (self._seen.get(name) == stat and abs(time.time() - stat[1] / 1e9) >= STILL_S))
             and self._files.get(name, {}).get("version") != [*stat]
             and name not in self._known
         ]

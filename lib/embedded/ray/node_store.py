@@ -110,6 +110,8 @@ class Links:
     def renew(self) -> None:
         """Fetch them. Raises OSError."""
         found = fetch_object(self._url)
+        if not self._found.keys() <= found.keys() or not isinstance(found.get("links"), str):
+            raise StoreAway("what answered is not the store")
         self._url, self._found, self._fetched_at = found["links"], found, time.monotonic()
 
     def keep(self) -> None:

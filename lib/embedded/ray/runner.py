@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -37,6 +38,8 @@ POLL_S = 0.1
 CANCEL_AFTER_S = 10.0
 # Of the time that Ray waits: the end is told before.
 SPARE_S = 3.0
+# How long the end is tried to be written while the folder is away.
+RECORD_TRY_S = 900.0
 EXIT_BYTES = 1024
 Spec = dict[str, Any]
 End = tuple[int | None, bool, str]  # exit code, whether its time was up, why it did not start
@@ -118,6 +121,21 @@ class Attempt:
             with contextlib.suppress(OSError):
                 os.fsync(file.fileno())
         reserved.replace(self.folder / "exit.json")
+
+    def record_end(self, end: End) -> None:
+        """Write how it ended, tried again while the folder cannot be written. Raises OSError."""
+        last = time.monotonic() + RECORD_TRY_S
+        while True:
+            try:
+                return self.write_exit(*end)
+            except OSError:
+                if time.monotonic() >= min(last, self.deadline()):
+                    raise
+            time.sleep(1.0)
+
+    def deadline(self) -> float:
+        """The monotonic time by which all must be told, once Ray asked for the end."""
+        return math.inf if self.told_at is None else self.told_at + float(os.environ.get(STOP_WAIT, "3")) - SPARE_S
 
     def say(self, line: str) -> None:
         with contextlib.suppress(OSError), (self.folder / "log").open("ab") as log:
@@ -237,12 +255,7 @@ def fetched(attempt: Attempt) -> Any:
 
 def send_rest(attempt: Attempt, sender: Any) -> bool:
     """Send what is left, for as long as Ray lets us when it asked for the end. Whether all of it arrived."""
-    stop_wait_s = float(os.environ.get(STOP_WAIT, "3"))
-
-    def deadline() -> float:
-        return float("inf") if attempt.told_at is None else attempt.told_at + stop_wait_s - SPARE_S
-
-    if sender.finish(deadline):
+    if sender.finish(attempt.deadline):
         shutil.rmtree(attempt.folder, ignore_errors=True)
         return True
     say_to_ray(f"{attempt.folder} keeps what could not be sent to the store ({sender.unsent_text() or 'its end'})")
@@ -281,11 +294,16 @@ def main() -> int:
         say_to_ray(f"cannot write to {folder}: {error.strerror}")
         return NOT_WRITABLE
     attempt.beat()
-    exit_code, timed_out, start_error = None, False, ""
+    end: End = (None, False, "")
     if not attempt.is_cancelled() and attempt.told_at is None:
-        exit_code, timed_out, start_error = run(attempt, spec, mark)
+        end = run(attempt, spec, mark)
     send(mark, signal.SIGKILL)  # children that outlive their trainer would keep writing and hold the GPU
-    attempt.write_exit(exit_code, timed_out, start_error)
+    try:
+        attempt.record_end(end)
+    except OSError as error:
+        say_to_ray(f"the training ended, but {folder} cannot be written: {error.strerror}")
+        return NOT_WRITABLE
+    exit_code, _, start_error = end
     if sender is not None and not send_rest(attempt, sender):
         return NOT_SENT
     return 127 if start_error else exit_code if exit_code is not None and exit_code >= 0 else 1

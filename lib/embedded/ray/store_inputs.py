@@ -11,18 +11,21 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lib.artifacts.object_store import ObjectStore
+from lib.artifacts.object_store import ObjectStore, StoredObject
 from lib.artifacts.presigned import LONGEST_LIFE
 from lib.embedded.files.attempt_folder import AttemptFolder
-from lib.errors import ArtifactError
 
 PIECE_BYTES = 8 << 20
 MOST_TEXT_BYTES = 1 << 20
 LINK_LIFE = LONGEST_LIFE - timedelta(minutes=1)
+INPUTS = "cluster/inputs/"
+# An input is sent again when it is older than the first, and goes when it is older than the second: in between no link
+# to it is left, for links live seven days.
+FRESH, KEPT = timedelta(days=10), timedelta(days=30)
 _NO_INPUT = (".dataset.json",)
 _OURS = frozenset({"spec.json", "log", "lock", "ray.json", "cancel", "stop.json"})
 
@@ -36,6 +39,7 @@ def publish(
     mark = secrets.token_hex(8)  # no text of a person's has it by chance
     places = {f"{{{name}-{mark}}}": str(path) for name, path in {"attempt": folder.path, **folders}.items()}
     spec = json.loads((folder.path / "spec.json").read_bytes())
+    tidy(store)
     small, large = _laid_files(folder.path)
     ticket = {
         "id": submission,
@@ -88,12 +92,22 @@ def _bring_up(store: ObjectStore, files: Mapping[str, Path]) -> dict[str, str]:
         file.flush()
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        key = f"cluster/inputs/{sha256}.zip"
-        try:
-            store.head(key)
-        except ArtifactError:
+        key = f"{INPUTS}{sha256}.zip"
+        if not any(_age(each) < FRESH for each in store.list(key)):
             store.upload(Path(file.name), key)
     return {"sha256": sha256, "url": store.sign(key, "input.zip", LINK_LIFE).url}
+
+
+def tidy(store: ObjectStore) -> None:
+    """Remove inputs that no attempt used for a month, of any dashboard that shares the store. Raises ArtifactError."""
+    for each in store.list(INPUTS):
+        if _age(each) > KEPT:
+            store.delete_prefix(each.key)
+
+
+def _age(stored: StoredObject) -> timedelta:
+    """How old it is; an unknown age is that of neither a fresh nor an old one."""
+    return datetime.now(UTC) - stored.modified_at if stored.modified_at else FRESH
 
 
 def _without(value: Any, places: Mapping[str, str]) -> Any:

@@ -94,7 +94,7 @@ class StoreTransport:
         if not future.done():
             return None
         if future.exception() is not None:
-            del self._published[prefix]
+            self._published.pop(prefix, None)
         return future.result()
 
     def follow(self, mark: str, folder: AttemptFolder, prefixes: list[str]) -> None:

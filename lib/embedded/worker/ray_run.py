@@ -335,14 +335,14 @@ def _is_barred(folder: AttemptFolder) -> bool:
 def _reason_of(job: RayJob, was_begun: bool) -> tuple[Cause, str] | None:
     """Why it failed where that is the cluster's doing; None where the trainer or its runner ended."""
     said = job.first_line
+    setup = Cause.DISK_FULL if os.strerror(errno.ENOSPC) in job.last_line else Cause.NODE_SETUP
     match job.error, job.exit_code:
         case _, runner.NOT_FETCHED:
-            cause = Cause.DISK_FULL if os.strerror(errno.ENOSPC) in job.last_line else Cause.NODE_SETUP
-            return cause, f"The node could not get what the training needs: {job.last_line}."
+            return setup, f"The node could not get what the training needs: {job.last_line}."
         case _, runner.NOT_SENT:
             return Cause.NETWORK, f"The training ended, but its node could not send everything: {job.last_line}."
         case _, runner.FOLDER_MISSING | runner.NOT_WRITABLE:
-            return Cause.NODE_SETUP, "The node cannot use the data folder."
+            return setup, f"The node cannot use the data folder: {job.last_line}."
         case _, code if code in _SHELL_CANNOT:
             return Cause.NODE_SETUP, "The node has no python3 to run the trainer with."
         case _, code if code is not None and 0 < code < _KILLED_BELOW_SHELL and not was_begun:

@@ -129,6 +129,7 @@ def test_nodes_are_read_with_what_is_free_on_them(played: Played) -> None:
         ((200, "application/json", b"[]"), BadPayload, "not Ray's Jobs API"),
         ((200, "application/json", b"{}"), BadPayload, "not Ray's Jobs API"),
         ((302, "text/html", b"sign in"), SourceUnavailable, "answered with an error"),
+        ((502, "text/html", b"<html>\n<h1>Bad Gateway</h1>\n</html>"), SourceUnavailable, "with an error: HTTP 502"),
         (
             (500, "text/plain", b"Server Error\n\nServer got itself in trouble"),
             SourceUnavailable,
@@ -188,6 +189,23 @@ def test_an_answer_that_drips_ends_with_the_time_for_it(begun: bytes) -> None:
         thread.join()
         client.close()
     assert asked.is_set()
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"ray_ver', b'{"ray_version": "2"}'])
+def test_an_answer_that_ends_half_way_is_no_answer(rest: bytes) -> None:
+    def begin(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + rest)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = RayClient(RaySettings(address=f"http://127.0.0.1:{server.getsockname()[1]}"))
+        thread = Thread(target=lambda: begin(server.accept()[0]), daemon=True)
+        thread.start()
+        with pytest.raises(SourceUnavailable, match="does not answer"):
+            client.version()
+        thread.join()
+        client.close()
 
 
 ODD_PARTS: tuple[tuple[str, dict[str, object]], ...] = (

@@ -14,6 +14,7 @@ import pytest
 
 from lib.embedded.ray import runner
 from tests.embedded.ray.link_store import LinkStore
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def on_node() -> Iterator[tuple[Any, Any]]:
     import node_store
 
     sys.path.remove(folder)
+    node_sender.STILL_S = 0.0
     yield node_store, node_sender
     del sys.modules["node_store"], sys.modules["node_sender"]
 
@@ -134,6 +136,46 @@ def test_a_store_that_fails_or_a_page_in_its_place_is_tried_again(node: Node, st
     node.store.answer = lambda _: None
     assert node.sender.finish(lambda: math.inf) is True
     assert (node.told("output/a"), node.told_log(), node.index["exit"]) == (b"a" * 10, b"line\n", {})
+
+
+def test_a_file_is_sent_when_nobody_wrote_to_it_for_a_moment_whatever_its_clock_says(
+    node: Node, on_node: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_node[1], "STILL_S", 60.0)
+    node.write("output/new", b"new")
+    for name, off_s in (("output/copied", -3600), ("output/ahead", 3600)):
+        node.write(name, b"old")
+        os.utime(node.folder / name, (time.time() + off_s, time.time() + off_s))
+    node.round()
+    assert node.index["files"].keys() == {"output/copied", "output/ahead"}
+    node.sender.send_files(is_last=True)
+    node.sender.tell()
+    assert node.told("output/new") == b"new"
+
+
+def test_what_was_sent_is_told_at_once(node: Node, on_node: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_node[1], "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(on_node[1], "EVERY_S", 3600.0)
+    node.write("output/state/model", b"1")
+    node.sender.start()
+    wait_for(lambda: "/index" in node.store.kept, "nothing is told")
+    assert node.told("output/state/model") == b"1"
+    assert node.sender.finish(lambda: math.inf) is True
+    assert not any(thread.is_alive() for thread in node.sender._threads)
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"links": 7}', b'{"links": "http://x"}'])
+def test_an_object_of_another_service_in_the_place_of_the_links_is_not_taken(node: Node, answer: bytes) -> None:
+    node.write("log", b"line\n")
+    links = node.store.kept["/links"]
+    node.store.kept["/links"] = answer
+    node.store.answer = lambda path: 403 if path[1:].isdigit() else None
+    until = time.monotonic() + 0.05
+    assert node.sender.finish(lambda: until) is False
+    node.store.answer = lambda _: None
+    node.store.kept["/links"] = links
+    assert node.sender.finish(lambda: math.inf) is True
+    assert node.told_log() == b"line\n"
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_named(node: Node) -> None:

@@ -79,11 +79,18 @@ def test_what_only_ray_knows_is_a_cause_of_its_own(
         (95, "n1: No space left on device", "disk_full", "could not get what the training needs: n1: No space left on"),
         (95, "n1: the store refused a link (403)", "node_setup", "needs: n1: the store refused a link (403)."),
         (94, "n1: /tmp/x keeps what could not be sent", "network", "could not send everything: n1: /tmp/x keeps what"),
+        (
+            96,
+            "n1: cannot read /data: No such file or directory",
+            "node_setup",
+            "folder: n1: cannot read /data: No",
+        ),
+        (98, "n1: cannot write to /data: Read-only file system", "node_setup", "/data: Read-only file system."),
+        (98, "n1: cannot write to /data: No space left on device", "disk_full", "/data: No space left on device."),
+        (127, "/bin/sh: 1: exec: python3: not found", "node_setup", "The node has no python3"),
     ],
 )
-def test_what_its_runner_said_of_the_store_is_the_cause(
-    site: Site, code: int, said: str, cause: str, words: str
-) -> None:
+def test_what_its_runner_said_is_the_cause(site: Site, code: int, said: str, cause: str, words: str) -> None:
     job = site.submit()
     ray_id = site.started(job)
     message = f"Job entrypoint command failed with exit code {code}, last available logs:\n{said}\n"

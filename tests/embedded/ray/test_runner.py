@@ -135,6 +135,35 @@ def test_a_node_without_the_folder_or_the_trainer_says_so(node: Node) -> None:
     assert "/no/such/python: No such file" in ended.start_error
 
 
+def test_an_end_is_recorded_once_the_folder_is_back_and_given_up_when_ray_waits_no_longer(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"import os; from pathlib import Path; os.rename({str(node.attempt.path)!r}, 'away'); sys.exit(3)"
+    process = node.start(script)
+    away = node.package / "away"
+    wait_for(away.exists, "the folder is there")
+    wait_for(lambda: not find_marked(MARK), "the trainer is there")
+    away.rename(node.attempt.path)
+    assert process.wait() == 3
+    ended = node.attempt.read_exit()
+    assert ended is not None
+    assert ended.exit_code == 3
+    shutil.rmtree(node.attempt.path)
+    node.attempt.make()
+    monkeypatch.setenv(runner.STOP_WAIT, "3")
+    process = node.start(script)
+    wait_for(away.exists, "the folder is there")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == runner.NOT_WRITABLE
+    assert process.stdout is not None
+    assert (
+        process.stdout.read()
+        .decode()
+        .strip()
+        .endswith(f"{node.attempt.path} cannot be written: No such file or directory")
+    )
+
+
 @pytest.mark.parametrize("status", [403, 503])
 def test_a_node_that_gets_nothing_from_the_store_says_why_and_ends_when_it_is_told(
     node: Node, monkeypatch: pytest.MonkeyPatch, status: int

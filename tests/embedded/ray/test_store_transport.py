@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,8 +16,8 @@ import pytest
 
 from lib.artifacts.object_store import ObjectStore
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
-from lib.embedded.ray import runner
-from lib.embedded.ray.store_inputs import files_of
+from lib.embedded.ray import runner, store_inputs
+from lib.embedded.ray.store_inputs import INPUTS, files_of, publish
 from lib.embedded.ray.store_transport import StoreTransport, _Mirrored
 from lib.errors import ArtifactError
 from tests.artifacts.s3_server import SECRET, S3Server, s3_server
@@ -139,6 +140,39 @@ def test_an_attempt_goes_up_runs_and_comes_down_while_it_runs(site: Site) -> Non
     site.transport.release(MARK)
     site.until(lambda: site.store.list(PREFIX) == [])
     assert len(site.store.list("cluster/inputs/")) == 4
+
+
+def test_inputs_are_renewed_while_they_are_used_and_go_when_nobody_did(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.attempt.write_spec(RunSpec(argv=("true",), cwd="/"))
+
+    def bring_up(name: str) -> set[str]:
+        publish(site.store, site.attempt, "lora-job-a1", PREFIX, {name: getattr(site, name)}, 1)
+        return {each.key for each in site.store.list(INPUTS)}
+
+    uploaded: list[str] = []
+    upload = site.store.upload
+    monkeypatch.setattr(site.store, "upload", lambda path, key: (uploaded.append(key), upload(path, key)))
+    laid_and_dataset = bring_up("dataset")
+    again = bring_up("dataset")
+    assert again == laid_and_dataset == {key for key in uploaded if key.startswith(INPUTS)}
+    assert len([key for key in uploaded if key.startswith(INPUTS)]) == 2
+    monkeypatch.setattr(store_inputs, "FRESH", timedelta(0))
+    bring_up("dataset")
+    assert len([key for key in uploaded if key.startswith(INPUTS)]) == 4
+    monkeypatch.setattr(store_inputs, "KEPT", timedelta(0))
+    with_further = bring_up("further")
+    assert len(with_further) == 2
+    assert len(with_further & laid_and_dataset) == 1  # what the attempt laid, again
+
+
+def test_a_clock_that_was_set_back_is_a_sign_of_life_all_the_same(site: Site) -> None:
+    beats = []
+    for beat in (2_000_000_000.5, 1_000_000_000.5):
+        mirrored_of(site, {}, beat=beat)
+        beats.append((site.attempt.path / "beat").read_text())
+    assert beats == ["2000000000.5", "1000000000.5"]
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(site: Site) -> None:
@@ -290,7 +324,5 @@ def test_links_in_circles_are_gone_round_once(tmp_path: Path) -> None:
 
 
 def test_links_that_would_live_too_long_are_refused(site: Site) -> None:
-    from datetime import timedelta
-
     with pytest.raises(ArtifactError, match="7 days"):
         site.store.sign_upload("x", timedelta(days=8))
