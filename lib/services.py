@@ -105,7 +105,9 @@ def _open_source(settings: Settings) -> JobSource:
     if settings.source == "embedded":
         from lib.sources.embedded.source import open_embedded
 
-        return open_embedded(settings)
+        embedded = open_embedded(settings)
+        embedded.hand_over_worker(settings)
+        return embedded
     if settings.source == "influencerai":
         from lib.sources.influencerai.source import open_influencerai
 

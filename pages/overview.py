@@ -20,6 +20,7 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
 show_health()
 if is_empty():
     show_greeting()
+    show_cluster()
 else:
     show_live()
     show_cluster()

@@ -59,6 +59,14 @@ def test_the_overview_shows_nodes_and_what_runs_there(clustered: MemorySource, o
     assert "**head (head)** · 0 of 2 CPU in use · load unknown" in said
 
 
+def test_an_empty_installation_shows_what_its_cluster_has(source: MemorySource, open_page: OpenPage) -> None:
+    source.executors = ("ray",)
+    source.cluster = lambda: Cluster(nodes=(HEAD, BUSY))
+    said = texts(open_page("overview"))
+    assert "Train your first LoRA" in said
+    assert "Free now: 9 of 10 CPU, 0 of 1 GPU" in said
+
+
 def test_a_waiting_job_says_what_it_waits_for_and_a_running_one_where_it_is(
     clustered: MemorySource, open_page: OpenPage
 ) -> None:

@@ -1,25 +1,30 @@
 """Starts the worker when there is work and none runs; a file lock ensures that there is never more than one."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
 from lib.embedded.files import locks
-from lib.embedded.files.availability import FolderUnavailable
+from lib.embedded.files.availability import FolderUnavailable, read_file
 from lib.embedded.trainers.registry import DEFAULT_RECIPES
 from lib.embedded.worker.limits import DEFAULT_LIMITS
 from lib.embedded.worker.processes import TRAINER_VARIABLE, let_end
 from lib.errors import WorkerError
 from lib.ray_settings import RaySettings
-from lib.settings import ROOT, NotifySettings, TrainingRules
+from lib.settings import ROOT, NotifySettings, Settings, TrainingRules
 
 BEAT_NAME = "worker.beat"
 LOG_NAME = "worker.log"
+SETTINGS_NAME = "worker.settings"  # names those that the worker was started with
 # A worker that keeps failing is started less and less often.
 START_EVERY_S = 3.0
 START_AT_LEAST_EVERY_S = 60.0
@@ -63,6 +68,7 @@ class WorkerLauncher:
         self._variables = {f"{TRAINER_VARIABLE}{name}": value for name, value in trainer_env.items()}
         self._variables |= notify.variables | (ray.variables if ray else {})
         self._most_log_bytes = most_log_bytes
+        self._settings = ""
         self._lock = threading.Lock()
         self._started_at = self._looked_at = -float("inf")
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,6 +118,31 @@ class WorkerLauncher:
             self._started_at = time.monotonic()
             self._process = self._start()
 
+    def begin_hand_over(self, settings: str) -> None:
+        """``hand_over`` in the background; what keeps it from that is tried again at the dashboard's next start."""
+
+        def hand_over() -> None:
+            with suppress(WorkerError, FolderUnavailable):
+                self.hand_over(settings)
+
+        threading.Thread(target=hand_over, name="hand over", daemon=True).start()
+
+    def hand_over(self, settings: str) -> None:
+        """Replace a worker that was started with other settings: a new one takes its trainings over.
+
+        It waits until the former one has let go. Raises WorkerError or FolderUnavailable.
+
+        Args:
+            settings: What ``settings_name`` says of those of the workers that are started from now on.
+        """
+        self._settings, path = settings, self._data_dir / SETTINGS_NAME
+        known = (read_file(path) or b"").decode("utf-8", "replace")
+        if known in ("", settings) or not self.is_running():
+            return
+        with locks.taken_from_holder(self._data_dir / locks.WORKER_LOCK):
+            """Now it has let go."""
+        self.ensure(at_once=True)
+
     def _is_start_due(self) -> bool:
         wait_s: float = min(START_AT_LEAST_EVERY_S, START_EVERY_S * 2.0**self._failures)
         return time.monotonic() - self._started_at >= wait_s
@@ -143,5 +174,13 @@ class WorkerLauncher:
                 hint="The job is in the queue and will run once a worker can be started.",
             ) from error
         self._problem = ""
+        if self._settings:
+            with suppress(OSError):  # as on a full disk: nobody replaces this worker then
+                (self._data_dir / SETTINGS_NAME).write_text(self._settings)
         let_end(process)
         return process
+
+
+def settings_name(settings: Settings) -> str:
+    """Names settings: others have another name."""
+    return hashlib.sha256(json.dumps(asdict(settings), default=str, sort_keys=True).encode()).hexdigest()

@@ -18,7 +18,7 @@ from lib.embedded.trainers.recipe import all_parameters, shown_command
 from lib.embedded.trainers.registry import DEFAULT_RECIPES, load_recipes
 from lib.embedded.trainers.trainer_check import TrainerChecks
 from lib.embedded.worker.gpus import find_gpus
-from lib.embedded.worker.launcher import WorkerLauncher
+from lib.embedded.worker.launcher import WorkerLauncher, settings_name
 from lib.embedded.worker.processes import TRAINER_VARIABLE
 from lib.embedded.worker.supervisor import trainer_environ
 from lib.errors import ArtifactError, DashboardError, InvalidRequest, WorkerError
@@ -337,6 +337,10 @@ class EmbeddedSource(JobSource):
         """Start a worker for what was just recorded. A failure undoes nothing: starting is tried again."""
         with contextlib.suppress(WorkerError):  # the worker's health check says why
             self._launcher.ensure(at_once=True)
+
+    def hand_over_worker(self, settings: Settings) -> None:
+        """In the background, let a worker with these settings take over from one that was started with others."""
+        self._launcher.begin_hand_over(settings_name(settings))
 
     def _keep_worker_going(self) -> None:
         """Start a worker if the last one died, so that no job counts as running forever."""
