@@ -6,12 +6,12 @@ and never passes a shell, so every character of a value is just that character.
 """
 
 import re
-import shutil
 import string
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from lib.embedded.trainers.kohya_files import PROMPTS_FILE, collect_kohya, file_stem, prompt_lines, write_prompts
@@ -70,10 +70,9 @@ class CommandRecipe(Recipe):
         """What is wrong with the command, and values that it would misunderstand."""
         if self._command.problem:
             return [self._command.problem]
-        program = self._command.argv[0]
-        is_there = shutil.which(program) is not None
+        programs = dict.fromkeys(argv[0] for argv in (*self._command.before, self._command.argv))
         return [
-            *([] if is_there else [f"The program {program} of the command {self.name} was not found."]),
+            *(f"The program {each} of the command {self.name} was not found." for each in programs if not which(each)),
             *(["A command takes no further options. Remove them from the configuration."] if settings.extra else []),
             *filter(None, (self._value_problem(name, settings) for name in self._command.placeholders)),
             *dataset_problems(dataset),

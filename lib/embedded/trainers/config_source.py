@@ -28,7 +28,8 @@ def read_sections(checkout: Path) -> Mapping[str, Mapping[str, Option]]:
     try:
         source = checkout / SOURCE
         facts = source.stat()
-        return _read(source, (facts.st_mtime_ns, facts.st_size)) if facts.st_size <= MOST_SOURCE_BYTES else {}
+        is_readable = source.is_file() and facts.st_size <= MOST_SOURCE_BYTES
+        return _read(source, (facts.st_mtime_ns, facts.st_size)) if is_readable else {}
     except (OSError, ValueError, SyntaxError, RecursionError):
         return {}
 

@@ -160,6 +160,32 @@ def said_twice(settings: TrainingSettings, options: Mapping[str, str]) -> list[s
     ]
 
 
+def schedule_faults(settings: TrainingSettings) -> dict[str, bool]:
+    """What both would refuse of a schedule once the models are loaded, or ignore: sentence -> whether it is so.
+
+    ``get_optimizer`` and ``get_scheduler_fix`` in library/train_util.py.
+    """
+    said, extra = settings, settings.extra
+    is_plain = "lr_scheduler_type" not in extra
+    schedule = str(said.lr_scheduler or extra.get("lr_scheduler", "constant"))
+    arguments = f"{said.optimizer_args} {extra.get('optimizer_args', '')}"
+    is_adafactor = str(said.optimizer or extra.get("optimizer_type", "")).casefold() == "adafactor"
+    is_relative = is_adafactor and "relative_step=False" not in arguments
+    return {
+        "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
+            said.lr_cycles is not None and said.lr_scheduler not in ("cosine_with_restarts", "polynomial")
+        ),
+        "The schedule constant has no warm-up. Choose constant_with_warmup, or empty the warm-up.": (
+            bool(said.lr_warmup) and is_plain and schedule == "constant" and not is_relative
+        ),
+        "Adafactor has a schedule of its own, without a warm-up. Empty the warm-up, or give the optimizer argument "
+        "relative_step=False.": bool(said.lr_warmup) and is_plain and is_relative,
+        "The schedule adafactor belongs to the optimizer Adafactor with its relative steps. Choose another schedule.": (
+            is_plain and schedule == "adafactor" and not is_relative
+        ),
+    }
+
+
 def saved_bytes(settings: TrainingSettings, bytes_per_rank: int) -> int:
     """About what a whole run writes: files, one image per prompt and epoch, a state with the optimizer's memory."""
     file_bytes = min(settings.network_dim, MOST_RANK_COUNTED) * bytes_per_rank

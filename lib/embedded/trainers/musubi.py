@@ -24,6 +24,7 @@ from lib.embedded.trainers.kohya_arguments import (
 )
 from lib.embedded.trainers.kohya_files import file_stem, write_prompts
 from lib.embedded.trainers.kohya_states import going_on, kohya_states
+from lib.embedded.trainers.linked_dataset import steps_of_epochs
 from lib.embedded.trainers.musubi_settings import (
     ARCHITECTURES,
     LYCORIS,
@@ -175,8 +176,11 @@ class MusubiRecipe(InstalledTrainer):
 
     def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
         """Steps as musubi-tuner counts them: batches are cut from each aspect ratio bucket of each dataset."""
-        if settings.max_steps or not all(each.sizes for each in (dataset, *(one.dataset for one in more))):
-            return super().steps(settings, dataset, more)
+        if settings.max_steps:
+            return settings.max_steps
+        if not all(each.sizes for each in (dataset, *(one.dataset for one in more))):
+            images = (dataset.image_count or 0) * settings.repeats + sum(each.images for each in more)
+            return steps_of_epochs(images, settings, settings.epochs)
         own = batches_of(dataset.sizes, settings)
         others = (batches_of(each.dataset.sizes, replace(settings, repeats=each.said.repeats)) for each in more)
         batches = math.ceil((own + sum(others)) / settings.gpus)

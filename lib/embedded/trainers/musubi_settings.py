@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lib.embedded.trainers.base_model import BaseModel
-from lib.embedded.trainers.kohya_arguments import OWN_NAMES
+from lib.embedded.trainers.kohya_arguments import OWN_NAMES, schedule_faults
 from lib.embedded.trainers.sd_scripts_settings import SCHEDULES
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 from lib.jobs.words import within_sentence
@@ -157,12 +157,7 @@ def ignored_problems(settings: TrainingSettings, kind: MusubiArchitecture) -> li
     unused = [SETTINGS[name].label for name in parts if getattr(said, name) and name not in kind.texts]
     faults = {
         f"{kind.label} has no {', '.join(map(within_sentence, unused))}. Empty the field.": bool(unused),
-        "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
-            said.lr_cycles is not None and said.lr_scheduler not in ("cosine_with_restarts", "polynomial")
-        ),
-        "The schedule constant has no warm-up. Choose constant_with_warmup, or empty the warm-up.": (
-            bool(said.lr_warmup) and said.lr_scheduler in ("", "constant")
-        ),
+        **schedule_faults(said),
         "Upscaling belongs to buckets, which are off. Switch them on, or the limit off.": (
             said.bucket_no_upscale and not said.buckets
         ),

@@ -5,6 +5,7 @@ Importing a trainer takes half a minute and its whole environment; the calls of 
 """
 
 import ast
+import contextlib
 import json
 import os
 import sys
@@ -100,8 +101,9 @@ def _changed_at(folder: str | Path, depth: int) -> Iterator[tuple[str, int, int]
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".py"):
-                facts = entry.stat()
-                yield entry.path, facts.st_mtime_ns, facts.st_size
+                with contextlib.suppress(FileNotFoundError):  # the lock of an editor is a link to nothing
+                    facts = entry.stat()
+                    yield entry.path, facts.st_mtime_ns, facts.st_size
             elif depth and entry.is_dir():
                 yield from _changed_at(entry.path, depth - 1)
 

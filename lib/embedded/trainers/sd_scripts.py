@@ -217,8 +217,8 @@ class SdScriptsRecipe(InstalledTrainer):
 
     def steps(self, settings: TrainingSettings, dataset: Dataset, more: Sequence[MoreFolder] = NO_MORE) -> int:
         """Steps as sd-scripts counts them: batches are cut from each aspect ratio bucket, over all folders together."""
-        if settings.max_steps or (not more and not (dataset.sizes and settings.buckets)):
-            return super().steps(settings, dataset)
+        if settings.max_steps:
+            return settings.max_steps
         is_known = settings.buckets and all(each.sizes for each in (dataset, *(one.dataset for one in more)))
         shown = shown_images(settings, dataset, more, is_known=is_known)
         if is_known:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.embedded.trainers.kohya_arguments import OWN_NAMES
+from lib.embedded.trainers.kohya_arguments import OWN_NAMES, schedule_faults
 from lib.jobs.training_settings import SETTINGS, Parameter, TrainingSettings
 from lib.jobs.words import within_sentence
 
@@ -203,9 +203,7 @@ def ignored_problems(settings: TrainingSettings, kind: str) -> list[str]:
         "The U-Net's learning rate has no effect while only the text encoder is trained. Empty it.": (
             said.unet_lr is not None and said.train_only == ONLY_TEXT
         ),
-        "Cycles belong to the schedule cosine_with_restarts. Choose it, or empty them.": (
-            said.lr_cycles is not None and said.lr_scheduler not in ("cosine_with_restarts", "polynomial")
-        ),
+        **schedule_faults(said),
         "The multires noise discount has no effect without iterations. Give both, or empty it.": (
             said.multires_discount is not None and said.multires_iterations is None
         ),

@@ -82,6 +82,10 @@ def test_placeholders_become_single_arguments_and_no_shell_sees_them(tmp_path: P
         ('mine = "true"', "is no table"),
         ('[mine]\nargv = ["true"', "cannot be used: "),
         ('[mine]\nargv = ["no-such-program-here"]', "The program no-such-program-here of the command mine was not"),
+        (
+            '[mine]\nargv = ["true"]\nbefore = [["no-such-one"], ["true"]]',
+            "The program no-such-one of the command mine",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path: Path, text: str, words: str) -> None:

@@ -194,6 +194,8 @@ def test_batches_are_cut_from_each_bucket() -> None:
     small = replace(dataset, sizes={(320, 320): 4, (256, 256): 2})
     assert NOWHERE.steps(replace(settings, bucket_no_upscale=True), small) == 4
     assert NOWHERE.steps(replace(settings, max_steps=9), dataset) == 9
+    unknown = replace(dataset, sizes={})
+    assert (NOWHERE.steps(settings, unknown), NOWHERE.steps(replace(settings, gpus=2), unknown)) == (4, 2)
 
 
 @pytest.mark.parametrize("prompt", ["a cat", "n", "Icy roads", "w 5th avenue".title(), "female, 1girl", "cnidaria"])

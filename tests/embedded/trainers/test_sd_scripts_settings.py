@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lib.embedded.trainers.parser_source import Kind
+from lib.embedded.trainers.parser_source import Kind, read_options
 from lib.embedded.trainers.recipe import unused_problems
 from lib.embedded.trainers.sd_scripts import SdScriptsRecipe, architecture
 from lib.embedded.trainers.sd_scripts_options import known_options
@@ -169,6 +169,9 @@ def test_the_file_of_the_dataset(tmp_path: Path) -> None:
         ({"text_encoder_lr": 1e-5, "train_only": "U-Net"}, "has no effect while only the U-Net is trained"),
         ({"unet_lr": 1e-5, "train_only": "text encoder"}, "has no effect while only the text encoder"),
         ({"lr_cycles": 3}, "Cycles belong to the schedule"),
+        ({"lr_warmup": 0.1}, "The schedule constant has no warm-up. Choose constant_with_warmup"),
+        ({"lr_warmup": 10, "lr_scheduler": "cosine", "optimizer": "Adafactor"}, "Adafactor has a schedule of its own"),
+        ({"lr_scheduler": "adafactor"}, "The schedule adafactor belongs to the optimizer Adafactor"),
         ({"multires_discount": 0.3}, "no effect without iterations"),
         ({"bucket_min": 320, "buckets": False}, "no effect while buckets are off"),
         ({"bucket_step": 320}, "The bucket step is larger than the smallest bucket side (256). Lower it."),
@@ -196,6 +199,25 @@ def test_what_the_trainer_would_ignore_or_must_not_get_is_refused(changes: dict[
     assert any(words in each for each in problems), problems
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr_warmup": 0.1, "lr_scheduler": "cosine"},
+        {"lr_warmup": 0.1, "extra": {"lr_scheduler": "cosine"}},
+        {
+            "lr_warmup": 10,
+            "lr_scheduler": "cosine",
+            "optimizer": "Adafactor",
+            "optimizer_args": ("relative_step=False",),
+        },
+        {"lr_scheduler": "adafactor", "optimizer": "Adafactor"},
+    ],
+)
+def test_schedules_that_fit_are_not_refused(changes: dict[str, Any]) -> None:
+    problems = RECIPE.problems(replace(PLAIN, **changes), READY)
+    assert [each for each in problems if "not set up" not in each] == []
+
+
 def test_a_trainer_refuses_settings_that_it_does_not_use() -> None:
     settings = TrainingSettings(optimizer="Lion", clip_skip=2, stop_on_nan=5)
     assert unused_problems(TinyRecipe(), settings) == [
@@ -214,6 +236,7 @@ def test_a_trainer_refuses_settings_that_it_does_not_use() -> None:
         ({"gradient_accumulation": 2}, 4),
         ({"gpus": 2}, 4),
         ({"buckets": False}, 4),
+        ({"buckets": False, "gpus": 2}, 2),
         ({"max_steps": 50}, 50),
         ({"repeats": 4}, 12),
     ],
@@ -224,6 +247,12 @@ def test_steps_are_counted_as_sd_scripts_counts_them(values: dict[str, Any], ste
     settings = replace(TrainingSettings(batch_size=4, epochs=2, resolution=128, bucket_min=64), **values)
     assert SdScriptsRecipe(None).steps(settings, dataset) == steps
     assert TinyRecipe().steps(settings, dataset) == total_steps(6, settings)
+
+
+def test_an_editors_lock_beside_the_sources_hides_no_option(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("def setup_parser():\n    parser.add_argument('--seed', type=int)\n")
+    (tmp_path / ".#train.py").symlink_to("ann@host.123")
+    assert list(read_options(tmp_path, "train.py") or ()) == ["seed"]
 
 
 def test_a_checkout_of_another_version_is_told_before_the_start(tmp_path: Path) -> None:
