@@ -184,9 +184,14 @@ class AiToolkitRecipe(InstalledTrainer):
         newest = max(found, key=lambda file: file.modified_at)
         path, per_epoch = ended.output_dir / newest.path, ended.steps_per_epoch
         step = newest.step or ended.last_step or 0
-        has_optimizer = is_archive(path.with_name(OPTIMIZER_FILE))
+        optimizer = path.with_name(OPTIMIZER_FILE)
+        has_optimizer = is_archive(optimizer)
         faults = {
             f"Its {OPTIMIZER_FILE} is missing or incomplete.": not has_optimizer,
+            # It is written after the file.
+            f"Its {OPTIMIZER_FILE} is that of a former step: the training ended while it saved.": (
+                has_optimizer and optimizer.stat().st_mtime < path.stat().st_mtime
+            ),
             "It does not say at which step it was saved.": not step,
         }
         return [

@@ -1,6 +1,7 @@
 """A folder of links to a dataset's images, for trainers that write into the folder that they read."""
 
 import math
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,12 +16,12 @@ _RENAMED = {".bmp": ".png"}
 
 def linked_images(source: Path, folder: Path) -> Iterable[tuple[Path, str]]:
     """Make a link per image, and say its caption. Links have numbers: test.png would be a test image to some."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed, perhaps with other images
+    folder.mkdir(parents=True)
     images = sorted(path for path in source.iterdir() if path.suffix.lower() in ENDINGS)
     for number, image in enumerate(images):
         ending = image.suffix.lower()
         link = folder / f"{number:06d}{_RENAMED.get(ending, ending)}"
-        link.unlink(missing_ok=True)
         link.symlink_to(image)
         yield link, read_caption(image.with_suffix(".txt"))
 

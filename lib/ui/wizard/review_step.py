@@ -77,6 +77,8 @@ def steps_text(data: DraftData, settings: TrainingSettings, counted: int | None 
         batch += " within each aspect ratio"
     if settings.gradient_accumulation > 1:
         batch += f" / {settings.gradient_accumulation} batches per step"
+    if settings.gpus > 1 and counted is not None:
+        batch += f" / {settings.gpus} cards"
     return f"{' × '.join(factors)} / {batch} = {count_text(steps, 'step', 'steps')}"
 
 

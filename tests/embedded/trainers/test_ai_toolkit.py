@@ -241,12 +241,18 @@ def test_it_goes_on_from_the_newest_file_of_a_former_attempt(tmp_path: Path) -> 
         file.writestr("data.pkl", b"")
     (state,) = NOWHERE.states(ended)
     assert (state.step, state.epoch, state.problem) == (500, 2, "")
+    os.utime(former / "optimizer.pt", (0, 0))
+    (unfinished,) = NOWHERE.states(ended)
+    assert unfinished.problem == "Its optimizer.pt is that of a former step: the training ended while it saved."
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").touch()
     start = Start(attempt=1, path=state.path, step=500, epoch=2)
     run = make_run(tmp_path, replace(PLAIN, network_weights="/m/first.safetensors"), dataset_path=tmp_path / "images",
                    start=start, start_path=former.parent / state.path)  # fmt: skip
-    for _ in range(2):
-        NOWHERE.prepare(run)
+    NOWHERE.prepare(run)
+    (run.attempt_dir / "dataset" / "000001.png").symlink_to(tmp_path / "deleted meanwhile.png")
+    NOWHERE.prepare(run)
+    assert [path.name for path in (run.attempt_dir / "dataset").iterdir()] == ["000000.png"]
     folder = run.output_dir / "sks кот ねこ v1"
     assert (folder / "sks кот ねこ v1_000000500.safetensors").resolve() == former / "x_000000500.safetensors"
     assert not (folder / "optimizer.pt").is_symlink()  # it will be written over

@@ -173,6 +173,8 @@ def test_the_review_counts_the_steps():
     in_buckets = steps_text(data, replace(VALUES, repeats=2), 60)
     assert in_buckets == "17 images × 2 repeats × 3 epochs / batch size 2 within each aspect ratio = 60 steps"
     one = DraftData(main=Dataset(id="d1", name="d", image_count=1))
+    shared = replace(VALUES, repeats=2, gpus=2, gradient_accumulation=2)
+    assert "/ 2 batches per step / 2 cards = 20 steps" in steps_text(data, shared, 20)
     assert steps_text(one, TrainingSettings(epochs=1)) == "1 image × 1 repeat × 1 epoch / batch size 1 = 1 step"
     assert steps_text(DraftData(main=Dataset(id="d", name="d")), VALUES).startswith("unknown")
 
