@@ -25,6 +25,7 @@ PAGE_TIMEOUT_S = 4.0  # nobody waits longer for a page
 FIRST_TIMEOUT_S = 30.0  # the first submit after a head's start takes seconds, a package of megabytes too
 MOST_ANSWER_BYTES = 32 << 20  # of the nodes' load, 14 kB each; an error needs a hundredth of it
 _CHUNK_BYTES = 64 << 10
+_LEAST_TIMEOUT_S = 0.1
 _SHOWN_CHARACTERS, _MOST_CHARACTERS = 300, 20_000
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
@@ -124,7 +125,7 @@ class RayClient:
 
     def version(self) -> tuple[str, str]:
         """Ray's version, and the name of the session, which is another one once the head forgot all jobs."""
-        found = self._json("GET", "/api/version")
+        found = self._json("/api/version", time.monotonic() + self._timeout_s)
         return str(found.get("ray_version", "")), str(found.get("session_name", ""))
 
     def job(self, job_id: str) -> RayJob | None:
@@ -198,17 +199,19 @@ class RayClient:
         Args:
             with_load: Also host names and what processors, memory and cards do, which is an answer of 14 kB per node.
         """
-        status = self._json("GET", "/api/cluster_status")
-        nodes = self._json("GET", "/api/v0/nodes?detail=1")
+        until = time.monotonic() + self._timeout_s  # for all of it: somebody waits for a page
+        status = self._json("/api/cluster_status", until)
+        nodes = self._json("/api/v0/nodes?detail=1", until)
         # Ray keeps this answer for minutes unless the address is new.
-        load = self._json("GET", f"/nodes?view=summary&_={self._now():.0f}") if with_load else {}
+        load = self._json(f"/nodes?view=summary&_={self._now():.0f}", until) if with_load else {}
         try:
             return cluster_from(status, nodes, load)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._not_understood() from None
 
-    def _json(self, method: str, path: str) -> Mapping[str, Any]:
-        return self._object(self._ask(method, path))
+    def _json(self, path: str, until: float) -> Mapping[str, Any]:
+        left_s = max(_LEAST_TIMEOUT_S, until - time.monotonic())
+        return self._object(self._ask("GET", path, timeout_s=left_s))
 
     def _object(self, answer: _Answer) -> Mapping[str, Any]:
         self._checked(answer)

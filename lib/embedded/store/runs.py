@@ -80,7 +80,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
-    """How an attempt ended. ``progress`` None keeps what was recorded last.
+    """How an attempt ended. ``progress`` and ``node`` None keep what was recorded last.
 
     Attributes:
         goes_on: The next attempt, which is to begin before all other jobs; None when people decide.
@@ -92,6 +92,7 @@ class AttemptEnd:
     exit_code: int | None = None
     last_output_at: float | None = None
     size_bytes: int | None = None
+    node: str | None = None
     goes_on: Start | None = None
 
 
@@ -336,7 +337,7 @@ class RunStore:
             connection.execute(
                 """
                 UPDATE attempts SET status = ?, finished_at = ?, exit_code = ?, progress = ifnull(?, progress),
-                    failure = ?, alarms = ?, last_output_at = ifnull(?, last_output_at)
+                    failure = ?, alarms = ?, last_output_at = ifnull(?, last_output_at), node = ifnull(?, node)
                 WHERE job_id = ? AND number = ? AND status = 'running'
                 """,
                 (
@@ -347,6 +348,7 @@ class RunStore:
                     failure_json(end.verdict.failure),
                     to_json(list(end.verdict.alarms)),
                     end.last_output_at,
+                    end.node,
                     claim.job_id,
                     claim.attempt,
                 ),

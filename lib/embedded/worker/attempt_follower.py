@@ -301,6 +301,7 @@ class AttemptFollower:
                 finished_at=exit_.finished_at,
                 last_output_at=self._last_output_at(),
                 size_bytes=folder_size(self._folder.path.parent),
+                node=self._run.node or None,
                 goes_on=goes_on,
             ),
         )

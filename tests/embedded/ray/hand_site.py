@@ -83,26 +83,31 @@ class FakeTransport:
 
 
 class Site:
-    """A data folder, a cluster, and workers that may be killed."""
+    """A data folder, a cluster, and workers that may be killed.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        settings: Of the cluster as the dashboard asks it; the worker asks ``ray``.
+    """
+
+    def __init__(self, folder: Path, settings: RaySettings = SETTINGS) -> None:
         self.folder = folder
         self.ray = FakeRay()
         self.source = EmbeddedSource(
-            folder, recipes=REFERENCE, launcher=IdleLauncher(folder), executors=("local", "ray"), ray=SETTINGS
+            folder, recipes=REFERENCE, launcher=IdleLauncher(folder), executors=("local", "ray"), ray=settings
         )
         self.dataset_id = self.source.datasets.create("Portraits").id
         (folder / "datasets" / self.dataset_id / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         self.limits = NO_WAIT
         self.resumes_lost = False
         self.transport: FakeTransport | None = None
+        self.desk_type = HandDesk
         self.hire()
 
     def hire(self, **limits: float) -> None:
         """A new worker, as after a kill of the former one."""
         if hasattr(self, "worker"):
             self.worker.close()
-        self.desk = HandDesk(self.ray, ("runner.zip", b"zip"), limits=AT_ONCE)  # type: ignore[arg-type]
+        self.desk = self.desk_type(self.ray, ("runner.zip", b"zip"), limits=AT_ONCE)  # type: ignore[arg-type]
         executor = RayExecutor(SETTINGS, self.desk, limits=self.limits, transport=self.transport)  # type: ignore[arg-type]
         self.worker = Worker(
             self.folder,

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
@@ -19,17 +19,19 @@ JOB = Submission(id="lora-1-a1", entrypoint="true", needs={"CPU": 1.0, "GPU": 2.
 
 
 class Played:
-    """A server that gives one answer per path, and keeps what it was sent."""
+    """A server that gives one answer per path, after ``before``, and keeps what it was sent."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, str, bytes]] = {}
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.before: Callable[[], object] = lambda: None
         played = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 played.seen.append((self.command, self.path, dict(self.headers), body))
+                played.before()
                 path = self.path.split("?")[0]
                 status, kind, data = played.answers.get(path) or played.answers.get("*") or (404, "text/plain", b"")
                 self.send_response(status)
