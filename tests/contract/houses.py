@@ -146,7 +146,7 @@ class EmbeddedHouse:
 class ClusterHouse(EmbeddedHouse):
     """The embedded source where all jobs run on a Ray cluster; nothing is there to answer for it.
 
-    No test of the contract runs a job, and reading jobs does not depend on where they run.
+    Reading jobs does not depend on where they run, and ``test_running`` has houses of its own that run them.
     """
 
     only = "test_changing"

@@ -50,6 +50,7 @@ class StandIn:
         (folder / "jobs").mkdir(parents=True)
         self._port = lasting_port()
         self._jobs: dict[str, _Driver] = {}
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._packages: dict[str, bytes] = {}
         self._cpus, self._lock = 0, RLock()
         self._server: ThreadingHTTPServer | None = None
@@ -87,6 +88,8 @@ class StandIn:
         if self._server is not None:
             self.kill("head")
         kill_all(lambda: living(self._is_ours), quiet_s=0.2)
+        for process in self._processes:
+            process.wait()
 
     def _is_ours(self, process: Any) -> bool:
         return process.environ().get(CLUSTER) == str(self._folder)
@@ -152,6 +155,7 @@ class StandIn:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._processes.append(driver.process)
 
     def _state(self, driver: _Driver) -> dict[str, Any]:
         if driver.process is None and self._cpus and driver.body is None:
