@@ -138,6 +138,16 @@ def test_a_retry_and_a_copy_take_them_over_and_they_can_be_taken_out(filled, ope
     assert "further-0-out" not in [each.key for each in app.button]
 
 
+def test_another_configuration_keeps_those_of_the_job_that_is_left(filled, open_wizard):
+    filled.configs.kept["c2"] = TrainingConfig(id="c2", name="Slow", settings=TrainingSettings(epochs=9))
+    job = Job(id="j1", name="broke", status=JobStatus.FAILED, dataset_id="d1", config_id="c1", created_at=NOW)
+    filled.add(replace(job, more_data=(DOG, PERSON), settings=settings_payload(TrainingSettings())))
+    app = open_wizard(**{"from": "j1", "step": "2"})
+    app = app.selectbox(key="wizard-config").select("c2").run()
+    assert (param(app, "from"), param(app, "configId"), param(app, "more")) == (None, "c2", BOTH)
+    assert "and 2 others" in texts(app)
+
+
 def test_what_the_trainer_cannot_do_is_said_before_anything_is_queued(filled, open_wizard):
     problem = "musubi-tuner has no regularisation images. Take it out, or train on it as on any other."
     filled.on_preview = lambda request: Preview(problems=(problem,) if request.more_data else ())

@@ -1,49 +1,48 @@
 """Step 1 of the wizard: which dataset to train on, with what is known about it beside it."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib import services
-from lib.errors import DashboardError
 from lib.jobs.dataset import Dataset
-from lib.jobs.query import JobQuery
 from lib.sources.protocol import Action
 from lib.ui.datasets.facts import problem_texts, show_thumbnails, summary_text
 from lib.ui.parts.links import DATASETS
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
+from lib.ui.wizard.chosen import Chosen
 from lib.ui.wizard.draft import Draft
 from lib.ui.wizard.more_data_fields import edit_more_data, entered_more_data
-from lib.ui.wizard.navigation import write_entered
+from lib.ui.wizard.navigation import show_navigation, show_steps, write_entered
 
 _KEY = "wizard-dataset"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def usual_dataset(datasets: Sequence[Dataset]) -> str:
-    """The id of the dataset that is most likely wanted: that of the last job, else the newest; one with images."""
-    usable = {each.id: each for each in datasets if each.image_count != 0}
-    with suppress(DashboardError):  # the wizard works without the jobs, too
-        for job in services.latest_jobs(JobQuery()).value.jobs:
-            if job.dataset_id in usable:
-                return job.dataset_id
-    return max(usable.values(), key=lambda each: each.created_at or _EPOCH, default=Dataset(id="", name="")).id
+def show_dataset_step(chosen: Chosen, steps: DeltaGenerator, bar: DeltaGenerator) -> None:
+    """The whole step; ``steps`` and ``bar`` are the places of its navigation."""
+    pick_dataset(chosen)
+    kept = {"datasetId": chosen.dataset.id if chosen.dataset else ""}
+    entered = partial(entered_dataset, chosen.draft, chosen.datasets)
+    with steps:
+        show_steps(1, chosen=kept, entered=entered)
+    with bar:
+        problem = chosen.data_problem
+        show_navigation(1, chosen=kept, entered=entered, problem=problem, is_blocked=bool(problem))
 
 
-def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Draft) -> Dataset | None:
-    """The select box "Dataset" and what is known about the chosen one; None while none is chosen."""
-    by_id = {dataset.id: dataset for dataset in datasets}
-    if not datasets:
+def pick_dataset(chosen: Chosen) -> None:
+    """The select box "Dataset", what is known about the chosen one, and the further ones."""
+    draft, by_id, dataset = chosen.draft, chosen.datasets, chosen.dataset
+    if not by_id:
         refused = services.reason_against(Action.CHANGE_DATASETS)
         st.info(f"There are no datasets yet. {escaped(refused) or 'Create one and upload images first.'}")
         st.page_link(DATASETS.file, label="Datasets", icon=":material/photo_library:")
-        return None
+        return
     entered = partial(entered_dataset, draft, by_id)
-    follow_url(_KEY, chosen.id if chosen else None)
+    follow_url(_KEY, dataset.id if dataset else None)
     left, right = st.columns(2, gap="large")
     left.selectbox(
         "Dataset",
@@ -55,13 +54,12 @@ def pick_dataset(datasets: Sequence[Dataset], chosen: Dataset | None, draft: Dra
         args=(entered,),
     )
     with right:
-        if chosen is None:
+        if dataset is None:
             gone = escaped(draft.dataset_id, limit=80)
             st.warning(f"The dataset {gone} is not there any more. Choose another one.")
         else:
-            show_dataset_summary(chosen)
-    edit_more_data(by_id, chosen.id if chosen else "", draft, entered)
-    return chosen
+            show_dataset_summary(dataset)
+    edit_more_data(by_id, dataset.id if dataset else "", draft, entered)
 
 
 def entered_dataset(draft: Draft, datasets: Mapping[str, Dataset]) -> dict[str, str | None]:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib import services
 from lib.errors import DashboardError, InvalidRequest, SubmissionUnsure
+from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
 from lib.jobs.job_request import JobRequest
 from lib.jobs.setting_kinds import value_text
@@ -33,8 +35,9 @@ from lib.ui.parts.settings_table import MAX_VALUE_CHARS, setting_rows, settings_
 from lib.ui.parts.text import escaped
 from lib.ui.parts.trainer_check import show_trainer_check
 from lib.ui.parts.url import follow_url
+from lib.ui.wizard.chosen import Chosen
 from lib.ui.wizard.draft import NOTIFY, DraftData, submission_id, write_draft
-from lib.ui.wizard.navigation import bottom_bar, show_back
+from lib.ui.wizard.navigation import bottom_bar, is_retry, show_back, show_steps
 
 # A job that is older than this was not made by the click that just happened.
 FRESH = timedelta(seconds=60)
@@ -51,6 +54,31 @@ _LABELS = {
     "time_limit_s": "Time limit",
     **{name: each.label for name, each in SETTINGS.items()},
 }
+
+
+def show_review_step(
+    chosen: Chosen, dataset: Dataset, steps: DeltaGenerator, bar: DeltaGenerator, *, is_locked: bool
+) -> None:
+    """The whole step; ``steps`` and ``bar`` are the places of its navigation. ``is_locked``: nothing may be started."""
+    draft, origin = chosen.draft, chosen.origin
+    with steps:
+        show_steps(3, chosen={})
+    request = JobRequest(
+        name=draft.name.strip(),
+        dataset_id=dataset.id,
+        config_id=chosen.config.id if chosen.config else None,
+        settings=chosen.settings,
+        submission_id="preview",
+        time_limit_s=None if chosen.limit_min is None else 60 * chosen.limit_min,
+        retry_of=origin.id if origin and is_retry(origin) else None,
+        notify=draft.notify,
+        more_data=draft.more_data,
+    )
+    data = DraftData(main=dataset, more=tuple((each, chosen.datasets[each.dataset_id]) for each in draft.more_data))
+    has_problems = show_review(request, chosen.swept, data, chosen.config, origin)
+    edit_notify(draft.notify)
+    with bar:
+        show_start(request, chosen.swept, blocked=has_problems or is_locked)
 
 
 def steps_text(data: DraftData, settings: TrainingSettings, counted: int | None = None) -> str:

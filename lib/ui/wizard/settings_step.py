@@ -1,12 +1,16 @@
 """Step 2 of the wizard: configuration, job name, and values changed for this one job."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib import services
 from lib.jobs.dataset import Dataset
 from lib.jobs.job import Job
+from lib.jobs.more_data import more_data_json
 from lib.jobs.setting_kinds import Setting, value_text
 from lib.jobs.training_settings import (
     ENTERED,
@@ -24,9 +28,11 @@ from lib.ui.parts.notes import show_note
 from lib.ui.parts.settings_form import config_obstacles, show_field, show_field_note, show_folded, show_in_rows
 from lib.ui.parts.text import escaped, plain
 from lib.ui.parts.url import follow_url
+from lib.ui.wizard.chosen import Chosen
 from lib.ui.wizard.draft import (
     CHANGEABLE,
     LIMIT,
+    MORE,
     NO_NAME,
     TIME_LIMIT,
     Draft,
@@ -34,7 +40,7 @@ from lib.ui.wizard.draft import (
     time_limit_problem,
     write_draft,
 )
-from lib.ui.wizard.navigation import Entered, write_entered
+from lib.ui.wizard.navigation import Entered, show_navigation, show_steps, write_entered
 from lib.ui.wizard.sweep_fields import SEVERAL, edit_sweep, swept_parameters, typed_problem
 
 _CONFIG_KEY, _NAME_KEY, _LIMIT_KEY = "wizard-config", "wizard-name", "wizard-time-limit"
@@ -43,28 +49,44 @@ _REFUSED = "wizard-refused"
 _NAMED_DIFFERENCES = 3
 
 
-def show_settings(
-    dataset: Dataset,
-    configs: Sequence[TrainingConfig],
-    config: TrainingConfig | None,
-    draft: Draft,
-    now: TrainingSettings,
-    limit_min: int | None,
-    origin: Job | None,
-    entered: Entered,
-) -> None:
+def show_settings_step(chosen: Chosen, dataset: Dataset, steps: DeltaGenerator, bar: DeltaGenerator) -> None:
+    """The whole step; ``steps`` and ``bar`` are the places of its navigation."""
+    config_id = chosen.config.id if chosen.config else ""
+    entered = partial(entered_values, config_id, chosen.before)
+    show_settings(chosen, dataset, entered)
+    kept = {"configId": config_id}
+    with steps:
+        show_steps(2, chosen=kept, entered=entered, ready=is_complete)
+    with bar:
+        # A place of its own: what appears there for the first time must not replace the buttons below it.
+        with st.container(gap="xsmall"):
+            was_refused = show_refusal()
+            show_changes(chosen.config, chosen.settings, chosen.draft)
+        is_said = (chosen.draft.step > 2 or not chosen.has_settings) and not was_refused
+        show_navigation(
+            2,
+            chosen=kept,
+            entered=entered,
+            problem=chosen.settings_problem if is_said else "",
+            is_blocked=not chosen.has_settings,
+            ready=is_complete,
+        )
+
+
+def show_settings(chosen: Chosen, dataset: Dataset, entered: Entered) -> None:
     """All fields: suspect values first, then what to train with and the name beside the numbers."""
-    fields = _Fields(now, config, entered)
+    draft, now = chosen.draft, chosen.settings
+    fields = _Fields(now, chosen.config, entered)
     if marks := [name for name in draft.marks if name not in draft.swept]:
-        _show_suspects(fields, marks, origin)
+        _show_suspects(fields, marks, chosen.origin)
     left, right = st.columns([2, 3], gap="large")
     with left:
         others = f", and {count_text(len(draft.more_data), 'other', 'others')}" if draft.more_data else ""
         show_note(f"Dataset: {dataset.name} ({count_text(dataset.image_count, 'image', 'images')}){others}")
-        pick_config(configs, config, draft)
-        show_obstacles(config, now, dataset, draft)
+        pick_config(chosen.configs, chosen.config, draft)
+        show_obstacles(chosen.config, now, dataset, draft)
         edit_name(draft, entered)
-        edit_time_limit(limit_min, entered)
+        edit_time_limit(chosen.limit_min, entered)
         edit_sweep(now.trainer, draft.swept, entered)
     with right:
         elsewhere = {*draft.marks, *draft.swept}
@@ -98,7 +120,7 @@ def pick_config(configs: Sequence[TrainingConfig], config: TrainingConfig | None
         format_func=lambda each: _config_label(by_id[each]),
         placeholder="Choose a configuration",
         on_change=_choose_config,
-        args=(draft.dataset_id,),
+        args=(draft,),
     )
     if config is None and draft.config_id:
         gone = f"The configuration {escaped(draft.config_id, limit=80)} is not there any more."
@@ -126,10 +148,11 @@ def _config_label(config: TrainingConfig) -> str:
     return plain(config.name, limit=100) + (" (default)" if config.is_default else "")
 
 
-def _choose_config(dataset_id: str) -> None:
+def _choose_config(draft: Draft) -> None:
     """Take the new configuration's values. What came from a job goes into the URL, because the job is dropped."""
-    dataset = st.query_params.get("datasetId", dataset_id) or None
-    write_draft({"datasetId": dataset, **_without_changes(), "configId": _state(_CONFIG_KEY)})
+    dataset = st.query_params.get("datasetId", draft.dataset_id) or None
+    more = more_data_json([replace(each, name="") for each in draft.more_data]) or None
+    write_draft({"datasetId": dataset, MORE: more, **_without_changes(), "configId": _state(_CONFIG_KEY)})
 
 
 def edit_name(draft: Draft, entered: Entered) -> None:
@@ -287,5 +310,5 @@ def show_changes(config: TrainingConfig | None, now: TrainingSettings, draft: Dr
             icon=":material/undo:",
             type="tertiary",
             on_click=_choose_config,
-            args=(draft.dataset_id,),
+            args=(draft,),
         )
