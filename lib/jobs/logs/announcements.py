@@ -1,6 +1,8 @@
-"""What a trainer announces before its first step, in lines of its own: totals, epochs, the name of the job."""
+"""What a trainer announces in lines of its own: totals, epochs, the name of the job, what it is busy with."""
 
+from lib.jobs.job import Stage
 from lib.jobs.logs.trainer_words import (
+    COMMAND_STEP,
     EPOCH_INCREMENTED,
     EPOCH_LINE,
     HEADER_NUMBER,
@@ -11,6 +13,8 @@ from lib.jobs.logs.trainer_words import (
     OPENING,
     RESUME_STATE,
     SKIPPING,
+    STAGE_WORD,
+    STAGES,
     STEP_IGNORED,
     STEP_OF_LOADED,
     TRAIN_STATE,
@@ -67,3 +71,21 @@ def note_epoch(run: TrainingRun, text: bytes) -> None:
         run.note_epoch_of_resume()
     elif match := EPOCH_INCREMENTED.search(text):
         run.epoch_line = max(run.epoch_line, int(match[1] or match[2]))
+
+
+def stage_before_steps(text: bytes) -> Stage | None:
+    """What a line before the first step says that the trainer is busy with; None when it says nothing of it."""
+    if step := COMMAND_STEP.match(text):
+        return Stage.CACHING_LATENTS if b"cache" in step[1] else Stage.LOADING_MODEL
+    return Stage.CACHING_LATENTS if b"aching latents" in text else None
+
+
+def stage_between_steps(text: bytes) -> Stage | None:
+    """The same of a line after the first step."""
+    if b"model saved." in text:
+        return Stage.FINISHED
+    may_tell = b"aving" in text or b"ampl" in text or b"saved in" in text or b"ploading to " in text
+    if not may_tell and b"Running val" not in text and b"Generating" not in text:
+        return None
+    words = STAGE_WORD.search(text)
+    return STAGES[words[0]] if words else None

@@ -4,7 +4,7 @@ import math
 import re
 
 from lib.jobs.job import LossPoint, Progress, Stage
-from lib.jobs.logs.announcements import is_opening, note_epoch, note_header, note_loaded, note_state
+from lib.jobs.logs import announcements
 from lib.jobs.logs.eta import StepPace
 from lib.jobs.logs.facts import Facts, number, read_facts
 from lib.jobs.logs.loss_series import LossSeries
@@ -23,12 +23,9 @@ from lib.jobs.logs.tqdm_bar import (
     without_escapes,
 )
 from lib.jobs.logs.trainer_words import (
-    COMMAND_STEP,
     FACTS,
     LEARNING_RATE,
     PERCENT,
-    STAGE_WORD,
-    STAGES,
     TABLE_HEAD,
     TABLE_ROW,
     VALIDATION_LOSS,
@@ -311,19 +308,19 @@ class ProgressParser:
     def _take_text(self, text: bytes) -> None:
         if self._messages.lines or b"resume train" in text or b"train state from" in text:
             for message in self._messages.take(text):
-                note_state(self._run, message)
-        if self._run.done is not None and not self._is_reread and is_opening(text):
+                announcements.note_state(self._run, message)
+        if self._run.done is not None and not self._is_reread and announcements.is_opening(text):
             self._begin_run()
         if self._run.is_in_table or b"raining Loss" in text:
             self._take_table(text)
-        note_loaded(self._run, text)
+        announcements.note_loaded(self._run, text)
         if b"poch" in text:
-            note_epoch(self._run, text)
+            announcements.note_epoch(self._run, text)
             if frame := parse_rich_bar(text):
                 self._run.first_epoch = 0
                 self._take_frame(frame)
         if self._run.done is None or b"steps" in text:
-            note_header(self._run, text)
+            announcements.note_header(self._run, text)
         if (b"oss" in text or b"step=" in text) and FACTS.search(text, 0, 2_000):
             self._take_facts(text)
         if b"NaN detected in latents" in text:
@@ -391,17 +388,7 @@ class ProgressParser:
         if self._stage is Stage.FINISHED:
             return
         if self._run.done is None:
-            if step := COMMAND_STEP.match(text):
-                self._stage = Stage.CACHING_LATENTS if b"cache" in step[1] else Stage.LOADING_MODEL
-            elif b"aching latents" in text:
-                self._stage = Stage.CACHING_LATENTS
-            return
-        if b"model saved." in text:
-            self._stage = Stage.FINISHED
-            return
-        may_tell = b"aving" in text or b"ampl" in text or b"saved in" in text or b"ploading to " in text
-        if not may_tell and b"Running val" not in text and b"Generating" not in text:
-            return
-        if words := STAGE_WORD.search(text):
-            self._pause(STAGES[words[0]])
+            self._stage = announcements.stage_before_steps(text) or self._stage
+        elif stage := announcements.stage_between_steps(text):
+            self._pause(stage)
             self._run.final_saved |= b"pytorch_lora_weights" in text and b"checkpoint-" not in text
