@@ -58,7 +58,6 @@ class Cluster:
     """What a cluster has now, at its last answer."""
 
     nodes: tuple[ClusterNode, ...]
-    version: str = ""
 
     def total(self, resource: str) -> float:
         """How much of a resource all nodes have together."""

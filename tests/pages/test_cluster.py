@@ -67,6 +67,12 @@ def test_an_empty_installation_shows_what_its_cluster_has(source: MemorySource, 
     assert "Free now: 9 of 10 CPU, 0 of 1 GPU" in said
 
 
+def test_a_cluster_without_nodes_says_so(clustered: MemorySource, open_page: OpenPage) -> None:
+    clustered.cluster = lambda: Cluster(nodes=())
+    assert "Free now: nothing, for the cluster has no nodes now" in texts(open_page("overview"))
+    assert "The cluster has no nodes now." in texts(open_page("job", id="p"))
+
+
 def test_a_waiting_job_says_what_it_waits_for_and_a_running_one_where_it_is(
     clustered: MemorySource, open_page: OpenPage
 ) -> None:

@@ -123,10 +123,9 @@ class RayClient:
         """Give the connections back."""
         self._session.close()
 
-    def version(self) -> tuple[str, str]:
-        """Ray's version, and the name of the session, which is another one once the head forgot all jobs."""
-        found = self._json("/api/version", time.monotonic() + self._timeout_s)
-        return str(found.get("ray_version", "")), str(found.get("session_name", ""))
+    def version(self) -> str:
+        """Ray's version."""
+        return str(self._json("/api/version", time.monotonic() + self._timeout_s).get("ray_version", ""))
 
     def job(self, job_id: str) -> RayJob | None:
         """What Ray knows about a job; None when it knows none of this id."""

@@ -1,4 +1,4 @@
-"""Runs attempts on a Ray cluster whose nodes see the data folder at the same path.
+"""Runs attempts on a Ray cluster, whose nodes see the data folder at the same path, or reach it through a store.
 
 Ray only runs them: the attempt's folder says what happens, and Ray's word counts where nothing there does.
 """
@@ -72,7 +72,8 @@ class RayExecutor(Executor):
         uncounted = [
             errand.submission.needs
             for errand in self._errands.values()
-            if errand.running_since is None or at - errand.running_since < self._limits.counted_s
+            if not errand.is_over
+            and (errand.running_since is None or at - errand.running_since < self._limits.counted_s)
         ]
         return () if fits(needs, cluster, uncounted) else None
 

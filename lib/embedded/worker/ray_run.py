@@ -65,6 +65,7 @@ class RayRun(Run):
         self._beat: float | None = None
         self._beat_at = time.monotonic()
         self._over_at: float | None = None
+        self._missing_at: float | None = None
         self._alive_at = claim.started_at
         self._node = ""
         record = SubmissionRecord.read(folder, claim)
@@ -152,8 +153,10 @@ class RayRun(Run):
         return self._folder.read_exit() is None and not self._errand.is_over
 
     def has_processes(self) -> bool:
-        """The same, where its folder is missing: it is stopped then."""
-        self._errand.wants_stop = True
+        """The same, where its folder is missing: it is stopped when that lasts."""
+        self._missing_at = self._missing_at or time.monotonic()
+        if time.monotonic() - self._missing_at >= self._limits.missing_s:
+            self._errand.wants_stop = True
         return self._errand.job is not None and not self._errand.is_over
 
     def clear(self) -> None:
@@ -175,6 +178,7 @@ class RayRun(Run):
             # The node's clock may be wrong: it ended between the last look and now.
             at = min(max(exit_.finished_at, self._alive_at), time.time())
             return self._explained(replace(exit_, finished_at=at))
+        self._missing_at = None
         errand, is_stopping = self._errand, self._is_stop_wanted()
         errand.wants_stop = errand.wants_stop or is_stopping
         quiet_s, exit_ = self._quiet_s(), None

@@ -25,6 +25,7 @@ class RayLimits:
         lost_s: A job that Ray forgot, without a sign of life for so long, is lost. Time in which no sign could be
             seen does not count.
         gone_s: The same for a job whose cluster does not answer.
+        missing_s: An attempt whose folder is missing for so long is stopped.
         deaf_s: A store that did not answer for so long shows no sign of life, and no lack of one.
         stop_margin_s: What Ray waits beyond the trainer's own time to stop.
     """
@@ -36,6 +37,7 @@ class RayLimits:
     away_s: float = 20.0
     lost_s: float = 90.0
     gone_s: float = 900.0
+    missing_s: float = 30.0
     deaf_s: float = 20.0
     stop_margin_s: float = 20.0
 

@@ -100,8 +100,7 @@ def _look_at_disk(store: Store, data_dir: Path) -> tuple[bool | None, str]:
 
 def _look_at_cluster(client: "RayClient") -> tuple[bool | None, str]:
     """Whether it answers and takes the token, its version, and what it has."""
-    version, _ = client.version()
-    found = client.cluster()
+    version, found = client.version(), client.cluster()
     nodes = count_text(len(found.nodes), "node", "nodes")
     cards, processors = f"{found.total('GPU'):g} GPU", f"{found.total('CPU'):g} CPU"
     if not found.nodes:

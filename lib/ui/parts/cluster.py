@@ -23,6 +23,8 @@ def place_text(job: Job) -> str:
 
 def free_text(cluster: Cluster) -> str:
     """``4 of 8 CPU, 1 of 2 GPU, 12 GB of 64 GB memory``."""
+    if not cluster.nodes:
+        return "nothing, for the cluster has no nodes now"
     names = dict.fromkeys([CPU, GPU, *(name for node in cluster.nodes for name in node.total if name != MEMORY)])
     counts = [f"{cluster.free(name):g} of {cluster.total(name):g} {name}" for name in names if cluster.total(name)]
     memory = f"{size_text(int(cluster.free(MEMORY)))} of {size_text(int(cluster.total(MEMORY)))} memory"

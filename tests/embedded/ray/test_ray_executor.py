@@ -115,6 +115,40 @@ def test_nothing_is_submitted_that_does_not_fit_and_what_never_fits_blocks_nobod
     assert site.job(third).status is JobStatus.CANCELLED
 
 
+def test_what_has_ended_there_takes_no_room_though_its_files_are_still_to_come(site: Site) -> None:
+    site.ray.nodes = (node(CPU=1.0),)
+    site.transport = FakeTransport()
+    site.transport.is_seen = False
+    site.hire()
+    first, second = site.submit("first"), site.submit("second")
+    site.ray.end(site.started(first), "get-succeeded")
+    site.step(3)
+    assert site.job(first).status is JobStatus.RUNNING
+    assert site.started(second)
+
+
+def test_a_folder_that_is_away_for_a_moment_ends_no_training(site: Site) -> None:
+    job = site.submit()
+    ray_id = site.started(job)
+    site.ray.run(ray_id)
+    play_runner(site.attempt(job), log=LOG)
+    site.step(2)
+    jobs = site.folder / "jobs"
+    jobs.rename(site.folder / "away")
+    site.step(3)
+    (site.folder / "away").rename(jobs)
+    site.step(2)
+    assert (site.ray.stopped, site.job(job).status) == ([], JobStatus.RUNNING)
+    site.limits = replace(NO_WAIT, missing_s=0)
+    site.hire(gone_after_s=0)
+    site.step(2)
+    jobs.rename(site.folder / "deleted")
+    site.step(3)
+    assert site.ray.stopped
+    site.ray.jobs[ray_id] = RayJob(id=ray_id, status="STOPPED")
+    assert site.until(job, lambda now: now.status.is_terminal).status is JobStatus.LOST
+
+
 def test_a_long_queue_starts_in_many_rounds_so_that_what_runs_is_followed(site: Site) -> None:
     for number in range(3):
         site.submit(f"job {number}")
