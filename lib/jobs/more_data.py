@@ -15,7 +15,7 @@ MOST_TEXT_CHARS, MOST_NUMBER = 100_000, 1_000_000
 _NO_LIST = "It is no list of datasets."
 # As sd-scripts reads the names of folders: ``extract_dreambooth_params`` in library/config_util.py.
 _KOHYA_FOLDER = re.compile(r"(?P<repeats>[0-9]{1,5})_(?P<words>.+)")
-_REPEATS, _WORDS = SETTINGS["repeats"], SETTINGS["class_tokens"]
+_REPEATS, _WORDS, _PREFIX = SETTINGS["repeats"], SETTINGS["class_tokens"], SETTINGS["caption_prefix"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class MoreData:
         name: What the dataset is called; empty where only its id is known.
         repeats: How often each of its images counts in an epoch.
         class_tokens: The words of an image that has no caption; empty for none.
+        caption_prefix: Put before its captions; empty: that of the job, and of regularisation images none.
         is_regularisation: Its images keep what the base model knows of their kind; they are not what is learned.
     """
 
@@ -33,6 +34,7 @@ class MoreData:
     name: str = ""
     repeats: int = 1
     class_tokens: str = ""
+    caption_prefix: str = ""
     is_regularisation: bool = False
 
     @property
@@ -42,6 +44,7 @@ class MoreData:
             self.name or self.dataset_id,
             count_text(self.repeats, "repeat", "repeats"),
             f'"{self.class_tokens}"' if self.class_tokens else "",
+            f'prefix "{self.caption_prefix}"' if self.caption_prefix else "",
             "regularisation" if self.is_regularisation else "",
         ]
         return ", ".join(filter(None, parts))
@@ -69,7 +72,12 @@ def more_data_problem(main_id: str, more: Sequence[MoreData]) -> str:
         # sd-scripts counts a folder that is named twice only once.
         return f"The dataset {_called(twice)} is chosen twice. Take one out, or give it more repeats."
     for each in more:
-        if problem := _REPEATS.problem(each.repeats) or _WORDS.problem(each.class_tokens):
+        found = (
+            _REPEATS.problem(each.repeats),
+            _WORDS.problem(each.class_tokens),
+            _PREFIX.problem(each.caption_prefix),
+        )
+        if problem := next(filter(None, found), ""):
             return f"{problem.rstrip('.')} (the further dataset {_called(each)})."
     return ""
 
@@ -105,16 +113,17 @@ def more_data_from(text: str | None) -> tuple[MoreData, ...]:
 
 def _from_values(values: Mapping[str, Any]) -> MoreData:
     repeats, is_regularisation = values.get("repeats", 1), values.get("is_regularisation", False)
-    texts = [values.get(name, "") for name in ("dataset_id", "name", "class_tokens")]
+    texts = [values.get(name, "") for name in ("dataset_id", "name", "class_tokens", "caption_prefix")]
     is_whole = isinstance(repeats, int) and not isinstance(repeats, bool) and abs(repeats) <= MOST_NUMBER
     if not is_whole or not isinstance(is_regularisation, bool) or not all(map(_is_text, texts)):
         raise ValueError(_NO_LIST)
-    dataset_id, name, class_tokens = texts
+    dataset_id, name, class_tokens, caption_prefix = texts
     return MoreData(
         dataset_id=dataset_id,
         name=name,
         repeats=repeats,
         class_tokens=class_tokens,
+        caption_prefix=caption_prefix,
         is_regularisation=is_regularisation,
     )
 

@@ -5,11 +5,12 @@ from lib.jobs.more_data import MOST_MORE_DATA, MoreData, more_data_from, more_da
 
 DOG = MoreData(dataset_id="dog-1", name="Dog", repeats=5, class_tokens='a "dog"')
 PERSON = MoreData(dataset_id="person-1", is_regularisation=True)
+CAT = MoreData(dataset_id="cat-1", caption_prefix="sks cat, ")
 
 
 def test_further_datasets_come_back_as_they_were_written_and_usual_values_take_no_room() -> None:
-    text = more_data_json([DOG, PERSON])
-    assert more_data_from(text) == (DOG, PERSON)
+    text = more_data_json([DOG, CAT, PERSON])
+    assert more_data_from(text) == (DOG, CAT, PERSON)
     assert text.endswith('{"dataset_id":"person-1","is_regularisation":true}]')
     assert more_data_json([]) == ""
     assert more_data_from("") == more_data_from(None) == more_data_from("[]") == ()
@@ -39,6 +40,7 @@ def test_other_text_is_refused(text: str) -> None:
         ([MoreData(dataset_id="a", repeats=0)], "Repeats must be between 1 and 1000 (the further dataset 'a')."),
         ([MoreData(dataset_id="a", class_tokens="x\ny")], "control character"),
         ([MoreData(dataset_id="a", class_tokens="x" * 501)], "the further dataset 'a'"),
+        ([MoreData(dataset_id="a", caption_prefix="x" * 501)], "Caption prefix must have at most 500 characters"),
         ([MoreData(dataset_id=str(n)) for n in range(MOST_MORE_DATA)], ""),
         ([MoreData(dataset_id=str(n)) for n in range(MOST_MORE_DATA + 1)], "at most 20 further datasets"),
     ],
@@ -52,6 +54,7 @@ def test_what_no_trainer_could_use_is_refused(more: list[MoreData], words: str) 
 def test_what_is_said_of_a_dataset_is_one_line() -> None:
     assert DOG.text == 'Dog, 5 repeats, "a "dog""'
     assert PERSON.text == "person-1, 1 repeat, regularisation"
+    assert CAT.text == 'cat-1, 1 repeat, prefix "sks cat, "'
 
 
 @pytest.mark.parametrize(

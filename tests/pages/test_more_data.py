@@ -52,7 +52,10 @@ def test_datasets_are_added_changed_and_taken_out_again(filled, open_wizard):
     app = button(open_wizard(datasetId="d1"), "Add another dataset").click().run()
     assert said(app) == [{"dataset_id": "d2"}], "the first one that has images and is not chosen yet"
     field(app, "Repeats").set_value(5)
+    field(app, "Caption prefix").set_value("sks dog, ")
     app = field(app, "Words instead of a caption").set_value("a dog").run()
+    assert said(app)[0]["caption_prefix"] == "sks dog, "
+    app = field(app, "Caption prefix").set_value("").run()
     app = button(app, "Add another dataset").click().run()
     assert field(app, "Further dataset", 1).value == "d3"
     app = field(app, "Regularisation", 1).check().run()

@@ -84,8 +84,8 @@ class CommandRecipe(Recipe):
             return super().more_problems(settings, more)
         if any(each.said != MoreData(dataset_id=each.said.dataset_id, name=each.said.name) for each in more):
             return [
-                f"The command {self.name} takes the folders of further datasets only: no repeats, words or "
-                "regularisation. Set them back."
+                f"The command {self.name} takes the folders of further datasets only: no repeats, words, "
+                "prefix or regularisation. Set them back."
             ]
         return dataset_problems_of(more)
 

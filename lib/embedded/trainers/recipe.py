@@ -134,6 +134,7 @@ class Recipe(Protocol):
         label: What people read where they choose it.
         uses_gpu: Whether a card is set aside for it, where the machine has any.
         parameters: Setting -> what the trainer calls it, of all settings that it uses.
+        takes_prefixes: Whether a further dataset may have a caption prefix of its own.
         takes_weights: Whether ``command`` also goes on from a LoRA file (``run.start`` that is no state).
         counts_anew: What the names of its files count from 0 again after a resume: ``step``, ``epoch``. A trainer with
             ``epoch`` is told only the rest of the training, ``settings.epochs - run.start.epoch``; any other is told
@@ -145,6 +146,7 @@ class Recipe(Protocol):
     label: str
     uses_gpu: bool = True
     parameters: Mapping[str, Parameter] = MappingProxyType({})
+    takes_prefixes: bool = False
     takes_weights: bool = False
     counts_anew: frozenset[str] = frozenset()
     steps_note: str = ""
@@ -215,6 +217,15 @@ def unused_problems(
         *(problems if unused else []),
         *(f"{SETTINGS[name].label} must be one of: {', '.join(words)}." for name, words in wrong.items()),
     ]
+
+
+def further_problems(recipe: Recipe, settings: TrainingSettings, more: Sequence[MoreFolder]) -> list[str]:
+    """Why the recipe's trainer cannot train on these datasets beside the main one; empty when it can."""
+    if not more:
+        return []
+    is_prefixed = any(each.said.caption_prefix for each in more) and not recipe.takes_prefixes
+    problem = f"{recipe.name} has one caption prefix for all datasets. Empty those of the further ones."
+    return [*([problem] if is_prefixed else []), *recipe.more_problems(settings, more)]
 
 
 def base_problems(recipe: Recipe, settings: TrainingSettings) -> list[str]:

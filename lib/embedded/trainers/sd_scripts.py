@@ -74,6 +74,7 @@ class SdScriptsRecipe(InstalledTrainer):
     name = "sd-scripts"
     label = "sd-scripts (SD 1.5 to 3, SDXL, FLUX.1, Lumina, Anima)"
     parameters = PARAMETERS
+    takes_prefixes = True
     takes_weights = True
     counts_anew = frozenset({"step"})
     # Its loop over epochs begins at the one of the state and ends with a whole one (train_network.py, epoch_to_start).
@@ -290,8 +291,10 @@ def _subset(more: MoreFolder) -> dict[str, Any]:
     subset: dict[str, Any] = {"image_dir": str(more.path), "num_repeats": said.repeats}
     if said.class_tokens:
         subset["class_tokens"] = said.class_tokens
-    # The prefix names what is learned, which these images do not show.
-    return {**subset, "is_reg": True, "caption_prefix": ""} if said.is_regularisation else subset
+    # The job's prefix names what is learned, which images for regularisation do not show.
+    if said.caption_prefix or said.is_regularisation:
+        subset["caption_prefix"] = said.caption_prefix
+    return {**subset, "is_reg": True} if said.is_regularisation else subset
 
 
 def _architecture_problems(extra: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.embedded.datasets.library import DatasetFolder
 from lib.embedded.files.attempt_folder import AttemptFolder, RunSpec
 from lib.embedded.store.runs import Claim, RunStore
-from lib.embedded.trainers.recipe import MoreFolder, Recipe, TrainingRun, base_problems
+from lib.embedded.trainers.recipe import MoreFolder, Recipe, TrainingRun, base_problems, further_problems
 from lib.embedded.trainers.resume_points import sum_known
 from lib.embedded.worker.attempt_end import NotRunnable
 from lib.embedded.worker.executor import Executor, Need
@@ -40,7 +40,7 @@ class AttemptStart:
             *_gpu_problems(claim),
             *self._start_problems(claim, recipe),
             *recipe.problems(claim.settings, training.dataset),
-            *(recipe.more_problems(claim.settings, training.more) if training.more else ()),
+            *further_problems(recipe, claim.settings, training.more),
             *base_problems(recipe, claim.settings),
         ]
         if problems:

@@ -8,7 +8,15 @@ from statistics import median
 from lib.embedded.files.attempt_folder import AttemptFolder
 from lib.embedded.files.disk_space import free_bytes
 from lib.embedded.store.jobs import Store
-from lib.embedded.trainers.recipe import NO_MORE, MoreFolder, Recipe, TrainingRun, base_problems, unused_problems
+from lib.embedded.trainers.recipe import (
+    NO_MORE,
+    MoreFolder,
+    Recipe,
+    TrainingRun,
+    base_problems,
+    further_problems,
+    unused_problems,
+)
 from lib.errors import StoreError
 from lib.jobs.dataset import Dataset
 from lib.jobs.job_request import JobRequest
@@ -74,7 +82,7 @@ class Planner:
             *unused_problems(recipe, request.settings, self._places.parameters),
             *self._gpu_problems(request, recipe),
             *others,
-            *(recipe.more_problems(request.settings, more) if more else ()),
+            *further_problems(recipe, request.settings, more),
             *base_problems(recipe, request.settings),
         )
         writes, free = recipe.expected_bytes(request.settings), self._free_bytes()

@@ -37,7 +37,7 @@ class ParameterRow:
 def parameter_rows(jobs: Sequence[Job]) -> list[ParameterRow]:
     """Every parameter that any of the jobs has, grouped, in the order of the settings' one table."""
     further: dict[str, list[str | None]] = {
-        "Further datasets": ["; ".join(each.text for each in job.more_data) for job in jobs]
+        "Further datasets": ["; ".join(each.text for each in job.more_data) or "none" for job in jobs]
     }
     named: dict[str, list[str | None]] = {
         "Dataset": [job.dataset_name or job.dataset_id for job in jobs],

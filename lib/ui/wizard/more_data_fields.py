@@ -66,6 +66,7 @@ def _show_line(number: int, each: MoreData, datasets: Mapping[str, Dataset], dra
     follow_url(keys["dataset_id"], each.dataset_id if each.dataset_id in datasets else None)
     follow_url(keys["repeats"], each.repeats)
     follow_url(keys["class_tokens"], each.class_tokens)
+    follow_url(keys["caption_prefix"], each.caption_prefix)
     follow_url(keys["is_regularisation"], each.is_regularisation)
     changed: dict[str, Any] = {"on_change": write_entered, "args": (entered,)}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"further-{number}"):
@@ -85,6 +86,14 @@ def _show_line(number: int, each: MoreData, datasets: Mapping[str, Dataset], dra
             placeholder="none",
             help=SETTINGS["class_tokens"].hint,
             width=240,
+            **changed,
+        )
+        st.text_input(
+            "Caption prefix",
+            key=keys["caption_prefix"],
+            placeholder="none" if each.is_regularisation else "that of the job",
+            help="Put before the captions of this dataset.",
+            width=200,
             **changed,
         )
         st.checkbox("Regularisation", key=keys["is_regularisation"], help=_PURPOSE, width="content", **changed)
@@ -121,6 +130,7 @@ def _entered(number: int, each: MoreData, datasets: Mapping[str, Dataset]) -> Mo
         name=each.name if chosen == each.dataset_id else "",
         repeats=1 if repeats is None else int(repeats),
         class_tokens=state[keys["class_tokens"]] or "",
+        caption_prefix=state[keys["caption_prefix"]] or "",
         is_regularisation=bool(state[keys["is_regularisation"]]),
     )
     is_other = chosen != each.dataset_id and chosen in datasets
@@ -145,7 +155,7 @@ def _parameter(more: Sequence[MoreData]) -> dict[str, str | None]:
 
 
 def _keys(number: int) -> dict[str, str]:
-    names = ("dataset_id", "repeats", "class_tokens", "is_regularisation")
+    names = ("dataset_id", "repeats", "class_tokens", "caption_prefix", "is_regularisation")
     return {name: f"wizard-further-{number}-{name}" for name in names}
 
 

@@ -16,7 +16,7 @@ from lib.embedded.trainers.command import command_recipes
 from lib.embedded.trainers.diffusers import DiffusersRecipe
 from lib.embedded.trainers.model_files import ModelFiles
 from lib.embedded.trainers.musubi import MusubiRecipe
-from lib.embedded.trainers.recipe import MoreFolder, Recipe
+from lib.embedded.trainers.recipe import MoreFolder, Recipe, further_problems
 from lib.embedded.trainers.sd_scripts import SdScriptsRecipe
 from lib.embedded.trainers.tiny import TinyRecipe
 from lib.embedded.trainers.trainer_folder import TrainerFolder
@@ -39,6 +39,7 @@ def folder(path: Path = Path("/data/dog"), images: int = 3, **said: Any) -> More
 
 DOG = folder(repeats=5, class_tokens="a dog")
 CAT = folder(Path("/data/cat"))
+PREFIXED = folder(Path("/data/cat"), caption_prefix="a cat, ")
 PERSON = folder(Path("/data/person"), 4, class_tokens="a person", is_regularisation=True)
 
 
@@ -51,19 +52,27 @@ def with_images(path: Path, *names: str) -> Path:
 
 def test_sd_scripts_gets_a_subset_for_each_folder(tmp_path: Path) -> None:
     settings = replace(SETTINGS, caption_prefix="sks, ")
-    SD.prepare(make_run(tmp_path, settings, more=(DOG, CAT, PERSON)))
+    SD.prepare(make_run(tmp_path, settings, more=(DOG, PREFIXED, PERSON)))
     content = tomllib.loads((tmp_path / "attempt" / "dataset.toml").read_text("utf-8"))
     (dataset,) = content["datasets"]
     assert dataset["subsets"] == [
         {"image_dir": str(tmp_path / 'a "folder"\\x'), "num_repeats": 10, "class_tokens": "sks fox"},
         {"image_dir": "/data/dog", "num_repeats": 5, "class_tokens": "a dog"},
-        {"image_dir": "/data/cat", "num_repeats": 1},
+        {"image_dir": "/data/cat", "num_repeats": 1, "caption_prefix": "a cat, "},
         {"image_dir": "/data/person", "num_repeats": 1, "class_tokens": "a person", "is_reg": True,
          "caption_prefix": ""},
     ]  # fmt: skip
     assert content["general"]["caption_prefix"] == "sks, "
     assert "class_tokens" not in content["general"], "the words of one folder are not those of the others"
-    assert SD.more_problems(settings, (DOG, PERSON)) == []
+    assert further_problems(SD, settings, (DOG, PREFIXED, PERSON)) == []
+
+
+@pytest.mark.parametrize("recipe", [TINY, MUSUBI, TOOLKIT])
+def test_a_prefix_of_its_own_is_refused_where_the_trainer_has_one_for_all(recipe: Recipe) -> None:
+    assert further_problems(recipe, SETTINGS, (CAT,)) == further_problems(recipe, SETTINGS, ()) == []
+    assert further_problems(recipe, SETTINGS, (PREFIXED,)) == [
+        f"{recipe.name} has one caption prefix for all datasets. Empty those of the further ones."
+    ]
 
 
 @pytest.mark.parametrize(

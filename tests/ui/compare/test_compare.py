@@ -10,6 +10,7 @@ from lib.jobs.logs.loss_curve import LossCurve, loss_curve
 from lib.jobs.logs.losses import smoothed
 from lib.jobs.lora_report import LoraReport
 from lib.jobs.machine import GpuUse, MachineUse
+from lib.jobs.more_data import MoreData
 from lib.ui.compare.choice import ids_in, names_of
 from lib.ui.compare.curves import curve_frame, curves_spec, readable_domain, result_rows, x_values
 from lib.ui.compare.loras import different_rows, final_lora
@@ -45,6 +46,13 @@ def test_parameters_have_units_and_unknown_is_unknown() -> None:
     assert not rows["Dataset"].differs
     table = parameter_table(list(rows.values()), ["one", "two"])
     assert list(table.columns) == ["Group", "Parameter", "one", "two"]
+
+
+def test_a_job_of_one_dataset_has_no_further_ones_which_is_known() -> None:
+    several = make_job(1, more_data=(MoreData(dataset_id="d", name="Dog", repeats=5),))
+    rows = {row.label: row.values for row in parameter_rows([several, make_job(2)])}
+    assert rows["Further datasets"] == ("Dog, 5 repeats", "none")
+    assert "Further datasets" not in {row.label for row in parameter_rows([make_job(1), make_job(2)])}
 
 
 def test_long_values_differ_although_they_are_cut() -> None:
