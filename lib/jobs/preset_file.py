@@ -62,9 +62,20 @@ _TOGETHER = frozenset(
     {
         *("sdxl", "v2", "flux1_checkbox", "sd3_checkbox", "sdxl_no_half_vae", "conv_dim", "conv_alpha", "factor"),
         *("unit", "use_cp", "decompose_both", "train_on_input", "train_norm", "LyCORIS_preset", "lr_warmup"),
-        *("flux1_cache_text_encoder_outputs", "flux1_cache_text_encoder_outputs_to_disk", "noise_offset_type"),
+        *(
+            f"{kind}_cache_text_encoder_outputs{place}"
+            for kind in ("sdxl", "flux1", "sd3")
+            for place in ("", "_to_disk")
+        ),
+        "noise_offset_type",
     }
 )
+# Kind of model -> the field that says to cache its text encoder outputs; another one with _to_disk says where.
+_TEXT_CACHES = {
+    "sdxl": "sdxl_cache_text_encoder_outputs",
+    "flux1_checkbox": "flux1_cache_text_encoder_outputs",
+    "sd3_checkbox": "sd3_cache_text_encoder_outputs",
+}
 # Values that change nothing.
 _USUAL = {
     **{
@@ -174,8 +185,7 @@ def _take_modes(told: Mapping[str, Any], reading: _Reading) -> None:
     values = reading.values
     if any(key in told for key in ("cache_latents", "cache_latents_to_disk")):
         values["cache_latents"] = _place(told, "cache_latents") or "no"
-    texts = _place(told, "cache_text_encoder_outputs") or _place(told, "flux1_cache_text_encoder_outputs")
-    if texts:
+    if texts := _place(told, "cache_text_encoder_outputs") or _kohya_ss_place(told):
         values["cache_text_encoder"] = texts
     if (percent := _number(str(told.get("lr_warmup")))) and not told.get("lr_warmup_steps"):  # kohya_ss: of all steps
         reading.take("lr_warmup", "lr_warmup", percent / 100)
@@ -191,6 +201,12 @@ def _take_modes(told: Mapping[str, Any], reading: _Reading) -> None:
 
 def _place(told: Mapping[str, Any], key: str) -> str:
     return "disk" if told.get(f"{key}_to_disk") is True else "memory" if told.get(key) is True else ""
+
+
+def _kohya_ss_place(told: Mapping[str, Any]) -> str:
+    """Where text encoder outputs are cached: each kind of model has fields of its own, which count for that kind."""
+    chosen = (field for kind, field in _TEXT_CACHES.items() if told.get(kind) is True)
+    return next(filter(None, (_place(told, field) for field in chosen)), "")
 
 
 def _train_only(told: Mapping[str, Any]) -> str:
@@ -250,6 +266,7 @@ def _leave_out_what_has_no_effect(values: dict[str, Any], told: Mapping[str, Any
         "noise_offset": noise == "Multires",
         "multires_iterations": noise == "Original",
         "multires_discount": noise == "Original" or "multires_iterations" not in values,
+        "max_token_length": values.get("architecture") in ("flux", "sd3"),
         "unet_lr": values.get("train_only") == "text encoder" or (is_kohya_ss and values.get("unet_lr") == 0),
         "text_encoder_lr": (
             values.get("train_only") == "U-Net" or (is_kohya_ss and values.get("text_encoder_lr") == 0)

@@ -145,6 +145,14 @@ def test_a_zero_of_sd_scripts_is_a_value_where_it_means_something() -> None:
         ({"epoch": 10, "max_train_epochs": 9_999, "max_train_steps": 1_600}, "max_steps", 1_600),
         ({"max_train_epochs": "0", "max_train_steps": 1_600}, "max_steps", 1_600),
         ({"lr_warmup": "5"}, "lr_warmup", 0.05),
+        ({"sdxl_cache_text_encoder_outputs": True}, "cache_text_encoder", "memory"),
+        ({"sdxl": False, "sdxl_cache_text_encoder_outputs": True}, "cache_text_encoder", ""),
+        (
+            {"sdxl": False, "flux1_checkbox": True, "flux1_cache_text_encoder_outputs_to_disk": True},
+            "cache_text_encoder",
+            "disk",
+        ),
+        ({"sdxl": False, "sd3_checkbox": True, "max_token_length": "225"}, "max_token_length", ""),
         ({"lr_warmup": 5, "lr_warmup_steps": 200}, "lr_warmup", 200),
     ],
 )

@@ -180,6 +180,9 @@ def schedule_faults(settings: TrainingSettings) -> dict[str, bool]:
         ),
         "Adafactor has a schedule of its own, without a warm-up. Empty the warm-up, or give the optimizer argument "
         "relative_step=False.": bool(said.lr_warmup) and is_plain and is_relative,
+        "The schedule of the further option lr_scheduler_type has no warm-up. Empty the warm-up.": (
+            bool(said.lr_warmup) and not is_plain
+        ),
         "The schedule adafactor belongs to the optimizer Adafactor with its relative steps. Choose another schedule.": (
             is_plain and schedule == "adafactor" and not is_relative
         ),

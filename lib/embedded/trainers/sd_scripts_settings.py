@@ -19,6 +19,10 @@ class Architecture:
         flags: Options that it is always trained with.
         bytes_per_rank: Size of its LoRA file in 16 bit, per rank.
         has_fp8: Whether its base model can be kept in 8 bit.
+        bucket_step: What the step of buckets must be divisible by, in pixels (``verify_bucket_reso_steps``).
+        caches_some: Whether some text encoders are trained while the outputs of another are cached.
+        caches_dropped: Whether outputs can be cached although captions are dropped.
+        has_caption_length: Whether the longest caption is chosen.
     """
 
     label: str
@@ -30,6 +34,10 @@ class Architecture:
     needed: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     has_fp8: bool = True
+    bucket_step: int = 64
+    caches_some: bool = False
+    caches_dropped: bool = False
+    has_caption_length: bool = True
 
     @property
     def is_transformer(self) -> bool:
@@ -50,25 +58,27 @@ ARCHITECTURES = {
     ),
     "sdxl": Architecture(
         label="SDXL", script="sdxl_train_network.py", network="networks.lora", precision="bf16",
-        bytes_per_rank=7_200_000, parts={"vae": "vae"}, flags=("--no_half_vae",),
+        bytes_per_rank=7_200_000, parts={"vae": "vae"}, flags=("--no_half_vae",), bucket_step=32,
     ),
     "flux": Architecture(
         label="FLUX.1", script="flux_train_network.py", network="networks.lora_flux", precision="bf16",
         bytes_per_rank=19_200_000, parts={"vae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl"},
-        needed=("vae", "clip_l", "t5xxl"),
+        needed=("vae", "clip_l", "t5xxl"), caches_some=True, has_caption_length=False,
     ),
     "sd3": Architecture(
         label="Stable Diffusion 3", script="sd3_train_network.py", network="networks.lora_sd3", precision="bf16",
-        bytes_per_rank=12_000_000, parts={"vae": "vae", **_CLIPS},
+        bytes_per_rank=12_000_000, parts={"vae": "vae", **_CLIPS}, bucket_step=32, caches_some=True,
+        has_caption_length=False,
     ),
     "lumina": Architecture(
         label="Lumina", script="lumina_train_network.py", network="networks.lora_lumina", precision="bf16",
         bytes_per_rank=8_000_000, parts={"vae": "ae", "text_encoder": "gemma2"}, needed=("vae", "text_encoder"),
+        caches_some=True,
     ),
     "anima": Architecture(
         label="Anima", script="anima_train_network.py", network="networks.lora_anima", precision="bf16",
         bytes_per_rank=8_000_000, parts={"vae": "vae", "text_encoder": "qwen3"}, needed=("vae", "text_encoder"),
-        has_fp8=False,
+        has_fp8=False, bucket_step=16, caches_dropped=True,
     ),
 }  # fmt: skip
 
@@ -210,11 +220,18 @@ def ignored_problems(settings: TrainingSettings, kind: str) -> list[str]:
         "The limits of buckets have no effect while buckets are off. Switch them on, or empty them.": (
             bool(bucket_values) and not said.buckets
         ),
+        f"{architecture.label} needs a bucket step that is divisible by {architecture.bucket_step}. Correct it.": (
+            bool(said.bucket_step) and said.buckets and (said.bucket_step or 0) % architecture.bucket_step != 0
+        ),
+        f"{architecture.label} has one length of captions. Empty the longest caption.": (
+            bool(said.max_token_length) and not architecture.has_caption_length
+        ),
         "Text encoder outputs can be cached only where captions stay the same: no shuffling and no dropout.": (
-            bool(said.cache_text_encoder) and (said.shuffle_caption or bool(said.caption_dropout))
+            bool(said.cache_text_encoder)
+            and (said.shuffle_caption or bool(said.caption_dropout and not architecture.caches_dropped))
         ),
         "Text encoder outputs can be cached only while the U-Net alone is trained. Choose that, or do not cache.": (
-            bool(said.cache_text_encoder) and said.train_only != ONLY_UNET
+            bool(said.cache_text_encoder) and said.train_only != ONLY_UNET and not architecture.caches_some
         ),
         f"{architecture.label} has no text encoder outputs to cache in sd-scripts. Empty the field.": (
             bool(said.cache_text_encoder) and architecture.script == "train_network.py"

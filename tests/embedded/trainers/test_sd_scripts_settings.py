@@ -174,6 +174,13 @@ def test_the_file_of_the_dataset(tmp_path: Path) -> None:
         ({"lr_scheduler": "adafactor"}, "The schedule adafactor belongs to the optimizer Adafactor"),
         ({"multires_discount": 0.3}, "no effect without iterations"),
         ({"bucket_min": 320, "buckets": False}, "no effect while buckets are off"),
+        ({"bucket_step": 32}, "Stable Diffusion 1.5 needs a bucket step that is divisible by 64. Correct it."),
+        ({"bucket_step": 16, "architecture": "sdxl"}, "SDXL needs a bucket step that is divisible by 32."),
+        ({"max_token_length": "225", "architecture": "sd3"}, "Stable Diffusion 3 has one length of captions."),
+        (
+            {"lr_warmup": 0.1, "extra": {"lr_scheduler_type": "LinearLR"}},
+            "further option lr_scheduler_type has no warm",
+        ),
         ({"bucket_step": 320}, "The bucket step is larger than the smallest bucket side (256). Lower it."),
         ({"bucket_step": 1024, "bucket_no_upscale": True}, "The bucket step is larger than the resolution."),
         ({"resolution": 128}, "The resolution is smaller than the smallest bucket side (256). Change that side"),
@@ -211,9 +218,13 @@ def test_what_the_trainer_would_ignore_or_must_not_get_is_refused(changes: dict[
             "optimizer_args": ("relative_step=False",),
         },
         {"lr_scheduler": "adafactor", "optimizer": "Adafactor"},
+        {"bucket_step": 32, "architecture": "sdxl"},
+        {"bucket_step": 32, "buckets": True, "architecture": "sd3"},
+        # T5's outputs are cached, and CLIP is trained.
+        {"cache_text_encoder": "disk", "architecture": "sd3"},
     ],
 )
-def test_schedules_that_fit_are_not_refused(changes: dict[str, Any]) -> None:
+def test_what_fits_is_not_refused(changes: dict[str, Any]) -> None:
     problems = RECIPE.problems(replace(PLAIN, **changes), READY)
     assert [each for each in problems if "not set up" not in each] == []
 
