@@ -30,7 +30,7 @@ def read_sections(checkout: Path) -> Mapping[str, Mapping[str, Option]]:
         facts = source.stat()
         is_readable = source.is_file() and facts.st_size <= MOST_SOURCE_BYTES
         return _read(source, (facts.st_mtime_ns, facts.st_size)) if is_readable else {}
-    except (OSError, ValueError, SyntaxError, RecursionError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):  # the last one: nested too deeply
         return {}
 
 

@@ -113,7 +113,7 @@ def _read(root: Path, script: str, entry: str, stamp: frozenset[tuple[str, int, 
     """``stamp`` changes with the checkout's revision, and with it the answer."""
     try:
         found = dict(_Checkout(root).options(script.removesuffix(".py").replace("/", "."), entry))
-    except (OSError, ValueError, SyntaxError, RecursionError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):  # the last one: nested too deeply
         return None
     return found or None
 
@@ -218,7 +218,7 @@ def _choices(given: Mapping[str, ast.expr]) -> tuple[str, ...]:
         choices = ast.literal_eval(given["choices"]) if "choices" in given else ()
     except ValueError:
         return ()
-    return tuple(str(each) for each in choices if each is not None)
+    return tuple(str(each) for each in choices if each is not None) if isinstance(choices, list | tuple | set) else ()
 
 
 def main() -> None:

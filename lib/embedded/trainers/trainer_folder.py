@@ -32,7 +32,7 @@ class TrainerFolder:
         if self.given_python or not self.path:
             return self.given_python
         found = (self.path / venv / python for venv in _VENVS for python in _PYTHONS)
-        return next((each for each in found if each.exists()), None)
+        return next((each for each in found if each.is_file()), None)
 
     def at(self, relative: str) -> str:
         """The whole path of a file of the checkout; where there is no checkout, the relative one."""
