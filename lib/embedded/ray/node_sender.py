@@ -205,7 +205,7 @@ class Sender:
             groups.setdefault(name if name.count("/") == 1 else name.rpartition("/")[0], []).append(name)
         for names in groups.values():
             self._send_group({name: found[name] for name in names})
-        if groups:
+        if groups or (not self._log and (self._folder / "log").stat().st_size):
             self._has_news.set()
 
     def _found(self) -> dict[str, Stat]:

@@ -29,6 +29,7 @@ SETTINGS_NAME = "worker.settings"  # names those that the worker was started wit
 START_EVERY_S = 3.0
 START_AT_LEAST_EVERY_S = 60.0
 LOOK_EVERY_S = 1.0
+_HERE = "here"
 # A longer log is renamed at the next start and replaces the one renamed before.
 MOST_LOG_BYTES = 4 << 20
 
@@ -130,14 +131,16 @@ class WorkerLauncher:
     def hand_over(self, settings: str) -> None:
         """Replace a worker that was started with other settings: a new one takes its trainings over.
 
-        It waits until the former one has let go. Raises WorkerError or FolderUnavailable.
+        One with a cluster stays unless the new one has a cluster that is reached in the same way: it alone can follow
+        what runs there. It waits until the former one has let go. Raises WorkerError or FolderUnavailable.
 
         Args:
             settings: What ``settings_name`` says of those of the workers that are started from now on.
         """
         self._settings, path = settings, self._data_dir / SETTINGS_NAME
         known = (read_file(path) or b"").decode("utf-8", "replace")
-        if known in ("", settings) or not self.is_running():
+        place, _, _ = known.partition(" ")
+        if known == settings or place not in (_HERE, settings.partition(" ")[0]) or not self.is_running():
             return
         with locks.taken_from_holder(self._data_dir / locks.WORKER_LOCK):
             """Now it has let go."""
@@ -182,5 +185,6 @@ class WorkerLauncher:
 
 
 def settings_name(settings: Settings) -> str:
-    """Names settings: others have another name."""
-    return hashlib.sha256(json.dumps(asdict(settings), default=str, sort_keys=True).encode()).hexdigest()
+    """Names settings, in two words: where attempts may be beside this machine, and what differs for any others."""
+    place = f"cluster:{settings.ray.transport}" if settings.ray else _HERE
+    return f"{place} {hashlib.sha256(json.dumps(asdict(settings), default=str, sort_keys=True).encode()).hexdigest()}"

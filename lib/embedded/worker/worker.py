@@ -356,6 +356,8 @@ def work(data_dir: Path, worker: Worker) -> None:
     while (lock := locks.take(data_dir / locks.WORKER_LOCK, patience_s=LOCK_PATIENCE_S)) is not None:
         try:
             worker.drain(lock)
+            if locks.is_deleted(lock) and locks.is_held(data_dir / locks.WORKER_LOCK):
+                return  # whoever put another lock in its place waits for that
         finally:
             os.close(lock)
         # A submitter that saw the lock held relies on this check after the lock is freed.

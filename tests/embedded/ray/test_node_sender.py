@@ -164,6 +164,17 @@ def test_what_was_sent_is_told_at_once(node: Node, on_node: tuple[Any, Any], mon
     assert not any(thread.is_alive() for thread in node.sender._threads)
 
 
+def test_the_first_output_is_told_at_once(node: Node) -> None:
+    assert not node.sender._has_news.is_set()
+    node.write("log", b"loading the model\n")
+    node.sender.send_files()
+    assert node.sender._has_news.is_set()
+    node.sender.tell()
+    node.write("log", b"loading the model\nand more\n")
+    node.sender.send_files()
+    assert not node.sender._has_news.is_set()
+
+
 @pytest.mark.parametrize("answer", [b"{}", b'{"links": 7}', b'{"links": "http://x"}'])
 def test_an_object_of_another_service_in_the_place_of_the_links_is_not_taken(node: Node, answer: bytes) -> None:
     node.write("log", b"line\n")

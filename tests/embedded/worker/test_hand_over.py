@@ -30,24 +30,35 @@ def workers(yard: Yard) -> list[psutil.Process]:
     return living(lambda each: {"lib.embedded.worker.worker", str(yard.folder)} <= {*each.cmdline()})
 
 
-def launcher(yard: Yard, token: str) -> WorkerLauncher:
-    ray = RaySettings(address="http://127.0.0.1:9", token=token)
+def launcher(yard: Yard, token: str, **more: str) -> WorkerLauncher:
+    ray = RaySettings(address="http://127.0.0.1:9", token=token, **more) if token else None
     built = WorkerLauncher(yard.folder, recipes=REFERENCE, ray=ray)
     built.hand_over(settings_name(Settings(ray=ray)))
     return built
 
 
+def replace(yard: Yard, token: str) -> psutil.Process:
+    """Replace the worker, and wait until the next one works."""
+    (former,) = workers(yard)
+    new = launcher(yard, token)
+    wait_for(lambda: former not in workers(yard) and new.is_running(), yard.worker_log)
+    (now,) = workers(yard)
+    return now
+
+
 def test_a_worker_with_other_settings_is_replaced_and_its_training_goes_on(yard: Yard) -> None:
     job = yard.submit(f"while not (OUTPUT / 'go').exists(): time.sleep(0.02)\n{TRAIN}")
-    launcher(yard, "wrong").ensure()
+    launcher(yard, "").ensure()
     attempt = yard.source._files.attempt(job.id, 1)
     wait_for(lambda: attempt.path.exists() and attempt.started(), "no start")
     (former,) = workers(yard)
-    launcher(yard, "wrong")  # the same settings
+    launcher(yard, "")  # the same settings
     assert workers(yard) == [former]
-    launcher(yard, "right")
-    wait_for(lambda: workers(yard) and former not in workers(yard), yard.worker_log)
-    (now,) = workers(yard)
+    replace(yard, "wrong")
+    now = replace(yard, "right")
+    launcher(yard, "right", transport="s3")  # nobody could follow what runs over the shared folder
+    launcher(yard, "")
+    assert workers(yard) == [now]
     assert now.environ()["RAY_AUTH_TOKEN"] == "right"
     (attempt.output / "go").touch()
     wait_for(lambda: yard.source.get_job(job.id).status.is_terminal, yard.worker_log)
