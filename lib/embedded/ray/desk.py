@@ -156,8 +156,9 @@ class RayDesk:
     def remove(self, job_id: str) -> None:
         """Look after it no more, and remove its record at the cluster when there is time for it."""
         with self._guard:
-            self._errands.pop(job_id, None)
-            self._to_remove[job_id] = _Ending(due_at=self._clock() + self._limits.start_s)
+            errand = self._errands.pop(job_id, None)
+            looks = LOOKS_BEFORE_STOP - 1 if errand is not None and errand.wants_stop else 0
+            self._to_remove[job_id] = _Ending(due_at=self._clock() + self._limits.start_s, looks=looks)
         self._wake.set()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Attempts whose nodes do not see the data folder: inputs go up to the store, what a node writes comes down again.
 
-Two threads bring down: one what is small (signs of life, logs), one files, after which an attempt's end is recorded.
+What is small (signs of life, logs) comes down in one thread, files in others, after which an attempt's end is recorded.
 """
 
 import logging
@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ MOST_INDEX_BYTES = 4 << 20
 RENEW_EVERY_S = 3600.0
 LEFT_FREE_BYTES = 64 << 20
 INCOMING = ".incoming"
+FILES_AT_ONCE = 4
 _SAID_CHARACTERS = 300
 _log = logging.getLogger("worker")
 
@@ -46,6 +47,8 @@ class _Mirrored:
         seen_at: The monotonic time before a look after which everything told then was here.
         stop: What its node was told of a stop; None before the first look.
         problem: Why the last look failed.
+        said: Look -> the reason that was logged last.
+        is_busy: Whether its files are being brought down.
     """
 
     folder: AttemptFolder
@@ -58,6 +61,8 @@ class _Mirrored:
     stop: dict[str, Any] | None = None
     renewed_at: float = -float("inf")
     problem: str = ""
+    said: dict[str, str] = field(default_factory=dict)
+    is_busy: bool = False
     pause_s: float = 0.0
     paused_until: float = -float("inf")
 
@@ -77,6 +82,7 @@ class StoreTransport:
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._up = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bring up")
+        self._down = ThreadPoolExecutor(max_workers=FILES_AT_ONCE, thread_name_prefix="bring down")
         self._published: dict[str, tuple[Future[str], float]] = {}
 
     def published(self, folder: AttemptFolder, submission: str, prefix: str, inputs: Mapping[str, Path]) -> str | None:
@@ -104,10 +110,9 @@ class StoreTransport:
             if found is None or found.prefixes != prefixes:
                 self._mirrored[mark] = _Mirrored(folder=folder, prefixes=prefixes)
         if not self._threads:
-            looks = (self.look, self.bring_files)
             self._threads = [
-                threading.Thread(target=self._run, args=(each,), name=f"mirror {each.__name__}", daemon=True)
-                for each in looks
+                threading.Thread(target=self._repeat, args=(each,), name=f"mirror {each.__name__}", daemon=True)
+                for each in (self._look_at_all, self._bring_from_all)
             ]
             for thread in self._threads:
                 thread.start()
@@ -140,27 +145,40 @@ class StoreTransport:
         self._closed.set()
         for thread in self._threads:
             thread.join()
-        self._up.shutdown(cancel_futures=True)
+        for pool in (self._up, self._down):
+            pool.shutdown(cancel_futures=True)
         self._remove_done()
         self._store.close()
 
-    def _run(self, look: Callable[[_Mirrored], None]) -> None:
-        said: dict[str, str] = {}
+    def _repeat(self, what: Callable[[Sequence[_Mirrored]], None]) -> None:
         while not self._closed.wait(self._every_s):
             with self._guard:
                 mirrored = list(self._mirrored.values())
-            for each in mirrored:
-                if time.monotonic() < each.paused_until and look == self.bring_files:
-                    continue
-                try:
-                    look(each)
-                except Exception as error:  # whatever one node wrote, the others are brought down
-                    reason = f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
-                    if reason != said.get(each.prefix):
-                        _log.warning("%s: %r", each.prefix, reason)
-                    said[each.prefix] = reason
-            if look == self.look:
-                self._remove_done()
+            what(mirrored)
+
+    def _look_at_all(self, mirrored: Sequence[_Mirrored]) -> None:
+        for each in mirrored:
+            self._tried(self.look, each)
+        self._remove_done()
+
+    def _bring_from_all(self, mirrored: Sequence[_Mirrored]) -> None:
+        """The files of one attempt, which may be large, do not hold up those of another."""
+        for each in mirrored:
+            if not each.is_busy and time.monotonic() >= each.paused_until:
+                each.is_busy = True
+                self._down.submit(self._tried, self.bring_files, each)
+
+    def _tried(self, look: Callable[[_Mirrored], None], each: _Mirrored) -> None:
+        try:
+            look(each)
+        except Exception as error:  # whatever one node wrote, the others are brought down
+            reason = f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
+            if reason != each.said.get(look.__name__):
+                _log.warning("%s: %r", each.prefix, reason)
+            each.said[look.__name__] = reason
+        finally:
+            if look == self.bring_files:
+                each.is_busy = False
 
     def _remove_done(self) -> None:
         for prefix in list(self._done):

@@ -239,6 +239,7 @@ def test_a_job_that_waits_at_ray_is_cancelled_at_once_and_its_retry_need_not_wai
     site.step(2)
     assert site.job(job).status is JobStatus.CANCELLED
     assert (site.attempt(job).path / "runner.json").exists()  # a runner that comes after all stops at once
+    assert site.ray.stopped == [ray_id]
     site.source.retry_job(job.id)
     site.step(3)
     assert site.ray.posted[-1].id == f"lora-{job.id}-a2"

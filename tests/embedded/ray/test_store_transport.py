@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from lib.artifacts.object_store import ObjectStore
+from lib.artifacts.object_store import ObjectRange, ObjectStore
 from lib.embedded.files.attempt_folder import AttemptFolder, Exit, RunSpec
 from lib.embedded.ray import runner, store_inputs
 from lib.embedded.ray.store_inputs import INPUTS, files_of, publish
@@ -22,12 +23,20 @@ from lib.embedded.ray.store_transport import StoreTransport, _Mirrored
 from lib.errors import ArtifactError
 from tests.artifacts.s3_server import SECRET, S3Server, s3_server
 from tests.reaper import kill_all, working_on
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
 PREFIX = "cluster/job/a1/"
 # What the runner kills carries it: tests of other runs on this machine must not.
 MARK = f"job-{uuid4().hex[:12]}/1"
+END = {
+    "exit_code": 0,
+    "finished_at": 1.0,
+    "timed_out": False,
+    "start_error": "",
+    "free_bytes": 1,
+    "cancelled": False,
+}
 TRAIN = """
 import sys, time
 from pathlib import Path
@@ -227,15 +236,7 @@ def test_a_state_is_replaced_at_once_and_nothing_ends_before_all_is_here(site: S
     new = {
         name: {"slots": [slot], "version": [size, 2]} for name, slot, size in zip(names, (2, 1), (3, 4), strict=True)
     }
-    end = {
-        "exit_code": 0,
-        "finished_at": 1.0,
-        "timed_out": False,
-        "start_error": "",
-        "free_bytes": 1,
-        "cancelled": False,
-    }
-    each = mirrored_of(site, new, exit=end)
+    each = mirrored_of(site, new, exit=END)
     with pytest.raises(ArtifactError, match="changed while it was read"):
         site.transport.bring_files(each)  # a version that another one took the place of
     assert {(site.attempt.path / name).read_bytes() for name in names} == {b"old"}
@@ -243,7 +244,7 @@ def test_a_state_is_replaced_at_once_and_nothing_ends_before_all_is_here(site: S
     assert (each.seen_at, site.attempt.read_exit()) == (float("-inf"), None)
     site.server.put(f"{PREFIX}slots/00003", b"new!")
     new[names[1]] = {"slots": [3], "version": [4, 2]}
-    each = mirrored_of(site, new, exit=end, unsent=["output/large"], kept="/there")
+    each = mirrored_of(site, new, exit=END, unsent=["output/large"], kept="/there")
     site.transport.bring_files(each)
     assert [(site.attempt.path / name).read_bytes() for name in names] == [b"new", b"new!"]
     assert site.attempt.read_exit() is not None
@@ -314,6 +315,32 @@ def test_whatever_a_node_writes_the_others_are_brought_down(site: Site, monkeypa
     site.until(lambda: (other.output / "a.safetensors").exists())
     assert (other.output / "a.safetensors").read_bytes() == b"0123456789"
     assert other.log_end(100) == b"0123456"
+
+
+def test_a_large_file_of_one_attempt_holds_up_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, prefix = AttemptFolder.of(site.folder / "data", "other", 1), "cluster/other/a1/"
+    other.make()
+    begun, may_end, read_range = Event(), Event(), site.store.read_range
+
+    def slow(key: str, *more: Any, **options: Any) -> ObjectRange:
+        if key == f"{PREFIX}slots/00000":
+            begun.set()
+            assert may_end.wait(PATIENCE_S)
+        return read_range(key, *more, **options)
+
+    monkeypatch.setattr(site.store, "read_range", slow)
+    files = {"output/large.safetensors": {"slots": [0], "version": [3, 1]}}
+    for each in (PREFIX, prefix):
+        index = {"host": "n", "beat": 1, "log": [], "files": files, "exit": END}
+        site.server.put(f"{each}slots/00000", b"abc")
+        site.server.put(f"{each}index.json", json.dumps(index).encode())
+    site.transport.follow("first/1", site.attempt, [PREFIX])
+    assert begun.wait(PATIENCE_S)
+    site.transport.follow("other/1", other, [prefix])
+    site.until(lambda: other.read_exit() is not None)
+    assert site.attempt.read_exit() is None
+    may_end.set()
+    site.until(lambda: site.attempt.read_exit() is not None)
 
 
 def test_links_in_circles_are_gone_round_once(tmp_path: Path) -> None:

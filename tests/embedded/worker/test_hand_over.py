@@ -72,7 +72,8 @@ def test_a_worker_of_unknown_settings_and_none_at_all_are_left_alone(yard: Yard)
     assert workers(yard) == []
     job = yard.submit("while not (OUTPUT / 'go').exists(): time.sleep(0.02)")
     WorkerLauncher(yard.folder, recipes=REFERENCE).ensure()
-    wait_for(lambda: yard.source._files.attempt(job.id, 1).path.exists(), "no start")
+    attempt = yard.source._files.attempt(job.id, 1)
+    wait_for(lambda: attempt.path.exists() and attempt.started(), "no start")
     (former,) = workers(yard)
     launcher(yard, "any")
     assert workers(yard) == [former]
