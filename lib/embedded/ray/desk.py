@@ -214,6 +214,7 @@ class RayDesk:
         for job_id, ending in list(self._to_remove.items()):
             if self._clock() < ending.due_at:
                 continue
+            ending.due_at = self._clock() + self._limits.stop_again_s  # if this one fails, the others have their turn
             job = self._client.job(job_id)
             if job is None or job.is_over:
                 if job is not None:

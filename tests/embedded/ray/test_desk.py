@@ -1,5 +1,7 @@
 """The desk alone: one question that fails holds up nothing else, and is not logged for ever."""
 
+from dataclasses import replace
+
 import pytest
 
 from lib.embedded.ray.client import RayJob, Submission
@@ -59,15 +61,16 @@ def test_nodes_that_cannot_be_read_hold_up_no_stop_and_no_end(monkeypatch: pytes
 
 
 def test_a_job_that_cannot_be_asked_for_holds_up_no_other_and_no_removal(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office()
+    office = Office(limits=replace(AT_ONCE, stop_again_s=60))
     office.take("broken")
     fine = office.take("fine")
     office.ray.jobs["over"] = RayJob(id="over", status="FAILED")
+    office.desk.remove("broken too")
     office.desk.remove("over")
     job = office.ray.job
 
     def fails_for_one(job_id: str) -> RayJob | None:
-        if job_id == "broken":
+        if job_id.startswith("broken"):
             raise SourceUnavailable("The Ray cluster at head:8265 answered with an error: trouble.")
         return job(job_id)
 
