@@ -100,7 +100,7 @@ def test_a_cluster_that_is_away_is_said_and_the_rest_of_the_page_is_there(
     assert "does not answer" in said
     assert "Running now" in said or "Runs" in said
     waiting = texts(open_page("job", id="p"))
-    assert "does not answer (no connection). Until then the job waits here." in waiting
+    assert "does not answer (no connection). Check it. Meanwhile the job waits here." in waiting
 
 
 def test_without_a_cluster_nothing_of_it_is_shown(source: MemorySource, open_page: OpenPage) -> None:

@@ -38,12 +38,16 @@ def wait_text(job: Job) -> str:
     try:
         found = services.latest_cluster()
     except DashboardError as error:
-        return f"{error} Until then the job waits here."
+        return _waits_here(error)
     if found is None:
         return ""
     if found.problem is not None:
-        return f"{found.problem} Until then the job waits here."
+        return _waits_here(found.problem)
     return waiting_text(_needs(settings_from_payload(job.settings)), found.value)
+
+
+def _waits_here(problem: DashboardError) -> str:
+    return " ".join(filter(None, (str(problem), problem.hint, "Meanwhile the job waits here.")))
 
 
 def room_text(settings: TrainingSettings) -> str:
