@@ -83,7 +83,9 @@ def _asked(request: urllib.request.Request) -> Any:
             raise LinkRefused(f"the store refused a link ({error.code})") from None
         raise StoreAway(f"the store failed ({error.code})") from None
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise StoreAway(f"the store does not answer ({type(error).__name__})") from None
+        reason = getattr(error, "reason", "")
+        named = reason if isinstance(reason, Exception) else error
+        raise StoreAway(f"the store does not answer ({type(named).__name__})") from None
 
 
 def patiently(ask: Callable[[], Any], must_end: Callable[[], bool]) -> Any:

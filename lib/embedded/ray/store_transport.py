@@ -133,12 +133,18 @@ class StoreTransport:
         return found.problem if found else ""
 
     def release(self, mark: str) -> None:
-        """Its end is recorded: what the store has of it goes."""
+        """Its end is recorded: what the store has of it goes, also what is on its way up now."""
         with self._guard:
-            if (found := self._mirrored.pop(mark, None)) is not None:
-                self._done += found.prefixes
-                for prefix in found.prefixes:
-                    self._published.pop(prefix, None)
+            found = self._mirrored.pop(mark, None)
+        for prefix in found.prefixes if found else ():
+            self._forget(prefix)
+
+    def _forget(self, prefix: str) -> None:
+        future, _ = self._published.pop(prefix, (None, 0.0))
+        if future is None or future.cancel():
+            self._done.append(prefix)
+        else:
+            future.add_done_callback(lambda _: self._done.append(prefix))
 
     def close(self) -> None:
         """End the threads; the next worker goes on."""

@@ -291,6 +291,11 @@ def test_an_attempt_that_somebody_runs_is_seen_and_a_store_that_is_away_is_no_an
         node.node_store.patiently(links.is_taken, lambda: True)
 
 
+def test_why_the_store_does_not_answer_is_said_without_its_address(node: Node) -> None:
+    with pytest.raises(node.node_store.StoreAway, match=r"^the store does not answer \(ConnectionRefusedError\)$"):
+        node.node_store.fetch("http://127.0.0.1:9/secret")
+
+
 def test_what_nobody_used_for_a_month_goes_from_the_node(node: Node, tmp_path: Path) -> None:
     for name in ("attempts/killed", "inputs/old", "inputs/used"):
         (tmp_path / name).mkdir(parents=True)

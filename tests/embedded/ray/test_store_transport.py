@@ -343,6 +343,29 @@ def test_a_large_file_of_one_attempt_holds_up_no_other(site: Site, monkeypatch: 
     site.until(lambda: site.attempt.read_exit() is not None)
 
 
+def test_what_is_on_its_way_up_when_a_job_is_cancelled_goes_once_it_is_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end, upload = Event(), Event(), site.store.upload
+
+    def slow(path: Path, key: str) -> None:
+        begun.set()
+        assert may_end.wait(PATIENCE_S)
+        upload(path, key)
+
+    monkeypatch.setattr(site.store, "upload", slow)
+    site.attempt.write_spec(RunSpec(argv=("true",), cwd="/"))
+    site.transport.follow(MARK, site.attempt, [PREFIX])
+    assert site.transport.published(site.attempt, "lora-job-a1", PREFIX, {}) is None
+    assert begun.wait(PATIENCE_S)
+    future, _ = site.transport._published[PREFIX]
+    site.transport.release(MARK)
+    may_end.set()
+    assert future.result(PATIENCE_S)  # what it brought up was there
+    site.until(lambda: not site.transport._done)
+    assert site.store.list(PREFIX) == []
+
+
 def test_links_in_circles_are_gone_round_once(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     for name in ("a", "b", "c"):
