@@ -20,7 +20,8 @@ from tests.reaper import kill_all, working_on
 from tests.waiting import PATIENCE_MS, wait_for
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or shutil.which("chromium-browser")
+# A third less work than the whole browser.
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))), None)
 CHROMIUM_ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -34,7 +35,7 @@ CHROMIUM_ARGS = [
 ]
 # Streamlit fades what it is refreshing, the longer the busier the machine, and blends colours into one another.
 _AS_IT_STANDS = "*, *::before, *::after { transition: none !important } [data-stale] { opacity: 1 !important }"
-HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium` brings it"
+HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium-headless-shell` brings it"
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -233,10 +233,11 @@ def _show_step(label: str, icon: str, skip: int, *, disabled: bool) -> None:
 
 
 def _show_page_size(query: JobQuery) -> None:
-    key = mirrored_key("page-size", query.take)
+    key, takes = mirrored_key("page-size", query.take), sorted({*TAKES, query.take})
     st.selectbox(
         "Jobs per page",
-        sorted({*TAKES, query.take}),
+        takes,
+        index=takes.index(query.take),
         format_func=lambda take: f"{take} per page",
         key=key,
         label_visibility="collapsed",

@@ -183,6 +183,7 @@ def _show_statuses(query: JobQuery, counts: Mapping[JobStatus, int]) -> None:
         "Filter by status",
         options,
         selection_mode="multi",
+        default=chosen,
         format_func=lambda status: status_label(status, counts),
         key=key,
         on_change=_push_statuses,
@@ -191,10 +192,12 @@ def _show_statuses(query: JobQuery, counts: Mapping[JobStatus, int]) -> None:
 
 
 def _show_sort(query: JobQuery) -> None:
-    key = mirrored_key("filter-sort", f"{query.sort_by.value} {'desc' if query.descending else 'asc'}")
+    order = f"{query.sort_by.value} {'desc' if query.descending else 'asc'}"
+    key = mirrored_key("filter-sort", order)
     st.selectbox(
         "Sort by",
         list(SORT_LABELS),
+        index=list(SORT_LABELS).index(order),
         format_func=SORT_LABELS.__getitem__,
         key=key,
         width=180,
@@ -207,6 +210,7 @@ def _show_search(query: JobQuery) -> None:
     key = mirrored_key("filter-search", query.search)
     st.text_input(
         "Search",
+        value=query.search,
         key=key,
         placeholder="Name, id, dataset or configuration",
         width=300,
@@ -220,7 +224,13 @@ def _show_search(query: JobQuery) -> None:
 def _show_tag(query: JobQuery) -> None:
     key = mirrored_key("filter-tag", query.tag)
     st.text_input(
-        "Tag", key=key, width=120, max_chars=MAX_TAG_LENGTH, on_change=_push_text, args=(key, "tag", search_key)
+        "Tag",
+        value=query.tag,
+        key=key,
+        width=120,
+        max_chars=MAX_TAG_LENGTH,
+        on_change=_push_text,
+        args=(key, "tag", search_key),
     )
 
 
@@ -236,6 +246,7 @@ def _show_place(query: JobQuery) -> None:
     st.selectbox(
         "Where",
         ["", *PLACES],
+        index=["", *PLACES].index(query.executor),
         format_func=lambda name: PLACES.get(name, "anywhere").capitalize(),
         key=key,
         width=150,

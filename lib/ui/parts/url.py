@@ -109,10 +109,12 @@ def _page() -> str:
 def mirror_url(key: str, value: object) -> None:
     """Make the widget ``key`` always show the URL's value. Call it before the widget.
 
-    For widgets whose ``on_change`` writes the URL at once. Uncommitted text stays: the browser gets a value only if it
-    differs from the one it sent. Several quick steps back cannot leave the widget behind.
+    For widgets whose ``on_change`` writes the URL at once. Several quick steps back cannot leave the widget behind.
+    Uncommitted text stays, and so does a click: the browser is told a value only if it differs from the one it sent.
+    Told in each run, it would come with the answer to a tick from before the click, and the next tick would report it.
     """
-    st.session_state[key] = value
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def mirrored_key(key: str, value: object) -> str:
@@ -120,7 +122,8 @@ def mirrored_key(key: str, value: object) -> str:
 
     After Back, a tick may report what the widget holds until the browser has heard the answer. Its ``on_change`` would
     write that into the URL again. So when the URL has a new value that the widget has not, the widget is made anew
-    under another key, and ``write_params`` knows the former one.
+    under another key, and ``write_params`` knows the former one. Give it the value as its default, too: a browser that
+    hears two answers at once makes it from the second, which has nothing to tell.
     """
     state, noted = st.session_state, f"{key} as mirrored"
     now, number, former = state.get(noted, (key, 0, value))
@@ -129,7 +132,7 @@ def mirrored_key(key: str, value: object) -> str:
         number += 1
         now = f"{key}-{number}"
     state[noted] = (now, number, value)
-    state[now] = value
+    mirror_url(now, value)
     return str(now)
 
 
