@@ -104,7 +104,8 @@ class RayRun(Run):
         folder = AttemptFolder(self._folder.path.parent / str(claim.attempt))
         if not folder.is_made():
             return submission_id(claim)
-        return "" if _is_barred(folder) else SubmissionRecord.read(folder, claim).id
+        is_barred = self._transport is None and _is_barred(folder)
+        return "" if is_barred else SubmissionRecord.read(folder, claim).id
 
     def _prefix(self, number: int) -> str:
         again = f"-{number}" if number > 1 else ""
@@ -189,7 +190,7 @@ class RayRun(Run):
             exit_ = self._ended(Cause.DISK_FULL if is_full else Cause.MISSING_FILE, errand.unsent)
         elif is_stopping and self._may_end_early():
             exit_ = self._ended_early()
-        elif errand.is_forgotten:
+        elif errand.is_forgotten or errand.is_absent:
             exit_ = self._forgotten(quiet_s)
         elif errand.job is not None and errand.job.is_over:
             if self._is_settled():
@@ -255,8 +256,10 @@ class RayRun(Run):
     def _may_end_early(self) -> bool:
         """Whether a stop needs no word of Ray's: it was not sent, or a runner that comes finds that it is over."""
         job, silent_s = self._errand.job, self._desk.silent_s()
+        if self._was_begun():
+            return False
         if self._transport is not None:  # whose ticket goes with the end
-            return self._errand.is_absent or (silent_s > self._limits.gone_s and not self._was_begun())
+            return self._errand.is_absent or silent_s > self._limits.gone_s
         is_waiting = job is not None and job.status == "PENDING"  # Ray would end it only once there is room
         return self._errand.is_absent or is_waiting or silent_s > self._limits.away_s
 

@@ -256,6 +256,29 @@ def test_a_runner_that_took_a_job_before_ray_knew_is_stopped_and_recorded(site: 
     assert site.until(job, lambda now: now.status.is_terminal).status is JobStatus.CANCELLED
 
 
+def test_a_cancelled_job_whose_runner_died_ends_though_ray_says_that_it_waits(site: Site) -> None:
+    site.limits = replace(NO_WAIT, look_s=0)
+    site.hire()
+    job = site.submit()
+    ray_id = site.started(job)
+    play_runner(site.attempt(job), log=LOG)
+    site.source.cancel_job(job.id)
+    site.step(3)
+    assert site.job(job).cancelling
+    site.ray.unseen[ray_id] = RayJob(id=ray_id, status="STOPPED")
+    assert site.until(job, lambda now: now.status.is_terminal).status is JobStatus.CANCELLED
+
+
+def test_a_cancelled_job_that_began_but_is_unknown_to_ray_ends_without_a_sign_of_life(site: Site) -> None:
+    job = site.submit()
+    site.step()
+    site.worker.tick()  # written down; a former worker sent it, and the head forgot it before that was written, too
+    play_runner(site.attempt(job), log=LOG)
+    site.source.cancel_job(job.id)
+    assert site.until(job, lambda now: now.status.is_terminal).status is JobStatus.CANCELLED
+    assert site.ray.posted == []
+
+
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
 def test_states_that_are_stale_after_a_restart_of_the_head_are_looked_at(site: Site, status: str) -> None:
     site.limits = replace(NO_WAIT, look_s=0)
