@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from lib.jobs.dataset import Dataset
@@ -98,6 +99,21 @@ def test_what_was_typed_in_one_line_while_another_is_taken_out_is_kept_and_not_m
     app = app.button(key="further-0-out").click().run()
     assert said(app) == [{"dataset_id": "d3", "class_tokens": "a person"}]
     assert (field(app, "Repeats").value, field(app, "Words instead of a caption").value) == (1, "a person")
+
+
+def test_a_second_run_before_the_browser_drew_the_first_one_sends_the_values_again(filled, open_wizard):
+    app = open_wizard(datasetId="d3", more=more_data_json([DOG]))
+    keys = ["wizard-dataset", *(f"wizard-further-0-{name}" for name in ("dataset_id", "repeats", "class_tokens"))]
+
+    def sent():
+        widgets = {each.key: each for each in (*app.selectbox, *app.number_input, *app.text_input)}
+        return [widgets[key].proto.set_value for key in keys]
+
+    app = app.run()
+    assert sent() == [False] * 4, "the browser has them, and what is typed there stays"
+    app = app._run(WidgetStates())  # a browser that knows of no widget yet
+    assert sent() == [True] * 4
+    assert (app.selectbox(key=keys[0]).value, field(app, "Repeats").value) == ("d3", 5)
 
 
 def test_another_main_dataset_and_a_line_that_is_added_in_one_go_are_both_kept(filled, open_wizard):

@@ -20,6 +20,7 @@ from lib.ui.parts.text import plain
 Value = TypeVar("Value")
 MAX_VALUE_LENGTH = 200
 _NOTED = "page and parameters of the URL"
+_SENT = "keys of widgets that the browser had when this run began"
 _FORMER = "former keys of widgets that mirror the URL"
 
 
@@ -63,8 +64,11 @@ class UrlReader:
 
 
 def note_url() -> None:
-    """Note this page's URL. Call it in every full run before parameters are read or written."""
+    """Note this page's URL, and which widgets the browser has. Call it in every full run before either is used."""
     st.session_state[_NOTED] = (_page(), st.query_params.to_dict())
+    context = get_script_run_ctx()
+    states = context.session_state.get_widget_states() if context else ()
+    st.session_state[_SENT] = frozenset(state.id.split("-", 2)[-1] for state in states)  # $$ID-<hash>-<key>
 
 
 def settle_url() -> None:
@@ -139,9 +143,12 @@ def mirrored_key(key: str, value: object) -> str:
 def follow_url(key: str, value: object) -> None:
     """Give the widget ``key`` the URL's value when it is new or the URL changed (a link, Back, Forward).
 
-    Call it before the widget. In between, the widget keeps what was typed.
+    Call it before the widget. In between, the widget keeps what was typed. Its value is sent until the browser has the
+    widget: a second run may replace what the first one sent before it was drawn, and it would show its default.
     """
     seen = f"{key} as the URL had it"
     if key not in st.session_state or st.session_state.get(seen) != value:
         st.session_state[key] = value
+    elif key not in st.session_state.get(_SENT, ()):
+        st.session_state[key] = st.session_state[key]
     st.session_state[seen] = value
