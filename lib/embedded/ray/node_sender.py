@@ -23,6 +23,8 @@ EVERY_S = 3.0
 # Files are looked at more often than they are told of; one that nobody wrote to for so long is finished.
 LOOK_EVERY_S, STILL_S = 1.0, 2.0
 STOP_EVERY_S = 9.0
+# How long a file that is gone stays named at most, while what came in its place is sent.
+GONE_S = 900.0
 LOG_BYTES = 1 << 20
 # How long the end is tried to be told while the store is away.
 LAST_TRY_S = 3600.0
@@ -62,6 +64,7 @@ class Sender:
         self._cut = 0  # where in what was sent the log's file begins
         self._files: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, Stat] = {}
+        self._gone: dict[str, tuple[float, set[str]]] = {}  # since when, and what was to be sent then
         self._unsent: dict[str, bool] = {}  # what could not be sent -> whether that may pass
         self._used = 0
         # Slots of former versions: those that the index before the last named are free.
@@ -205,6 +208,7 @@ class Sender:
             groups.setdefault(name if name.count("/") == 1 else name.rpartition("/")[0], []).append(name)
         for names in groups.values():
             self._send_group({name: found[name] for name in names})
+        self._drop_gone(found, is_last)
         if groups or (not self._log and (self._folder / "log").stat().st_size):
             self._has_news.set()
 
@@ -219,7 +223,7 @@ class Sender:
         return found
 
     def _changed(self, found: dict[str, Stat], is_last: bool) -> list[str]:
-        """Files that are new or changed and do not change now, newest first; those that are gone are named no more."""
+        """Files that are new or changed and do not change now, newest first."""
         changed = [
             name
             for name, stat in found.items()
@@ -228,12 +232,35 @@ class Sender:
             and name not in self._known
         ]
         with self._guard:
-            for name in [each for each in self._files if each not in found and each not in self._seen]:
-                self._replaced += self._files.pop(name)["slots"]
             for name in [each for each in self._unsent if each not in found and each != "log"]:
                 del self._unsent[name]
         self._seen = found
         return sorted(changed, key=lambda name: -found[name][1])
+
+    def _drop_gone(self, found: dict[str, Stat], is_last: bool) -> None:
+        """Name files no more that are gone for two looks, once all is sent that was there when they went.
+
+        A trainer that keeps one state removes it when the next one is saved, which takes a while to send.
+        """
+        now = time.monotonic()
+        with self._guard:
+            to_come = {
+                name
+                for name, stat in found.items()
+                if self._files.get(name, {}).get("version") != [*stat]
+                and name not in self._known
+                and self._unsent.get(name, True)  # without a slot it never comes
+            }
+            for name in self._gone.keys() & found.keys():
+                del self._gone[name]
+            for name in self._files.keys() - found.keys():
+                is_new = name not in self._gone
+                since, waited_for = self._gone.setdefault(name, (now, to_come))
+                if waited_for - found.keys() - self._files.keys():  # it went, too, before it was sent
+                    since, waited_for = self._gone[name] = since, to_come
+                if (is_last or not is_new) and (not waited_for & to_come or now - since >= GONE_S):
+                    self._replaced += self._files.pop(name)["slots"]
+                    del self._gone[name]
 
     def _send_group(self, group: dict[str, Stat]) -> None:
         """Send files of one folder; the index names them together, or none of them."""

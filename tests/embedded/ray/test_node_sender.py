@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -229,6 +230,53 @@ def test_what_the_trainer_removed_is_named_no_more_and_its_slot_is_free(node: No
         node.round()
         node.round()
     assert (node.index["files"], node.index["unsent"]) == ({}, [])
+
+
+def test_a_state_that_was_removed_is_named_until_the_next_one_is(node: Node) -> None:
+    for number in range(4):
+        node.write(f"output/{number}-state/optimizer.bin", b"%d" % number)
+        if number:
+            shutil.rmtree(node.folder / "output" / f"{number - 1}-state")
+        for _ in range(4):
+            node.store.answer = lambda path: 503 if path[1:].isdigit() else None
+            node.sender.send_files()
+            node.sender.tell()
+            assert [*node.index["files"]] == ([f"output/{number - 1}-state/optimizer.bin"] if number else [])
+        # It goes before it could be sent: the one after it is waited for.
+        node.write(f"output/{number}-next-state/optimizer.bin", b"next")
+        shutil.rmtree(node.folder / "output" / f"{number}-state")
+        node.sender.send_files()
+        node.sender.tell()
+        assert [*node.index["files"]] == ([f"output/{number - 1}-state/optimizer.bin"] if number else [])
+        (node.folder / "output" / f"{number}-next-state").rename(node.folder / "output" / f"{number}-state")
+        node.store.answer = lambda _: None
+        node.round()
+        node.round()
+        assert [*node.index["files"]] == [f"output/{number}-state/optimizer.bin"]
+
+
+def test_at_the_end_nothing_is_named_that_is_gone(node: Node) -> None:
+    node.write("output/old", b"old")
+    node.round()
+    (node.folder / "output" / "old").unlink()
+    node.write("output/new", b"new")
+    assert node.sender.finish(lambda: math.inf) is True
+    assert [*node.index["files"]] == ["output/new"]
+
+
+def test_a_file_without_a_slot_keeps_no_slot_of_what_is_gone(node: Node) -> None:
+    node.write("output/0", b"x")
+    node.round()
+    for number in range(1, node.slots + 3):
+        node.write(f"output/{number}", b"x")
+    node.round()
+    assert len(node.index["files"]) == node.slots
+    for number in range(2):
+        (node.folder / "output" / f"{number}").unlink(missing_ok=True)
+    for _ in range(4):
+        node.round()
+    assert len(node.index["files"]) == node.slots
+    assert "output/0" not in node.index["files"]
 
 
 def test_a_log_that_was_cut_goes_on_behind_what_it_was(node: Node) -> None:
