@@ -5,6 +5,7 @@ API: https://docs.ray.io/en/latest/cluster/running-applications/job-submission/r
 
 import contextlib
 import json as json_text
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ class RayClient:
 
     def version(self) -> str:
         """Ray's version."""
-        return str(self._json("/api/version", time.monotonic() + self._timeout_s).get("ray_version", ""))
+        return str(self._json("/api/version").get("ray_version", ""))
 
     def job(self, job_id: str) -> RayJob | None:
         """What Ray knows about a job; None when it knows none of this id."""
@@ -198,7 +199,8 @@ class RayClient:
         Args:
             with_load: Also host names and what processors, memory and cards do, which is an answer of 14 kB per node.
         """
-        until = time.monotonic() + self._timeout_s  # for all of it: somebody waits for a page
+        # Where somebody waits for a page, it is the time for all of it.
+        until = time.monotonic() + self._timeout_s if with_load else math.inf
         status = self._json("/api/cluster_status", until)
         nodes = self._json("/api/v0/nodes?detail=1", until)
         # Ray keeps this answer for minutes unless the address is new.
@@ -208,9 +210,9 @@ class RayClient:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._not_understood() from None
 
-    def _json(self, path: str, until: float) -> Mapping[str, Any]:
+    def _json(self, path: str, until: float = math.inf) -> Mapping[str, Any]:
         left_s = max(_LEAST_TIMEOUT_S, until - time.monotonic())
-        return self._object(self._ask("GET", path, timeout_s=left_s))
+        return self._object(self._ask("GET", path, timeout_s=min(self._timeout_s, left_s)))
 
     def _object(self, answer: _Answer) -> Mapping[str, Any]:
         self._checked(answer)

@@ -134,7 +134,7 @@ def test_a_head_that_is_slow_holds_up_no_round_of_the_worker(tmp_path: Path) -> 
     assert not site.desk._thread.is_alive()
 
 
-def test_the_time_for_the_nodes_is_one_for_all_questions(played: Played) -> None:
+def test_a_page_waits_once_for_all_questions_about_the_nodes(played: Played) -> None:
     let_work(played)
     pauses = iter([0.4, 0.4, 0.4])
     never = Event()
