@@ -26,7 +26,7 @@ ROUNDS = 100
 NOTED = f"""
 with (OUTPUT / "noted").open("a") as noted:
     print(time.time(), file=noted, flush=True)
-    time.sleep(1)
+    time.sleep(10)
     print(time.time(), file=noted, flush=True)
 {TRAIN}
 """
@@ -104,7 +104,7 @@ def measure_queue(folder: Path, count: int = 20, slots: int = 4) -> None:
         began = time.monotonic()
         jobs = [site.script(f"job {number}", NOTED) for number in range(count)]
         ended = [site.ended(job) for job in jobs]
-        print(f"{count} jobs of 1 s on {slots} slots: all over after {time.monotonic() - began:.0f} s")
+        print(f"{count} jobs of 10 s on {slots} slots: all over after {time.monotonic() - began:.0f} s")
         spans = [(site.folder / "jobs" / job.id / "1" / "output" / "noted").read_text().split() for job in jobs]
         print(f"ends: {Counter(str(job.status) for job in ended)}, runs: {Counter(len(span) // 2 for span in spans)}")
         times = [tuple(map(float, span)) for span in spans]
