@@ -30,6 +30,7 @@ def show_column_choice(keys: tuple[str, ...]) -> None:
             "Columns beside the name",
             list(CHOICES),
             format_func=lambda key: CHOICES[key].label,
+            default=keys,
             key=key,
             on_change=_push_columns,
             args=(key,),

@@ -187,7 +187,7 @@ def _show_switch(label: str, parameter: str, on: str, proposed: bool, off: str =
     """A switch that the URL keeps where it is not as proposed."""
     is_on = url_reader().choice(parameter, (on, off), on if proposed else off) == on
     key = mirrored_key(f"chart-{parameter}", is_on)
-    st.toggle(label, key=key, on_change=_keep_switch, args=(key, parameter, on, off, proposed))
+    st.toggle(label, is_on, key=key, on_change=_keep_switch, args=(key, parameter, on, off, proposed))
     return is_on
 
 

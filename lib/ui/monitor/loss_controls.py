@@ -72,6 +72,7 @@ def show_options(job_id: str, attempt: int, choice: ChartChoice, offered: Sequen
         st.segmented_control(
             "Over",
             list(AXES),
+            default=choice.axis,
             format_func=axis_label,
             key=key,
             on_change=_keep_choice,
@@ -80,13 +81,17 @@ def show_options(job_id: str, attempt: int, choice: ChartChoice, offered: Sequen
         )
         key = mirrored_key("chart-smooth", choice.percent)
         usual = (key, "smooth", SMOOTHING_PERCENT)
-        st.slider("Smoothing", 0, MOST_PERCENT, key=key, format="%d%%", on_change=_keep_choice, args=usual)
+        st.slider(
+            "Smoothing", 0, MOST_PERCENT, choice.percent, key=key, format="%d%%", on_change=_keep_choice, args=usual
+        )
         if offered:
-            key = mirrored_key("chart-panel", choice.beside if choice.beside in offered else NO_PANEL)
+            beside = choice.beside if choice.beside in offered else NO_PANEL
+            key = mirrored_key("chart-panel", beside)
             names = {NO_PANEL: "Nothing"} | {word: name for word, (_, name) in BESIDE.items() if word in offered}
             st.segmented_control(
                 "Below it",
                 list(names),
+                default=beside,
                 format_func=names.__getitem__,
                 key=key,
                 on_change=_keep_choice,
@@ -94,7 +99,8 @@ def show_options(job_id: str, attempt: int, choice: ChartChoice, offered: Sequen
                 required=True,
             )
         key = mirrored_key("chart-marks", choice.marks_files)
-        st.toggle("Mark saved LoRAs and samples", key=key, on_change=_keep_choice, args=(key, "marks", False))
+        usual = (key, "marks", False)
+        st.toggle("Mark saved LoRAs and samples", choice.marks_files, key=key, on_change=_keep_choice, args=usual)
         st.download_button(
             "Losses as CSV",
             data=lambda: losses_csv(services.loss_points(job_id, attempt)),

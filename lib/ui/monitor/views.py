@@ -32,6 +32,7 @@ def choose_view(attempt: Attempt) -> str:
     st.segmented_control(
         "View",
         list(LABELS),
+        default=shown,
         format_func=LABELS.__getitem__,
         required=True,
         key=key,

@@ -262,13 +262,15 @@ setInterval(() => {
 }, 1000);
 
 // When one of its buttons closes a dialog, the focus is lost; the browser restores it only after Escape.
-// Several tries, because the dialog disappears a moment later.
+// The dialog disappears a moment later, on a busy machine some seconds; for a second after that the focus may be lost.
 function giveFocusTo(key) {
-  for (const wait_ms of [0, 100, 300, 600, 1000]) {
-    setTimeout(() => {
-      if (document.activeElement === document.body) document.querySelector(`.st-key-${key} button`)?.focus();
-    }, wait_ms);
-  }
+  let looksWithout = 0;
+  const timer = setInterval(() => {
+    looksWithout = document.querySelector("[role=dialog]") ? 0 : looksWithout + 1;
+    if (looksWithout > 10) clearInterval(timer);
+    const isLost = looksWithout > 0 && document.activeElement === document.body;
+    if (isLost) document.querySelector(`.st-key-${key} button`)?.focus();
+  }, 100);
 }
 
 // The list has other columns on a phone, and only Python can say which.

@@ -18,6 +18,7 @@ from lib.ui.parts.url import MAX_VALUE_LENGTH, UrlReader, mirrored_key, write_pa
 MAX_SKIP = 10_000_000
 # Within what datetime can express in any time zone.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
+FIRST_DAY, LAST_DAY = date(FIRST_YEAR, 1, 2), date(LAST_YEAR, 12, 30)
 SPAN_PARAMS = ("createdFrom", "createdUntil", "finishedFrom", "finishedUntil")
 FILTER_PARAMS = ("status", "q", "where", "tag", "sweep", *SPAN_PARAMS)
 PARAMS = (*FILTER_PARAMS, "sortBy", "sortOrder", "skip", "take", "columns")
@@ -106,11 +107,12 @@ def span_text(query: JobQuery) -> str:
 
 
 def created_days(query: JobQuery, zone: tzinfo) -> tuple[date, ...]:
-    """First and last day of creation that the query asks for; empty unless it has both ends."""
+    """First and last day of creation that the query asks for; empty unless it has both ends that can be chosen."""
     if query.created_from is None or query.created_until is None:
         return ()
     last = query.created_until - timedelta(microseconds=1)
-    return query.created_from.astimezone(zone).date(), last.astimezone(zone).date()
+    days = query.created_from.astimezone(zone).date(), last.astimezone(zone).date()
+    return days if FIRST_DAY <= days[0] <= days[1] <= LAST_DAY else ()
 
 
 def day_span(days: tuple[date, ...], zone: tzinfo) -> tuple[datetime | None, datetime | None]:
@@ -256,11 +258,13 @@ def _show_place(query: JobQuery) -> None:
 
 
 def _show_days(query: JobQuery) -> None:
-    key = mirrored_key("filter-days", created_days(query, viewer_zone()))
+    days = created_days(query, viewer_zone())
+    key = mirrored_key("filter-days", days)
     st.date_input(
         "Created",
-        min_value=date(FIRST_YEAR, 1, 2),
-        max_value=date(LAST_YEAR, 12, 30),
+        value=list(days),
+        min_value=FIRST_DAY,
+        max_value=LAST_DAY,
         key=key,
         format="YYYY-MM-DD",
         width=230,

@@ -113,11 +113,10 @@ def _page() -> str:
 def mirror_url(key: str, value: object) -> None:
     """Make the widget ``key`` always show the URL's value. Call it before the widget.
 
-    For widgets whose ``on_change`` writes the URL at once. Several quick steps back cannot leave the widget behind.
-    Uncommitted text stays, and so does a click: the browser is told a value only if it differs from the one it sent.
-    Told in each run, it would come with the answer to a tick from before the click, and the next tick would report it.
+    For widgets whose ``on_change`` writes the URL at once. Several quick steps back cannot leave the widget behind, and
+    uncommitted text stays: like ``follow_url`` it sends the value until the browser has the widget.
     """
-    if key not in st.session_state or st.session_state[key] != value:
+    if key not in st.session_state.get(_SENT, ()) or st.session_state.get(key) != value:
         st.session_state[key] = value
 
 
@@ -126,8 +125,11 @@ def mirrored_key(key: str, value: object) -> str:
 
     After Back, a tick may report what the widget holds until the browser has heard the answer. Its ``on_change`` would
     write that into the URL again. So when the URL has a new value that the widget has not, the widget is made anew
-    under another key, and ``write_params`` knows the former one. Give it the value as its default, too: a browser that
-    hears two answers at once makes it from the second, which has nothing to tell.
+    under another key, and ``write_params`` knows the former one.
+
+    The browser is told only a value that the widget has not: told in each run, it would come with the answer to a tick
+    from before a click, and undo it. Give the widget the value as its default, too: a browser that hears two answers
+    at once makes it from the second, which has nothing to tell.
     """
     state, noted = st.session_state, f"{key} as mirrored"
     now, number, former = state.get(noted, (key, 0, value))
@@ -136,7 +138,8 @@ def mirrored_key(key: str, value: object) -> str:
         number += 1
         now = f"{key}-{number}"
     state[noted] = (now, number, value)
-    mirror_url(now, value)
+    if now not in state or state[now] != value:
+        state[now] = value
     return str(now)
 
 
