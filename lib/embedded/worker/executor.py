@@ -1,5 +1,6 @@
 """Where attempts run: the worker claims, follows and judges them, an executor starts and stops their processes."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,10 +95,15 @@ class Executor(Protocol):
 
 
 class Executors:
-    """All places where jobs may run."""
+    """All places where jobs may run.
 
-    def __init__(self, executors: Iterable[Executor]) -> None:
+    Args:
+        patience_s: For so long, what runs at an executor that is not named is left to a worker that has it.
+    """
+
+    def __init__(self, executors: Iterable[Executor], *, patience_s: float = 0.0) -> None:
         self._executors = {each.name: each for each in executors}
+        self._patient_until = time.monotonic() + patience_s
 
     def of(self, claim: Claim) -> Executor:
         """The one that runs an attempt. Raises NotRunnable."""
@@ -113,9 +119,10 @@ class Executors:
         return self._executors[name].room(settings, uses_gpu, running) if name in self._executors else ()
 
     def is_alive(self, claim: Claim, folder: AttemptFolder) -> bool:
-        """Whether one of its processes may be alive; False where nobody can tell, without its executor."""
-        found = self._executors.get(claim.executor)
-        return found is not None and found.run_of(claim, folder).is_alive()
+        """Whether one of its processes may be alive; without its executor that is supposed for a while."""
+        if (found := self._executors.get(claim.executor)) is None:
+            return time.monotonic() < self._patient_until
+        return found.run_of(claim, folder).is_alive()
 
     def unknown_end(self, claim: Claim) -> Verdict:
         """The verdict on an attempt whose end cannot be told."""

@@ -14,6 +14,7 @@ class WorkerLimits:
         hold_s: Pause after the disk or the database kept a job from starting.
         stop_grace_s: Between SIGTERM and SIGKILL.
         gone_after_s: An attempt's folder that is missing for so long, with no process left, counts as deleted.
+        out_of_reach_s: An attempt whose executor this worker does not have counts as lost after so long.
         start_for_s: How long one round starts jobs; one of each executor's queue is always started.
         write_every_s: How often progress is recorded and files are looked for.
         read_at_once_bytes: How much of a log is read at once.
@@ -28,6 +29,7 @@ class WorkerLimits:
     hold_s: float = 5.0
     stop_grace_s: float = 10.0
     gone_after_s: float = 30.0
+    out_of_reach_s: float = 900.0
     start_for_s: float = 0.25
     write_every_s: float = 1.0
     read_at_once_bytes: int = 256 << 10

@@ -90,7 +90,7 @@ class Worker:
         local = LocalExecutor(
             data_dir, self._runs, max_parallel=max_parallel, gpus=gpus, stop_grace_s=limits.stop_grace_s
         )
-        self._executors = Executors((local, *executors))
+        self._executors = Executors((local, *executors), patience_s=limits.out_of_reach_s)
         self._resumes = Resumes(self._store, data_dir, recipes, after_restart=resume_after_restart)
         self._start = AttemptStart(
             datasets=DatasetFolder(data_dir / "datasets"),

@@ -686,7 +686,9 @@ def test_an_average_that_a_passing_nan_spoilt_ends_nothing(yard: Yard) -> None:
     assert (ended.status, "nan_loss" in ended.alarms) == (JobStatus.SUCCEEDED, True)
 
 
-def test_a_run_at_an_executor_that_is_no_longer_named_is_lost_and_holds_up_no_other(yard: Yard) -> None:
+def test_a_run_at_an_executor_that_is_not_named_waits_for_one_that_has_it_and_holds_up_no_other(
+    yard: Yard,
+) -> None:
     far, near = yard.submit(submission_id="far"), yard.submit(submission_id="near")
     with yard.source.store.database.writing() as connection:
         connection.execute("UPDATE jobs SET settings = json_set(settings, '$.where', 'ray') WHERE id = ?", (far.id,))
@@ -694,6 +696,10 @@ def test_a_run_at_an_executor_that_is_no_longer_named_is_lost_and_holds_up_no_ot
     assert yard.source.store.runs.claim_next()
     staff = yard.hire()
     assert yard.run_until(staff, near, lambda now: now.status.is_terminal).status is JobStatus.SUCCEEDED
+    for _ in range(2 * worker.MOST_ERRORS):
+        assert staff.tick(), "there is work"
+    assert yard.source.get_job(far.id).status is JobStatus.RUNNING
+    staff = yard.hire(out_of_reach_s=0.0)
     far = yard.run_until(staff, far, lambda now: now.status.is_terminal)
     assert far.status is JobStatus.LOST
     assert far.failure is not None
