@@ -34,7 +34,8 @@ CHROMIUM_ARGS = [
     "--force-prefers-reduced-motion",
 ]
 # Streamlit fades what it is refreshing, the longer the busier the machine, and blends colours into one another.
-_AS_IT_STANDS = "*, *::before, *::after { transition: none !important } [data-stale] { opacity: 1 !important }"
+_AS_IT_STANDS = """*, *::before, *::after { transition: none !important }
+[data-stale], summary { opacity: 1 !important }"""
 HOW_TO_GET_CHROMIUM = "no Chromium: `apt-get install chromium-headless-shell` brings it"
 
 expect.set_options(timeout=PATIENCE_MS)

@@ -300,7 +300,7 @@ def test_a_name_is_a_link_on_its_cell_for_the_keyboard_and_for_a_new_tab(
         assert (box["height"], box["width"]) == (ROW_PX - 1, 189)
     with page.context.expect_page() as opened:
         names(page).nth(2).click(modifiers=["Control"])
-    assert opened.value.url == f"{listing.url}/job?id=job-002"
+    expect(opened.value).to_have_url(f"{listing.url}/job?id=job-002")
     opened.value.close()
     names(page).first.focus()
     before = reads(steer, "all")

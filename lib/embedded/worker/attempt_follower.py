@@ -125,7 +125,7 @@ class AttemptFollower:
 
     @property
     def _alarms(self) -> tuple[str, ...]:
-        return (*self._parser.alarms, *([LOG_SKIPPED] if self._log.has_skipped else []), *self._run.alarms)
+        return (*self._parser.alarms, *([LOG_SKIPPED] if self._log.has_skipped else []))
 
     def is_alive(self) -> bool:
         """Whether one of its processes is alive."""
@@ -230,7 +230,7 @@ class AttemptFollower:
         cancelled = self._store.record_progress(
             self.claim,
             progress,
-            self._alarms,
+            (*self._alarms, *self._run.alarms),  # of the place only while it runs there
             last_output_at,
             self._run.node,
             seen_quiet_s=time.monotonic() - self._sign_seen[1],

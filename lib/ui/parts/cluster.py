@@ -70,7 +70,8 @@ def node_text(node: ClusterNode, running: Sequence[Job]) -> str:
     """A line of Markdown: ``**gpu-7** · 1 of 8 CPU · 1 of 1 GPU in use · processors 50% busy · … · runs Aria v1``."""
     names = [CPU, GPU, *(name for name in node.total if name not in (CPU, GPU, MEMORY))]
     in_use = [f"{node.used.get(name, 0.0):g} of {node.total[name]:g} {name}" for name in names if node.total.get(name)]
-    here = ", ".join(job.name or job.id for job in running if job.node == node.name)
+    # The head may have the name of a node: the same machine.
+    here = ", ".join(job.name or job.id for job in running if in_use and job.node == node.name)
     parts = [
         f"{' · '.join(in_use)} in use" if in_use else "takes no jobs",
         "load unknown" if node.cpu_load is None else f"processors {percent_text(node.cpu_load)} busy",

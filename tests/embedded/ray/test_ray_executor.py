@@ -668,6 +668,9 @@ def test_a_cluster_that_is_away_ends_nothing(site: Site) -> None:
     site.step(3)
     away = site.job(job)
     assert (away.status, away.progress.step, away.alarms) == (JobStatus.RUNNING, 4, ("cluster_away",))
+    play_runner(site.attempt(job), exit_=Exit(exit_code=1, finished_at=time.time(), cancelled=False))
+    ended = site.until(job, lambda now: now.status.is_terminal)
+    assert (ended.status, ended.alarms) == (JobStatus.FAILED, ()), "nobody asks the cluster for it any more"
 
 
 def test_what_cannot_run_there_is_refused_in_words(site: Site) -> None:
