@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
@@ -283,6 +284,8 @@ def test_an_old_epoch_is_shown_on_request(full: MemorySource, open_page: Open) -
     app = open_page("job", id="run", view="samples")
     assert "Sample of epoch 9" in texts(app)
     assert "Sample of epoch 4" not in texts(app)
+    again = app._run(WidgetStates()).select_slider[0].proto  # as a tick's answer before the browser has the slider
+    assert (again.set_value, list(again.default)) == (False, [8]), "told, it would undo a step of the slider"
     app = app.select_slider[0].set_value("Epoch 6").run()
     assert "Sample of epoch 9" not in texts(app)
     assert "Sample of epoch 2" in texts(app)

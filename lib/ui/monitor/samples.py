@@ -15,7 +15,7 @@ from lib.ui.monitor.attempts import files_of_line, line_of
 from lib.ui.parts.notes import show_age_note, show_note
 from lib.ui.parts.samples import show_sample
 from lib.ui.parts.text import escaped, plain
-from lib.ui.parts.url import mirror_url
+from lib.ui.parts.url import mirrored_key
 
 STRIP_SAMPLES = 8
 # Two samples need not be as small as eight.
@@ -130,13 +130,14 @@ def _choose_epoch(rows: Sequence[SampleRow], key: str) -> str | None:
         return None
     chosen = st.session_state.get(f"{key}-chosen")
     chosen = chosen if chosen in titles else None
-    mirror_url(key, chosen or titles[-1])
-    st.select_slider("Up to", titles, key=key, on_change=_keep_epoch, args=(key, titles[-1]))
+    up_to = chosen or titles[-1]
+    widget = mirrored_key(key, up_to)
+    st.select_slider("Up to", titles, up_to, key=widget, on_change=_keep_epoch, args=(widget, key, titles[-1]))
     return chosen
 
 
-def _keep_epoch(key: str, newest: str) -> None:
-    chosen = st.session_state[key]
+def _keep_epoch(widget: str, key: str, newest: str) -> None:
+    chosen = st.session_state[widget]
     st.session_state[f"{key}-chosen"] = None if chosen == newest else chosen
 
 
