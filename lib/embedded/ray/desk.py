@@ -59,6 +59,7 @@ class Errand:
         prepare: Called in the desk's thread before it is sent; gives more variables for it, None while it is not
             ready. An error of it is no error of the cluster.
         unready: Why it cannot be sent yet though the cluster answers; empty when it can.
+        said: What was logged of that last.
         on_accepted: Called in the desk's thread once it does.
         job: What Ray said last; None before the first answer.
         running_since: Monotonic time at which it was first seen running.
@@ -74,6 +75,7 @@ class Errand:
     former: str = ""
     prepare: Callable[[], Mapping[str, str] | None] = dict
     unready: str = ""
+    said: str = ""
     job: RayJob | None = None
     running_since: float | None = None
     is_forgotten: bool = False
@@ -281,9 +283,9 @@ class RayDesk:
         try:
             more = errand.prepare()
         except DashboardError as error:
-            if str(error) != errand.unready:
+            if str(error) != errand.said:
                 _log.warning("%s: %s", errand.submission.id, error)
-            errand.unready = str(error)
+            errand.unready = errand.said = str(error)
             return False
         except (OSError, ValueError) as error:
             errand.unsent = f"What its node needs cannot be sent there: {error}."

@@ -515,7 +515,9 @@ def test_a_stop_that_nobody_asked_for_here_is_what_ray_says(
     assert (ended.status, ended.failure.cause if ended.failure else "") == (status, cause)
 
 
-def test_a_store_that_is_away_is_no_silence_of_the_cluster_and_no_end(site: Site) -> None:
+def test_a_store_that_is_away_is_no_silence_of_the_cluster_and_no_end(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     site.transport = FakeTransport()
     site.limits = replace(NO_WAIT, away_s=0, gone_s=0)
     site.hire()
@@ -527,6 +529,10 @@ def test_a_store_that_is_away_is_no_silence_of_the_cluster_and_no_end(site: Site
     site.transport.error, site.transport.is_ready = "", False
     site.step(3)
     assert site.job(first).progress.stage == "sending the dataset to the store"
+    site.transport.error = "The store does not answer."
+    site.step(3)
+    assert caplog.text.count("The store does not answer.") == 1, "it is tried all the time, and said once"
+    site.transport.error = ""
     site.transport.is_ready = True
     ray_id = site.started(first)
     assert site.ray.posted[0].environ["LORA_TICKET"] == "http://store/ticket"
